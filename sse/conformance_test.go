@@ -1,0 +1,236 @@
+package sse_test
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"example.com/tidings/sse"
+)
+
+// The conformance cases are written by hand from WHATWG HTML 9.2.5 and 9.2.6;
+// many are modelled on what other projects check of their parsers. They stand
+// in conformance_*_test.go, a table for each source. TestConformance runs each
+// case through Decode under many ways of reading, and through the oracle.
+
+type (
+	events  = []sse.Event
+	options = sse.DecodeOptions
+)
+
+type conformanceCase struct {
+	name    string
+	rule    string // the rule of the standard, or the suite or server it is modelled on
+	in      string
+	opts    options
+	want    events
+	retries []time.Duration // the calls of OnRetry
+}
+
+// messages returns events that have nothing but data.
+func messages(data ...string) events {
+	var es events
+	for _, d := range data {
+		es = append(es, sse.Event{Data: d})
+	}
+	return es
+}
+
+func ms(n ...int) []time.Duration {
+	var ds []time.Duration
+	for _, n := range n {
+		ds = append(ds, time.Duration(n)*time.Millisecond)
+	}
+	return ds
+}
+
+var conformanceTables = []struct {
+	name  string
+	cases []conformanceCase
+}{
+	{"standard", standardCases},
+	{"web-platform-tests", wptCases},
+	{"Blink", blinkCases},
+	{"eventsource-parser", eventsourceParserCases},
+	{"undici", undiciCases},
+	{"LaunchDarkly", launchDarklyCases},
+	{"go-sse", goSSECases},
+	{"servers", serverCases},
+	{"stream", streamCases},
+	{"UTF-8", utf8Cases},
+	{"fields", fieldCases},
+	{"retry", retryCases},
+	{"options", optionCases},
+}
+
+func TestConformance(t *testing.T) {
+	type key struct{ in, opts string }
+	names, inputs := map[string]bool{}, map[key]string{}
+	for _, table := range conformanceTables {
+		for _, c := range table.cases {
+			name := table.name + "/" + c.name
+			if names[name] {
+				t.Errorf("two cases are named %s", name)
+			}
+			names[name] = true
+			k := key{c.in, fmt.Sprint(c.opts)}
+			if other, ok := inputs[k]; ok {
+				t.Errorf("%s repeats the input of %s", name, other)
+			}
+			inputs[k] = name
+			if c.rule == "" {
+				t.Errorf("%s: no rule", name)
+			}
+			t.Run(name, func(t *testing.T) { c.run(t) })
+		}
+	}
+	if len(inputs) < 200 {
+		t.Errorf("%d conformance cases, want at least 200", len(inputs))
+	}
+}
+
+func (c conformanceCase) run(t *testing.T) {
+	t.Helper()
+	got, retries := oracle([]byte(c.in), c.opts)
+	if diff := c.diff(got, retries, nil); diff != "" {
+		t.Errorf("oracle: rule %s\ninput %.300q\n%s", c.rule, c.in, diff)
+	}
+
+	readers := []struct {
+		name string
+		r    io.Reader
+	}{
+		{"whole", strings.NewReader(c.in)},
+		{"byte by byte", iotest.OneByteReader(strings.NewReader(c.in))},
+		{"half reads", iotest.HalfReader(strings.NewReader(c.in))},
+		{"end with data", iotest.DataErrReader(strings.NewReader(c.in))},
+		{"byte by byte, end with data", iotest.DataErrReader(iotest.OneByteReader(strings.NewReader(c.in)))},
+	}
+	for _, r := range readers {
+		c.decode(t, r.name, r.r)
+	}
+	for i := range len(c.in) + 1 {
+		c.decode(t, fmt.Sprint("split at ", i), &scriptReader{reads: []read{{c.in[:i], nil}, {c.in[i:], nil}}})
+		if t.Failed() {
+			return
+		}
+	}
+	if len(c.in) <= 600 {
+		checkPrompt(t, []byte(c.in), c.opts)
+	}
+}
+
+func (c conformanceCase) decode(t *testing.T, how string, r io.Reader) {
+	t.Helper()
+	got, retries, err := decodeAll(r, c.opts)
+	if diff := c.diff(got, retries, err); diff != "" {
+		t.Errorf("%s: rule %s\ninput %.300q\n%s", how, c.rule, c.in, diff)
+	}
+}
+
+func (c conformanceCase) diff(got events, retries []time.Duration, err error) string {
+	switch {
+	case err != nil:
+		return fmt.Sprintf("error %v", err)
+	case !slices.Equal(got, c.want):
+		return fmt.Sprintf("events\n got %.600q\nwant %.600q", got, c.want)
+	case !slices.Equal(retries, c.retries):
+		return fmt.Sprintf("OnRetry\n got %v\nwant %v", retries, c.retries)
+	}
+	return ""
+}
+
+// decodeAll ranges over Decode to its end. err is the last error; it is
+// wrapped to say so when something follows it or an event comes with it.
+func decodeAll(r io.Reader, opts options) (got events, retries []time.Duration, err error) {
+	opts.OnRetry = func(d time.Duration) { retries = append(retries, d) }
+	for e, e2 := range sse.Decode(r, &opts) {
+		if err != nil {
+			return got, retries, fmt.Errorf("the sequence went on after its error %w", err)
+		}
+		if e2 == nil {
+			got = append(got, e)
+		} else if err = e2; e != (sse.Event{}) {
+			return got, retries, fmt.Errorf("the event %q comes with the error %w", e, e2)
+		}
+	}
+	return got, retries, err
+}
+
+// checkPrompt reads stream byte by byte and demands that before each read all
+// events and retries have been handed over that the bytes so far complete: in
+// particular that a CR acts without the byte after it.
+func checkPrompt(t *testing.T, stream []byte, opts options) {
+	t.Helper()
+	unfinished := opts
+	unfinished.Unfinished = false
+	var got events
+	var retries []time.Duration
+	at := 0
+	r := readerFunc(func(p []byte) (int, error) {
+		want, wantRetries := oracle(stream[:at], unfinished)
+		if !slices.Equal(got, want) || !slices.Equal(retries, wantRetries) {
+			t.Errorf("after %q and before the next byte:\n got %q, retries %v\nwant %q, retries %v",
+				stream[:at], got, retries, want, wantRetries)
+			return 0, io.EOF
+		}
+		if at == len(stream) {
+			return 0, io.EOF
+		}
+		p[0] = stream[at]
+		at++
+		return 1, nil
+	})
+	opts.OnRetry = func(d time.Duration) { retries = append(retries, d) }
+	for e, err := range sse.Decode(r, &opts) {
+		if err != nil {
+			t.Errorf("input %q: %v", stream, err)
+			return
+		}
+		got = append(got, e)
+	}
+}
+
+type readerFunc func(p []byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// A read is the outcome of one call of Read.
+type read struct {
+	data string
+	err  error
+}
+
+// A scriptReader answers each call of Read with the next read of its script,
+// split when p is too small, and with io.EOF after it. It scribbles over the
+// rest of p, which a Reader may.
+type scriptReader struct {
+	reads []read
+	calls int
+}
+
+func (s *scriptReader) Read(p []byte) (int, error) {
+	s.calls++
+	if len(p) == 0 {
+		panic("Read with an empty buffer")
+	}
+	if len(s.reads) == 0 {
+		return 0, io.EOF
+	}
+	next := &s.reads[0]
+	n := copy(p, next.data)
+	for i := n; i < min(n+64, len(p)); i++ {
+		p[i] = "\ndata:scribble\r\n\n"[(i-n)%17]
+	}
+	if n < len(next.data) {
+		next.data = next.data[n:]
+		return n, nil
+	}
+	err := next.err
+	s.reads = s.reads[1:]
+	return n, err
+}

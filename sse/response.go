@@ -1,0 +1,271 @@
+package sse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"net/http"
+	"reflect"
+	"runtime"
+	"sync"
+	"time"
+)
+
+// overdue is how long a sequence may run on after its request has ended before
+// a warning is logged.
+const overdue = 5 * time.Second
+
+// maxKept is the largest buffer that a stream keeps from one event to the next.
+const maxKept = 64 << 10
+
+// A response is an event stream while it is written. The handler's goroutine
+// writes the events, a timer's goroutine the keep-alives; mu keeps them apart,
+// a whole event or keep-alive at a time.
+type response struct {
+	w    http.ResponseWriter
+	rc   *http.ResponseController
+	r    *http.Request
+	ctx  context.Context
+	opts ServeOptions
+
+	buf       []byte      // of the handler's goroutine: the event that is written
+	unwatch   func() bool // ends the watch over ctx
+	keepAlive []byte
+
+	mu          sync.Mutex
+	closed      bool
+	err         error     // of the first write that failed: nothing is written after it
+	last        time.Time // when something was last written
+	timer       *time.Timer
+	warning     *time.Timer // started when the request ends before the sequence
+	noDeadlines bool        // w does not support them
+}
+
+// begin writes the headers. Where that is impossible it answers with a 500 and
+// returns why.
+func begin(w http.ResponseWriter, r *http.Request, opts ServeOptions) (*response, error) {
+	s := &response{w: w, rc: http.NewResponseController(w), r: r, ctx: r.Context(), opts: opts}
+	if inner := innermost(w); !canFlush(inner) {
+		return nil, s.refuse(fmt.Errorf("sse: %T cannot flush: %w", inner, http.ErrNotSupported))
+	}
+	var err error
+	if opts.KeepAliveEvent == (Event{}) {
+		s.keepAlive = []byte(":\n")
+	} else if s.keepAlive, err = opts.KeepAliveEvent.AppendText(nil); err != nil {
+		return nil, s.refuse(fmt.Errorf("sse: ServeOptions.KeepAliveEvent: %w", err))
+	}
+
+	h := w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Del("Content-Length")
+	setDefault(h, "Cache-Control", "no-cache")
+	setDefault(h, "X-Accel-Buffering", "no")
+
+	// The first flush commits the headers. WriteHeader is not called, so that
+	// a writer which finds only now that it cannot flush still gets a real 500.
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.flush(nil); errors.Is(err, http.ErrNotSupported) {
+		h.Del("X-Accel-Buffering")
+		return nil, s.refuse(fmt.Errorf("sse: %T cannot flush: %w", w, err))
+	} else if err != nil {
+		return nil, s.err
+	}
+	// That of http.Server.ReadTimeout is for the request, which has been read;
+	// when it passes, net/http over HTTP/1 takes the client for gone.
+	_ = s.rc.SetReadDeadline(time.Time{})
+	return s, nil
+}
+
+func setDefault(h http.Header, key, value string) {
+	if h.Get(key) == "" {
+		h.Set(key, value)
+	}
+}
+
+func (s *response) refuse(err error) error {
+	http.Error(s.w, "Streaming is not possible here: the response cannot be flushed.", http.StatusInternalServerError)
+	return err
+}
+
+// innermost follows Unwrap, as http.ResponseController does.
+func innermost(w http.ResponseWriter) http.ResponseWriter {
+	for {
+		u, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return w
+		}
+		w = u.Unwrap()
+	}
+}
+
+func canFlush(w http.ResponseWriter) bool {
+	switch w.(type) {
+	case http.Flusher, interface{ FlushError() error }:
+		return true
+	}
+	return false
+}
+
+// start begins the keep-alives, and the watch over a sequence that runs on
+// after its request has ended.
+func (s *response) start(events iter.Seq2[Event, error], open opener) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.opts.KeepAlive > 0 {
+		s.timer = time.AfterFunc(s.opts.KeepAlive, s.beat)
+	}
+	s.unwatch = context.AfterFunc(s.ctx, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if !s.closed {
+			s.warning = time.AfterFunc(overdue, func() { s.warn(events, open) })
+		}
+	})
+}
+
+// finish ends the stream. Nothing is written after it but what net/http ends a
+// response with.
+func (s *response) finish(how outcome) {
+	s.unwatch()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	for _, t := range []*time.Timer{s.timer, s.warning} {
+		if t != nil {
+			t.Stop()
+		}
+	}
+	if how != complete || s.err != nil {
+		s.breakOff(how)
+	} else if s.opts.WriteTimeout > 0 {
+		// net/http clears it before the next request on the connection.
+		s.setWriteDeadline(time.Now().Add(s.opts.WriteTimeout))
+	}
+}
+
+// breakOff sees to it that the response does not end as a complete one does.
+func (s *response) breakOff(how outcome) {
+	// With a deadline in the past net/http cannot write the last chunk of
+	// HTTP/1.1, and resets a stream of HTTP/2.
+	if !errors.Is(s.rc.SetWriteDeadline(time.Unix(1, 0)), http.ErrNotSupported) {
+		return
+	}
+	if conn, _, err := s.rc.Hijack(); err == nil {
+		conn.Close()
+		return
+	}
+	// The last resort; a test's recorder has nothing to abort.
+	if how != panicked && s.ctx.Value(http.ServerContextKey) != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// encode returns ev in its wire form, valid until the next call.
+func (s *response) encode(ev Event) ([]byte, error) {
+	b, err := ev.AppendText(s.buf[:0])
+	s.buf = b
+	if cap(b) > maxKept {
+		s.buf = nil
+	}
+	return b, err
+}
+
+// write writes one event whole.
+func (s *response) write(b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.flush(b)
+}
+
+// failure returns the error of the write that failed, if one has.
+func (s *response) failure() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// beat is called when the keep-alive may be due.
+func (s *response) beat() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.ctx.Err() != nil {
+		return
+	}
+	if idle := time.Since(s.last); idle < s.opts.KeepAlive {
+		s.timer.Reset(s.opts.KeepAlive - idle) // an event has restarted it
+	} else if s.flush(s.keepAlive) == nil {
+		s.timer.Reset(s.opts.KeepAlive)
+	}
+}
+
+// flush writes b, and all that wrappers of w hold, to the client, under a
+// deadline. The deadline is cleared afterwards: an idle stream of HTTP/2 would
+// be reset by it. Callers hold mu.
+func (s *response) flush(b []byte) error {
+	if s.err != nil {
+		return s.err
+	}
+	s.last = time.Now()
+	if s.opts.WriteTimeout > 0 {
+		s.setWriteDeadline(s.last.Add(s.opts.WriteTimeout))
+	} else if b == nil {
+		s.setWriteDeadline(time.Time{}) // that of http.Server.WriteTimeout
+	}
+	var err error
+	if len(b) > 0 {
+		_, err = s.w.Write(b)
+	}
+	if err == nil {
+		err = s.rc.Flush()
+	}
+	if err != nil {
+		s.err = fmt.Errorf("sse: write: %w", err)
+		if s.ctx.Err() != nil {
+			s.err = fmt.Errorf("sse: write: %w: %w", context.Cause(s.ctx), err)
+		}
+		return s.err
+	}
+	if s.opts.WriteTimeout > 0 {
+		s.setWriteDeadline(time.Time{})
+	}
+	return nil
+}
+
+// setWriteDeadline sets the deadline where w supports one. An error besides is
+// that of a connection which the next write finds broken.
+func (s *response) setWriteDeadline(t time.Time) {
+	if !s.noDeadlines {
+		s.noDeadlines = errors.Is(s.rc.SetWriteDeadline(t), http.ErrNotSupported)
+	}
+}
+
+// warn logs that the sequence has not returned though its request has ended.
+func (s *response) warn(events iter.Seq2[Event, error], open opener) {
+	s.mu.Lock()
+	closed := s.closed
+	s.mu.Unlock()
+	if closed {
+		return
+	}
+	attrs := []any{"method", s.r.Method, "path", s.r.URL.Path, "after", overdue}
+	attrs = append(attrs, function("function", "line", events)...)
+	if open != nil {
+		attrs = append(attrs, function("opened_by", "opened_at", open)...)
+	}
+	s.opts.Logger.WarnContext(s.ctx,
+		"sse: a sequence still runs though its request has ended; it must return when the request's context is done",
+		attrs...)
+}
+
+// function returns the name of a function and where it begins, as attributes
+// of a log record.
+func function(nameKey, lineKey string, f any) []any {
+	fn := runtime.FuncForPC(reflect.ValueOf(f).Pointer())
+	file, line := fn.FileLine(fn.Entry())
+	return []any{nameKey, fn.Name(), lineKey, fmt.Sprintf("%s:%d", file, line)}
+}

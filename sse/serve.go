@@ -1,0 +1,176 @@
+package sse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"net/http"
+	"time"
+)
+
+const (
+	defaultKeepAlive    = 15 * time.Second
+	defaultWriteTimeout = 10 * time.Second
+)
+
+// ServeOptions configure [Serve] and [Handler]. The zero value holds the
+// defaults; a negative duration switches a thing off.
+type ServeOptions struct {
+	// KeepAlive is how long the stream may be silent before the keep-alive is
+	// sent: proxies close connections that are idle, and only by writing does
+	// a server find a peer that has vanished. Each event restarts it. 0 means
+	// 15 seconds.
+	KeepAlive time.Duration
+
+	// KeepAliveEvent is what is sent as keep-alive. The zero Event stands for
+	// an empty comment, Event{Comment: "keep-alive"} is a comment with a text,
+	// and an event with a type or data is one that the client sees.
+	KeepAliveEvent Event
+
+	// WriteTimeout bounds each write, so that a client which takes nothing does
+	// not hold the handler. It replaces http.Server.WriteTimeout, which bounds
+	// the whole response, for this response. 0 means 10 seconds. A host that
+	// vanished without a word takes writes until the kernel's buffers are full:
+	// docs/guide.md tells which settings of the server find it sooner.
+	WriteTimeout time.Duration
+
+	// OnError, when set, is asked what to send to the client in place of an
+	// error of the sequence. With true the event is sent as it is (the zero
+	// Event sends nothing) and the stream ends cleanly, or goes on after a
+	// *GapError. With false the response is broken off. It is not called when
+	// the request's context is done. The text is the author's to choose:
+	// err.Error() is for logs.
+	OnError func(error) (Event, bool)
+
+	// Logger receives a warning when a sequence runs on after its request has
+	// ended and, from Handler, the errors that no caller sees. nil means
+	// slog.Default().
+	Logger *slog.Logger
+}
+
+func (o *ServeOptions) cloneWithDefaults() ServeOptions {
+	var opts ServeOptions
+	if o != nil {
+		opts = *o
+	}
+	if opts.KeepAlive == 0 {
+		opts.KeepAlive = defaultKeepAlive
+	}
+	if opts.WriteTimeout == 0 {
+		opts.WriteTimeout = defaultWriteTimeout
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.Default()
+	}
+	return opts
+}
+
+// LastEventID returns the id after which a client that reconnects wants to go
+// on, from the Last-Event-ID header (WHATWG HTML 9.2.4), or "" on a first
+// connection. It is untrusted input.
+func LastEventID(r *http.Request) string {
+	return r.Header.Get("Last-Event-ID")
+}
+
+// Serve answers r with the events of a sequence, and returns when the sequence
+// has ended. It ranges over the sequence on the caller's goroutine; nothing is
+// written once it has returned. See the package comment for what a sequence
+// owes in return, above all to return when r.Context() is done.
+//
+// The headers go out before the first event: Content-Type is replaced and
+// Content-Length dropped; Cache-Control (no-cache) and X-Accel-Buffering (no,
+// for nginx) are left alone where they are set. Each event is flushed as it
+// comes. A HEAD request is answered with the headers, without ranging.
+//
+// A sequence that returns ends the response cleanly. One that yields an error,
+// an event that [Event.AppendText] refuses included, or that panics, does not:
+// the response is broken off, so that a client over HTTP/1.1 or HTTP/2 cannot
+// take it for the end, even if the caller ignores Serve's result or a
+// middleware recovers from the panic. (Over HTTP/1.0, where closing is the
+// only end, no client can tell.) A [*GapError] is sent as the event that says
+// so, and the sequence goes on. [ServeOptions.OnError] decides otherwise for
+// both. Where w supports neither deadlines nor Hijack, breaking off takes a
+// panic with [http.ErrAbortHandler].
+//
+// The result is nil when the sequence returned and all of it was written. It
+// is the cause of r.Context() when that ended the stream, as when the client
+// has left, or else the sequence's error, or the error of a write. Where w
+// cannot flush, and after no Flush of any wrapper, the answer is a plain 500
+// and the result wraps [http.ErrNotSupported].
+func Serve(w http.ResponseWriter, r *http.Request, events iter.Seq2[Event, error], opts *ServeOptions) error {
+	return serve(w, r, events, opts.cloneWithDefaults(), nil)
+}
+
+// serve is Serve with defaults filled in. open is the function that a Handler
+// has the sequence from, for the log.
+func serve(w http.ResponseWriter, r *http.Request, events iter.Seq2[Event, error], opts ServeOptions, open opener) error {
+	if events == nil {
+		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+		return errors.New("sse: the sequence is nil")
+	}
+	s, err := begin(w, r, opts)
+	if err != nil || r.Method == http.MethodHead {
+		return err
+	}
+	s.start(events, open)
+	how := panicked
+	defer func() { s.finish(how) }()
+	how, err = s.run(events)
+	return err
+}
+
+// An outcome is how a sequence has ended.
+type outcome int
+
+const (
+	panicked outcome = iota // or has called runtime.Goexit
+	complete                // all of it is with the client
+	cut                     // the client must not take it for complete
+)
+
+// run writes the events until the sequence ends, or must.
+func (s *response) run(events iter.Seq2[Event, error]) (outcome, error) {
+	for ev, err := range events {
+		if s.ctx.Err() != nil {
+			return cut, context.Cause(s.ctx)
+		}
+		var b []byte
+		if err == nil {
+			b, err = s.encode(ev)
+		}
+		if err == nil {
+			if err := s.write(b); err != nil {
+				return cut, err
+			}
+			continue
+		}
+		// What the client gets instead.
+		gap, isGap := errors.AsType[*GapError](err)
+		ok := false
+		switch {
+		case s.opts.OnError != nil:
+			ev, ok = s.opts.OnError(err)
+		case isGap:
+			ev, ok = gap.Event(), true
+		}
+		if !ok {
+			return cut, err
+		}
+		b, encErr := s.encode(ev)
+		if encErr != nil {
+			return cut, fmt.Errorf("%w (the event of OnError: %w)", err, encErr)
+		}
+		if err := s.write(b); err != nil {
+			return cut, err
+		}
+		if !isGap {
+			return complete, err
+		}
+	}
+	if s.ctx.Err() != nil {
+		return complete, context.Cause(s.ctx)
+	}
+	return complete, s.failure()
+}

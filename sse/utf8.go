@@ -1,0 +1,79 @@
+package sse
+
+import "unicode/utf8"
+
+const replacement = "\uFFFD"
+
+// appendValid appends s, ill-formed sequences replaced as by appendUTF8.
+func appendValid(b []byte, s string) []byte {
+	if utf8.ValidString(s) {
+		return append(b, s...)
+	}
+	return appendUTF8(b, s)
+}
+
+// appendUTF8 appends s with each maximal subpart of an ill-formed sequence
+// replaced by U+FFFD, as the standard's "UTF-8 decode" does. (Package
+// unicode/utf8 replaces byte by byte.)
+func appendUTF8[S string | []byte](b []byte, s S) []byte {
+	start := 0
+	for i := 0; i < len(s); {
+		n, ok := sequence(s[i:])
+		if !ok {
+			b = append(b, s[start:i]...)
+			b = append(b, replacement...)
+			start = i + n
+		}
+		i += n
+	}
+	return append(b, s[start:]...)
+}
+
+// toValidUTF8 returns s as a string, ill-formed sequences replaced as by
+// appendUTF8.
+func toValidUTF8(s []byte) string {
+	if utf8.Valid(s) {
+		return string(s)
+	}
+	return string(appendUTF8(make([]byte, 0, len(s)+2*len(replacement)), s))
+}
+
+// sequence returns the length of the well-formed UTF-8 sequence that s begins
+// with, or the length of the maximal subpart of an ill-formed one and false
+// (Unicode 3.9, table 3-7, and U+FFFD substitution of maximal subparts).
+func sequence[S string | []byte](s S) (n int, ok bool) {
+	c := s[0]
+	if c < utf8.RuneSelf {
+		return 1, true
+	}
+	lo, hi := byte(0x80), byte(0xBF)
+	switch {
+	case c < 0xC2 || c > 0xF4:
+		return 1, false
+	case c < 0xE0:
+		n = 2
+	case c < 0xF0:
+		n = 3
+		switch c {
+		case 0xE0:
+			lo = 0xA0
+		case 0xED:
+			hi = 0x9F
+		}
+	default:
+		n = 4
+		switch c {
+		case 0xF0:
+			lo = 0x90
+		case 0xF4:
+			hi = 0x8F
+		}
+	}
+	for i := 1; i < n; i++ {
+		if i >= len(s) || s[i] < lo || s[i] > hi {
+			return i, false
+		}
+		lo, hi = 0x80, 0xBF
+	}
+	return n, true
+}
