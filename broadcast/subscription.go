@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"sync/atomic"
 
 	"example.com/tidings/sse"
 )
@@ -20,15 +21,16 @@ const gapReason = "lag"
 // It is used by one goroutine at a time, except for [Subscription.Close], which
 // any may call at any time.
 type Subscription[T any] struct {
-	c    *Channel[T]
-	ctx  context.Context
-	stop func() bool   // releases the AfterFunc of ctx; nil if there is none
-	wake chan struct{} // capacity 1; see waitlist.go
+	c      *Channel[T]
+	ctx    context.Context
+	stop   func() bool   // releases the AfterFunc of ctx; nil if there is none
+	tokens chan struct{} // capacity 1; see waitlist.go
+	ended  atomic.Bool   // changed under c.mu
+	next   uint64        // the number of the next value to receive
 
-	// Guarded by c.mu.
-	next          uint64 // the number of the next value to receive
-	ended         bool
-	waiting       bool // on c.waiting
+	// Guarded by c.wait.mu.
+	waiting       bool   // on the list
+	since         uint64 // c.sent when it went on the list
 	before, after *Subscription[T]
 }
 
@@ -102,104 +104,61 @@ func (s *Subscription[T]) Close() {
 func (s *Subscription[T]) receive(ctx context.Context) (v T, missed uint64, err error) {
 	for {
 		if s.ctx.Err() != nil {
-			s.end() // now, not when the AfterFunc gets to it
+			s.Close() // now, not when the AfterFunc gets to it
 			return v, 0, context.Cause(s.ctx)
 		}
 		if ctx.Err() != nil {
+			s.c.wait.remove(s) // still there when the token was a stale one
 			return v, 0, context.Cause(ctx)
 		}
-		v, missed, st := s.take()
-		switch st {
-		case took:
-			return v, missed, nil
-		case drained:
-			s.Close()
-			fallthrough
-		case ended:
-			if s.ctx.Err() != nil { // it ended after the look above
+		closed := s.c.closed.Load() // before sent: then nothing is sent after it
+		switch {
+		case s.ended.Load():
+			s.c.wait.remove(s)
+			if s.ctx.Err() != nil { // since the look above
 				return v, 0, context.Cause(s.ctx)
 			}
 			return v, 0, ErrClosed
+		case s.c.sent.Load() != s.next:
+			v, missed := s.c.read(s.next)
+			if s.ended.Load() {
+				continue // what was read may be a slot that was emptied
+			}
+			s.next += max(missed, 1)
+			return v, missed, nil
+		case closed:
+			s.Close()
+			return v, 0, ErrClosed
+		}
+		if !s.c.await(s) {
+			continue
 		}
 		done := ctx.Done()
 		if done == nil {
-			<-s.wake
+			<-s.tokens
 			continue
 		}
 		select {
-		case <-s.wake:
+		case <-s.tokens:
 		case <-done:
-			s.forget()
+			s.c.wait.remove(s)
 			return v, 0, context.Cause(ctx)
 		}
 	}
 }
 
-// state is what take found.
-type state int
-
-const (
-	took    state = iota // a value, or a gap
-	mustWait             // nothing; the subscription is on the wait list
-	drained              // nothing, and nothing will come
-	ended                // the subscription has ended
-)
-
-// take takes the next value or gap without waiting.
-func (s *Subscription[T]) take() (v T, missed uint64, st state) {
-	c := s.c
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if s.ended {
-		return v, 0, ended
-	}
-	capacity := uint64(len(c.ring))
-	switch behind := c.sent - s.next; {
-	case behind > capacity:
-		missed = behind - capacity
-		s.next += missed
-		return v, missed, took
-	case behind > 0:
-		v = c.ring[s.next%capacity]
-		s.next++
-		return v, 0, took
-	case c.closed:
-		return v, 0, drained
-	}
-	if !s.waiting {
-		c.waiting.push(s)
-	}
-	return v, 0, mustWait
-}
-
-// forget takes s off the wait list.
-func (s *Subscription[T]) forget() {
-	s.c.mu.Lock()
-	defer s.c.mu.Unlock()
-	s.c.waiting.remove(s)
-}
-
-// end ends the subscription and wakes it. It may run before Subscribe has
-// returned, so it must not touch s.stop.
+// end ends the subscription and makes its receiver look. It may run before
+// Subscribe has returned, so it must not touch s.stop.
 func (s *Subscription[T]) end() {
-	c := s.c
-	c.mu.Lock()
-	if s.ended {
-		c.mu.Unlock()
-		return
-	}
-	s.ended = true
-	c.receivers--
-	c.waiting.remove(s)
-	c.release()
-	c.mu.Unlock()
+	s.c.drop(s)
+	s.c.wait.remove(s)
 	s.token()
 }
 
 // token makes a receiver that waits, or is about to, look again.
 func (s *Subscription[T]) token() {
 	select {
-	case s.wake <- struct{}{}:
+	case s.tokens <- struct{}{}:
 	default:
 	}
 }

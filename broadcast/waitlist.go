@@ -1,38 +1,124 @@
 package broadcast
 
+import (
+	"sync"
+	"sync/atomic"
+)
+
 // How waiting works
 //
-// A receiver that has nothing to receive puts itself on the channel's wait
-// list and receives from its own wake channel, of capacity 1. Whoever takes it
-// off the list for a reason other than its own Receive puts a token into that
-// channel afterwards, if there is none. A token says no more than "look again":
-// everything is decided under Channel.mu. Hence
+// A receiver that has nothing to receive puts itself on the channel's wait list
+// and then receives a token from its own channel of capacity 1. Send and Close
+// look only at the length of the list, and start a goroutine, the waker, when
+// it is not 0 and none runs. The waker takes receivers off the list and gives
+// each a token. A token says no more than "look again", and there is at most
+// one: giving a second does nothing.
 //
-//   - no wake-up is lost: a receiver that is about to wait is on the list, or
-//     its token is there or on its way. It went on the list in the same critical
-//     section in which it saw that there was nothing, and no token that is
-//     found in its place is the last: it looks, and is on the list or sees why
-//     not;
-//   - a stale token, left by a Receive whose context ended while the receiver
-//     was being woken, costs one look.
+// No wake-up is lost, because each side first writes and then looks, and
+// sync/atomic is sequentially consistent:
 //
-// The list is in order of arrival, so also in the order of positions. wake
-// takes from its front those that have something to receive, and stops at the
-// first that arrived after the last Send: receivers that come back for more
-// while others are still being woken are not woken for nothing.
+//   - a receiver lengthens the list, then looks at sent and closed (await);
+//     Send and Close change those, then look at the length (startWake). One of
+//     the two sees the other.
+//   - a Send that sees a running waker leaves the work to it; the waker clears
+//     waking, then looks at sent and closed again (wake).
+//   - who ends a subscription sets ended, then gives a token; its receiver takes
+//     a token, then looks at ended.
+//
+// A token may be stale: its receiver had left, since the context of its Receive
+// ended while it was being woken, or had gone on the list again. It costs one
+// look. So a receiver that looks may still be on the list; it is moved to the
+// back when it waits again, and taken off when its Receive ends with an error.
+// One that receives a value meanwhile may stay, and is given a stale token.
+//
+// The list is in the order of arrival, and since is what sent was at the
+// arrival, so the list is in the order of since too. The waker stops at the
+// first receiver that arrived after the last Send: receivers that have come
+// back for more while others are still being woken are not woken for nothing.
 
-// wakeBatch is how many receivers wake takes off the list at a time: enough
-// that the lock is no cost beside waking them, few enough that Send is not held
-// up for more than about a microsecond.
+// wakeBatch is how many receivers the waker takes off the list at a time:
+// enough that the lock costs little beside the waking, few enough that
+// receivers do not wait for it for more than a microsecond or so.
 const wakeBatch = 64
 
-// A waitList is a list of subscriptions, linked through themselves, so that
-// adding and removing is O(1) and allocates nothing.
+// A waitList is the list of receivers that wait, linked through the
+// subscriptions themselves: adding and removing is O(1) and allocates nothing.
 type waitList[T any] struct {
-	front, back *Subscription[T]
+	mu          sync.Mutex
+	front, back *Subscription[T] // guarded by mu
+	length      atomic.Int64     // changed under mu
+	waking      atomic.Bool      // a waker runs, or is about to
 }
 
-// push adds s at the back. s must not be on the list.
+// await puts s on the wait list, at the back. It reports whether s must then
+// wait for a token: it does not, and s is not on the list, when there is
+// something to receive.
+func (c *Channel[T]) await(s *Subscription[T]) bool {
+	l := &c.wait
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.unlink(s)
+	s.since = s.next
+	l.push(s)
+	if c.sent.Load() != s.next || c.closed.Load() {
+		l.unlink(s)
+		return false
+	}
+	return true
+}
+
+// startWake starts a waker if there may be something for it to do. The caller
+// has changed sent or closed.
+func (c *Channel[T]) startWake() {
+	if c.wait.length.Load() > 0 && c.wait.waking.CompareAndSwap(false, true) {
+		go c.wakeWaiting()
+	}
+}
+
+// wake is the waker: it wakes all receivers that are due, also those that
+// become so meanwhile, and returns when there are none. At most one goroutine
+// per channel runs it.
+func (c *Channel[T]) wake() {
+	var batch [wakeBatch]*Subscription[T]
+	for {
+		due := c.takeDue(batch[:0])
+		if len(due) == 0 {
+			return
+		}
+		for _, s := range due {
+			s.token()
+		}
+	}
+}
+
+// takeDue takes receivers that are due off the wait list and appends them to
+// batch, as many as it has room for. When there are none it clears waking, and
+// the caller must end.
+func (c *Channel[T]) takeDue(batch []*Subscription[T]) []*Subscription[T] {
+	l := &c.wait
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for {
+		for len(batch) < cap(batch) && c.isDue(l.front) {
+			batch = append(batch, l.front)
+			l.unlink(l.front)
+		}
+		if len(batch) > 0 {
+			return batch
+		}
+		l.waking.Store(false)
+		if !c.isDue(l.front) || !l.waking.CompareAndSwap(false, true) {
+			return nil
+		}
+	}
+}
+
+// isDue reports whether s, the front of the wait list or nil, must be woken.
+func (c *Channel[T]) isDue(s *Subscription[T]) bool {
+	return s != nil && (s.since != c.sent.Load() || c.closed.Load())
+}
+
+// push adds s, which is not on the list, at the back. l.mu is held.
 func (l *waitList[T]) push(s *Subscription[T]) {
 	s.waiting = true
 	s.before = l.back
@@ -42,10 +128,18 @@ func (l *waitList[T]) push(s *Subscription[T]) {
 		l.back.after = s
 	}
 	l.back = s
+	l.length.Add(1)
 }
 
 // remove takes s off the list if it is on it.
 func (l *waitList[T]) remove(s *Subscription[T]) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.unlink(s)
+}
+
+// unlink is remove while l.mu is held.
+func (l *waitList[T]) unlink(s *Subscription[T]) {
 	if !s.waiting {
 		return
 	}
@@ -60,52 +154,5 @@ func (l *waitList[T]) remove(s *Subscription[T]) {
 		s.after.before = s.before
 	}
 	s.before, s.after, s.waiting = nil, nil, false
-}
-
-// due returns the first receiver on the list if it must be woken, or nil. c.mu
-// is held.
-func (c *Channel[T]) due() *Subscription[T] {
-	s := c.waiting.front
-	if s == nil || s.next == c.sent && !c.closed {
-		return nil
-	}
-	return s
-}
-
-// mustWake reports whether the caller must start wakeWaiting, after it has
-// unlocked c.mu, which is held.
-func (c *Channel[T]) mustWake() bool {
-	if c.waking || c.due() == nil {
-		return false
-	}
-	c.waking = true
-	return true
-}
-
-// wake wakes all receivers that are due, also those that become so meanwhile,
-// and returns when there are none. At most one goroutine per channel runs it.
-func (c *Channel[T]) wake() {
-	var batch [wakeBatch]*Subscription[T]
-	for {
-		n := 0
-		c.mu.Lock()
-		for n < len(batch) {
-			s := c.due()
-			if s == nil {
-				break
-			}
-			c.waiting.remove(s)
-			batch[n] = s
-			n++
-		}
-		if n == 0 {
-			c.waking = false
-			c.mu.Unlock()
-			return
-		}
-		c.mu.Unlock()
-		for _, s := range batch[:n] {
-			s.token()
-		}
-	}
+	l.length.Add(-1)
 }

@@ -18,29 +18,29 @@ import (
 // case through Decode under many ways of reading, and through the oracle.
 
 type (
-	events  = []sse.Event
-	options = sse.DecodeOptions
+	eventList     = []sse.Event
+	decodeOptions = sse.DecodeOptions
 )
 
 type conformanceCase struct {
 	name    string
 	rule    string // the rule of the standard, or the suite or server it is modelled on
 	in      string
-	opts    options
-	want    events
+	opts    decodeOptions
+	want    eventList
 	retries []time.Duration // the calls of OnRetry
 }
 
-// messages returns events that have nothing but data.
-func messages(data ...string) events {
-	var es events
+// dataEvents returns events that have nothing but data.
+func dataEvents(data ...string) eventList {
+	var es eventList
 	for _, d := range data {
 		es = append(es, sse.Event{Data: d})
 	}
 	return es
 }
 
-func ms(n ...int) []time.Duration {
+func millis(n ...int) []time.Duration {
 	var ds []time.Duration
 	for _, n := range n {
 		ds = append(ds, time.Duration(n)*time.Millisecond)
@@ -114,7 +114,7 @@ func (c conformanceCase) run(t *testing.T) {
 		c.decode(t, r.name, r.r)
 	}
 	for i := range len(c.in) + 1 {
-		c.decode(t, fmt.Sprint("split at ", i), &scriptReader{reads: []read{{c.in[:i], nil}, {c.in[i:], nil}}})
+		c.decode(t, fmt.Sprint("split at ", i), &scriptReader{reads: []scriptedRead{{c.in[:i], nil}, {c.in[i:], nil}}})
 		if t.Failed() {
 			return
 		}
@@ -132,7 +132,7 @@ func (c conformanceCase) decode(t *testing.T, how string, r io.Reader) {
 	}
 }
 
-func (c conformanceCase) diff(got events, retries []time.Duration, err error) string {
+func (c conformanceCase) diff(got eventList, retries []time.Duration, err error) string {
 	switch {
 	case err != nil:
 		return fmt.Sprintf("error %v", err)
@@ -146,7 +146,7 @@ func (c conformanceCase) diff(got events, retries []time.Duration, err error) st
 
 // decodeAll ranges over Decode to its end. err is the last error; it is
 // wrapped to say so when something follows it or an event comes with it.
-func decodeAll(r io.Reader, opts options) (got events, retries []time.Duration, err error) {
+func decodeAll(r io.Reader, opts decodeOptions) (got eventList, retries []time.Duration, err error) {
 	opts.OnRetry = func(d time.Duration) { retries = append(retries, d) }
 	for e, e2 := range sse.Decode(r, &opts) {
 		if err != nil {
@@ -164,11 +164,11 @@ func decodeAll(r io.Reader, opts options) (got events, retries []time.Duration, 
 // checkPrompt reads stream byte by byte and demands that before each read all
 // events and retries have been handed over that the bytes so far complete: in
 // particular that a CR acts without the byte after it.
-func checkPrompt(t *testing.T, stream []byte, opts options) {
+func checkPrompt(t *testing.T, stream []byte, opts decodeOptions) {
 	t.Helper()
 	unfinished := opts
 	unfinished.Unfinished = false
-	var got events
+	var got eventList
 	var retries []time.Duration
 	at := 0
 	r := readerFunc(func(p []byte) (int, error) {
@@ -199,8 +199,8 @@ type readerFunc func(p []byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// A read is the outcome of one call of Read.
-type read struct {
+// A scriptedRead is the outcome of one call of Read.
+type scriptedRead struct {
 	data string
 	err  error
 }
@@ -209,7 +209,7 @@ type read struct {
 // split when p is too small, and with io.EOF after it. It scribbles over the
 // rest of p, which a Reader may.
 type scriptReader struct {
-	reads []read
+	reads []scriptedRead
 	calls int
 }
 

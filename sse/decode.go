@@ -8,6 +8,7 @@ import (
 	"iter"
 	"math"
 	"time"
+	"unicode/utf8"
 )
 
 // ErrEventTooLarge is wrapped by the error of [Decode] for an event past
@@ -293,7 +294,7 @@ func (d *decoder) field(line []byte) error {
 	case "id":
 		if bytes.IndexByte(value, 0) < 0 {
 			d.idSet = true
-			if string(value) != d.lastID {
+			if string(value) != d.lastID || !utf8.Valid(value) {
 				d.lastID = toValidUTF8(value)
 			}
 		}

@@ -152,7 +152,7 @@ func appendLines(b []byte, name, text string) []byte {
 			return b
 		}
 		start = end + 1
-		if end == cr && lf == start { // CRLF is one line end
+		if end == cr && strings.HasPrefix(text[start:], "\n") { // CRLF is one line end
 			start++
 		}
 		if lf < start {

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"reflect"
 	"runtime"
-	"sync"
 	"time"
 )
 
@@ -33,7 +32,7 @@ type response struct {
 	unwatch   func() bool // ends the watch over ctx
 	keepAlive []byte
 
-	mu          sync.Mutex
+	mu          mutex
 	closed      bool
 	err         error     // of the first write that failed: nothing is written after it
 	last        time.Time // when something was last written
@@ -42,10 +41,18 @@ type response struct {
 	noDeadlines bool        // w does not support them
 }
 
+// A mutex is held over writes, which may wait. It is a channel because a test's
+// bubble (testing/synctest) lets time go on while a goroutine waits for a
+// channel, and not while it waits for a sync.Mutex.
+type mutex chan struct{}
+
+func (m mutex) lock()   { m <- struct{}{} }
+func (m mutex) unlock() { <-m }
+
 // begin writes the headers. Where that is impossible it answers with a 500 and
 // returns why.
 func begin(w http.ResponseWriter, r *http.Request, opts ServeOptions) (*response, error) {
-	s := &response{w: w, rc: http.NewResponseController(w), r: r, ctx: r.Context(), opts: opts}
+	s := &response{w: w, rc: http.NewResponseController(w), r: r, ctx: r.Context(), opts: opts, mu: make(mutex, 1)}
 	if inner := innermost(w); !canFlush(inner) {
 		return nil, s.refuse(fmt.Errorf("sse: %T cannot flush: %w", inner, http.ErrNotSupported))
 	}
@@ -62,10 +69,14 @@ func begin(w http.ResponseWriter, r *http.Request, opts ServeOptions) (*response
 	setDefault(h, "Cache-Control", "no-cache")
 	setDefault(h, "X-Accel-Buffering", "no")
 
+	if r.Method == http.MethodHead {
+		return s, nil // net/http sends them when the handler returns
+	}
+
 	// The first flush commits the headers. WriteHeader is not called, so that
 	// a writer which finds only now that it cannot flush still gets a real 500.
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.mu.lock()
+	defer s.mu.unlock()
 	if err := s.flush(nil); errors.Is(err, http.ErrNotSupported) {
 		h.Del("X-Accel-Buffering")
 		return nil, s.refuse(fmt.Errorf("sse: %T cannot flush: %w", w, err))
@@ -111,14 +122,14 @@ func canFlush(w http.ResponseWriter) bool {
 // start begins the keep-alives, and the watch over a sequence that runs on
 // after its request has ended.
 func (s *response) start(events iter.Seq2[Event, error], open opener) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.mu.lock()
+	defer s.mu.unlock()
 	if s.opts.KeepAlive > 0 {
 		s.timer = time.AfterFunc(s.opts.KeepAlive, s.beat)
 	}
 	s.unwatch = context.AfterFunc(s.ctx, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
+		s.mu.lock()
+		defer s.mu.unlock()
 		if !s.closed {
 			s.warning = time.AfterFunc(overdue, func() { s.warn(events, open) })
 		}
@@ -129,8 +140,8 @@ func (s *response) start(events iter.Seq2[Event, error], open opener) {
 // response with.
 func (s *response) finish(how outcome) {
 	s.unwatch()
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.mu.lock()
+	defer s.mu.unlock()
 	s.closed = true
 	for _, t := range []*time.Timer{s.timer, s.warning} {
 		if t != nil {
@@ -177,22 +188,22 @@ func (s *response) write(b []byte) error {
 	if len(b) == 0 {
 		return nil
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.mu.lock()
+	defer s.mu.unlock()
 	return s.flush(b)
 }
 
 // failure returns the error of the write that failed, if one has.
 func (s *response) failure() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.mu.lock()
+	defer s.mu.unlock()
 	return s.err
 }
 
 // beat is called when the keep-alive may be due.
 func (s *response) beat() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.mu.lock()
+	defer s.mu.unlock()
 	if s.closed || s.ctx.Err() != nil {
 		return
 	}
@@ -246,9 +257,9 @@ func (s *response) setWriteDeadline(t time.Time) {
 
 // warn logs that the sequence has not returned though its request has ended.
 func (s *response) warn(events iter.Seq2[Event, error], open opener) {
-	s.mu.Lock()
+	s.mu.lock()
 	closed := s.closed
-	s.mu.Unlock()
+	s.mu.unlock()
 	if closed {
 		return
 	}

@@ -9,8 +9,6 @@ import "iter"
 // With [sse.JSON] as the last step of f, it makes events of values.
 //
 // Ranged again, it ranges seq again. When the consumer stops, seq is stopped.
-//
-// [sse.JSON]: https://pkg.go.dev/example.com/tidings/sse#JSON
 func Map[T, U any](seq iter.Seq2[T, error], f func(T) (U, error)) iter.Seq2[U, error] {
 	return func(yield func(U, error) bool) {
 		for v, err := range seq {

@@ -58,8 +58,8 @@ type item[T any] struct {
 type merger[T any] struct {
 	items   chan item[T]       // unbuffered, closed by the last source to end
 	running atomic.Int64       // sources that have not ended
-	done    <-chan struct{}    // the context of the sources is done
-	cancel  context.CancelFunc // ends the context of the sources
+	done    <-chan struct{}    // closed when the sources are to stop
+	cancel  context.CancelFunc // closes done
 
 	panicOnce  sync.Once
 	panicked   bool // with panicValue, for reading when all sources have ended
@@ -80,22 +80,17 @@ func (m *merger[T]) run(parent context.Context, sources []func(context.Context) 
 		all.Go(func() { m.pump(ctx, source) })
 	}
 
-	for {
-		select {
-		case it, ok := <-m.items:
-			if !ok || parent.Err() != nil {
+	for it := range m.items {
+		if parent.Err() != nil {
+			return
+		}
+		if it.err != nil {
+			if !pass(yield, it.err) {
 				return
 			}
-			if it.err != nil {
-				if !pass(yield, it.err) {
-					return
-				}
-				continue
-			}
-			if !yield(it.value, nil) {
-				return
-			}
-		case <-m.done:
+			continue
+		}
+		if !yield(it.value, nil) {
 			return
 		}
 	}
@@ -125,7 +120,8 @@ func (m *merger[T]) pump(ctx context.Context, source func(context.Context) iter.
 	returned = true
 }
 
-// send hands it to the consumer and reports whether that took it.
+// send hands it to the consumer and reports whether that took it: it does not
+// when the sources are to stop.
 func (m *merger[T]) send(it item[T]) bool {
 	select {
 	case m.items <- it:

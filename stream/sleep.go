@@ -13,7 +13,7 @@ import (
 // It is for sequences what [time.Sleep] is for other functions: one that uses
 // time.Sleep holds its goroutine after its client has left.
 func Sleep(ctx context.Context, d time.Duration) error {
-	if d > 0 && ctx.Err() == nil {
+	if d > 0 {
 		timer := time.NewTimer(d)
 		defer timer.Stop()
 		select {

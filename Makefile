@@ -1,0 +1,100 @@
+# Each target's comment after ## is its line in `make help`.
+
+# For each fuzz function and each benchmark; a pattern of benchmark names; and
+# more for go test, such as TESTFLAGS='-run TestX -count=10'.
+FUZZTIME ?= 5s
+BENCHTIME ?= 0.3s
+BENCH ?= .
+TESTFLAGS ?=
+
+# Packages tested at the same time. The tests that drive a browser share the
+# processor with the others: with more than two they wait for each other.
+PARALLEL ?= 2
+
+# What the binaries of make dist say their version is.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+PLATFORMS = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+
+# Modules beside the library's own, so that nobody who uses it inherits what they need.
+NESTED = $(wildcard internal/frameworks)
+
+# Deprecated middlewares are tested on purpose: people still have them.
+staticcheck_nested = $(staticcheck) -checks inherit,-SA1019
+
+# The directories that have a benchmark.
+BENCHED = $$(grep -rl --include='*_test.go' --exclude-dir=frameworks '^func Benchmark' . | xargs -n 1 dirname | sort -u)
+
+staticcheck = go tool -modfile=$(CURDIR)/tools/go.mod staticcheck
+
+# Debian puts nginx where not every user's PATH looks.
+export PATH := $(PATH):/usr/sbin:/sbin
+
+# The steps of make test share two cores as it is.
+.NOTPARALLEL:
+
+.PHONY: help
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: test
+test: setup lint unit frameworks fuzz ## install what is missing, then check and test everything
+
+.PHONY: setup
+setup: ## install what the tests need from Debian's packages, where that is possible
+	@tools/setup.sh
+
+.PHONY: lint
+lint: ## gofmt, go mod tidy, go vet for three systems, staticcheck: all of them only report
+	@echo '== gofmt'
+	@unformatted=$$(gofmt -l .) && { [ -z "$$unformatted" ] || { echo "run make fmt:"; echo "$$unformatted"; exit 1; }; }
+	@for dir in . tools $(NESTED); do echo "== go mod tidy: $$dir"; (cd $$dir && go mod tidy -diff) || exit 1; done
+	@for os in linux darwin windows; do echo "== go vet: $$os"; GOOS=$$os go vet ./... || exit 1; done
+	@echo '== staticcheck'
+	@$(staticcheck) ./...
+	@for dir in $(NESTED); do echo "== go vet, staticcheck: $$dir"; (cd $$dir && go vet ./... && $(staticcheck_nested) ./...) || exit 1; done
+
+.PHONY: unit
+unit: ## the tests of the module, with the race detector
+	@echo '== go test'
+	@race=$$(tools/race.sh) && go test $$race -p $(PARALLEL) -timeout 8m $(TESTFLAGS) ./...
+
+.PHONY: frameworks
+frameworks: ## the tests of the nested modules, with the race detector
+	@race=$$(tools/race.sh) && for dir in $(NESTED); do \
+		echo "== go test: $$dir"; \
+		(cd $$dir && go test $$race -p $(PARALLEL) -timeout 8m $(TESTFLAGS) ./...) || exit 1; \
+	done
+
+.PHONY: fuzz
+fuzz: ## each fuzz function for FUZZTIME (5s)
+	@echo '== fuzz'
+	@tools/fuzz.sh $(FUZZTIME)
+
+.PHONY: bench
+bench: ## each benchmark for BENCHTIME (0.3s), with allocations; BENCH selects by name
+	go test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) $(BENCHED)
+
+.PHONY: api
+api: ## write api.txt anew, after a change to the public packages
+	go test ./internal/house -run '^TestAPI$$' -count=1 -update
+
+.PHONY: fmt
+fmt: ## gofmt the tree
+	gofmt -w .
+
+.PHONY: dist
+dist: ## static binaries of cmd/tidings for Linux, macOS and Windows, in dist/
+	@rm -rf dist && mkdir dist
+	@for platform in $(PLATFORMS); do \
+		os=$${platform%/*} arch=$${platform#*/} suffix=; \
+		[ $$os = windows ] && suffix=.exe; \
+		echo "dist/tidings-$$os-$$arch$$suffix"; \
+		CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' \
+			-o "dist/tidings-$$os-$$arch$$suffix" ./cmd/tidings || exit 1; \
+	done
+	@cd dist && { command -v sha256sum >/dev/null && sha256sum tidings-* || shasum -a 256 tidings-*; } >SHA256SUMS
+
+.PHONY: clean
+clean: ## remove what make dist wrote
+	rm -rf dist

@@ -1,0 +1,68 @@
+package broadcast_test
+
+import (
+	"context"
+	"testing"
+
+	"example.com/tidings/broadcast"
+)
+
+func expectNoAllocs(t *testing.T, run func()) {
+	t.Helper()
+	run()
+	if n := testing.AllocsPerRun(1000, run); n != 0 {
+		t.Errorf("%v allocations, want none", n)
+	}
+}
+
+func TestNoAllocations(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	t.Run("Send to a receiver that does not wait", func(t *testing.T) {
+		c := broadcast.New[string](4)
+		defer c.Subscribe(ctx).Close()
+		expectNoAllocs(t, func() { c.Send("value") })
+	})
+	t.Run("Receive what is there", func(t *testing.T) {
+		c := broadcast.New[string](4)
+		s := c.Subscribe(ctx)
+		defer s.Close()
+		expectNoAllocs(t, func() {
+			c.Send("value")
+			if _, err := s.Receive(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+	})
+	waiting := func(name string, receive func(s *broadcast.Subscription[string], each func())) {
+		t.Run(name, func(t *testing.T) {
+			c := broadcast.New[string](4)
+			const receivers = 3
+			got := make(chan struct{})
+			for range receivers {
+				s := c.Subscribe(ctx)
+				go receive(s, func() { got <- struct{}{} })
+			}
+			defer c.Close()
+			expectNoAllocs(t, func() {
+				c.Send("value")
+				for range receivers {
+					<-got
+				}
+			})
+		})
+	}
+	waiting("Send, wake and All", func(s *broadcast.Subscription[string], each func()) {
+		for range s.All() {
+			each()
+		}
+	})
+	waiting("Send, wake and Receive", func(s *broadcast.Subscription[string], each func()) {
+		for {
+			if _, err := s.Receive(ctx); err != nil {
+				return
+			}
+			each()
+		}
+	})
+}

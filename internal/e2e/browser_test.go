@@ -1,0 +1,117 @@
+package e2e_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+)
+
+// One Chromium serves all tests. Each has a context of its own in it, which
+// shares no connection, cache or storage with another.
+var chromium struct {
+	once sync.Once
+	ctx  context.Context
+	stop func()
+	err  error
+}
+
+func startChromium(path string) {
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(path),
+		chromedp.Flag("headless", "new"),
+		chromedp.NoSandbox, // which a container seldom allows
+		chromedp.DisableGPU,
+		chromedp.Flag("disable-component-update", true),
+		chromedp.Flag("disable-quic", true),
+		chromedp.Flag("no-proxy-server", true),
+		chromedp.WindowSize(1000, 800),
+	)
+	allocator, stopAllocator := chromedp.NewExecAllocator(context.Background(), options...)
+	ctx, stopBrowser := chromedp.NewContext(allocator)
+	chromium.stop = func() {
+		stopBrowser()
+		stopAllocator() // waits for the process and removes its folder
+	}
+	chromium.ctx, chromium.err = ctx, chromedp.Do(ctx)
+}
+
+func stopChromium() {
+	if chromium.stop != nil {
+		chromium.stop()
+	}
+}
+
+// A tab is a page in a window of its own, so that it is never in the background.
+type tab struct{ ctx context.Context }
+
+// newTab opens an empty tab in a new browser context, which ends with the test.
+func newTab(t *testing.T) *tab {
+	t.Helper()
+	path := program(t, "chromium", "chromium-browser", "google-chrome")
+	chromium.once.Do(func() { startChromium(path) })
+	if chromium.err != nil {
+		t.Fatalf("start %s: %v", path, chromium.err)
+	}
+	return open(t, chromium.ctx, chromedp.WithNewBrowserContext())
+}
+
+// another opens an empty tab in the same browser context.
+func (tb *tab) another(t *testing.T) *tab {
+	t.Helper()
+	return open(t, tb.ctx)
+}
+
+func open(t *testing.T, parent context.Context, options ...chromedp.ContextOption) *tab {
+	t.Helper()
+	ctx, cancel := chromedp.NewContext(parent, options...)
+	t.Cleanup(cancel)
+	// The first call binds the tab to its context, and so has no deadline.
+	if err := chromedp.Do(ctx); err != nil {
+		t.Fatalf("open a tab: %v", err)
+	}
+	return &tab{ctx}
+}
+
+// do runs the actions.
+func (tb *tab) do(t *testing.T, actions ...chromedp.Action[chromedp.Void]) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(tb.ctx, patience)
+	defer cancel()
+	if err := chromedp.Do(ctx, actions...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// run runs an action and returns its result.
+func run[T any](t *testing.T, tb *tab, action chromedp.Action[T]) T {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(tb.ctx, patience)
+	defer cancel()
+	v, err := chromedp.Run(ctx, action)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// eval evaluates an expression, or waits for the promise that it is.
+func eval[T any](t *testing.T, tb *tab, format string, args ...any) T {
+	t.Helper()
+	return run(t, tb, chromedp.Evaluate[T](fmt.Sprintf(format, args...), chromedp.EvalAwaitPromise))
+}
+
+// until waits until a condition is true.
+func (tb *tab) until(t *testing.T, format string, args ...any) {
+	t.Helper()
+	condition := fmt.Sprintf(format, args...)
+	ctx, cancel := context.WithTimeout(tb.ctx, patience)
+	defer cancel()
+	_, err := chromedp.Run(ctx, chromedp.Poll[bool](condition, chromedp.WithPollingInterval(20*time.Millisecond), chromedp.WithPollingTimeout(0)))
+	if err != nil {
+		t.Fatalf("waiting for %s: %v", condition, err)
+	}
+}

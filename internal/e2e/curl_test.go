@@ -1,0 +1,171 @@
+package e2e_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"example.com/tidings/sse"
+)
+
+// The versions of HTTP that curl can speak to a server without TLS.
+var curlVersions = []struct {
+	name  string
+	flag  string
+	proto string // as the server sees it
+
+	// broken is curl's exit status for a response that is broken off. HTTP/1.0
+	// ends a response by closing, so nobody can tell (RFC 1945, 7.2.2).
+	broken int
+}{
+	{"HTTP 1.0", "-0", "HTTP/1.0", 0},
+	{"HTTP 1.1", "--http1.1", "HTTP/1.1", 18},             // partial file
+	{"HTTP 2", "--http2-prior-knowledge", "HTTP/2.0", 92}, // stream not closed cleanly
+}
+
+// A curling is a curl that runs.
+type curling struct {
+	*receiver
+	cmd    *exec.Cmd
+	stderr bytes.Buffer
+}
+
+// curl starts curl, which ends with the test.
+func curl(t *testing.T, args ...string) *curling {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	t.Cleanup(cancel)
+	c := &curling{cmd: exec.CommandContext(ctx, program(t, "curl"), append([]string{"-q", "-sS", "--noproxy", "*"}, args...)...)}
+	c.cmd.Stderr = &c.stderr
+	stdout, err := c.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	c.receiver = receive(stdout)
+	return c
+}
+
+// exit waits for curl's end and returns its exit status.
+func (c *curling) exit(t *testing.T) int {
+	t.Helper()
+	if err := c.receiver.end(t); err != nil {
+		t.Fatalf("reading what curl prints: %v", err)
+	}
+	err := c.cmd.Wait()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.Exited() {
+		return exit.ExitCode()
+	}
+	if err != nil {
+		t.Fatalf("curl: %v\n%s", err, &c.stderr)
+	}
+	return 0
+}
+
+// Over every version of HTTP, curl -N prints each event when it is sent, and
+// exits with 0 when the sequence returns.
+func TestCurlPrintsEventsAsTheyCome(t *testing.T) {
+	t.Parallel()
+	for _, v := range curlVersions {
+		t.Run(v.name, func(t *testing.T) {
+			t.Parallel()
+			src := newSource()
+			c := curl(t, "-N", v.flag, serve(t, src.handler(nil)).URL)
+			st := src.next(t)
+			if got := st.request.Proto; got != v.proto {
+				t.Errorf("the request is over %s, want %s", got, v.proto)
+			}
+			for i := range 5 {
+				ev := sse.Event{ID: fmt.Sprint(i), Type: "count", Data: fmt.Sprintf("event\n%d", i)}
+				st.send(t, ev)
+				c.want(t, ev)
+			}
+			st.end(t)
+			if got := c.exit(t); got != 0 {
+				t.Errorf("curl exits with %d after a clean end, want 0\n%s", got, &c.stderr)
+			}
+		})
+	}
+}
+
+// A sequence that yields an error makes curl fail, after it has printed what
+// came before. Only HTTP/1.0 cannot tell.
+func TestCurlFailsWhenTheSequenceFails(t *testing.T) {
+	t.Parallel()
+	for _, v := range curlVersions {
+		t.Run(v.name, func(t *testing.T) {
+			t.Parallel()
+			src := newSource()
+			c := curl(t, "-N", v.flag, serve(t, src.handler(nil)).URL)
+			st := src.next(t)
+			st.send(t, sse.Event{Data: "before"})
+			c.want(t, sse.Event{Data: "before"})
+			st.fail(t, errors.New("the secret reason"))
+			if got := c.exit(t); got != v.broken {
+				t.Errorf("curl exits with %d after an error, want %d\n%s", got, v.broken, &c.stderr)
+			}
+		})
+	}
+}
+
+// A curl that is stopped ends the iterator.
+func TestCurlLeavingEndsTheIterator(t *testing.T) {
+	t.Parallel()
+	for _, v := range curlVersions {
+		t.Run(v.name, func(t *testing.T) {
+			t.Parallel()
+			src := newSource()
+			c := curl(t, "-N", v.flag, serve(t, src.handler(nil)).URL)
+			st := src.next(t)
+			st.send(t, sse.Event{Data: "hello"})
+			c.want(t, sse.Event{Data: "hello"})
+			if err := c.cmd.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			st.wait(t)
+			_ = c.cmd.Wait()
+		})
+	}
+}
+
+// A HEAD request gets the headers of the stream and its end, and does not run
+// the iterator.
+func TestCurlHead(t *testing.T) {
+	t.Parallel()
+	for _, v := range curlVersions {
+		t.Run(v.name, func(t *testing.T) {
+			t.Parallel()
+			src := newSource()
+			srv := serve(t, src.handler(nil))
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			out, err := exec.CommandContext(ctx, program(t, "curl"), "-q", "-sS", "--noproxy", "*", "-I", v.flag, srv.URL).CombinedOutput()
+			if err != nil {
+				t.Fatalf("curl -I: %v\n%s", err, out)
+			}
+			status, rest, _ := strings.Cut(string(out), "\r\n")
+			if !strings.Contains(status, " 200") {
+				t.Errorf("status line %q, want 200", status)
+			}
+			headers := "\r\n" + strings.ToLower(rest)
+			for _, want := range []string{
+				"content-type: text/event-stream", "cache-control: no-cache", "x-accel-buffering: no",
+			} {
+				if !strings.Contains(headers, "\r\n"+want+"\r\n") {
+					t.Errorf("the headers lack %q:\n%s", want, out)
+				}
+			}
+			select {
+			case <-src.next(t).ranged:
+				t.Error("the iterator was run")
+			default:
+			}
+		})
+	}
+}

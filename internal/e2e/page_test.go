@@ -1,0 +1,256 @@
+package e2e_test
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/tidings/internal/server"
+
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+)
+
+// What a user types is in the feed of every page that is open, with Enter as
+// with a click.
+func TestPagePosts(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, server.Config{})
+	ada := visitPage(t, newTab(t), s.URL)
+	bob := visitPage(t, newTab(t), s.URL)
+	if !ada.seen(t, "#empty") {
+		t.Error("an empty feed does not say that it is empty")
+	}
+
+	ada.do(t,
+		chromedp.SendKeys(chromedp.CSS("#user"), "Ada"),
+		chromedp.SendKeys(chromedp.CSS("#text"), "sent with Enter"+kb.Enter),
+	)
+	for _, v := range []*visit{ada, bob} {
+		v.untilShown(t, "Ada", "sent with Enter")
+	}
+	ada.until(t, `document.querySelector("#text").value === ""`)
+	ada.until(t, `document.activeElement.id === "text"`) // ready for the next
+
+	ada.do(t,
+		chromedp.SendKeys(chromedp.CSS("#text"), "sent with a click, 日本 🙂"),
+		chromedp.Click(chromedp.CSS("#send")),
+	)
+	for _, v := range []*visit{ada, bob} {
+		v.untilShown(t, "Ada", "sent with a click, 日本 🙂")
+		if got := eval[int](t, v.tab, `document.querySelectorAll("#messages > li").length`); got != 2 {
+			t.Errorf("the feed shows %d entries, want 2", got)
+		}
+		if v.seen(t, "#empty") {
+			t.Error("a feed with messages says that it is empty")
+		}
+	}
+
+	// From elsewhere, and in the order in which it was posted.
+	for i := range 20 {
+		s.publish(t, "curl", fmt.Sprint(i))
+	}
+	for _, v := range []*visit{ada, bob} {
+		v.untilShown(t, "curl", "19")
+		got := eval[[]string](t, v.tab, `[...document.querySelectorAll("#messages .text")].slice(2).map(e => e.textContent)`)
+		for i := range 20 {
+			if i >= len(got) || got[i] != fmt.Sprint(i) {
+				t.Fatalf("the feed shows %q, want 0 to 19", got)
+			}
+		}
+	}
+
+	// The name is remembered.
+	ada.do(t, chromedp.Reload())
+	ada.untilState(t, "open")
+	if got := eval[string](t, ada.tab, `document.querySelector("#user").value`); got != "Ada" {
+		t.Errorf("after a reload the name is %q, want Ada", got)
+	}
+}
+
+// A page that is used as it is meant writes nothing to the console and talks to
+// no host but its own.
+func TestPageIsQuiet(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, server.Config{})
+	v := visitPage(t, newTab(t), s.URL)
+	v.do(t,
+		chromedp.SendKeys(chromedp.CSS("#user"), "Ada"),
+		chromedp.SendKeys(chromedp.CSS("#text"), "hello"+kb.Enter),
+	)
+	v.untilShown(t, "Ada", "hello")
+	// The message that the test itself writes comes after all that came before.
+	eval[chromedp.Void](t, v.tab, `console.log("the end")`)
+	deadline := time.Now().Add(patience)
+	for {
+		v.mu.Lock()
+		console := slices.Clone(v.console)
+		v.mu.Unlock()
+		if i := slices.IndexFunc(console, func(m string) bool { return strings.Contains(m, "the end") }); i >= 0 {
+			if i > 0 {
+				t.Errorf("the console shows %q, want nothing", console[:i])
+			}
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the console shows nothing at all")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+
+	want := strings.TrimPrefix(s.URL, "http://")
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, request := range v.requests {
+		if u, err := url.Parse(request); err != nil || u.Host != want {
+			t.Errorf("the page requests %s", request)
+		}
+	}
+	for _, path := range []string{"/", "/app.js", "/style.css", "/events", "/messages"} {
+		if !slices.Contains(v.requests, s.URL+path) {
+			t.Errorf("no request for %s was seen; the test is blind", path)
+		}
+	}
+}
+
+// Whatever a message holds is shown as text.
+func TestPageShowsMarkupAsText(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, server.Config{})
+	v := visitPage(t, newTab(t), s.URL)
+	for _, markup := range []string{
+		`<img src=x onerror="window.attacked = true">`,
+		`<script>window.attacked = true</script>`,
+		`<a href="javascript:window.attacked = true">here</a>`,
+		`</li></ol><h1>headline</h1>`,
+		`{{constructor.constructor("window.attacked = true")()}} ${1 + 1} &lt;b&gt; %3Cb%3E`,
+	} {
+		s.publish(t, markup, markup)
+		v.untilShown(t, markup, markup)
+	}
+	got := eval[[]string](t, v.tab, `[...document.querySelectorAll("#messages *")].map(e => e.localName)`)
+	for _, name := range []string{"img", "script", "a", "h1", "b"} {
+		if slices.Contains(got, name) {
+			t.Errorf("a message has become an element: %s", name)
+		}
+	}
+	if eval[bool](t, v.tab, `"attacked" in window`) {
+		t.Error("a message has run a script")
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, request := range v.requests {
+		if strings.HasSuffix(request, "/x") {
+			t.Errorf("a message has caused a request for %s", request)
+		}
+	}
+}
+
+// The page says when it is live and when it is not, and is live again by itself
+// when the server is. Posting meanwhile shows an error and keeps the text.
+func TestPageFollowsTheServer(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, server.Config{})
+	v := visitPage(t, newTab(t), s.URL)
+	open := v.text(t, "#status")
+	if !v.seen(t, "#status") || open == "" {
+		t.Error("the page does not show that it is live")
+	}
+
+	s.stop()
+	v.untilState(t, "reconnecting")
+	if got := v.text(t, "#status"); got == "" || got == open {
+		t.Errorf("the page shows %q while the server is down", got)
+	}
+	v.do(t,
+		chromedp.SendKeys(chromedp.CSS("#user"), "Ada"),
+		chromedp.SendKeys(chromedp.CSS("#text"), "too early"+kb.Enter),
+	)
+	v.until(t, `document.querySelector("#error").innerText !== ""`)
+	if !v.seen(t, "#error") {
+		t.Error("the error is not visible")
+	}
+	if got := eval[string](t, v.tab, `document.querySelector("#text").value`); got != "too early" {
+		t.Errorf("the field holds %q, want what was not sent", got)
+	}
+
+	s = startSiteAgain(t, s.config)
+	v.untilState(t, "open")
+	if got := v.text(t, "#status"); got != open {
+		t.Errorf("the page shows %q, want %q", got, open)
+	}
+	v.do(t, chromedp.Focus(chromedp.CSS("#text")), chromedp.KeyEvent(kb.Enter))
+	v.untilShown(t, "Ada", "too early")
+	v.until(t, `document.querySelector("#error").innerText === ""`)
+	s.publish(t, "Bob", "after")
+	v.untilShown(t, "Bob", "after")
+}
+
+// What the server finds wrong with a message is shown in its words.
+func TestPageShowsAProblem(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, server.Config{})
+	v := visitPage(t, newTab(t), s.URL)
+
+	// Without a text the browser itself refuses, and says where.
+	v.do(t,
+		chromedp.SendKeys(chromedp.CSS("#user"), "Ada"+kb.Enter),
+	)
+	v.until(t, `document.activeElement.id === "text"`)
+
+	eval[chromedp.Void](t, v.tab, `void (document.querySelector("#text").value = "x".repeat(3 << 20))`)
+	v.do(t, chromedp.Focus(chromedp.CSS("#text")), chromedp.KeyEvent(kb.Enter))
+	v.until(t, `document.querySelector("#error").innerText !== ""`)
+	const want = "A message may have up to 2097152 bytes"
+	if got := v.text(t, "#error"); !strings.Contains(got, want) || !v.seen(t, "#error") {
+		t.Errorf("the page shows %q, want %q in it", got, want)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	posts := slices.DeleteFunc(slices.Clone(v.requests), func(u string) bool { return u != s.URL+"/messages" })
+	if len(posts) != 1 {
+		t.Errorf("%d messages were posted, want 1: one without a text must not be", len(posts))
+	}
+}
+
+// A page that is left ends its stream at once: Chromium would keep it open for
+// a minute, in its back/forward cache. A page that is come back to is live.
+func TestPageThatIsLeftEndsItsStream(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, server.Config{})
+	v := visitPage(t, newTab(t), s.URL)
+	stream := s.feed.next(t)
+	v.do(t, chromedp.Navigate("about:blank"))
+	wait(t, stream, "the stream of a page that was left has not ended")
+
+	v.do(t, chromedp.NavigateBack())
+	v.untilState(t, "open")
+	s.feed.next(t)
+	s.publish(t, "Ada", "welcome back")
+	v.untilShown(t, "Ada", "welcome back")
+}
+
+func wait(t *testing.T, ctx context.Context, otherwise string) {
+	t.Helper()
+	select {
+	case <-ctx.Done():
+	case <-time.After(patience):
+		t.Fatal(otherwise)
+	}
+}
+
+// The page behind nginx, with the recipe of the documentation, is the page.
+func TestPageBehindNginx(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, server.Config{})
+	v := visitPage(t, newTab(t), startNginx(t, s.URL, ""))
+	v.do(t,
+		chromedp.SendKeys(chromedp.CSS("#user"), "Ada"),
+		chromedp.SendKeys(chromedp.CSS("#text"), "through nginx"+kb.Enter),
+	)
+	v.untilShown(t, "Ada", "through nginx")
+}

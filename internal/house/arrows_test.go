@@ -1,0 +1,158 @@
+package house
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// A place says what a package may import of this module. A path that ends in
+// "/..." stands for the packages below it. Tests may import what they like.
+type place struct {
+	path string
+	may  []string
+	std  bool // imports nothing from outside but the standard library
+}
+
+// library is what users import: everything else stands on it.
+var library = []string{"sse", "stream", "broadcast", "eventsource", "hub", "hub/..."}
+
+// places holds every package of the module, those that are designed and not yet
+// written among them. The arrows point one way:
+//
+//	cmd → internal/server → hub/httpapi → hub → stream, broadcast → sse
+//
+// and hub does not know hub/jetlog: cmd gives the one to the other.
+var places = []place{
+	{path: "sse", std: true},
+	{path: "stream", may: []string{"sse"}, std: true},
+	{path: "broadcast", may: []string{"sse"}, std: true},
+	{path: "eventsource", may: []string{"sse"}, std: true},
+	{path: "hub", may: []string{"sse", "stream", "broadcast"}},
+	{path: "hub/jetlog", may: []string{"hub", "sse", "stream", "broadcast"}},
+	{path: "hub/logtest", may: []string{"hub", "sse", "stream", "broadcast"}},
+	{path: "internal/fanout", may: []string{"hub", "sse", "stream", "broadcast"}},
+	{path: "hub/httpapi", may: []string{"hub", "internal/fanout", "sse", "stream", "broadcast"}},
+	{path: "internal/server", may: []string{"hub/httpapi", "hub", "internal/fanout", "sse", "stream", "broadcast"}},
+	{path: "cmd/...", may: append([]string{"internal/server"}, library...)},
+	{path: "examples/...", may: append([]string{"examples/internal/..."}, library...)},
+	// For tests alone: nothing above may import them.
+	{path: "internal/e2e", std: true},
+	{path: "internal/house", std: true},
+	{path: "internal/leak", std: true},
+	{path: "internal/memhttp", std: true},
+}
+
+// natsPath begins the import path of every package of NATS.
+const natsPath = "github.com/nats-io/"
+
+// matches reports whether pattern stands for path.
+func matches(pattern, path string) bool {
+	below, ok := strings.CutSuffix(pattern, "...")
+	return pattern == path || ok && strings.HasPrefix(path, below)
+}
+
+// wrongArrows returns a sentence for each import among all that places does not
+// allow, and for each package of the module that it does not know.
+func wrongArrows(all []listed) []string {
+	standard := map[string]bool{}
+	for _, p := range all {
+		standard[p.ImportPath] = p.Standard
+	}
+	var wrong []string
+	say := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
+	for _, p := range all {
+		from, ours := relative(p.ImportPath)
+		if !ours {
+			continue
+		}
+		i := slices.IndexFunc(places, func(pl place) bool { return matches(pl.path, from) })
+		if i < 0 {
+			say("%s: places in internal/house does not know this package: say there what it may import", from)
+			continue
+		}
+		at := places[i]
+		for _, path := range p.Imports {
+			to, ours := relative(path)
+			switch {
+			case ours && !slices.ContainsFunc(at.may, func(pattern string) bool { return matches(pattern, to) }):
+				say("%s → %s: of this module, %s may import only [%s]", from, to, at.path, strings.Join(at.may, " "))
+			case ours || standard[path]:
+			case at.std:
+				say("%s → %s: from outside, %s may import only the standard library", from, path, at.path)
+			case strings.HasPrefix(path, natsPath) && at.path != "hub/jetlog":
+				say("%s → %s: only hub/jetlog may import NATS", from, path)
+			}
+		}
+	}
+	return wrong
+}
+
+func TestArrowsPointOneWay(t *testing.T) {
+	for _, goos := range []string{"linux", "darwin", "windows"} {
+		all := packages(t, goos)
+		for _, path := range []string{"sse", "stream", "broadcast"} {
+			if !slices.ContainsFunc(all, func(p listed) bool { return p.ImportPath == modulePath+"/"+path }) {
+				t.Errorf("%s: go list does not name %s: does this test still see the tree?", goos, path)
+			}
+		}
+		for _, sentence := range wrongArrows(all) {
+			t.Errorf("%s: %s", goos, sentence)
+		}
+	}
+}
+
+// Each row adds one package to a tree of std's io and somebody's x/net.
+func TestWrongArrowsAreNamed(t *testing.T) {
+	const own = modulePath + "/"
+	for _, tt := range []struct {
+		rule  string
+		from  string
+		to    string
+		wrong string // what the sentence begins with; "" for none
+	}{
+		{"sse imports the standard library", own + "sse", "io", ""},
+		{"sse imports nothing else from outside", own + "sse", "golang.org/x/net/http2", "sse → golang.org/x/net/http2: "},
+		{"sse imports no C", own + "sse", "C", "sse → C: "},
+		{"sse imports nothing of this module", own + "sse", own + "stream", "sse → stream: "},
+		{"stream imports sse", own + "stream", own + "sse", ""},
+		{"stream does not import broadcast", own + "stream", own + "broadcast", "stream → broadcast: "},
+		{"broadcast does not import stream", own + "broadcast", own + "stream", "broadcast → stream: "},
+		{"broadcast imports nothing else from outside", own + "broadcast", "golang.org/x/net/http2", "broadcast → golang.org/x/net/http2: "},
+		{"eventsource does not import the server's half", own + "eventsource", own + "hub", "eventsource → hub: "},
+		{"the library does not import its tests' house", own + "sse", own + "internal/house", "sse → internal/house: "},
+		{"hub imports broadcast", own + "hub", own + "broadcast", ""},
+		{"hub does not import jetlog", own + "hub", own + "hub/jetlog", "hub → hub/jetlog: "},
+		{"hub does not import its HTTP API", own + "hub", own + "hub/httpapi", "hub → hub/httpapi: "},
+		{"hub does not import NATS", own + "hub", natsPath + "nats.go", "hub → github.com/nats-io/nats.go: "},
+		{"jetlog imports NATS", own + "hub/jetlog", natsPath + "nats.go", ""},
+		{"cmd does not import NATS", own + "cmd/tidings", natsPath + "nats.go", "cmd/tidings → github.com/nats-io/nats.go: "},
+		{"the HTTP API does not import our server", own + "hub/httpapi", own + "internal/server", "hub/httpapi → internal/server: "},
+		{"the server imports the HTTP API", own + "internal/server", own + "hub/httpapi", ""},
+		{"the server does not choose a log", own + "internal/server", own + "hub/jetlog", "internal/server → hub/jetlog: "},
+		{"the server does not import cmd", own + "internal/server", own + "cmd/tidings", "internal/server → cmd/tidings: "},
+		{"cmd imports the server", own + "cmd/tidings", own + "internal/server", ""},
+		{"cmd imports any log", own + "cmd/tidings", own + "hub/jetlog", ""},
+		{"cmd does not import an example", own + "cmd/tidings", own + "examples/ticks", "cmd/tidings → examples/ticks: "},
+		{"an example imports the library", own + "examples/ticks", own + "stream", ""},
+		{"an example imports what examples share", own + "examples/ticks", own + "examples/internal/listen", ""},
+		{"an example may use another's work", own + "examples/ticks", "golang.org/x/net/http2", ""},
+		{"an example does not import the server", own + "examples/ticks", own + "internal/server", "examples/ticks → internal/server: "},
+		{"a package without a place is named", own + "util", "io", "util: "},
+	} {
+		t.Run(tt.rule, func(t *testing.T) {
+			got := wrongArrows([]listed{
+				{ImportPath: "io", Standard: true, DepOnly: true},
+				{ImportPath: "golang.org/x/net/http2", DepOnly: true, Imports: []string{"io"}},
+				{ImportPath: tt.from, Imports: []string{"io", tt.to}},
+			})
+			switch {
+			case tt.wrong == "" && len(got) == 0:
+			case tt.wrong != "" && len(got) == 1 && strings.HasPrefix(got[0], tt.wrong):
+			default:
+				t.Errorf("got %q, want one that begins with %q (none if that is empty)", got, tt.wrong)
+			}
+		})
+	}
+}

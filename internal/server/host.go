@@ -1,0 +1,67 @@
+package server
+
+import (
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+)
+
+// A hostPolicy says under which names the server may be addressed. Without one
+// any web site could read a server on loopback, by resolving its own name to
+// 127.0.0.1 (DNS rebinding): to the browser that is the site's own origin, and
+// only the Host header tells.
+type hostPolicy struct {
+	names   map[string]bool // normalized, see hostname
+	anyName bool
+}
+
+// newHostPolicy checks the names given by --allow-host.
+func newHostPolicy(names []string) (hostPolicy, error) {
+	p := hostPolicy{names: make(map[string]bool, len(names))}
+	for _, given := range names {
+		name := strings.TrimSuffix(strings.ToLower(given), ".")
+		if ip, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {
+			p.names[ip.String()] = true
+			continue
+		}
+		if name == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-._") != "" {
+			return p, fmt.Errorf("--allow-host %q: want a host name or an IP address, without a port, as in tidings.example.org", given)
+		}
+		p.names[name] = true
+	}
+	return p, nil
+}
+
+// allows reports whether a request may have this Host header, with any port.
+func (p *hostPolicy) allows(host string) bool {
+	if p.anyName {
+		return true
+	}
+	name := hostname(host)
+	if name == "localhost" || strings.HasSuffix(name, ".localhost") || p.names[name] { // RFC 6761, section 6.3
+		return true
+	}
+	ip, err := netip.ParseAddr(name)
+	return err == nil && loopbackIP(ip)
+}
+
+// hostname returns the host of a Host header, in lower case, without port,
+// brackets and final dot; IP addresses in their canonical form.
+func hostname(hostport string) string {
+	name := strings.TrimSuffix(strings.ToLower((&url.URL{Host: hostport}).Hostname()), ".")
+	if ip, err := netip.ParseAddr(name); err == nil {
+		return ip.String()
+	}
+	return name
+}
+
+func (p *hostPolicy) refuse(r *http.Request) *problem {
+	name := hostname(r.Host)
+	if name == "" {
+		return hostNotAllowed.with("The request has no Host header. Send one that names this server, such as localhost.")
+	}
+	return hostNotAllowed.withf("This server does not answer to the name %q. "+
+		"Address it as localhost, or start it with --allow-host %s if that is one of its names.", name, name)
+}

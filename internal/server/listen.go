@@ -1,0 +1,104 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"syscall"
+)
+
+// A NotLoopbackError refuses an address beyond loopback. Its text says how to
+// allow it.
+type NotLoopbackError struct{ Addr string }
+
+func (e *NotLoopbackError) Error() string {
+	return fmt.Sprintf("--addr %s can be reached from other machines, and whoever reaches it could read the feed and post to it. "+
+		"If you want that, add --insecure-anonymous (or set TIDINGS_INSECURE_ANONYMOUS=true); "+
+		"if not, use a loopback address such as %s", e.Addr, DefaultAddr)
+}
+
+// checkAddr checks the form of HOST:PORT.
+func checkAddr(addr string) error {
+	_, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return fmt.Errorf("--addr %q: want HOST:PORT with a port from 0 to 65535, as in %s", addr, DefaultAddr)
+	}
+	return nil
+}
+
+// Listen binds the configured address. An address beyond loopback, or a name
+// that stands for one, is refused with a [*NotLoopbackError] unless
+// Config.InsecureAnonymous is set. Errors are one line for a user.
+func (s *Server) Listen(ctx context.Context) error {
+	if !s.cfg.InsecureAnonymous {
+		loopback, err := isLoopback(ctx, s.cfg.Addr)
+		if err != nil {
+			return err
+		}
+		if !loopback {
+			return &NotLoopbackError{s.cfg.Addr}
+		}
+	}
+	lc := net.ListenConfig{Control: userTimeout(s.cfg.WriteTimeout)}
+	lc.SetMultipathTCP(false) // whose sockets do not pass the user timeout on
+	ln, err := lc.Listen(ctx, "tcp", s.cfg.Addr)
+	if err != nil {
+		return listenError(s.cfg.Addr, err)
+	}
+	// What counts is the address that was bound: a name may have been resolved
+	// once more, to another.
+	loopback := ln.Addr().(*net.TCPAddr).IP.IsLoopback()
+	if !loopback && !s.cfg.InsecureAnonymous {
+		ln.Close()
+		return &NotLoopbackError{s.cfg.Addr}
+	}
+	if !loopback {
+		s.log.Warn("anyone who reaches this address can read the feed and post to it", "addr", ln.Addr().String())
+		s.hosts.anyName = len(s.cfg.AllowHosts) == 0
+	}
+	s.listener = ln
+	return nil
+}
+
+// isLoopback reports whether all addresses that addr stands for are loopback
+// ones. An empty host stands for all of the machine's.
+func isLoopback(ctx context.Context, addr string) (bool, error) {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil || host == "" {
+		return false, err
+	}
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host) // parses an IP address, too
+	if err != nil {
+		return false, listenError(addr, err)
+	}
+	for _, ip := range ips {
+		if !loopbackIP(ip) {
+			return false, nil
+		}
+	}
+	return len(ips) > 0, nil
+}
+
+func listenError(addr string, err error) error {
+	if dns, ok := errors.AsType[*net.DNSError](err); ok {
+		return fmt.Errorf("cannot listen on %s: the name %q is not known: %w", addr, dns.Name, err)
+	}
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("cannot listen on %s: another program listens there; stop it, or choose another address with --addr (%w)", addr, syscall.EADDRINUSE)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("cannot listen on %s: this machine does not have that address (%w)", addr, syscall.EADDRNOTAVAIL)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("cannot listen on %s: not permitted; ports below 1024 often need a privilege (%w)", addr, syscall.EACCES)
+	}
+	return fmt.Errorf("cannot listen on %s: %w", addr, err)
+}
+
+// loopbackIP reports whether ip is in 127.0.0.0/8 or ::1.
+func loopbackIP(ip netip.Addr) bool { return ip.Unmap().IsLoopback() }

@@ -1,0 +1,234 @@
+package server_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"iter"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/tidings/internal/server"
+	"example.com/tidings/sse"
+)
+
+// sized returns a message whose JSON is n bytes long.
+func sized(n int) string {
+	const head, tail = `{"user":"a","text":"`, `"}`
+	return head + strings.Repeat("x", n-len(head)-len(tail)) + tail
+}
+
+func TestPostMessage(t *testing.T) {
+	const js = "application/json"
+	type place struct{ line, column int }
+	tests := []struct {
+		name        string
+		contentType string
+		body        string
+		status      int
+		problem     string // its name, where it is refused
+		at          place
+		field       string
+		detail      string // that the detail contains
+	}{
+		{name: "a message", contentType: js, body: `{"user":"alice","text":"hello"}`, status: 200},
+		{name: "empty strings", contentType: js, body: `{"user":"","text":""}`, status: 200},
+		{name: "white space around", contentType: js, body: " \r\n\t{ \"user\" : \"a\" , \"text\" : \"b\" }\n", status: 200},
+		{name: "unknown fields are ignored", contentType: js, body: `{"user":"a","text":"b","more":[1,{}]}`, status: 200},
+		{name: "a field twice", contentType: js, body: `{"user":"a","text":1,"text":"b"}`, status: 200},
+		{name: "with a charset", contentType: "application/json; charset=utf-8", body: `{"user":"a","text":"b"}`, status: 200},
+		{name: "with a malformed parameter", contentType: "application/json; charset", body: `{"user":"a","text":"b"}`, status: 200},
+		{name: "in capitals", contentType: "Application/JSON", body: `{"user":"a","text":"b"}`, status: 200},
+		{name: "a +json type", contentType: "application/vnd.example+json", body: `{"user":"a","text":"b"}`, status: 200},
+		{name: "2,097,152 bytes", contentType: js, body: sized(2097152), status: 200},
+
+		{name: "no JSON", contentType: js, body: `{bad`, status: 400, problem: "invalid-json", at: place{1, 2}, detail: `'b'`},
+		{name: "a fault in line 2, after a wide character", contentType: js, body: "{\"user\":\n\"é\" !}", status: 400, problem: "invalid-json", at: place{2, 5}, detail: `'!'`},
+		{name: "a fault at the last byte", contentType: js, body: `{"user"]`, status: 400, problem: "invalid-json", at: place{1, 8}, detail: `']'`},
+		{name: "ends too early", contentType: js, body: `{"user":"a"`, status: 400, problem: "invalid-json", at: place{1, 12}, detail: "too early"},
+		{name: "ends within a string", contentType: js, body: `{"user":"a`, status: 400, problem: "invalid-json", at: place{1, 11}, detail: "too early"},
+		{name: "nothing", contentType: js, body: "", status: 400, problem: "invalid-json", detail: "empty"},
+		{name: "only white space", contentType: js, body: " \n ", status: 400, problem: "invalid-json", detail: "empty"},
+		{name: "data after the object", contentType: js, body: `{"user":"a","text":"b"} x`, status: 400, problem: "invalid-json", at: place{1, 25}, detail: `'x'`},
+		{name: "a second object", contentType: js, body: "{\"user\":\"a\",\"text\":\"b\"}\n{}", status: 400, problem: "invalid-json", at: place{2, 1}, detail: `'{'`},
+		{name: "not UTF-8", contentType: js, body: "{\"user\":\"a\",\"text\":\"\xff\"}", status: 400, problem: "invalid-json", at: place{1, 21}, detail: "UTF-8"},
+		{name: "half a UTF-8 sequence", contentType: js, body: "{\"user\":\"a\",\"text\":\"\xe2\x82\"}", status: 400, problem: "invalid-json", at: place{1, 21}, detail: "UTF-8"},
+		{name: "a byte order mark", contentType: js, body: "\ufeff{}", status: 400, problem: "invalid-json", at: place{1, 1}},
+		{name: "nested without end", contentType: js, body: strings.Repeat("[", 100_000), status: 400, problem: "invalid-json"},
+
+		{name: "no text", contentType: js, body: `{"user":"x"}`, status: 422, problem: "invalid-message", field: "text", detail: `"text" is missing`},
+		{name: "no user", contentType: js, body: `{"text":"x"}`, status: 422, problem: "invalid-message", field: "user", detail: `"user" is missing`},
+		{name: "a number for text", contentType: js, body: `{"user":"x","text":-1.5}`, status: 422, problem: "invalid-message", field: "text", detail: "not a number"},
+		{name: "null for text", contentType: js, body: `{"user":"x","text":null}`, status: 422, problem: "invalid-message", field: "text", detail: "not null"},
+		{name: "an object for user", contentType: js, body: `{"user":{},"text":""}`, status: 422, problem: "invalid-message", field: "user", detail: "not an object"},
+		{name: "a boolean for user", contentType: js, body: `{"user":true,"text":""}`, status: 422, problem: "invalid-message", field: "user", detail: "not a boolean"},
+		{name: "null", contentType: js, body: ` null`, status: 422, problem: "invalid-message", detail: "not null"},
+		{name: "an array", contentType: js, body: `["a","b"]`, status: 422, problem: "invalid-message", detail: "not an array"},
+		{name: "a string", contentType: js, body: `"a"`, status: 422, problem: "invalid-message", detail: "not a string"},
+		{name: "a number", contentType: js, body: `7`, status: 422, problem: "invalid-message", detail: "not a number"},
+
+		{name: "no Content-Type", body: `{"user":"a","text":"b"}`, status: 415, problem: "unsupported-media-type", detail: "Content-Type: application/json"},
+		{name: "curl -d's Content-Type", contentType: "application/x-www-form-urlencoded", body: `{"user":"a","text":"b"}`, status: 415, problem: "unsupported-media-type"},
+		{name: "text/json", contentType: "text/json", body: `{"user":"a","text":"b"}`, status: 415, problem: "unsupported-media-type"},
+		{name: "application/jsonp", contentType: "application/jsonp", body: `{"user":"a","text":"b"}`, status: 415, problem: "unsupported-media-type"},
+		{name: "a malformed Content-Type", contentType: ";;;", body: `{"user":"a","text":"b"}`, status: 415, problem: "unsupported-media-type"},
+
+		{name: "2,097,153 bytes", contentType: js, body: sized(2097153), status: 413, problem: "body-too-large", detail: "2097152"},
+		{name: "3 MiB that are not JSON", contentType: js, body: strings.Repeat("x", 3<<20), status: 413, problem: "body-too-large"},
+	}
+	for _, protocol := range protocols {
+		s := start(t, server.Config{})
+		c := client(t, protocol)
+		for _, tt := range tests {
+			for _, length := range []string{"known", "unknown"} {
+				t.Run(protocol+"/length "+length+"/"+tt.name, func(t *testing.T) {
+					var body io.Reader = strings.NewReader(tt.body)
+					if length == "unknown" {
+						body = struct{ io.Reader }{body}
+					}
+					var header []string
+					if tt.contentType != "" {
+						header = []string{"Content-Type", tt.contentType}
+					}
+					r := send(t, c, "POST", s.url+"/messages", body, header...)
+					if tt.problem == "" {
+						if r.status != tt.status || r.body != "queued" || r.header.Get("Content-Type") != "text/plain; charset=utf-8" {
+							t.Errorf("got %d, %q, %q", r.status, r.header.Get("Content-Type"), r.body)
+						}
+						return
+					}
+					p := r.problem(t, tt.status, tt.problem)
+					if at := (place{p.Line, p.Column}); tt.at != (place{}) && at != tt.at {
+						t.Errorf("line %d, column %d, want %v; detail: %s", p.Line, p.Column, tt.at, p.Detail)
+					}
+					if p.Field != tt.field {
+						t.Errorf("field %q, want %q", p.Field, tt.field)
+					}
+					if !strings.Contains(p.Detail, tt.detail) {
+						t.Errorf("detail %q does not contain %q", p.Detail, tt.detail)
+					}
+					if got := r.header.Get("Cache-Control"); got != "no-store" {
+						t.Errorf("Cache-Control: %q", got)
+					}
+				})
+			}
+		}
+	}
+}
+
+func TestPostMessageWithContentEncoding(t *testing.T) {
+	s := start(t, server.Config{})
+	const body = `{"user":"a","text":"b"}`
+	for coding, want := range map[string]int{"gzip": 415, "br": 415, "identity": 200, "Identity": 200} {
+		r := send(t, client(t, "HTTP/1.1"), "POST", s.url+"/messages", strings.NewReader(body),
+			"Content-Type", "application/json", "Content-Encoding", coding)
+		if r.status != want {
+			t.Errorf("Content-Encoding %s: %d, want %d", coding, r.status, want)
+		}
+		if want == 415 {
+			r.problem(t, 415, "unsupported-media-type")
+			if got := r.header.Get("Accept-Encoding"); got != "identity" {
+				t.Errorf("Accept-Encoding: %q", got)
+			}
+		}
+	}
+}
+
+// What is posted must arrive unchanged, whatever it holds.
+func TestMessageArrivesAsItWasPosted(t *testing.T) {
+	for _, text := range []string{
+		"", "hello", "two\nlines\r\nand\ra third", "data: injected\n\nevent: x", "<b>&amp;</b>", "\x00\x1b", "\u2028\u2029\u0085", "שלום 👩‍👩‍👧", `"quoted\"`,
+		"\ufffd", strings.Repeat("long ", 50_000),
+	} {
+		s := start(t, server.Config{})
+		c := client(t, "HTTP/1.1")
+		l := listen(t, c, s.url)
+		post(t, c, s.url, "alice", text)
+		for ev, err := range sse.Decode(l.lines, nil) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got, want map[string]string
+			decode(t, ev.Data, &got)
+			want = map[string]string{"user": "alice", "text": text}
+			if len(got) != 2 || got["user"] != want["user"] || got["text"] != want["text"] {
+				t.Errorf("got %.100q, want %.100q", got, want)
+			}
+			break
+		}
+	}
+}
+
+func TestPostMessageThatIsSentTooSlowly(t *testing.T) {
+	for _, protocol := range protocols {
+		t.Run(protocol, func(t *testing.T) {
+			s := start(t, server.Config{ReadTimeout: 100 * time.Millisecond})
+			body, w := io.Pipe()
+			defer w.Close()
+			go io.WriteString(w, `{"user":`)
+			r := send(t, client(t, protocol), "POST", s.url+"/messages", body, "Content-Type", "application/json")
+			r.problem(t, 408, "request-timeout")
+		})
+	}
+}
+
+func TestPostMessageWhoseBodyIsCutShort(t *testing.T) {
+	s := start(t, server.Config{})
+	conn := dial(t, s.addr)
+	io.WriteString(conn, "POST /messages HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{\"user\":")
+	if err := conn.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, _ := io.ReadAll(res.Body)
+	reply{res.StatusCode, res.Header, string(b)}.problem(t, 400, "invalid-json")
+}
+
+// A failingFeed fails, with a reason that is none of the client's business.
+type failingFeed struct {
+	server.Feed
+	err error
+}
+
+func (f failingFeed) Publish(context.Context, sse.Event) error { return f.err }
+
+func (f failingFeed) Subscribe(context.Context, string) (iter.Seq2[sse.Event, error], error) {
+	return nil, f.err
+}
+
+func TestFailuresOfTheFeedAreLoggedNotShown(t *testing.T) {
+	const secret = "disk /dev/secret is on fire"
+	for _, tt := range []struct{ method, path string }{{"POST", "/messages"}, {"GET", "/events"}} {
+		t.Run(tt.path, func(t *testing.T) {
+			var logs logBuffer
+			s := start(t, server.Config{Feed: failingFeed{server.NewMemory(1), errors.New(secret)}, Logger: textLogger(&logs)})
+			r := send(t, client(t, "HTTP/1.1"), tt.method, s.url+tt.path, bytes.NewReader([]byte(`{"user":"a","text":"b"}`)), "Content-Type", "application/json")
+			r.problem(t, 500, "internal-error")
+			if strings.Contains(r.body, "secret") {
+				t.Errorf("the client sees the reason: %s", r.body)
+			}
+			if !strings.Contains(logs.String(), secret) {
+				t.Errorf("the log does not have the reason:\n%s", logs.String())
+			}
+		})
+	}
+}
+
+func TestPostMessageWhileStopping(t *testing.T) {
+	feed := server.NewMemory(1)
+	feed.Close()
+	s := start(t, server.Config{Feed: feed})
+	r := send(t, client(t, "HTTP/1.1"), "POST", s.url+"/messages", strings.NewReader(`{"user":"a","text":"b"}`), "Content-Type", "application/json")
+	r.problem(t, 503, "stopping")
+	if got := r.header.Get("Retry-After"); got != "1" {
+		t.Errorf("Retry-After: %q", got)
+	}
+}

@@ -1,0 +1,112 @@
+package server
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// An originPolicy says which web pages may use the server: those of its own
+// origin and of the allowed ones. Requests that do not come from a browser have
+// no origin and are not its concern.
+type originPolicy struct {
+	allowed    map[string]bool
+	protection *http.CrossOriginProtection
+}
+
+// newOriginPolicy checks the origins given by --allow-origin.
+func newOriginPolicy(origins []string) (*originPolicy, error) {
+	p := &originPolicy{
+		allowed:    make(map[string]bool, len(origins)),
+		protection: http.NewCrossOriginProtection(),
+	}
+	for _, given := range origins {
+		if given == "*" {
+			return nil, fmt.Errorf(`--allow-origin "*": any web site could then read the feed and post to it; list the origins, as in http://localhost:5173`)
+		}
+		origin, err := normalOrigin(given)
+		if err != nil {
+			return nil, fmt.Errorf("--allow-origin %q: %w; want scheme://host[:port], as in http://localhost:5173", given, err)
+		}
+		if err := p.protection.AddTrustedOrigin(origin); err != nil {
+			return nil, fmt.Errorf("--allow-origin %q: %w", given, err)
+		}
+		p.allowed[origin] = true
+	}
+	return p, nil
+}
+
+// normalOrigin returns an origin as browsers send it: lower case and without
+// the scheme's own port (RFC 6454, section 6.2).
+func normalOrigin(s string) (string, error) {
+	u, err := url.Parse(strings.ToLower(s))
+	switch {
+	case err != nil || u.Scheme == "" || u.Hostname() == "" || u.Opaque != "":
+		return "", fmt.Errorf("that is not an origin")
+	case u.User != nil:
+		return "", fmt.Errorf("an origin has no user")
+	case strings.HasSuffix(u.Host, ":"):
+		return "", fmt.Errorf("the port is missing")
+	case u.Path != "" || u.RawQuery != "" || u.Fragment != "" || strings.ContainsAny(s, "?#"):
+		return "", fmt.Errorf("an origin ends before the path")
+	case strings.Contains(u.Host, "*"):
+		return "", fmt.Errorf("an origin has no wildcard")
+	}
+	host := u.Host
+	switch {
+	case u.Scheme == "http":
+		host = strings.TrimSuffix(host, ":80")
+	case u.Scheme == "https":
+		host = strings.TrimSuffix(host, ":443")
+	}
+	return u.Scheme + "://" + host, nil
+}
+
+// foreign reports whether r comes from a page that may not use the server. Safe
+// methods are judged as unsafe ones are, if strict: a stream that another site's
+// page may not read could still be held open by it.
+func (p *originPolicy) foreign(r *http.Request, strict bool) bool {
+	if strict {
+		asUnsafe := *r
+		asUnsafe.Method = http.MethodPost
+		r = &asUnsafe
+	}
+	return p.protection.Check(r) != nil
+}
+
+func (p *originPolicy) refuse(r *http.Request) *problem {
+	if origin, err := normalOrigin(r.Header.Get("Origin")); err == nil {
+		return originNotAllowed.withf("Pages of %s may not use this server. If that is your site, start the server with --allow-origin %s.", origin, origin)
+	}
+	return originNotAllowed.with("Pages of other sites may not use this server. If it is your own page, start the server with --allow-origin and the page's origin.")
+}
+
+// share adds to the response to r what lets a page of an allowed origin read
+// it (Fetch standard, CORS protocol).
+func (p *originPolicy) share(h http.Header, r *http.Request) {
+	h.Add("Vary", "Origin")
+	if origin := r.Header.Get("Origin"); p.allowed[origin] {
+		h.Set("Access-Control-Allow-Origin", origin)
+	}
+}
+
+// preflight reports whether r asks, for a browser, whether a page may send
+// another request.
+func preflight(r *http.Request) bool {
+	return r.Method == http.MethodOptions && r.Header.Get("Origin") != "" &&
+		r.Header.Get("Access-Control-Request-Method") != ""
+}
+
+// answerPreflight answers one for a route with the given methods.
+func (p *originPolicy) answerPreflight(w http.ResponseWriter, r *http.Request, methods string) {
+	if !p.allowed[r.Header.Get("Origin")] {
+		p.refuse(r).ServeHTTP(w, r)
+		return
+	}
+	h := w.Header()
+	h.Set("Access-Control-Allow-Methods", methods)
+	h.Set("Access-Control-Allow-Headers", "Content-Type, Last-Event-ID, Cache-Control")
+	h.Set("Access-Control-Max-Age", "600") // seconds
+	w.WriteHeader(http.StatusNoContent)
+}

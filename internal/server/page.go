@@ -1,0 +1,88 @@
+package server
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"net/http"
+	"path"
+	"strconv"
+	"strings"
+)
+
+//go:embed page
+var pageFiles embed.FS
+
+// contentSecurityPolicy lets the page load only its own files and talk only to
+// its own server, with no inline script or style.
+const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+
+// contentTypes has one for each kind of file in page; those of the system's
+// own table differ from machine to machine.
+var contentTypes = map[string]string{
+	".html": "text/html; charset=utf-8",
+	".css":  "text/css; charset=utf-8",
+	".js":   "text/javascript; charset=utf-8",
+	".svg":  "image/svg+xml",
+}
+
+// An asset is a file of the page.
+type asset struct {
+	contentType string
+	etag        string
+	body        []byte
+}
+
+// pageAssets returns the page's files by path, index.html at "/".
+func pageAssets() map[string]*asset {
+	entries, err := pageFiles.ReadDir("page")
+	if err != nil {
+		panic(err) // embedded: cannot fail
+	}
+	assets := make(map[string]*asset, len(entries))
+	for _, e := range entries {
+		body, err := pageFiles.ReadFile("page/" + e.Name())
+		if err != nil {
+			panic(err)
+		}
+		sum := sha256.Sum256(body)
+		at := "/" + e.Name()
+		if e.Name() == "index.html" {
+			at = "/"
+		}
+		assets[at] = &asset{contentTypes[path.Ext(e.Name())], `"` + hex.EncodeToString(sum[:12]) + `"`, body}
+	}
+	return assets
+}
+
+// ServeHTTP answers with the file, to be revalidated at each use: a page and a
+// server of different versions never meet for long.
+func (a *asset) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Cache-Control", "no-cache")
+	h.Set("ETag", a.etag)
+	h.Set("Content-Security-Policy", contentSecurityPolicy)
+	h.Set("Referrer-Policy", "no-referrer")
+	if a.notModified(r) {
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	h.Set("Content-Type", a.contentType)
+	h.Set("Content-Length", strconv.Itoa(len(a.body)))
+	bytes.NewReader(a.body).WriteTo(w) // which net/http drops for HEAD
+}
+
+// notModified evaluates If-None-Match (RFC 9110, section 13.1.2).
+func (a *asset) notModified(r *http.Request) bool {
+	for _, field := range r.Header.Values("If-None-Match") {
+		for tag := range strings.SplitSeq(field, ",") {
+			tag = strings.TrimSpace(tag)
+			if tag == "*" || strings.TrimPrefix(tag, "W/") == a.etag {
+				return true
+			}
+		}
+	}
+	return false
+}

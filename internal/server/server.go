@@ -1,0 +1,210 @@
+// Package server is the program behind "tidings serve": a feed that anyone on
+// this machine can post to and read, with a page to do both.
+//
+//	s, err := server.New(server.Config{Addr: "127.0.0.1:0"})
+//	...
+//	err = s.Listen(ctx)
+//	fmt.Println("listening on", s.URL())
+//	err = s.Run(ctx) // until ctx is done
+//
+// It is closed by default. It listens on loopback addresses only, answers only
+// to loopback names, and only to pages of its own origin; what opens it is in
+// [Config]. docs/http-api.md describes its routes.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// The defaults of a [Config].
+const (
+	DefaultAddr         = "127.0.0.1:8080"
+	DefaultBuffer       = 1024
+	DefaultKeepAlive    = 15 * time.Second
+	DefaultWriteTimeout = 10 * time.Second
+	DefaultReadTimeout  = 30 * time.Second
+)
+
+// Limits that are not configured.
+const (
+	readHeaderTimeout = 10 * time.Second
+	idleTimeout       = 2 * time.Minute
+	maxHeaderBytes    = 64 << 10 // a browser sends localhost's cookies to every port
+
+	// shutdownGrace is how long streams and requests may take to end by
+	// themselves. With it the program exits within a second of a signal.
+	shutdownGrace = 700 * time.Millisecond
+)
+
+// Config configures a [Server]. The zero value holds the defaults.
+type Config struct {
+	// Addr is HOST:PORT to listen on; port 0 takes any that is free. Empty
+	// means DefaultAddr.
+	Addr string
+
+	// InsecureAnonymous allows an Addr beyond loopback, where anyone who
+	// reaches it can read the feed and post to it.
+	InsecureAnonymous bool
+
+	// AllowHosts are the names, without a port, under which the server may be
+	// addressed besides the loopback ones. On an address beyond loopback any
+	// name will do when there are none.
+	AllowHosts []string
+
+	// AllowOrigins are the origins, scheme://host[:port], besides its own whose
+	// pages may use the server.
+	AllowOrigins []string
+
+	// Feed holds the messages. The server closes it when it stops. Nil means
+	// NewMemory(DefaultBuffer).
+	Feed Feed
+
+	// KeepAlive is how long a stream may be silent before a comment is sent on
+	// it. 0 means DefaultKeepAlive; negative switches it off.
+	KeepAlive time.Duration
+
+	// WriteTimeout bounds each write to a stream, and how long what was written
+	// may stay unacknowledged by the peer's kernel (Linux). 0 means
+	// DefaultWriteTimeout; it is never negative.
+	WriteTimeout time.Duration
+
+	// ReadTimeout bounds the reading of a request with its body. 0 means
+	// DefaultReadTimeout.
+	ReadTimeout time.Duration
+
+	// Logger is where the server logs. Nil means slog.Default().
+	Logger *slog.Logger
+}
+
+// A Server serves one feed. [New] makes it, [Server.Listen] binds its address,
+// [Server.Run] serves until its context is done.
+type Server struct {
+	cfg      Config
+	log      *slog.Logger
+	feed     Feed
+	hosts    hostPolicy
+	origins  *originPolicy
+	routes   map[string]route
+	http     *http.Server
+	listener net.Listener
+	abandon  context.CancelFunc // ends the context of every request
+}
+
+// New checks the configuration and returns a server that does not listen yet.
+// Its error is one line that says what is wrong with which setting, in terms of
+// the flags of "tidings serve".
+func New(cfg Config) (*Server, error) {
+	setDefault(&cfg.Addr, DefaultAddr)
+	setDefault(&cfg.KeepAlive, DefaultKeepAlive)
+	setDefault(&cfg.WriteTimeout, DefaultWriteTimeout)
+	setDefault(&cfg.ReadTimeout, DefaultReadTimeout)
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	s := &Server{cfg: cfg, log: cfg.Logger}
+	if err := checkAddr(cfg.Addr); err != nil {
+		return nil, err
+	}
+	var err error
+	if s.hosts, err = newHostPolicy(cfg.AllowHosts); err != nil {
+		return nil, err
+	}
+	if s.origins, err = newOriginPolicy(cfg.AllowOrigins); err != nil {
+		return nil, err
+	}
+	s.feed = cfg.Feed
+	if s.feed == nil {
+		s.feed = NewMemory(DefaultBuffer)
+	}
+	s.routes = s.newRoutes()
+
+	pingAfter := cfg.KeepAlive
+	if pingAfter < 0 {
+		pingAfter = DefaultKeepAlive // pings go on where keep-alives are off
+	}
+	base, abandon := context.WithCancel(context.Background())
+	s.abandon = abandon
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	s.http = &http.Server{
+		Handler:           s.Handler(),
+		Protocols:         protocols,
+		BaseContext:       func(net.Listener) context.Context { return base },
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		// A stream lifts ReadTimeout, and has a deadline for each write instead
+		// of a WriteTimeout.
+		ReadTimeout: cfg.ReadTimeout,
+		// A write deadline alone does not end an HTTP/2 connection whose peer
+		// has vanished: the reset of the stream would wait behind the same
+		// stuck bytes. These settings do.
+		HTTP2: &http.HTTP2Config{
+			SendPingTimeout:  pingAfter,
+			PingTimeout:      cfg.WriteTimeout,
+			WriteByteTimeout: cfg.WriteTimeout,
+		},
+	}
+	// Shutdown closes the listener first and then calls this.
+	s.http.RegisterOnShutdown(s.feed.Close)
+	return s, nil
+}
+
+func setDefault[T comparable](v *T, to T) {
+	var zero T
+	if *v == zero {
+		*v = to
+	}
+}
+
+// URL returns the address that the server listens on, as http://HOST:PORT. It
+// is valid after Listen.
+func (s *Server) URL() string { return "http://" + s.listener.Addr().String() }
+
+// Run serves until ctx is done, and then stops: no new connection is taken,
+// the feed is closed so that streams end cleanly, and what has not ended after
+// 700 ms is cut. It returns nil after a stop, and is called once, after Listen.
+func (s *Server) Run(ctx context.Context) error {
+	defer s.abandon()
+	served := make(chan error, 1)
+	go func() { served <- s.http.Serve(s.listener) }()
+	select {
+	case err := <-served:
+		s.feed.Close()
+		s.http.Close()
+		return fmt.Errorf("the server stopped: %w", err)
+	case <-ctx.Done():
+	}
+	s.log.Info("stopping", "reason", context.Cause(ctx))
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
+	defer cancel()
+	if err := s.http.Shutdown(grace); err != nil {
+		if !errors.Is(err, context.DeadlineExceeded) {
+			s.log.Warn("stopping", "error", err)
+		}
+		s.log.Warn("cutting connections that have not ended in time", "grace", shutdownGrace)
+		s.abandon()
+		s.http.Close()
+	}
+	<-served
+	s.log.Info("stopped")
+	return nil
+}
+
+// Close releases the address and the feed of a server that is not run.
+func (s *Server) Close() error {
+	s.abandon()
+	s.feed.Close()
+	if s.listener == nil {
+		return nil
+	}
+	return s.listener.Close()
+}

@@ -1,0 +1,327 @@
+package server_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"iter"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"example.com/tidings/internal/leak"
+	"example.com/tidings/internal/server"
+	"example.com/tidings/sse"
+)
+
+func TestMain(m *testing.M) { leak.Main(m) }
+
+// patience is how long a test waits for what must happen; it only turns a hang
+// into a failure.
+const patience = 30 * time.Second
+
+// A running is a server that runs until the test ends, or stop is called.
+type running struct {
+	*server.Server
+	url  string
+	addr string
+	stop func() error // stops it and returns what Run did
+}
+
+// start runs a server on a free port of 127.0.0.1, unless cfg says otherwise.
+func start(t *testing.T, cfg server.Config) *running {
+	t.Helper()
+	if cfg.Addr == "" {
+		cfg.Addr = "127.0.0.1:0"
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	s, err := server.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Listen(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ran := make(chan error, 1)
+	go func() { ran <- s.Run(ctx) }()
+	r := &running{Server: s, url: s.URL(), addr: strings.TrimPrefix(s.URL(), "http://")}
+	r.stop = sync.OnceValue(func() error {
+		cancel()
+		return <-ran
+	})
+	t.Cleanup(func() {
+		if err := r.stop(); err != nil {
+			t.Errorf("Run returned %v", err)
+		}
+	})
+	return r
+}
+
+// protocols are those in which each promise is tested.
+var protocols = []string{"HTTP/1.1", "h2c"}
+
+// client returns a client of one of the protocols.
+func client(t *testing.T, protocol string) *http.Client {
+	transport := &http.Transport{Protocols: new(http.Protocols), DisableCompression: true}
+	transport.Protocols.SetHTTP1(protocol == "HTTP/1.1")
+	transport.Protocols.SetUnencryptedHTTP2(protocol == "h2c")
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}
+
+// A reply is a response that was read to its end.
+type reply struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// send sends a request and reads the reply. header alternates names and
+// values; Host is the request's.
+func send(t *testing.T, c *http.Client, method, url string, body io.Reader, header ...string) reply {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, url, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		if header[i] == "Host" {
+			req.Host = header[i+1]
+		} else {
+			req.Header.Add(header[i], header[i+1])
+		}
+	}
+	res, err := c.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return reply{res.StatusCode, res.Header, string(b)}
+}
+
+// A problem is an RFC 9457 object, with the members that Tidings adds.
+type problem struct {
+	Type, Title, Detail, Field string
+	Status, Line, Column       int
+}
+
+// problem checks that the reply is one of the given type and returns it.
+func (r reply) problem(t *testing.T, status int, name string) problem {
+	t.Helper()
+	var p problem
+	if r.status != status || r.header.Get("Content-Type") != "application/problem+json" {
+		t.Fatalf("got %d with %q, want the problem %d %s; body: %s", r.status, r.header.Get("Content-Type"), status, name, r.body)
+	}
+	if err := json.Unmarshal([]byte(r.body), &p); err != nil {
+		t.Fatalf("body %q: %v", r.body, err)
+	}
+	if p.Type != "urn:tidings:problem:"+name || p.Status != status {
+		t.Errorf("got the problem %s with status %d, want %s with %d", p.Type, p.Status, name, status)
+	}
+	if p.Title == "" || !strings.HasSuffix(p.Detail, ".") {
+		t.Errorf("title %q, detail %q: want a title and a sentence", p.Title, p.Detail)
+	}
+	return p
+}
+
+// A listener is an open stream.
+type listener struct {
+	res    *http.Response
+	lines  *bufio.Reader
+	cancel context.CancelFunc // leaves
+}
+
+// listen opens a stream and returns when its headers are there.
+func listen(t *testing.T, c *http.Client, url string, header ...string) *listener {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	t.Cleanup(cancel)
+	req, err := http.NewRequestWithContext(ctx, "GET", url+"/events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Add(header[i], header[i+1])
+	}
+	res, err := c.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { res.Body.Close() })
+	if res.StatusCode != 200 {
+		b, _ := io.ReadAll(res.Body)
+		t.Fatalf("GET /events: %s: %s", res.Status, b)
+	}
+	return &listener{res, bufio.NewReader(res.Body), cancel}
+}
+
+// want reads exactly text from the stream.
+func (l *listener) want(t *testing.T, text string) {
+	t.Helper()
+	got := make([]byte, len(text))
+	if n, err := io.ReadFull(l.lines, got); err != nil || string(got) != text {
+		t.Fatalf("the stream has %q (%v), want %q", got[:n], err, text)
+	}
+}
+
+// wantEnd reads the end of the stream, which must be a clean one.
+func (l *listener) wantEnd(t *testing.T) {
+	t.Helper()
+	if rest, err := io.ReadAll(l.lines); err != nil || len(rest) > 0 {
+		t.Fatalf("the stream ends with %q, %v; want a clean end", rest, err)
+	}
+}
+
+func post(t *testing.T, c *http.Client, url, user, text string) {
+	t.Helper()
+	body, err := json.Marshal(map[string]string{"user": user, "text": text})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := send(t, c, "POST", url+"/messages", bytes.NewReader(body), "Content-Type", "application/json")
+	if r.status != 200 || r.body != "queued" {
+		t.Fatalf("POST /messages: %d %q", r.status, r.body)
+	}
+}
+
+// A watchedFeed tells when sequences of a feed have ended.
+type watchedFeed struct {
+	server.Feed
+	ended chan struct{} // one for each
+}
+
+func watch(f server.Feed) *watchedFeed { return &watchedFeed{f, make(chan struct{}, 100)} }
+
+func (f *watchedFeed) Subscribe(ctx context.Context, id string) (iter.Seq2[sse.Event, error], error) {
+	events, err := f.Feed.Subscribe(ctx, id)
+	return func(yield func(sse.Event, error) bool) {
+		defer func() { f.ended <- struct{}{} }()
+		events(yield)
+	}, err
+}
+
+func (f *watchedFeed) wantEnd(t *testing.T) {
+	t.Helper()
+	select {
+	case <-f.ended:
+	case <-time.After(patience):
+		t.Fatal("the stream's handler has not ended")
+	}
+}
+
+func TestStopDeliversWhatWasPostedThenEndsStreamsCleanly(t *testing.T) {
+	for _, protocol := range protocols {
+		t.Run(protocol, func(t *testing.T) {
+			s := start(t, server.Config{})
+			c := client(t, protocol)
+			l := listen(t, c, s.url)
+			post(t, c, s.url, "alice", "last words")
+			if err := s.stop(); err != nil {
+				t.Errorf("Run returned %v", err)
+			}
+			l.want(t, "data: {\"user\":\"alice\",\"text\":\"last words\"}\n\n")
+			l.wantEnd(t)
+			if conn, err := net.Dial("tcp", s.addr); err == nil {
+				conn.Close()
+				t.Error("the stopped server still takes connections")
+			}
+		})
+	}
+}
+
+// A client that does not read makes its stream's handler wait in a write, which
+// the write timeout alone would end only after the shutdown's second.
+func TestStopCutsWhatDoesNotEnd(t *testing.T) {
+	var logs logBuffer
+	feed := watch(server.NewMemory(1024))
+	s := start(t, server.Config{Feed: feed, WriteTimeout: time.Hour, Logger: slog.New(slog.NewTextHandler(&logs, nil))})
+	conn := dial(t, s.addr)
+	if err := conn.(*net.TCPConn).SetReadBuffer(4096); err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(conn, "GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	if _, err := bufio.NewReaderSize(conn, 16).ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	c := client(t, "HTTP/1.1")
+	for range 10 { // more than the kernel's buffers take
+		post(t, c, s.url, "alice", strings.Repeat("x", 1<<20))
+	}
+	stopped := make(chan error, 1)
+	go func() { stopped <- s.stop() }()
+	select {
+	case err := <-stopped:
+		if err != nil {
+			t.Errorf("Run returned %v", err)
+		}
+	case <-time.After(patience):
+		t.Fatal("a client that does not read holds up the stop")
+	}
+	feed.wantEnd(t)
+	if !strings.Contains(logs.String(), "cutting connections") {
+		t.Errorf("the log does not say that connections were cut:\n%s", logs.String())
+	}
+}
+
+func TestCloseReleasesAServerThatNeverRan(t *testing.T) {
+	s, err := server.New(server.Config{Addr: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Listen(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	addr := strings.TrimPrefix(s.URL(), "http://")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Fatalf("the address is not free again: %v", err)
+	}
+	ln.Close()
+}
+
+func dial(t *testing.T, addr string) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.SetDeadline(time.Now().Add(patience))
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// A logBuffer holds what was logged; it may be used concurrently.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}

@@ -1,0 +1,9 @@
+#!/bin/sh
+# Succeeds when Go's C compiler is there and can link against the C library,
+# which the race detector needs: a compiler without headers is not enough.
+cc=$(go env CC) && command -v "${cc%% *}" >/dev/null 2>&1 || exit 1
+dir=$(mktemp -d) || exit 1
+trap 'rm -rf "$dir"' EXIT
+printf '#include <pthread.h>\n#include <stdlib.h>\nint main(void) { return 0; }\n' >"$dir/a.c"
+# shellcheck disable=SC2086 # CC may be a command with arguments
+$cc "$dir/a.c" -o "$dir/a.out" >/dev/null 2>&1

@@ -1,0 +1,123 @@
+#!/bin/sh
+# Installs, from Debian's packages, what the tests need and the machine lacks.
+#
+# Each thing is looked for first: when nothing is missing, nothing is run.
+# apt-get is run as root or through a sudo that asks for no password. Where that
+# cannot be, each missing thing is named in one line and the script succeeds:
+# the tests that need it skip. With CI=true, where they fail instead, it exits 1.
+#
+# SETUP_DRY_RUN=1 prints the commands in place of running them.
+set -u
+
+tools=$(dirname "$0")
+dry_run=${SETUP_DRY_RUN:-}
+packages=
+missing=
+
+say() { printf 'setup: %s\n' "$*"; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# need PACKAGES WHAT CONSEQUENCE: notes a missing thing and the packages that bring it.
+need() {
+	packages="$packages $1"
+	missing="$missing$2: missing, so $3
+"
+}
+
+have_browser() {
+	for name in chromium chromium-browser google-chrome; do
+		have "$name" && return 0
+	done
+	return 1
+}
+
+node_major() { node -p 'process.versions.node.split(".")[0]' 2>/dev/null || echo 0; }
+
+look() {
+	packages=
+	missing=
+	"$tools/cc-works.sh" || need "gcc libc6-dev" "a C compiler" "the tests run without the race detector"
+	have curl || need "curl" "curl" "the tests that read with it skip"
+	have_browser || need "chromium" "Chromium" "the browser tests skip"
+	have nginx || need "nginx-light" "nginx" "the proxy tests skip"
+	if ! have node; then
+		need "nodejs" "Node" "the test against Node's own server skips"
+	elif [ "$(node_major)" -lt 18 ]; then
+		need "nodejs" "Node 18 or later" "the test against Node's own server skips (found $(node --version 2>&1))"
+	fi
+	# Go cannot fetch modules without the certificates that git may have come without.
+	if have apt-get && [ ! -e /etc/ssl/certs/ca-certificates.crt ]; then
+		need "ca-certificates" "certificate authorities" "Go may not be able to fetch modules"
+	fi
+}
+
+# as_root COMMAND...: runs it as root, or prints it.
+as_root() {
+	if [ -n "$dry_run" ]; then
+		printf '%s%s\n' "${sudo:+$sudo }" "$*"
+	else
+		$sudo "$@" </dev/null
+	fi
+}
+
+# Debian starts a service when its package is installed, and nginx would take
+# port 80. policy-rc.d with exit code 101 forbids that (invoke-rc.d(8)); one that
+# is there already belongs to the machine and stays.
+policy=/usr/sbin/policy-rc.d
+policy_ours=
+forbid_services() {
+	[ -e "$policy" ] && return
+	if as_root sh -c "printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy"; then
+		policy_ours=1
+	fi
+}
+allow_services() {
+	[ -n "$policy_ours" ] && as_root rm -f "$policy"
+	policy_ours=
+}
+
+install() {
+	trap allow_services EXIT
+	trap 'exit 130' INT
+	trap 'exit 143' TERM
+	forbid_services
+	apt="env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -q -y"
+	# shellcheck disable=SC2086 # $apt and $packages are lists of words
+	as_root $apt update || say "apt-get update failed: going on with the package lists at hand"
+	# shellcheck disable=SC2086
+	as_root $apt install --no-install-recommends $packages
+	status=$?
+	case " $packages " in
+	# Nor may it start at the next boot.
+	*" nginx-light "*) as_root update-rc.d nginx disable ;;
+	esac
+	allow_services
+	trap - EXIT
+	return $status
+}
+
+# Not every user's PATH has the directory where Debian puts nginx.
+PATH=$PATH:/usr/sbin:/sbin
+export PATH
+
+have go || { say "Go is not in PATH"; exit 1; }
+look
+[ -n "$packages" ] || exit 0
+
+if ! have apt-get; then
+	say "no apt-get here: please install what is missing yourself"
+elif [ "$(id -u)" = 0 ]; then
+	sudo=
+	install || say "apt-get failed"
+	[ -n "$dry_run" ] || look
+elif have sudo && sudo -n true 2>/dev/null; then
+	sudo="sudo -n"
+	install || say "apt-get failed"
+	[ -n "$dry_run" ] || look
+else
+	say "neither root nor a sudo without a password: as root, run: apt-get install --no-install-recommends$packages"
+fi
+
+[ -n "$packages" ] || exit 0
+printf '%s' "$missing" | while IFS= read -r line; do say "$line"; done
+[ "${CI:-}" != true ]
