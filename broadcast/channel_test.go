@@ -268,42 +268,46 @@ func expectReceived(t *testing.T, s *broadcast.Subscription[int], want error) {
 	}
 }
 
-func TestClosedAndDrainedRefersToNoValue(t *testing.T) {
-	for _, drained := range []struct {
-		name string
-		end  func(s *broadcast.Subscription[*[64]byte])
-	}{
-		{"by ranging", func(s *broadcast.Subscription[*[64]byte]) {
-			for range s.All() {
-			}
-		}},
-		{"by closing the subscription", (*broadcast.Subscription[*[64]byte]).Close},
-	} {
-		t.Run(drained.name, func(t *testing.T) {
-			c := broadcast.New[*[64]byte](4)
-			s := c.Subscribe(t.Context())
-			refs := func() (refs []weak.Pointer[[64]byte]) {
-				for range 6 {
-					v := new([64]byte)
-					c.Send(v)
-					refs = append(refs, weak.Make(v))
-				}
-				return refs
-			}()
-			c.Close()
-			runtime.GC()
-			if refs[5].Value() == nil {
-				t.Error("a value is gone while a receiver can still get it")
-			}
-			drained.end(s)
-			runtime.GC()
-			for i, ref := range refs {
-				if ref.Value() != nil {
-					t.Errorf("value %d is still referred to", i)
-				}
-			}
-			runtime.KeepAlive(c)
-			runtime.KeepAlive(s)
-		})
+// What is sent is referred to as long as somebody can receive it.
+func TestReferences(t *testing.T) {
+	type big [64]byte
+	c := broadcast.New[*big](4)
+	send := func() weak.Pointer[big] {
+		v := new(big)
+		c.Send(v)
+		return weak.Make(v)
 	}
+	check := func(when string, ref weak.Pointer[big], want bool) {
+		t.Helper()
+		runtime.GC()
+		if got := ref.Value() != nil; got != want {
+			t.Errorf("%s: referred to is %t, want %t", when, got, want)
+		}
+		runtime.KeepAlive(c)
+	}
+	check("sent to nobody", send(), false)
+
+	s, second := c.Subscribe(t.Context()), c.Subscribe(t.Context())
+	var refs []weak.Pointer[big]
+	for range 6 {
+		refs = append(refs, send())
+	}
+	check("overwritten", refs[1], false)
+	check("the oldest that is left", refs[2], true)
+	c.Close()
+	check("closed, not drained", refs[5], true)
+	for range s.All() {
+	}
+	check("drained by one of two", refs[5], true)
+	second.Close()
+	check("closed, and no receiver left", refs[5], false)
+	check("closed, and no receiver left", refs[2], false)
+
+	c = broadcast.New[*big](4)
+	s = c.Subscribe(t.Context())
+	ref := send()
+	s.Close()
+	check("no receiver left", ref, true)
+	c.Close()
+	check("no receiver left, and closed", ref, false)
 }

@@ -30,7 +30,7 @@ type Subscription[T any] struct {
 
 	// Guarded by c.wait.mu.
 	waiting       bool   // on the list
-	since         uint64 // c.sent when it went on the list
+	since         uint64 // next when it went on the list
 	before, after *Subscription[T]
 }
 
@@ -111,7 +111,7 @@ func (s *Subscription[T]) receive(ctx context.Context) (v T, missed uint64, err 
 			s.c.wait.remove(s) // still there when the token was a stale one
 			return v, 0, context.Cause(ctx)
 		}
-		closed := s.c.closed.Load() // before sent: then nothing is sent after it
+		sent, closed := s.c.sent()
 		switch {
 		case s.ended.Load():
 			s.c.wait.remove(s)
@@ -119,10 +119,10 @@ func (s *Subscription[T]) receive(ctx context.Context) (v T, missed uint64, err 
 				return v, 0, context.Cause(s.ctx)
 			}
 			return v, 0, ErrClosed
-		case s.c.sent.Load() != s.next:
-			v, missed := s.c.read(s.next)
-			if s.ended.Load() {
-				continue // what was read may be a slot that was emptied
+		case sent != s.next:
+			v, missed, ok := s.c.read(s.next)
+			if !ok {
+				continue // the subscription has ended since the look above
 			}
 			s.next += max(missed, 1)
 			return v, missed, nil

@@ -306,29 +306,3 @@ func TestEndReleasesTheContext(t *testing.T) {
 		}
 	}
 }
-
-func TestStaleTokenIsHarmless(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := broadcast.New[int](4)
-		s := c.Subscribe(t.Context())
-		s.AddToken()
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		if _, err := s.Receive(ctx); err != context.DeadlineExceeded {
-			t.Errorf("Receive returned %v before there was anything", err)
-		}
-		if n := c.Waiting(); n != 0 {
-			t.Errorf("%d left on the wait list", n)
-		}
-		s.AddToken()
-		var wg sync.WaitGroup
-		wg.Go(func() { expect(t, collect(t, s), values(1)) })
-		synctest.Wait()
-		if n := c.Waiting(); n != 1 {
-			t.Errorf("%d wait, want 1", n)
-		}
-		c.Send(1)
-		c.Close()
-		wg.Wait()
-	})
-}

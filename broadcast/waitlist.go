@@ -17,11 +17,11 @@ import (
 // No wake-up is lost, because each side first writes and then looks, and
 // sync/atomic is sequentially consistent:
 //
-//   - a receiver lengthens the list, then looks at sent and closed (await);
-//     Send and Close change those, then look at the length (startWake). One of
+//   - a receiver lengthens the list, then looks at Channel.state (await); Send
+//     and Close change the state, then look at the length (startWake). One of
 //     the two sees the other.
 //   - a Send that sees a running waker leaves the work to it; the waker clears
-//     waking, then looks at sent and closed again (wake).
+//     waking, then looks at the state again (rest).
 //   - who ends a subscription sets ended, then gives a token; its receiver takes
 //     a token, then looks at ended.
 //
@@ -31,10 +31,10 @@ import (
 // back when it waits again, and taken off when its Receive ends with an error.
 // One that receives a value meanwhile may stay, and is given a stale token.
 //
-// The list is in the order of arrival, and since is what sent was at the
-// arrival, so the list is in the order of since too. The waker stops at the
-// first receiver that arrived after the last Send: receivers that have come
-// back for more while others are still being woken are not woken for nothing.
+// The list is in the order of arrival, and so in the order of since, how many
+// values had been sent at the arrival. The waker stops at the first receiver
+// that arrived after the last Send: receivers that have come back for more
+// while others are still being woken are not woken for nothing.
 
 // wakeBatch is how many receivers the waker takes off the list at a time:
 // enough that the lock costs little beside the waking, few enough that
@@ -60,7 +60,7 @@ func (c *Channel[T]) await(s *Subscription[T]) bool {
 	l.unlink(s)
 	s.since = s.next
 	l.push(s)
-	if c.sent.Load() != s.next || c.closed.Load() {
+	if c.state.Load() != s.next {
 		l.unlink(s)
 		return false
 	}
@@ -68,7 +68,7 @@ func (c *Channel[T]) await(s *Subscription[T]) bool {
 }
 
 // startWake starts a waker if there may be something for it to do. The caller
-// has changed sent or closed.
+// has changed the state.
 func (c *Channel[T]) startWake() {
 	if c.wait.length.Load() > 0 && c.wait.waking.CompareAndSwap(false, true) {
 		go c.wakeWaiting()
@@ -82,40 +82,42 @@ func (c *Channel[T]) wake() {
 	var batch [wakeBatch]*Subscription[T]
 	for {
 		due := c.takeDue(batch[:0])
-		if len(due) == 0 {
-			return
-		}
 		for _, s := range due {
 			s.token()
+		}
+		if len(due) == 0 && c.rest() {
+			return
 		}
 	}
 }
 
 // takeDue takes receivers that are due off the wait list and appends them to
-// batch, as many as it has room for. When there are none it clears waking, and
-// the caller must end.
+// batch, as many as it has room for.
 func (c *Channel[T]) takeDue(batch []*Subscription[T]) []*Subscription[T] {
 	l := &c.wait
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for {
-		for len(batch) < cap(batch) && c.isDue(l.front) {
-			batch = append(batch, l.front)
-			l.unlink(l.front)
-		}
-		if len(batch) > 0 {
-			return batch
-		}
-		l.waking.Store(false)
-		if !c.isDue(l.front) || !l.waking.CompareAndSwap(false, true) {
-			return nil
-		}
+	for len(batch) < cap(batch) && c.isDue(l.front) {
+		batch = append(batch, l.front)
+		l.unlink(l.front)
 	}
+	return batch
+}
+
+// rest clears waking when the waker has found nobody to wake. It reports
+// whether the waker may end: not if somebody has become due meanwhile and no
+// other waker has been started, for then nobody else would.
+func (c *Channel[T]) rest() bool {
+	l := &c.wait
+	l.waking.Store(false)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !c.isDue(l.front) || !l.waking.CompareAndSwap(false, true)
 }
 
 // isDue reports whether s, the front of the wait list or nil, must be woken.
 func (c *Channel[T]) isDue(s *Subscription[T]) bool {
-	return s != nil && (s.since != c.sent.Load() || c.closed.Load())
+	return s != nil && s.since != c.state.Load()
 }
 
 // push adds s, which is not on the list, at the back. l.mu is held.

@@ -53,12 +53,12 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		binDir = dir
-		args := []string{"build", "-race", "-tags", "goroutines", "-ldflags", "-s -w", "-o", dir + string(filepath.Separator)}
+		args := []string{"build", "-tags", "goroutines", "-ldflags", "-s -w", "-o", dir + string(filepath.Separator)}
 		for name := range programs {
 			args = append(args, "./"+name)
 		}
 		build := exec.Command("go", args...)
-		build.Env = append(os.Environ(), "CGO_ENABLED=1") // SQLite included
+		build.Env = append(os.Environ(), "CGO_ENABLED=0") // SQLite included
 		if out, err := build.CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
 			return 1

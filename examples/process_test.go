@@ -90,6 +90,13 @@ func TestSIGTERMEndsStreamsCleanly(t *testing.T) {
 			t.Parallel()
 			s := startFor(t, program)
 			curl, stdout, _ := curlN(t, s.url+route)
+			if program != "launch" && !strings.HasPrefix(program, "notifications") {
+				// An event that is on its way at the end would be cut: wait for
+				// the one that comes at once.
+				if _, err := io.ReadFull(stdout, make([]byte, len("data: 0\n\n"))); err != nil {
+					t.Fatal(err)
+				}
+			}
 			if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 				t.Fatal(err)
 			}
@@ -107,7 +114,6 @@ func TestSIGTERMEndsStreamsCleanly(t *testing.T) {
 }
 
 func TestSIGTERMDoesNotWaitForAClientThatTakesNothing(t *testing.T) {
-	t.Parallel()
 	s := start(t, "notifications")
 	stream := dial(t, s.addr, "/events", "HTTP/1.1")
 	padding := strings.Repeat("x", 2_000_000)

@@ -17,8 +17,7 @@ import (
 )
 
 func TestSQLLosesNothingForASlowClient(t *testing.T) {
-	t.Parallel()
-	const messages = 120
+	const messages = 130
 	got := slowly(t, startFor(t, "notifications-sql"), messages)
 	for i, ev := range got {
 		if ev.Type != "" || ev.ID != strconv.Itoa(i+1) || number(t, ev) != i {
@@ -155,6 +154,7 @@ func TestSQLSurvivesKill9(t *testing.T) {
 	defer cancel()
 	file := filepath.Join(t.TempDir(), "messages.db")
 	s := start(t, "notifications-sql", "-db", file)
+	url := s.url // s is another server after each kill
 	_, port, err := net.SplitHostPort(s.addr)
 	if err != nil {
 		t.Fatal(err)
@@ -163,7 +163,7 @@ func TestSQLSurvivesKill9(t *testing.T) {
 	var wg sync.WaitGroup
 
 	// Two readers, one of which is there from the start.
-	readers := []*reader{{url: s.url}, {url: s.url}}
+	readers := []*reader{{url: url}, {url: url}}
 	read := func(r *reader) {
 		if err := r.read(ctx, end); err != nil {
 			t.Error(err)
@@ -189,7 +189,7 @@ func TestSQLSurvivesKill9(t *testing.T) {
 				default:
 				}
 				message := fmt.Sprintf(`{"user":"%d","text":"%d"}`, w, n)
-				if status, _, err := post(ctx, s.url, message); err != nil || status != http.StatusOK {
+				if status, _, err := post(ctx, url, message); err != nil || status != http.StatusOK {
 					pause(ctx)
 					continue
 				}
@@ -202,7 +202,6 @@ func TestSQLSurvivesKill9(t *testing.T) {
 		})
 	}
 
-	url := s.url
 	for range 3 {
 		for range 50 {
 			select {
@@ -222,7 +221,7 @@ func TestSQLSurvivesKill9(t *testing.T) {
 	}
 	close(stop)
 	posting.Wait()
-	mustPost(t, s.url, end)
+	mustPost(t, url, end)
 	wg.Go(func() { read(readers[1]) })
 	wg.Wait()
 

@@ -39,7 +39,8 @@ type DecodeOptions struct {
 
 	// Unfinished also yields the event that the end of the input leaves without
 	// its blank line, as some servers of language models do. The standard drops
-	// it, since it may be cut short.
+	// it, since it may be cut short. An error of the reader other than io.EOF
+	// drops it all the same.
 	Unfinished bool
 
 	// Dataless also yields the blocks that have no data line and are not
@@ -80,8 +81,8 @@ func Decode(r io.Reader, opts *DecodeOptions) iter.Seq2[Event, error] {
 }
 
 const (
-	minBuffer = 4 << 10
-	maxBuffer = 64 << 10 // larger only while a line is longer
+	minBuffer  = 4 << 10
+	keptBuffer = 64 << 10 // what has grown larger for one event is let go after it
 
 	unbounded = math.MaxInt / 4 // far past memory, far from overflow
 
@@ -247,12 +248,12 @@ func (d *decoder) fill() error {
 	}
 	switch {
 	case d.end == len(d.buf):
-		// No room: the line is long, or the last read took all there was.
+		// One line fills it, or there is none yet.
 		size := max(minBuffer, min(2*len(d.buf), d.max+2*lineSlack))
 		buf := make([]byte, max(size, d.end+lineSlack))
 		copy(buf, d.buf[:d.end])
 		d.buf = buf
-	case d.end == 0 && len(d.buf) > maxBuffer:
+	case d.end == 0 && len(d.buf) > keptBuffer:
 		d.buf = make([]byte, minBuffer)
 	}
 	for range 100 {
@@ -362,10 +363,10 @@ func (d *decoder) dispatch() (ev Event, ok bool) {
 
 	d.dataLines, d.data0, d.commentLines, d.comment = 0, "", 0, d.comment[:0]
 	d.eventType, d.retry, d.idSet = "", 0, false
-	if cap(d.data) > maxBuffer {
+	if cap(d.data) > keptBuffer {
 		d.data = nil
 	}
-	if cap(d.comment) > maxBuffer {
+	if cap(d.comment) > keptBuffer {
 		d.comment = nil
 	}
 	return ev, ok

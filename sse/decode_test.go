@@ -371,6 +371,39 @@ func TestDecodeEndlessInput(t *testing.T) {
 	}
 }
 
+// A stream lives for days: what one large event took is not held for the rest
+// of it.
+func TestDecodeLetsGoOfLargeEvents(t *testing.T) {
+	const size = 8 << 20
+	for _, tt := range []struct{ name, prefix, pattern string }{
+		{"one line", "data: ", "x"},
+		{"many lines", "", "data: 0123456789\n"},
+		{"many comments", "data: x\n", ": 0123456789\n"},
+	} {
+		heap := func() uint64 {
+			var m runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&m)
+			return m.HeapAlloc
+		}
+		before := heap()
+		r := io.MultiReader(
+			&patternReader{prefix: tt.prefix, pattern: tt.pattern, limit: size},
+			strings.NewReader("\n\n\n"), strings.NewReader("data: b\n\n"), strings.NewReader("data: c\n\n"),
+		)
+		for e, err := range sse.Decode(r, &sse.DecodeOptions{Comments: true}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e.Data == "c" {
+				if after := heap(); after > before+1<<20 {
+					t.Errorf("%s: %d bytes are held after an event of %d", tt.name, after-before, size)
+				}
+			}
+		}
+	}
+}
+
 // What an event costs beyond its strings is nothing: a string for data that is
 // one line, one more for an id that changes, none for a type that does not.
 func TestDecodeAllocations(t *testing.T) {

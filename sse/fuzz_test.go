@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"example.com/tidings/sse"
 )
@@ -245,6 +246,9 @@ func appendChecked(t *testing.T, b []byte, e sse.Event) (out []byte, ok bool) {
 			t.Fatalf("AppendText of %q: no error, want one for %v", e, bad)
 		}
 		wire := out[len(before):]
+		if !utf8.Valid(wire) {
+			t.Fatalf("AppendText of %q writes ill-formed UTF-8: %q", e, wire)
+		}
 		if bytes.ContainsRune(wire, '\r') {
 			t.Fatalf("AppendText of %q writes a CR: %q", e, wire)
 		}
@@ -271,8 +275,16 @@ func FuzzRoundTrip(f *testing.F) {
 	f.Add("", "", "a\rb\nc\r\nd\n\re", "x\r\r\ny", int64(1), []byte("data: before\n"))
 	f.Add("é\xff", "\xe2\x82", "\xf0\x9f\x98\n\x98\xed\xa0\x80", "\xc0\x80", int64(math.MaxInt64), []byte("x"))
 	f.Add("a\nid: b", "e\rdata: x", "\n", "\n", int64(-1), []byte{})
-	f.Add("a\x00b", " e ", " a\n b", " c", int64(999_999), []byte{})
+	f.Add(" 1 ", " e ", " a\n b", " c", int64(999_999), []byte{})
+	f.Add("", "ping", "", "", int64(0), []byte{})
+	f.Add("9", "", "", "only an id", int64(time.Second), []byte{})
+	f.Add("", "", "", "only a comment", int64(time.Second), []byte{})
 	f.Add("\ufeff1", "\ufeff", "\ufeff\u2028\u0085\v\f", "data: x\n\ndata: y", int64(time.Hour), []byte{})
+	for _, bad := range []string{"a\nb", "a\rb", "a\r\nb", "\n", "\r", "\x00", "a\x00b"} {
+		f.Add(bad, "", "x", "", int64(0), []byte("data: before\n\n"))
+		f.Add("", bad, "x", "", int64(0), []byte("data: before\n\n"))
+	}
+	f.Add("1", "tick", "x", "", int64(-1), []byte("data: before\n\n"))
 	f.Fuzz(func(t *testing.T, id, typ, data, comment string, retry int64, buffer []byte) {
 		e := sse.Event{ID: id, Type: typ, Data: data, Comment: comment, Retry: time.Duration(retry)}
 		out, ok := appendChecked(t, buffer, e)

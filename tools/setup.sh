@@ -81,7 +81,7 @@ install() {
 	trap 'exit 130' INT
 	trap 'exit 143' TERM
 	forbid_services
-	apt="env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -q -y"
+	apt="env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -qq -o Dpkg::Use-Pty=0 -y"
 	# shellcheck disable=SC2086 # $apt and $packages are lists of words
 	as_root $apt update || say "apt-get update failed: going on with the package lists at hand"
 	# shellcheck disable=SC2086

@@ -84,10 +84,6 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 	if cmd.Args().Present() {
 		return fmt.Errorf("serve takes no argument, and got %q; see tidings serve --help", cmd.Args().First())
 	}
-	keepAlive := cmd.Duration("keep-alive")
-	if keepAlive == 0 {
-		keepAlive = -1 // off
-	}
 	logger := newLogger(cmd.Root().ErrWriter, cmd.String("log-format"), cmd.String("log-level"))
 	s, err := server.New(server.Config{
 		Addr:              cmd.String("addr"),
@@ -95,7 +91,7 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 		AllowHosts:        cmd.StringSlice("allow-host"),
 		AllowOrigins:      cmd.StringSlice("allow-origin"),
 		Feed:              server.NewMemory(cmd.Int("buffer")),
-		KeepAlive:         keepAlive,
+		KeepAlive:         keepAlive(cmd.Duration("keep-alive")),
 		Logger:            logger,
 	})
 	if err != nil {
@@ -112,6 +108,15 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 		return failure{err}
 	}
 	return nil
+}
+
+// keepAlive returns the server's setting for that of the flag, of which 0
+// switches keep-alives off.
+func keepAlive(flag time.Duration) time.Duration {
+	if flag == 0 {
+		return -1
+	}
+	return flag
 }
 
 func newLogger(w io.Writer, format, level string) *slog.Logger {

@@ -149,7 +149,7 @@ func (b *board) after(ctx context.Context, id int64) iter.Seq2[row, error] {
 		for {
 			err := b.db.QueryRowContext(ctx, "SELECT id, user, text FROM messages WHERE id > ? ORDER BY id LIMIT 1", r.id).
 				Scan(&r.id, &r.message.User, &r.message.Text)
-			if errors.Is(err, sql.ErrNoRows) || !yield(r, err) || err != nil {
+			if errors.Is(err, sql.ErrNoRows) || ctx.Err() != nil || !yield(r, err) || err != nil {
 				return
 			}
 		}

@@ -3,6 +3,9 @@ package e2e_test
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -68,12 +71,37 @@ func (tb *tab) another(t *testing.T) *tab {
 func open(t *testing.T, parent context.Context, options ...chromedp.ContextOption) *tab {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(parent, options...)
-	t.Cleanup(cancel)
+	tb := &tab{ctx}
+	t.Cleanup(func() {
+		if t.Failed() {
+			tb.photograph(t)
+		}
+		cancel()
+	})
 	// The first call binds the tab to its context, and so has no deadline.
 	if err := chromedp.Do(ctx); err != nil {
 		t.Fatalf("open a tab: %v", err)
 	}
-	return &tab{ctx}
+	return tb
+}
+
+// photograph keeps a picture of the tab in the folder that TIDINGS_E2E_PICTURES
+// names, if it does.
+func (tb *tab) photograph(t *testing.T) {
+	folder := os.Getenv("TIDINGS_E2E_PICTURES")
+	if folder == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(tb.ctx, patience)
+	defer cancel()
+	picture, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
+	if err == nil {
+		name := filepath.Join(folder, strings.ReplaceAll(t.Name(), "/", "_")+".png")
+		err = os.WriteFile(name, picture, 0o600)
+	}
+	if err != nil {
+		t.Logf("no picture: %v", err)
+	}
 }
 
 // do runs the actions.
@@ -104,14 +132,22 @@ func eval[T any](t *testing.T, tb *tab, format string, args ...any) T {
 	return run(t, tb, chromedp.Evaluate[T](fmt.Sprintf(format, args...), chromedp.EvalAwaitPromise))
 }
 
-// until waits until a condition is true.
+// until waits until a condition is true, also while the tab goes from one page
+// to another.
 func (tb *tab) until(t *testing.T, format string, args ...any) {
 	t.Helper()
 	condition := fmt.Sprintf(format, args...)
 	ctx, cancel := context.WithTimeout(tb.ctx, patience)
 	defer cancel()
-	_, err := chromedp.Run(ctx, chromedp.Poll[bool](condition, chromedp.WithPollingInterval(20*time.Millisecond), chromedp.WithPollingTimeout(0)))
-	if err != nil {
-		t.Fatalf("waiting for %s: %v", condition, err)
+	for {
+		ok, err := chromedp.Run(ctx, chromedp.Evaluate[bool](condition))
+		if ok && err == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("this has not come true (%v): %s", err, condition)
+		case <-time.After(20 * time.Millisecond):
+		}
 	}
 }

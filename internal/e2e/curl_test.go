@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os/exec"
 	"strings"
 	"testing"
 
+	"example.com/tidings/internal/server"
 	"example.com/tidings/sse"
 )
 
@@ -31,6 +33,7 @@ var curlVersions = []struct {
 type curling struct {
 	*receiver
 	cmd    *exec.Cmd
+	stdout bytes.Buffer // complete after exit
 	stderr bytes.Buffer
 }
 
@@ -48,7 +51,7 @@ func curl(t *testing.T, args ...string) *curling {
 	if err := c.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	c.receiver = receive(stdout)
+	c.receiver = receive(io.TeeReader(stdout, &c.stdout))
 	return c
 }
 
@@ -165,6 +168,32 @@ func TestCurlHead(t *testing.T) {
 			case <-src.next(t).ranged:
 				t.Error("the iterator was run")
 			default:
+			}
+		})
+	}
+}
+
+// The two commands of the README, byte for byte what a reader sees: a message
+// posted with the one is printed by the other.
+func TestCurlFollowsTheFeed(t *testing.T) {
+	t.Parallel()
+	for _, v := range curlVersions {
+		t.Run(v.name, func(t *testing.T) {
+			t.Parallel()
+			s := startSite(t, server.Config{})
+			reader := curl(t, "-N", v.flag, s.URL+"/events")
+			s.feed.next(t)
+			poster := curl(t, v.flag, s.URL+"/messages", "-H", "content-type: application/json", "-d", `{"user":"ada","text":"hello"}`)
+			if got := poster.exit(t); got != 0 || poster.stdout.String() != "queued" {
+				t.Errorf("posting exits with %d and prints %q, want 0 and \"queued\"", got, &poster.stdout)
+			}
+			reader.want(t, sse.Event{Data: `{"user":"ada","text":"hello"}`})
+			s.stop()
+			if got := reader.exit(t); got != 0 {
+				t.Errorf("reading exits with %d when the server stops, want 0\n%s", got, &reader.stderr)
+			}
+			if got, want := reader.stdout.String(), "data: {\"user\":\"ada\",\"text\":\"hello\"}\n\n"; got != want {
+				t.Errorf("curl prints %q, want %q", got, want)
 			}
 		})
 	}

@@ -43,7 +43,7 @@ func program(t *testing.T, names ...string) string {
 			return path
 		}
 		// Debian keeps nginx where the path of a plain user does not lead.
-		if path := "/usr/sbin/" + name; exec.Command(path, "-v").Run() == nil {
+		if path, err := exec.LookPath("/usr/sbin/" + name); err == nil {
 			return path
 		}
 	}

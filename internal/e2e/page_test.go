@@ -202,7 +202,8 @@ func TestPageShowsAProblem(t *testing.T) {
 	)
 	v.until(t, `document.activeElement.id === "text"`)
 
-	eval[chromedp.Void](t, v.tab, `void (document.querySelector("#text").value = "x".repeat(3 << 20))`)
+	// Six bytes of JSON each.
+	eval[chromedp.Void](t, v.tab, `void (document.querySelector("#text").value = "\u0001".repeat(400_000))`)
 	v.do(t, chromedp.Focus(chromedp.CSS("#text")), chromedp.KeyEvent(kb.Enter))
 	v.until(t, `document.querySelector("#error").innerText !== ""`)
 	const want = "A message may have up to 2097152 bytes"
@@ -227,7 +228,7 @@ func TestPageThatIsLeftEndsItsStream(t *testing.T) {
 	v.do(t, chromedp.Navigate("about:blank"))
 	wait(t, stream, "the stream of a page that was left has not ended")
 
-	v.do(t, chromedp.NavigateBack())
+	eval[chromedp.Void](t, v.tab, "void setTimeout(() => history.back())")
 	v.untilState(t, "open")
 	s.feed.next(t)
 	s.publish(t, "Ada", "welcome back")

@@ -83,12 +83,26 @@ func (s *site) publish(t *testing.T, user, text string) {
 type feed struct {
 	server.Feed
 	subscribed chan context.Context
+	instead    chan item // when not nil, what subscribers get
 }
 
 func (f *feed) Subscribe(ctx context.Context, lastEventID string) (iter.Seq2[sse.Event, error], error) {
-	events, err := f.Feed.Subscribe(ctx, lastEventID)
-	f.subscribed <- ctx
-	return events, err
+	defer func() { f.subscribed <- ctx }()
+	if f.instead == nil {
+		return f.Feed.Subscribe(ctx, lastEventID)
+	}
+	return func(yield func(sse.Event, error) bool) {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case it := <-f.instead:
+				if !yield(it.ev, it.err) {
+					return
+				}
+			}
+		}
+	}, nil
 }
 
 // next waits for the next subscription, and returns its context.
@@ -147,8 +161,7 @@ func (v *visit) untilState(t *testing.T, state string) {
 	v.until(t, `document.querySelector("#status").dataset.state === %s`, js(state))
 }
 
-// untilShown waits until the feed shows the message, and returns where: 0 is
-// the first.
+// untilShown waits until the feed shows the message.
 func (v *visit) untilShown(t *testing.T, user, text string) {
 	t.Helper()
 	v.until(t, `[...document.querySelectorAll("#messages > li.message")].some(li =>

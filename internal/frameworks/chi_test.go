@@ -3,6 +3,7 @@ package frameworks
 import (
 	"bytes"
 	"net/http"
+	"testing"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -26,6 +27,11 @@ func chiWith(middlewares ...func(http.Handler) http.Handler) func(http.Handler) 
 	}
 }
 
+// chiTimeout ends the request's context after a minute.
+func chiTimeout(events http.Handler) http.Handler {
+	return chiWith(middleware.Timeout(time.Minute))(events)
+}
+
 // chiTee copies what the handler writes.
 func chiTee(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -42,16 +48,33 @@ var chiEdges = []func(http.Handler) http.Handler{
 	middleware.WithValue("key", "value"), middleware.URLFormat,
 }
 
+var chiCompressBreaks = map[promise]string{
+	flushThrough: "Compress flushes the writer below only if that has Flush itself, and cannot say that it did not",
+}
+
 var chiStacks = []stack{
 	{name: "chi", mount: chiWith()},
-	{name: "chi: RequestID, RealIP, Logger, Recoverer", mount: mountChi, breaks: map[promise]string{
-		headHeaders: "the route is for GET",
-	}},
+	{name: "chi: RequestID, RealIP, Logger, Recoverer", mount: mountChi, breaks: onlyGET},
 	{name: "chi: RequestID to URLFormat", mount: chiWith(chiEdges...)},
 	{name: "chi: Timeout, Throttle", mount: chiWith(middleware.Timeout(time.Hour), middleware.Throttle(10))},
 	{name: "chi: WrapResponseWriter with Tee", mount: chiWith(chiTee)},
-	{name: "chi: Compress(5)", mount: chiWith(middleware.Compress(5))},
-	{name: "chi: Compress(5, text/event-stream)", mount: chiWith(middleware.Compress(5, "text/event-stream")), compresses: true},
+	{name: "chi: Compress(5)", mount: chiWith(middleware.Compress(5)), breaks: chiCompressBreaks},
+	{name: "chi: Compress(5, text/event-stream)", mount: chiWith(middleware.Compress(5, "text/event-stream")), compresses: true, breaks: chiCompressBreaks},
 	{name: "chi: all of them", mount: chiWith(append(chiEdges, middleware.Logger, middleware.Recoverer,
-		middleware.Timeout(time.Hour), middleware.Throttle(10), chiTee, middleware.Compress(5, "text/*"))...), compresses: true},
+		middleware.Timeout(time.Hour), middleware.Throttle(10), chiTee, middleware.Compress(5, "text/*"))...), compresses: true, breaks: chiCompressBreaks},
+}
+
+// Throttle counts a stream as a request for as long as it is open.
+func TestChiThrottleCountsOpenStreams(t *testing.T) {
+	each(t, ways, func(t *testing.T, y way) {
+		site := newSite(t, y, chiWith(middleware.Throttle(1))(events(waiting("1"), nil)))
+		site.open().want("1")
+		res, _, err := site.do("GET", "/events")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.StatusCode != http.StatusTooManyRequests {
+			t.Errorf("status %d for the second stream", res.StatusCode)
+		}
+	})
 }

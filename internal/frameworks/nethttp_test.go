@@ -1,12 +1,16 @@
 package frameworks
 
 import (
+	"context"
+	"iter"
 	"net/http"
 	"testing"
 
+	"example.com/tidings/sse"
 	"github.com/alexedwards/scs/v2"
 	"github.com/felixge/httpsnoop"
 	"github.com/klauspost/compress/gzhttp"
+	"github.com/klauspost/compress/zstd"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/rs/cors"
@@ -66,6 +70,24 @@ func withSession(events http.Handler) http.Handler {
 
 func withGzhttp(events http.Handler) http.Handler { return gzhttp.GzipHandler(events) }
 
+// mountGzhttp leaves event streams as they are.
+func mountGzhttp(events http.Handler) http.Handler {
+	compress, err := gzhttp.NewWrapper(gzhttp.ExceptContentTypes([]string{"text/event-stream"}))
+	if err != nil {
+		panic(err)
+	}
+	return compress(events)
+}
+
+var (
+	gzhttpBreaks = map[promise]string{
+		flushThrough: "gzhttp flushes the writer below only if that has Flush itself, and cannot say that it did not",
+	}
+	gzhttpLate = map[promise]string{
+		headersFirst: "gzhttp's Flush does nothing until something has been written",
+	}
+)
+
 var netHTTPStacks = []stack{
 	{name: "net/http", mount: func(h http.Handler) http.Handler {
 		mux := http.NewServeMux()
@@ -78,9 +100,8 @@ var netHTTPStacks = []stack{
 	{name: "promhttp", mount: withMetrics},
 	{name: "otelhttp", mount: withTracing},
 	{name: "scs", mount: withSession},
-	{name: "gzhttp", mount: withGzhttp, compresses: true, breaks: map[promise]string{
-		headersFirst: "its Flush does nothing until something has been written",
-	}},
+	{name: "gzhttp", mount: withGzhttp, compresses: true, breaks: gzhttpBreaks, breaksGzip: gzhttpLate},
+	{name: "gzhttp, not of streams", mount: mountGzhttp, breaks: gzhttpBreaks, breaksGzip: gzhttpLate},
 	{name: "all of them", mount: func(h http.Handler) http.Handler {
 		return withSession(withHTTPSnoop(withMetrics(withTracing(withCORS(h)))))
 	}},
@@ -95,4 +116,50 @@ func TestSessionCookieIsSet(t *testing.T) {
 		}
 		st.want("1")
 	})
+}
+
+// gzhttp prefers zstd where the client accepts it, as browsers do.
+func TestGzhttpZstd(t *testing.T) {
+	for _, proto := range []string{"HTTP/1.1", "h2c"} { // not in a bubble: the encoders are pooled
+		t.Run(proto, func(t *testing.T) {
+			next := make(chan string, 1)
+			next <- "1"
+			h := events(func(context.Context) iter.Seq2[sse.Event, error] {
+				return func(yield func(sse.Event, error) bool) {
+					for data := range next {
+						if !yield(sse.Event{Data: data}, nil) {
+							return
+						}
+					}
+				}
+			}, nil)
+			site := newSite(t, way{"tcp", proto, "gzip, deflate, br, zstd"}, withGzhttp(h))
+			res, _, err := site.do("GET", "/events")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e := res.Header.Get("Content-Encoding"); e != "zstd" {
+				t.Fatalf("Content-Encoding %q", e)
+			}
+			z, err := zstd.NewReader(res.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer z.Close()
+			n := 0
+			for ev, err := range sse.Decode(z, nil) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if n++; n == 3 {
+					close(next)
+				} else {
+					next <- ev.Data + "1"
+				}
+			}
+			if n != 3 {
+				t.Errorf("%d events", n)
+			}
+		})
+	}
 }

@@ -32,6 +32,7 @@ const (
 	ownDeadlines promise = "a stream outlives http.Server.WriteTimeout"
 	refusal      promise = "a writer that cannot flush is answered with a 500"
 	headHeaders  promise = "HEAD is answered with the headers of GET"
+	flushThrough promise = "a writer below that has Unwrap and no Flush holds nothing back"
 )
 
 // A stack is a framework with some of its middlewares.
@@ -45,10 +46,16 @@ type stack struct {
 	// compresses says that the stack compresses event streams.
 	compresses bool
 
-	// breaks holds what the stack makes impossible, and why. A test fails when
-	// it has become possible.
-	breaks map[promise]string
+	// breaks holds what the stack makes impossible, and why; breaksGzip what it
+	// does for a client that accepts gzip. A test fails when it has become
+	// possible.
+	breaks, breaksGzip map[promise]string
 }
+
+// onlyGET is what a stack breaks whose route is for GET alone, as most are.
+var onlyGET = map[promise]string{headHeaders: routeForGET}
+
+const routeForGET = "the route is for GET"
 
 func stacks() []stack {
 	var all []stack
@@ -60,10 +67,10 @@ func stacks() []stack {
 
 // broken returns why a promise is not kept, or "".
 func (s stack) broken(p promise, y way) string {
-	if s.compresses && y.accept != "gzip" {
-		return "" // the middleware stands aside
+	if why := s.breaks[p]; why != "" || y.accept != "gzip" {
+		return why
 	}
-	return s.breaks[p]
+	return s.breaksGzip[p]
 }
 
 // check reports whether a promise was kept, and fails the test if that is not

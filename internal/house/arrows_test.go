@@ -8,7 +8,8 @@ import (
 )
 
 // A place says what a package may import of this module. A path that ends in
-// "/..." stands for the packages below it. Tests may import what they like.
+// "/..." stands for a package and those below it, as for the go command. Tests
+// may import what they like.
 type place struct {
 	path string
 	may  []string
@@ -16,7 +17,7 @@ type place struct {
 }
 
 // library is what users import: everything else stands on it.
-var library = []string{"sse", "stream", "broadcast", "eventsource", "hub", "hub/..."}
+var library = []string{"sse", "stream", "broadcast", "eventsource", "hub/..."}
 
 // places holds every package of the module, those that are designed and not yet
 // written among them. The arrows point one way:
@@ -49,8 +50,8 @@ const natsPath = "github.com/nats-io/"
 
 // matches reports whether pattern stands for path.
 func matches(pattern, path string) bool {
-	below, ok := strings.CutSuffix(pattern, "...")
-	return pattern == path || ok && strings.HasPrefix(path, below)
+	top, ok := strings.CutSuffix(pattern, "/...")
+	return path == top || ok && strings.HasPrefix(path, top+"/")
 }
 
 // wrongArrows returns a sentence for each import among all that places does not
@@ -139,6 +140,7 @@ func TestWrongArrowsAreNamed(t *testing.T) {
 		{"an example imports what examples share", own + "examples/ticks", own + "examples/internal/listen", ""},
 		{"an example may use another's work", own + "examples/ticks", "golang.org/x/net/http2", ""},
 		{"an example does not import the server", own + "examples/ticks", own + "internal/server", "examples/ticks → internal/server: "},
+		{"a package beside cmd is not in cmd", own + "cmdline", "io", "cmdline: "},
 		{"a package without a place is named", own + "util", "io", "util: "},
 	} {
 		t.Run(tt.rule, func(t *testing.T) {

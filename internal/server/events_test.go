@@ -12,8 +12,10 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"example.com/tidings/internal/memhttp"
 	"example.com/tidings/internal/server"
 	"example.com/tidings/sse"
 )
@@ -110,6 +112,47 @@ func TestSilentStreamGetsKeepAlives(t *testing.T) {
 		t.Run(protocol, func(t *testing.T) {
 			s := start(t, server.Config{KeepAlive: 10 * time.Millisecond})
 			listen(t, client(t, protocol), s.url).want(t, ": keep-alive\n: keep-alive\n")
+		})
+	}
+}
+
+func TestKeepAliveIsDueAfter15SecondsAndCanBeSwitchedOff(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		set  time.Duration
+		want string // after an hour of silence and one message
+	}{
+		{"by default", 0, strings.Repeat(": keep-alive\n", 240) + "data: {}\n\n"},
+		{"off", -1, "data: {}\n\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				feed := server.NewMemory(1)
+				s, err := server.New(server.Config{Feed: feed, KeepAlive: tt.set, Logger: slog.New(slog.DiscardHandler)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer s.Close()
+				mem := memhttp.New(t, s.Handler(), nil)
+				req, err := http.NewRequestWithContext(t.Context(), "GET", mem.URL()+"/events", nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				req.Host = "localhost"
+				res, err := mem.Client(t, false).Do(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer res.Body.Close()
+				go func() {
+					time.Sleep(time.Hour + time.Second)
+					feed.Publish(t.Context(), sse.Event{Data: "{}"})
+				}()
+				got := make([]byte, len(tt.want))
+				if _, err := io.ReadFull(res.Body, got); err != nil || string(got) != tt.want {
+					t.Errorf("the stream is %d bytes, ending with %.60q, %v", len(got), got[max(0, len(got)-60):], err)
+				}
+			})
 		})
 	}
 }

@@ -44,6 +44,7 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Vary", "Origin")
 	if !s.hosts.allows(r.Host) {
 		s.hosts.refuse(r).ServeHTTP(w, r)
 		return

@@ -62,6 +62,6 @@ func (p *hostPolicy) refuse(r *http.Request) *problem {
 	if name == "" {
 		return hostNotAllowed.with("The request has no Host header. Send one that names this server, such as localhost.")
 	}
-	return hostNotAllowed.withf("This server does not answer to the name %q. "+
-		"Address it as localhost, or start it with --allow-host %s if that is one of its names.", name, name)
+	return hostNotAllowed.withf("This server does not answer to the name %q. If that is one of its names, start it with --allow-host %s; "+
+		"on the same machine localhost works, too.", name, name)
 }

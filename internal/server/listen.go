@@ -46,7 +46,7 @@ func (s *Server) Listen(ctx context.Context) error {
 		}
 	}
 	lc := net.ListenConfig{Control: userTimeout(s.cfg.WriteTimeout)}
-	lc.SetMultipathTCP(false) // whose sockets do not pass the user timeout on
+	lc.SetMultipathTCP(false) // TCP_USER_TIMEOUT is defined for TCP
 	ln, err := lc.Listen(ctx, "tcp", s.cfg.Addr)
 	if err != nil {
 		return listenError(s.cfg.Addr, err)

@@ -10,8 +10,8 @@ import (
 // userTimeout returns a function that sets TCP_USER_TIMEOUT on a listener,
 // whose connections inherit it. The kernel then closes a connection whose peer
 // has acknowledged nothing for d (RFC 5482). Without it a peer that vanished
-// goes unnoticed for as long as the kernel's buffers take what is written,
-// which for keep-alives is hours.
+// goes unnoticed while the kernel's buffers take what is written and it goes on
+// retransmitting: some fifteen minutes.
 func userTimeout(d time.Duration) func(network, address string, c syscall.RawConn) error {
 	ms := max(1, int(d.Milliseconds()))
 	return func(_, _ string, c syscall.RawConn) error {

@@ -82,10 +82,9 @@ func (p *originPolicy) refuse(r *http.Request) *problem {
 	return originNotAllowed.with("Pages of other sites may not use this server. If it is your own page, start the server with --allow-origin and the page's origin.")
 }
 
-// share adds to the response to r what lets a page of an allowed origin read
-// it (Fetch standard, CORS protocol).
+// share lets a page of an allowed origin read the response to r (Fetch
+// standard, CORS protocol).
 func (p *originPolicy) share(h http.Header, r *http.Request) {
-	h.Add("Vary", "Origin")
 	if origin := r.Header.Get("Origin"); p.allowed[origin] {
 		h.Set("Access-Control-Allow-Origin", origin)
 	}

@@ -149,7 +149,8 @@ type listener struct {
 // listen opens a stream and returns when its headers are there.
 func listen(t *testing.T, c *http.Client, url string, header ...string) *listener {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	// Longer than patience, so that its end is never what a test waits for.
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	t.Cleanup(cancel)
 	req, err := http.NewRequestWithContext(ctx, "GET", url+"/events", nil)
 	if err != nil {

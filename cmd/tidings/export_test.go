@@ -1,0 +1,4 @@
+package main
+
+// KeepAlive is keepAlive.
+var KeepAlive = keepAlive

@@ -1,0 +1,413 @@
+//go:build unix
+
+package main_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	main "example.com/tidings/cmd/tidings"
+)
+
+// patience only turns a hang into a failure.
+const patience = 30 * time.Second
+
+var binary string // the program, built by TestMain
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "tidings")
+	if err != nil {
+		panic(err)
+	}
+	binary = filepath.Join(dir, "tidings")
+	build := exec.Command("go", "build", "-o", binary, ".")
+	build.Stderr = os.Stderr
+	code := 1
+	if err := build.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "go build:", err)
+	} else {
+		code = m.Run()
+	}
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// command returns the program with arguments and an environment of its own.
+func command(t *testing.T, env []string, args ...string) *exec.Cmd {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	t.Cleanup(cancel)
+	cmd := exec.CommandContext(ctx, binary, args...)
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "TIDINGS_") {
+			cmd.Env = append(cmd.Env, v)
+		}
+	}
+	cmd.Env = append(cmd.Env, env...)
+	return cmd
+}
+
+// run runs the program to its end.
+func run(t *testing.T, env []string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	cmd := command(t, env, args...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
+}
+
+// A process is the program while it serves.
+type process struct {
+	cmd    *exec.Cmd
+	url    string
+	stdout *bufio.Reader
+	stderr *bytes.Buffer // complete after wait
+	exited chan error
+}
+
+// serve starts "tidings serve" and returns when it listens.
+func serve(t *testing.T, env []string, args ...string) *process {
+	t.Helper()
+	p := &process{cmd: command(t, env, append([]string{"serve"}, args...)...), stderr: new(bytes.Buffer), exited: make(chan error, 1)}
+	stdout, err := p.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.cmd.Stderr = p.stderr
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p.stdout = bufio.NewReader(stdout)
+	line, err := p.stdout.ReadString('\n')
+	go func() {
+		io.Copy(io.Discard, p.stdout)
+		p.exited <- p.cmd.Wait()
+	}()
+	t.Cleanup(func() {
+		p.cmd.Process.Kill()
+		<-p.exited
+	})
+	var ok bool
+	if p.url, ok = strings.CutPrefix(strings.TrimSuffix(line, "\n"), "listening on "); !ok {
+		p.cmd.Process.Kill()
+		p.wait(t)
+		t.Fatalf("the first line is %q (%v); stderr: %s", line, err, p.stderr)
+	}
+	return p
+}
+
+// wait waits until the process has exited, and returns how.
+func (p *process) wait(t *testing.T) error {
+	t.Helper()
+	select {
+	case err := <-p.exited:
+		p.exited <- err
+		return err
+	case <-time.After(patience):
+		t.Fatal("the program has not exited")
+		return nil
+	}
+}
+
+func (p *process) signal(t *testing.T, sig os.Signal) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(sig); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func get(t *testing.T, url string, header ...string) *http.Response {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), "GET", url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		if header[i] == "Host" {
+			req.Host = header[i+1]
+		}
+		req.Header.Set(header[i], header[i+1])
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { res.Body.Close() })
+	return res
+}
+
+func post(t *testing.T, url, message string) {
+	t.Helper()
+	res, err := http.Post(url+"/messages", "application/json", strings.NewReader(message))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if b, err := io.ReadAll(res.Body); res.StatusCode != 200 || string(b) != "queued" {
+		t.Fatalf("POST /messages: %s %q %v", res.Status, b, err)
+	}
+}
+
+func TestServeUntilASignal(t *testing.T) {
+	for _, sig := range []os.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		t.Run(sig.String(), func(t *testing.T) {
+			p := serve(t, nil, "--addr", "127.0.0.1:0")
+			events := get(t, p.url+"/events")
+			post(t, p.url, `{"user":"alice","text":"hello"}`)
+			p.signal(t, sig)
+			b, err := io.ReadAll(events.Body)
+			if err != nil || string(b) != "data: {\"user\":\"alice\",\"text\":\"hello\"}\n\n" {
+				t.Errorf("the stream is %q and ends with %v, want a clean end", b, err)
+			}
+			if err := p.wait(t); err != nil {
+				t.Errorf("the program: %v, want exit code 0; stderr:\n%s", err, p.stderr)
+			}
+		})
+	}
+}
+
+// A request that hangs holds up the end for no longer than the grace.
+func TestSignalCutsARequestThatHangs(t *testing.T) {
+	p := serve(t, nil, "--addr", "127.0.0.1:0")
+	hang(t, p)
+	p.signal(t, syscall.SIGTERM)
+	if err := p.wait(t); err != nil {
+		t.Errorf("the program: %v, want exit code 0; stderr:\n%s", err, p.stderr)
+	}
+}
+
+// hang begins a request that does not end.
+func hang(t *testing.T, p *process) {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	io.WriteString(conn, "POST /messages HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n")
+	// The 100 shows that the server reads the body.
+	if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.Contains(line, " 100 ") {
+		t.Fatalf("%q, %v", line, err)
+	}
+}
+
+func TestSecondSignalEndsAtOnce(t *testing.T) {
+	p := serve(t, nil, "--addr", "127.0.0.1:0")
+	hang(t, p) // so that the first signal takes a while
+	stop := time.After(patience)
+	for done := false; !done; {
+		p.cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case err := <-p.exited:
+			p.exited <- err
+			done = true
+		case <-time.After(10 * time.Millisecond):
+		case <-stop:
+			t.Fatal("the program has not exited")
+		}
+	}
+	if status := p.cmd.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() || status.Signal() != syscall.SIGTERM {
+		t.Errorf("the program has exited by itself: %v", p.cmd.ProcessState)
+	}
+}
+
+func TestErrors(t *testing.T) {
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	tests := []struct {
+		name string
+		env  string
+		args string
+		code int
+		says []string
+	}{
+		{name: "a port in use", args: "serve --addr " + busy.Addr().String(), code: 1, says: []string{"cannot listen on " + busy.Addr().String(), "another program", "--addr"}},
+		{name: "beyond loopback", args: "serve --addr 0.0.0.0:0", code: 2, says: []string{"0.0.0.0:0", "other machines", "--insecure-anonymous", "127.0.0.1:8080"}},
+		{name: "all addresses", args: "serve --addr :0", code: 2, says: []string{"--insecure-anonymous"}},
+		{name: "no command", args: "", code: 2, says: []string{"tidings serve", "--help"}},
+		{name: "an unknown command", args: "bogus", code: 2, says: []string{`"bogus"`, "--help"}},
+		{name: "an unknown flag", args: "--bogus", code: 2, says: []string{"-bogus"}},
+		{name: "an unknown flag of serve", args: "serve --bogus", code: 2, says: []string{"-bogus"}},
+		{name: "an argument", args: "serve 127.0.0.1:0", code: 2, says: []string{`"127.0.0.1:0"`, "--help"}},
+		{name: "an address without a port", args: "serve --addr localhost", code: 2, says: []string{"--addr", "HOST:PORT"}},
+		{name: "no value", args: "serve --addr", code: 2, says: []string{"--addr", "needs an argument"}},
+		{name: "a buffer of 0", args: "serve --buffer 0", code: 2, says: []string{"buffer", "1 to 1048576"}},
+		{name: "a buffer that is too large", args: "serve --buffer 1048577", code: 2, says: []string{"buffer", "1 to 1048576"}},
+		{name: "a buffer that is no number", args: "serve --buffer many", code: 2, says: []string{"buffer", `"many"`}},
+		{name: "a negative keep-alive", args: "serve --keep-alive -1s", code: 2, says: []string{"keep-alive", "0 or more"}},
+		{name: "a keep-alive without a unit", args: "serve --keep-alive 15", code: 2, says: []string{"keep-alive", "unit"}},
+		{name: "an unknown log format", args: "serve --log-format xml", code: 2, says: []string{"log-format", "text, json"}},
+		{name: "an unknown log level", args: "serve --log-level loud", code: 2, says: []string{"log-level", "debug, info, warn, error"}},
+		{name: "any origin", args: "serve --allow-origin *", code: 2, says: []string{"--allow-origin", "any web site"}},
+		{name: "an origin with a path", args: "serve --allow-origin http://localhost:5173/", code: 2, says: []string{"--allow-origin", "scheme://host[:port]"}},
+		{name: "a host with a port", args: "serve --allow-host a:80", code: 2, says: []string{"--allow-host", "without a port"}},
+		{name: "no boolean", args: "serve --insecure-anonymous=maybe", code: 2, says: []string{"insecure-anonymous", `"maybe"`}},
+		{name: "no boolean and an argument", args: "serve --insecure-anonymous false", code: 2, says: []string{`"false"`}},
+
+		{name: "TIDINGS_ADDR", env: "TIDINGS_ADDR=0.0.0.0:0", args: "serve", code: 2, says: []string{"0.0.0.0:0"}},
+		{name: "TIDINGS_BUFFER", env: "TIDINGS_BUFFER=0", args: "serve", code: 2, says: []string{"TIDINGS_BUFFER"}},
+		{name: "TIDINGS_KEEP_ALIVE", env: "TIDINGS_KEEP_ALIVE=soon", args: "serve", code: 2, says: []string{"TIDINGS_KEEP_ALIVE"}},
+		{name: "TIDINGS_INSECURE_ANONYMOUS", env: "TIDINGS_INSECURE_ANONYMOUS=maybe", args: "serve", code: 2, says: []string{"TIDINGS_INSECURE_ANONYMOUS"}},
+		{name: "TIDINGS_LOG_FORMAT", env: "TIDINGS_LOG_FORMAT=xml", args: "serve", code: 2, says: []string{"TIDINGS_LOG_FORMAT"}},
+		{name: "TIDINGS_LOG_LEVEL", env: "TIDINGS_LOG_LEVEL=loud", args: "serve", code: 2, says: []string{"TIDINGS_LOG_LEVEL"}},
+		{name: "TIDINGS_ALLOW_HOST", env: "TIDINGS_ALLOW_HOST=a,b:80", args: "serve", code: 2, says: []string{`"b:80"`}},
+		{name: "TIDINGS_ALLOW_ORIGIN", env: "TIDINGS_ALLOW_ORIGIN=http://a,b", args: "serve", code: 2, says: []string{`"b"`}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			code, stdout, stderr := run(t, []string{tt.env}, strings.Fields(tt.args)...)
+			if code != tt.code || stdout != "" {
+				t.Errorf("exit code %d, stdout %q; want %d and nothing", code, stdout, tt.code)
+			}
+			if !strings.HasPrefix(stderr, "tidings: ") || strings.Count(stderr, "\n") != 1 || !strings.HasSuffix(stderr, "\n") {
+				t.Errorf("stderr is not one line of the program:\n%s", stderr)
+			}
+			for _, s := range tt.says {
+				if !strings.Contains(stderr, s) {
+					t.Errorf("stderr lacks %q: %s", s, stderr)
+				}
+			}
+		})
+	}
+}
+
+// settings are given in two ways, which must do the same.
+func TestSettings(t *testing.T) {
+	const origin = "http://localhost:5173"
+	for name, given := range map[string]struct{ env, args []string }{
+		"as flags": {nil, []string{
+			"--addr", "0.0.0.0:0", "--insecure-anonymous", "--buffer", "2", "--keep-alive", "20ms", "--allow-host", "a.example", "--allow-host", "b.example",
+			"--allow-origin", "http://a.example,http://b.example", "--allow-origin", origin, "--log-format", "json", "--log-level", "debug",
+		}},
+		"as environment variables": {[]string{
+			"TIDINGS_ADDR=0.0.0.0:0", "TIDINGS_INSECURE_ANONYMOUS=true", "TIDINGS_BUFFER=2", "TIDINGS_KEEP_ALIVE=20ms", "TIDINGS_ALLOW_HOST=a.example,b.example",
+			"TIDINGS_ALLOW_ORIGIN=http://a.example,http://b.example," + origin, "TIDINGS_LOG_FORMAT=json", "TIDINGS_LOG_LEVEL=debug",
+		}, nil},
+		"as flags that outdo environment variables": {[]string{
+			"TIDINGS_ADDR=127.0.0.1:0", "TIDINGS_INSECURE_ANONYMOUS=false", "TIDINGS_KEEP_ALIVE=1h", "TIDINGS_ALLOW_HOST=c.example",
+			"TIDINGS_ALLOW_ORIGIN=http://c.example", "TIDINGS_LOG_FORMAT=text", "TIDINGS_LOG_LEVEL=error",
+		}, []string{
+			"--addr", "0.0.0.0:0", "--insecure-anonymous", "--keep-alive", "20ms", "--allow-host", "b.example",
+			"--allow-origin", origin, "--log-format", "json", "--log-level", "debug",
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := serve(t, given.env, given.args...)
+			i := strings.LastIndexByte(p.url, ':')
+			if strings.Contains(p.url, "127.0.0.1") {
+				t.Errorf("it listens on %s, want all addresses", p.url)
+			}
+			url := "http://127.0.0.1" + p.url[i:]
+			res := get(t, url+"/events", "Host", "b.example", "Origin", origin)
+			if got := res.Header.Get("Access-Control-Allow-Origin"); res.StatusCode != 200 || got != origin {
+				t.Errorf("%s, Access-Control-Allow-Origin: %q", res.Status, got)
+			}
+			if line, err := bufio.NewReader(res.Body).ReadString('\n'); line != ": keep-alive\n" {
+				t.Errorf("the stream begins with %q, %v", line, err)
+			}
+			if res := get(t, url+"/", "Host", "c.example"); res.StatusCode != 421 {
+				t.Errorf("another host: %s, want 421", res.Status)
+			}
+			p.signal(t, syscall.SIGTERM)
+			p.wait(t)
+			levels := map[string]bool{}
+			for line := range strings.Lines(p.stderr.String()) {
+				var record struct{ Level string }
+				if err := json.Unmarshal([]byte(line), &record); err != nil {
+					t.Errorf("the log has %q: %v", line, err)
+				}
+				levels[record.Level] = true
+			}
+			if !levels["DEBUG"] || !levels["INFO"] || !levels["WARN"] {
+				t.Errorf("the log has the levels %v:\n%s", levels, p.stderr)
+			}
+		})
+	}
+}
+
+func TestEmptyEnvironmentVariablesAreAsNotSet(t *testing.T) {
+	p := serve(t, []string{
+		"TIDINGS_ADDR=", "TIDINGS_INSECURE_ANONYMOUS=", "TIDINGS_BUFFER=", "TIDINGS_KEEP_ALIVE=", "TIDINGS_ALLOW_HOST=",
+		"TIDINGS_ALLOW_ORIGIN=", "TIDINGS_LOG_FORMAT=", "TIDINGS_LOG_LEVEL=",
+	}, "--addr", "127.0.0.1:0")
+	if res := get(t, p.url+"/"); res.StatusCode != 200 {
+		t.Errorf("GET /: %s", res.Status)
+	}
+	if code, _, stderr := run(t, []string{"TIDINGS_ADDR="}, "serve", "--buffer", "0"); code != 2 || !strings.Contains(stderr, "buffer") {
+		t.Errorf("exit code %d, %s", code, stderr)
+	}
+}
+
+func TestKeepAliveOfZeroIsOff(t *testing.T) {
+	if got := main.KeepAlive(0); got >= 0 {
+		t.Errorf("0 becomes %v, want what switches it off", got)
+	}
+	if got := main.KeepAlive(time.Minute); got != time.Minute {
+		t.Errorf("a minute becomes %v", got)
+	}
+}
+
+func TestHelpNamesEverySetting(t *testing.T) {
+	code, stdout, stderr := run(t, nil, "serve", "--help")
+	if code != 0 || stderr != "" {
+		t.Errorf("exit code %d, stderr %q", code, stderr)
+	}
+	doc, err := os.ReadFile("../../docs/http-api.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for flag, twin := range map[string]string{
+		"--addr HOST:PORT":      "TIDINGS_ADDR",
+		"--buffer N":            "TIDINGS_BUFFER",
+		"--keep-alive DURATION": "TIDINGS_KEEP_ALIVE",
+		"--allow-host NAME":     "TIDINGS_ALLOW_HOST",
+		"--allow-origin ORIGIN": "TIDINGS_ALLOW_ORIGIN",
+		"--insecure-anonymous":  "TIDINGS_INSECURE_ANONYMOUS",
+		"--log-format FORMAT":   "TIDINGS_LOG_FORMAT",
+		"--log-level LEVEL":     "TIDINGS_LOG_LEVEL",
+	} {
+		found := false
+		for line := range strings.Lines(stdout) {
+			found = found || strings.Contains(line, "   "+flag) && strings.Contains(line, "[$"+twin+"]")
+		}
+		if !found {
+			t.Errorf("the help has no line with %s and %s:\n%s", flag, twin, stdout)
+		}
+		if !strings.Contains(string(doc), "| `"+flag+"` | `"+twin+"` |") {
+			t.Errorf("docs/http-api.md has no row with %s and %s", flag, twin)
+		}
+	}
+	if n := strings.Count(stdout, "[$TIDINGS_"); n != 8 {
+		t.Errorf("the help has %d settings, this test 8", n)
+	}
+	for _, args := range []string{"--help", "-h"} {
+		if code, stdout, _ := run(t, nil, args); code != 0 || !strings.Contains(stdout, "serve") {
+			t.Errorf("%s: exit code %d, %q", args, code, stdout)
+		}
+	}
+}
+
+func TestVersion(t *testing.T) {
+	code, stdout, stderr := run(t, nil, "--version")
+	if fields := strings.Fields(stdout); code != 0 || stderr != "" || len(fields) != 2 || fields[0] != "tidings" || strings.Count(stdout, "\n") != 1 {
+		t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+}

@@ -1,0 +1,121 @@
+package e2e_test
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"example.com/tidings/internal/server"
+	"example.com/tidings/sse"
+
+	"github.com/chromedp/chromedp"
+)
+
+// A page on another port, as that of a development server, can use the server
+// if --allow-origin lists its origin, and cannot if not.
+func TestOtherOrigins(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name string
+		host string // of the page, whose server listens on 127.0.0.1
+	}{
+		{"same site", "127.0.0.1"},
+		{"other site", "localhost"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			page := func() string {
+				s := serve(t, withPage(http.NotFoundHandler()))
+				return strings.Replace(s.URL, "127.0.0.1", tc.host, 1)
+			}
+			listed, unlisted := page(), page()
+			s := startSite(t, server.Config{AllowOrigins: []string{"http://localhost:5173", listed}})
+
+			allowed := newTab(t)
+			allowed.do(t, chromedp.Navigate(listed))
+			allowed.follow(t, "es", s.URL+"/events")
+			allowed.wantLog(t, "es", opened)
+
+			refused := newTab(t)
+			refused.do(t, chromedp.Navigate(unlisted))
+			refused.follow(t, "es", s.URL+"/events")
+			refused.wantLog(t, "es", closed)
+
+			// What the pages post, in this order.
+			const post = `fetch(%s, {method: "POST", headers: {"Content-Type": %s}, body: JSON.stringify({user: "Ada", text: %s})})
+				.then(async r => r.status + " " + await r.text(), e => e.name)`
+			for _, contentType := range []string{"application/json", "text/plain"} { // without and with a preflight
+				if got := eval[string](t, refused, post, js(s.URL+"/messages"), js(contentType), js("forged")); got != "TypeError" {
+					t.Errorf("the page that is not listed posts %s and gets %q", contentType, got)
+				}
+			}
+			// A request that the page cannot read is refused too.
+			const blind = `fetch(%s, {method: "POST", mode: "no-cors", body: JSON.stringify({user: "Ada", text: "forged"})}).then(r => r.type, e => e.name)`
+			if got := eval[string](t, refused, blind, js(s.URL+"/messages")); got != "opaque" && got != "TypeError" {
+				t.Errorf("a blind post gives %q", got)
+			}
+			if got := eval[string](t, allowed, post, js(s.URL+"/messages"), js("application/json"), js("hello")); got != "200 queued" {
+				t.Errorf("the page that is listed posts and gets %q", got)
+			}
+			allowed.wantLog(t, "es", opened, dispatched{Type: "message", Data: `{"user":"Ada","text":"hello"}`})
+			if got := len(s.feed.subscribed); got != 1 {
+				t.Errorf("%d streams were opened, want 1: one that the page cannot read must not be", got)
+			}
+		})
+	}
+}
+
+// Behind nginx under a public name, with the recipe of the documentation, the
+// server tells its own pages from those of others.
+func TestNginxPassesTheNameOn(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, server.Config{AllowHosts: []string{"tidings.example.org"}})
+	url := startNginx(t, s.URL, "")
+	for _, tc := range []struct {
+		origin string
+		status int
+	}{
+		{"http://tidings.example.org", http.StatusOK},
+		{"https://tidings.example.org", http.StatusOK}, // TLS ends at nginx
+		{"http://attacker.example", http.StatusForbidden},
+	} {
+		// An older browser sends no Sec-Fetch-Site: only the name tells.
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/messages", strings.NewReader(`{"user":"Ada","text":"hello"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = "tidings.example.org"
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Origin", tc.origin)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode != tc.status {
+			t.Errorf("a post from %s: %s, want %d\n%s", tc.origin, resp.Status, tc.status, body)
+		}
+	}
+}
+
+// A gap in the feed is visible on the page.
+func TestPageShowsAGap(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, server.Config{})
+	s.feed.instead = make(chan item)
+	v := visitPage(t, newTab(t), s.URL)
+	for _, it := range []item{
+		{ev: sse.Event{Data: `{"user":"Ada","text":"before"}`}},
+		{err: &sse.GapError{Reason: "lag", Missed: 1234}},
+		{ev: sse.Event{Data: `{"user":"Ada","text":"after"}`}},
+	} {
+		s.feed.instead <- it
+	}
+	v.untilShown(t, "Ada", "after")
+	got := eval[[]string](t, v.tab, `[...document.querySelectorAll("#messages > li")].map(e => e.innerText)`)
+	if len(got) != 3 || !strings.Contains(got[1], "1,234") {
+		t.Errorf("the feed shows %q, want the gap of 1,234 messages in the middle", got)
+	}
+}

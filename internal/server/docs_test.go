@@ -1,0 +1,36 @@
+package server_test
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"example.com/tidings/internal/server"
+)
+
+// The list of problem types in the documentation is complete, and holds no
+// other.
+func TestProblemTypesAreDocumented(t *testing.T) {
+	b, err := os.ReadFile("../../docs/http-api.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var documented []string
+	for line := range strings.Lines(string(b)) {
+		if strings.HasPrefix(line, "| `urn:tidings:problem:") {
+			documented = append(documented, strings.TrimSpace(line))
+		}
+	}
+	defined := server.ProblemRows()
+	for _, row := range defined {
+		if !slices.Contains(documented, row) {
+			t.Errorf("docs/http-api.md lacks the row\n%s", row)
+		}
+	}
+	for _, row := range documented {
+		if !slices.Contains(defined, row) {
+			t.Errorf("docs/http-api.md has the row\n%s\nwhich is not what the code has", row)
+		}
+	}
+}

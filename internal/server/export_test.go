@@ -1,0 +1,13 @@
+package server
+
+import "strconv"
+
+// ProblemRows returns the rows of the table of problem types in
+// docs/http-api.md, as the code has them.
+func ProblemRows() []string {
+	var rows []string
+	for t, p := range problemTypes {
+		rows = append(rows, "| `"+problemType(t).uri()+"` | "+strconv.Itoa(p.status)+" | "+p.title+" |")
+	}
+	return rows
+}

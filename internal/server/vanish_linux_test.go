@@ -1,0 +1,104 @@
+package server_test
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"example.com/tidings/internal/server"
+)
+
+// vanish makes the kernel drop everything that arrives for the connection,
+// acknowledgements included: to the server that is a machine that has lost its
+// power.
+func vanish(t *testing.T, conn *net.TCPConn) {
+	t.Helper()
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	drop := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0}}
+	var setErr error
+	if err := raw.Control(func(fd uintptr) {
+		setErr = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(drop)), Filter: &drop[0]})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if setErr != nil {
+		t.Fatal(setErr)
+	}
+}
+
+// Without TCP_USER_TIMEOUT the kernel's buffers take some eighty keep-alives
+// before a write fails, which is more than the test's patience.
+func TestPeerThatVanishedIsNoticed(t *testing.T) {
+	for _, protocol := range protocols {
+		t.Run(protocol, func(t *testing.T) {
+			feed := watch(server.NewMemory(16))
+			s := start(t, server.Config{Feed: feed, KeepAlive: time.Second, WriteTimeout: 200 * time.Millisecond})
+			var conn *net.TCPConn
+			c := client(t, protocol)
+			c.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+				var d net.Dialer
+				nc, err := d.DialContext(ctx, network, addr)
+				if err == nil {
+					conn = nc.(*net.TCPConn)
+				}
+				return nc, err
+			}
+			listen(t, c, s.url).want(t, ": keep-alive\n")
+			select {
+			case <-feed.ended:
+				t.Fatal("the stream has ended though its peer is there")
+			default:
+			}
+			vanish(t, conn)
+			feed.wantEnd(t)
+		})
+	}
+}
+
+// The kernel of a peer that hangs still acknowledges what arrives: over HTTP/2
+// only the pings that it does not answer tell.
+func TestHTTP2PeerThatHangsIsNoticed(t *testing.T) {
+	feed := watch(server.NewMemory(16))
+	s := start(t, server.Config{Feed: feed, KeepAlive: 50 * time.Millisecond, WriteTimeout: 200 * time.Millisecond})
+	conn := dial(t, s.addr)
+	var fields []byte // literal, never compressed (RFC 7541, section 6.2.2)
+	for _, f := range [][2]string{{":method", "GET"}, {":scheme", "http"}, {":authority", "localhost"}, {":path", "/events"}} {
+		fields = append(fields, 0, byte(len(f[0])))
+		fields = append(fields, f[0]...)
+		fields = append(fields, byte(len(f[1])))
+		fields = append(fields, f[1]...)
+	}
+	const settings, headers, ping = 4, 1, 6
+	const endStream, endHeaders = 1, 4
+	io.WriteString(conn, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+	conn.Write([]byte{0, 0, 0, settings, 0, 0, 0, 0, 0})
+	conn.Write(append([]byte{0, 0, byte(len(fields)), headers, endStream | endHeaders, 0, 0, 0, 1}, fields...))
+	streams, pinged := false, false
+	for {
+		var frame [9]byte
+		if _, err := io.ReadFull(conn, frame[:]); err != nil {
+			break // the server has closed the connection
+		}
+		length := int64(frame[0])<<16 | int64(frame[1])<<8 | int64(frame[2])
+		if _, err := io.CopyN(io.Discard, conn, length); err != nil {
+			break
+		}
+		streams = streams || frame[3] == headers
+		pinged = pinged || frame[3] == ping // and is not answered
+	}
+	if !streams {
+		t.Fatal("the server has not answered the request")
+	}
+	if !pinged {
+		t.Error("the server has closed the connection without asking whether its peer is there")
+	}
+	feed.wantEnd(t)
+}
