@@ -31,16 +31,31 @@ func receive(r io.Reader) *receiver {
 	return rec
 }
 
+// next waits for the next event, or returns false at the end of the stream.
+func (r *receiver) next(t *testing.T) (ev sse.Event, ok bool) {
+	t.Helper()
+	select {
+	case ev = <-r.events:
+		return ev, true
+	case <-r.done:
+	case <-time.After(patience):
+		t.Fatal("neither an event nor the end has arrived")
+	}
+	select {
+	case ev = <-r.events: // just before the end
+		return ev, true
+	default:
+		return ev, false
+	}
+}
+
 // want waits for the next event and compares it.
 func (r *receiver) want(t *testing.T, want sse.Event) {
 	t.Helper()
-	select {
-	case got := <-r.events:
-		if got != want {
-			t.Fatalf("received %+v, want %+v", got, want)
-		}
-	case <-time.After(patience):
-		t.Fatalf("%+v has not arrived", want)
+	if got, ok := r.next(t); !ok {
+		t.Fatalf("the stream ends (%v), want %+v", r.err, want)
+	} else if got != want {
+		t.Fatalf("received %+v, want %+v", got, want)
 	}
 }
 
@@ -48,15 +63,8 @@ func (r *receiver) want(t *testing.T, want sse.Event) {
 // and returns its error.
 func (r *receiver) end(t *testing.T) error {
 	t.Helper()
-	select {
-	case <-r.done:
-	case <-time.After(patience):
-		t.Fatal("the stream has not ended")
-	}
-	select {
-	case ev := <-r.events:
+	if ev, ok := r.next(t); ok {
 		t.Fatalf("received %+v, want the end", ev)
-	default:
 	}
 	return r.err
 }

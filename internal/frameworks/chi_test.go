@@ -49,7 +49,7 @@ var chiEdges = []func(http.Handler) http.Handler{
 }
 
 var chiCompressBreaks = map[promise]string{
-	flushThrough: "Compress flushes the writer below only if that has Flush itself, and cannot say that it did not",
+	flushThrough: flushesOnlyFlushers,
 }
 
 var chiStacks = []stack{

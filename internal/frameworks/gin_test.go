@@ -46,45 +46,44 @@ func ginWith(engine func(...gin.OptionFunc) *gin.Engine, middlewares ...gin.Hand
 // ginBodyLog is the middleware that is copied from answer to answer: a writer
 // that embeds gin's and so has no Unwrap.
 func ginBodyLog(c *gin.Context) {
-	c.Writer = &bodyLogWriter{ResponseWriter: c.Writer}
+	c.Writer = &noUnwrapWriter{ResponseWriter: c.Writer}
 	c.Next()
 }
 
-type bodyLogWriter struct {
+type noUnwrapWriter struct {
 	gin.ResponseWriter
 	body bytes.Buffer
 }
 
-func (w *bodyLogWriter) Write(b []byte) (int, error) {
+func (w *noUnwrapWriter) Write(b []byte) (int, error) {
 	w.body.Write(b)
 	return w.ResponseWriter.Write(b)
 }
 
-func (w *bodyLogWriterUnwrap) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
 // ginBodyLogUnwrap is the same with the method that is missing.
 func ginBodyLogUnwrap(c *gin.Context) {
-	c.Writer = &bodyLogWriterUnwrap{bodyLogWriter{ResponseWriter: c.Writer}}
+	c.Writer = &bodyLogWriter{noUnwrapWriter{ResponseWriter: c.Writer}}
 	c.Next()
 }
 
-type bodyLogWriterUnwrap struct{ bodyLogWriter }
+type bodyLogWriter struct{ noUnwrapWriter }
 
-// ginFlush is why a writer below gin's must have Flush itself.
-const ginFlush = "gin's Flush flushes the writer below only if that has Flush itself, and cannot say that it did not"
+func (w *bodyLogWriter) Unwrap() http.ResponseWriter {
+	return w.ResponseWriter
+}
 
 // noUnwrap is what goes wrong behind a writer that embeds gin's without Unwrap.
 var noUnwrap = map[promise]string{
-	brokenOff:    "neither deadlines nor, once a body was written, Hijack are reached, and gin.Recovery recovers from http.ErrAbortHandler",
-	panicBreaks:  "as for an error",
+	brokenOff:    "deadlines are not reached, gin's Hijack refuses once a body was written, and Recovery recovers even from http.ErrAbortHandler",
+	panicBreaks:  "deadlines are not reached, gin's Hijack refuses once a body was written, and Recovery recovers even from http.ErrAbortHandler",
 	ownDeadlines: "deadlines are not reached",
-	refusal:      ginFlush,
-	flushThrough: ginFlush,
+	refusal:      flushesOnlyFlushers,
+	flushThrough: flushesOnlyFlushers,
 }
 
 var (
-	ginBreaks    = map[promise]string{flushThrough: ginFlush}
-	ginGETBreaks = map[promise]string{flushThrough: ginFlush, headHeaders: routeForGET}
+	ginBreaks    = map[promise]string{flushThrough: flushesOnlyFlushers}
+	ginGETBreaks = map[promise]string{flushThrough: flushesOnlyFlushers, headHeaders: routeForGET}
 )
 
 var ginStacks = []stack{

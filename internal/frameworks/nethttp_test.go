@@ -81,10 +81,10 @@ func mountGzhttp(events http.Handler) http.Handler {
 
 var (
 	gzhttpBreaks = map[promise]string{
-		flushThrough: "gzhttp flushes the writer below only if that has Flush itself, and cannot say that it did not",
+		flushThrough: flushesOnlyFlushers,
 	}
 	gzhttpLate = map[promise]string{
-		headersFirst: "gzhttp's Flush does nothing until something has been written",
+		headersFirst: "Flush does nothing until something has been written",
 	}
 )
 

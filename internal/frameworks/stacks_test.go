@@ -55,7 +55,10 @@ type stack struct {
 // onlyGET is what a stack breaks whose route is for GET alone, as most are.
 var onlyGET = map[promise]string{headHeaders: routeForGET}
 
-const routeForGET = "the route is for GET"
+const (
+	routeForGET         = "the route is for GET"
+	flushesOnlyFlushers = "Flush flushes the writer below only if that has Flush itself, and cannot say that it did not"
+)
 
 func stacks() []stack {
 	var all []stack

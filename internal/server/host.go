@@ -21,7 +21,7 @@ type hostPolicy struct {
 func newHostPolicy(names []string) (hostPolicy, error) {
 	p := hostPolicy{names: make(map[string]bool, len(names))}
 	for _, given := range names {
-		name := strings.TrimSuffix(strings.ToLower(given), ".")
+		name := strings.TrimSuffix(strings.ToLower(strings.TrimSpace(given)), ".")
 		if ip, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {
 			p.names[ip.String()] = true
 			continue

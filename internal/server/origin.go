@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -22,8 +23,9 @@ func newOriginPolicy(origins []string) (*originPolicy, error) {
 		protection: http.NewCrossOriginProtection(),
 	}
 	for _, given := range origins {
+		given = strings.TrimSpace(given)
 		if given == "*" {
-			return nil, fmt.Errorf(`--allow-origin "*": any web site could then read the feed and post to it; list the origins, as in http://localhost:5173`)
+			return nil, errors.New(`--allow-origin "*": any web site could then read the feed and post to it; list the origins, as in http://localhost:5173`)
 		}
 		origin, err := normalOrigin(given)
 		if err != nil {
@@ -43,15 +45,15 @@ func normalOrigin(s string) (string, error) {
 	u, err := url.Parse(strings.ToLower(s))
 	switch {
 	case err != nil || u.Scheme == "" || u.Hostname() == "" || u.Opaque != "":
-		return "", fmt.Errorf("that is not an origin")
+		return "", errors.New("that is not an origin")
 	case u.User != nil:
-		return "", fmt.Errorf("an origin has no user")
+		return "", errors.New("an origin has no user")
 	case strings.HasSuffix(u.Host, ":"):
-		return "", fmt.Errorf("the port is missing")
+		return "", errors.New("the port is missing")
 	case u.Path != "" || u.RawQuery != "" || u.Fragment != "" || strings.ContainsAny(s, "?#"):
-		return "", fmt.Errorf("an origin ends before the path")
+		return "", errors.New("an origin ends before the path")
 	case strings.Contains(u.Host, "*"):
-		return "", fmt.Errorf("an origin has no wildcard")
+		return "", errors.New("an origin has no wildcard")
 	}
 	host := u.Host
 	switch {

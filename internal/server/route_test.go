@@ -1,6 +1,9 @@
 package server_test
 
 import (
+	"bufio"
+	"net"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -103,7 +106,7 @@ func TestHost(t *testing.T) {
 		"127.1":                       false,
 	}
 	for _, protocol := range protocols {
-		s := start(t, server.Config{AllowHosts: []string{"Tidings.example.org", "2001:db8::7"}})
+		s := start(t, server.Config{AllowHosts: []string{"Tidings.example.org", " 2001:db8::7"}})
 		c := client(t, protocol)
 		for host, ok := range hosts {
 			t.Run(protocol+" "+host, func(t *testing.T) {
@@ -127,6 +130,24 @@ func TestHost(t *testing.T) {
 					}
 				}
 			})
+		}
+	}
+}
+
+func TestOptionsOfTheWholeServer(t *testing.T) {
+	s := start(t, server.Config{})
+	conn := dial(t, s.addr)
+	for host, want := range map[string]int{"localhost": 404, "evil.example": 421} {
+		if _, err := conn.Write([]byte("OPTIONS * HTTP/1.1\r\nHost: " + host + "\r\nContent-Length: 0\r\n\r\n")); err != nil {
+			t.Fatal(err)
+		}
+		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != want {
+			t.Errorf("OPTIONS * of %s: %s, want %d", host, res.Status, want)
 		}
 	}
 }
@@ -157,7 +178,10 @@ func TestHostBeyondLoopback(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := start(t, server.Config{Addr: "0.0.0.0:0", InsecureAnonymous: true, AllowHosts: tt.allow})
-			_, port, _ := strings.Cut(s.addr, "]:")
+			_, port, err := net.SplitHostPort(s.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
 			for host, want := range tt.hosts {
 				if r := send(t, client(t, "HTTP/1.1"), "GET", "http://127.0.0.1:"+port+"/", nil, "Host", host); r.status != want {
 					t.Errorf("%s: %d, want %d", host, r.status, want)
@@ -200,7 +224,7 @@ func TestOrigin(t *testing.T) {
 		{name: "an origin that begins like an allowed one", origin: allowed + "0", site: "cross-site", post: 403, events: 403, page: 200},
 		{name: "an allowed origin with another scheme", origin: "https://localhost:5173", site: "cross-site", post: 403, events: 403, page: 200},
 	}
-	s := start(t, server.Config{AllowOrigins: []string{"HTTP://LocalHost:5173", "https://feed.example:443"}})
+	s := start(t, server.Config{AllowOrigins: []string{"HTTP://LocalHost:5173", " https://feed.example:443"}})
 	c := client(t, "HTTP/1.1")
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -141,6 +141,8 @@ func New(cfg Config) (*Server, error) {
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
+		// OPTIONS * is a path that does not exist, as any other.
+		DisableGeneralOptionsHandler: true,
 		// A stream lifts ReadTimeout, and has a deadline for each write instead
 		// of a WriteTimeout.
 		ReadTimeout: cfg.ReadTimeout,

@@ -178,7 +178,9 @@ function retryNow() {
 addEventListener("online", retryNow);
 document.addEventListener("visibilitychange", retryNow);
 addEventListener("pageshow", (event) => {
-  if (event.persisted) connect(); // out of the back/forward cache
+  if (!event.persisted) return; // else it comes out of the back/forward cache
+  lost ||= status.dataset.state === "open";
+  connect();
 });
 
 // The form.
