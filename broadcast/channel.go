@@ -32,8 +32,10 @@ const closedBit = 1 << 63
 
 // A slot is one place of the ring. Each has its own lock, which a Send shares
 // only with receivers that are a whole ring behind. Under one lock for all, a
-// Send beside 10,000 receivers that were being woken took up to 20 ms: it lost
-// the lock to one of them, and then its turn to all. So it takes 0.05 ms.
+// Send beside 10,000 receivers that were being woken took 15 ms in one case of a
+// hundred: having lost the lock to one of them, it lost its turn to all. With
+// these it takes 0.03 ms (two cores, BenchmarkSendBusy), and 40 ns more when
+// nobody is in its way.
 type slot[T any] struct {
 	mu     sync.RWMutex
 	number uint64 // of the value, or noValue

@@ -50,8 +50,8 @@ type DecodeOptions struct {
 
 	// MaxEventSize bounds the data of one event, in bytes, and likewise each
 	// line and the comments of one block. Past it Decode yields an error that
-	// wraps ErrEventTooLarge. It bounds the memory of a Decode to a small
-	// multiple. 0 means 16 MiB; a negative value means no bound.
+	// wraps ErrEventTooLarge; a line may be 16 bytes longer, for its field name.
+	// It bounds the memory of a Decode to a small multiple. 0 means 16 MiB; a negative value means no bound.
 	MaxEventSize int
 }
 
@@ -253,8 +253,8 @@ func (d *decoder) fill() error {
 		buf := make([]byte, max(size, d.end+lineSlack))
 		copy(buf, d.buf[:d.end])
 		d.buf = buf
-	case d.end == 0 && len(d.buf) > keptBuffer:
-		d.buf = make([]byte, minBuffer)
+	case len(d.buf) > keptBuffer && d.end < keptBuffer/2:
+		d.buf = append(make([]byte, 0, keptBuffer), d.buf[:d.end]...)[:keptBuffer]
 	}
 	for range 100 {
 		n, err := d.r.Read(d.buf[d.end:])

@@ -48,7 +48,7 @@ func (e *FieldError) Error() string {
 
 // JSON returns an event of the given type, which may be empty, whose data is v
 // as JSON. Unlike [json.Marshal] it leaves <, > and & as they are. The error is
-// that of encoding v.
+// that of encoding v; the type is checked when the event is encoded.
 func JSON(eventType string, v any) (Event, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)

@@ -3,7 +3,9 @@ package sse
 import (
 	"errors"
 	"iter"
+	"log/slog"
 	"net/http"
+	"strconv"
 )
 
 // A StatusError is how the function of a [Handler] refuses a request before
@@ -11,14 +13,14 @@ import (
 // but 200; 204 (No Content) is the standard's way to tell it to stop (WHATWG
 // HTML 9.2.3).
 type StatusError struct {
-	Status  int         // 204, or of the 3xx, 4xx or 5xx
+	Status  int         // 204, or of the 3xx, 4xx or 5xx; any other is answered with 500
 	Message string      // the body, in words for the client; empty means the status' own text
 	Header  http.Header // set on the response, for example Retry-After
 	Err     error       // the reason, for the log; the client never sees it
 }
 
 func (e *StatusError) Error() string {
-	s := "sse: refused: " + http.StatusText(e.Status)
+	s := "sse: refused with status " + strconv.Itoa(e.Status)
 	if e.Err != nil {
 		s += ": " + e.Err.Error()
 	}
@@ -32,15 +34,18 @@ func (e *StatusError) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	for key, values := range e.Header {
 		w.Header()[http.CanonicalHeaderKey(key)] = values
 	}
-	if e.Status == http.StatusNoContent {
-		w.WriteHeader(e.Status)
+	status, message := e.Status, e.Message
+	if status == http.StatusNoContent {
+		w.WriteHeader(status)
 		return
 	}
-	message := e.Message
-	if message == "" {
-		message = http.StatusText(e.Status)
+	if status < 300 || status > 599 {
+		status = http.StatusInternalServerError
 	}
-	http.Error(w, message, e.Status)
+	if message == "" {
+		message = http.StatusText(status)
+	}
+	http.Error(w, message, status)
 }
 
 type opener = func(*http.Request) (iter.Seq2[Event, error], error)
@@ -52,7 +57,8 @@ type opener = func(*http.Request) (iter.Seq2[Event, error], error)
 // or with any error that is itself an http.Handler and answers for itself. Any
 // other error is answered with a plain 500 and logged. For a HEAD request open
 // is called, and the sequence is not ranged: what open acquires for it must
-// also be released when the request's context is done.
+// also be released when the request's context is done. open is called for
+// several requests at the same time.
 //
 // A stream that fails is logged; one that ends because its client has left is
 // logged at the debug level only.
@@ -73,12 +79,13 @@ func Handler(open func(*http.Request) (iter.Seq2[Event, error], error), opts *Se
 			return
 		}
 		err = serve(w, r, events, o, open)
-		switch {
-		case err == nil:
-		case r.Context().Err() != nil:
-			o.Logger.DebugContext(r.Context(), "sse: a stream ended with its request", "method", r.Method, "path", r.URL.Path, "error", err)
-		default:
-			o.Logger.ErrorContext(r.Context(), "sse: a stream failed", "method", r.Method, "path", r.URL.Path, "error", err)
+		if err == nil {
+			return
 		}
+		level, message := slog.LevelError, "sse: a stream failed"
+		if _, ok := errors.AsType[*WriteError](err); ok || r.Context().Err() != nil {
+			level, message = slog.LevelDebug, "sse: a stream ended with its client"
+		}
+		o.Logger.Log(r.Context(), level, message, "method", r.Method, "path", r.URL.Path, "error", err)
 	})
 }

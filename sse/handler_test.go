@@ -93,3 +93,14 @@ func TestHandlerOpensForHEADWithoutRanging(t *testing.T) {
 		t.Errorf("opened: %v, %d %v", opened, rec.Code, rec.Header())
 	}
 }
+
+func TestHandlerLogsADeadClientAtDebugOnly(t *testing.T) {
+	var log logBuffer
+	h := sse.Handler(func(*http.Request) (events, error) {
+		return of(sse.Event{Data: "1"}, sse.Event{Data: "2"}), nil
+	}, &sse.ServeOptions{Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	h.ServeHTTP(&failing{httptest.NewRecorder(), errors.New("broken pipe")}, httptest.NewRequest("GET", "/", nil))
+	if got := log.String(); !strings.Contains(got, "level=DEBUG") || !strings.Contains(got, "broken pipe") || strings.Contains(got, "ERROR") {
+		t.Errorf("log: %s", got)
+	}
+}

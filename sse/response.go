@@ -15,6 +15,12 @@ import (
 // a warning is logged.
 const overdue = 5 * time.Second
 
+// past is a deadline at which nothing can be written or read any more.
+var past = time.Unix(1, 0)
+
+// pieceSize is how much is written under one deadline.
+const pieceSize = 256 << 10
+
 // maxKept is the largest buffer that a stream keeps from one event to the next.
 const maxKept = 64 << 10
 
@@ -37,6 +43,7 @@ type response struct {
 	err         error     // of the first write that failed: nothing is written after it
 	last        time.Time // when something was last written
 	timer       *time.Timer
+	beatPanic   any         // what a keep-alive panicked with
 	warning     *time.Timer // started when the request ends before the sequence
 	noDeadlines bool        // w does not support them
 }
@@ -49,55 +56,61 @@ type mutex chan struct{}
 func (m mutex) lock()   { m <- struct{}{} }
 func (m mutex) unlock() { <-m }
 
-// begin writes the headers. Where that is impossible it answers with a 500 and
-// returns why.
-func begin(w http.ResponseWriter, r *http.Request, opts ServeOptions) (*response, error) {
+// A WriteError is the result of [Serve] when the client could not be written
+// to: it has left, or has taken nothing for [ServeOptions.WriteTimeout]. Where
+// the request's context is done too, Err also wraps the cause of that.
+type WriteError struct{ Err error }
+
+func (e *WriteError) Error() string { return "sse: write: " + e.Err.Error() }
+func (e *WriteError) Unwrap() error { return e.Err }
+
+// prepare sets the headers. Where a stream is impossible it answers with a 500
+// and returns why.
+func prepare(w http.ResponseWriter, r *http.Request, opts ServeOptions) (*response, error) {
 	s := &response{w: w, rc: http.NewResponseController(w), r: r, ctx: r.Context(), opts: opts, mu: make(mutex, 1)}
 	if inner := innermost(w); !canFlush(inner) {
-		return nil, s.refuse(fmt.Errorf("sse: %T cannot flush: %w", inner, http.ErrNotSupported))
+		return nil, s.refuseFlush(inner, http.ErrNotSupported)
 	}
 	var err error
 	if opts.KeepAliveEvent == (Event{}) {
 		s.keepAlive = []byte(":\n")
 	} else if s.keepAlive, err = opts.KeepAliveEvent.AppendText(nil); err != nil {
-		return nil, s.refuse(fmt.Errorf("sse: ServeOptions.KeepAliveEvent: %w", err))
+		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+		return nil, fmt.Errorf("sse: ServeOptions.KeepAliveEvent: %w", err)
 	}
-
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Del("Content-Length")
+	h.Del("Transfer-Encoding") // "identity" would be no framing at all, and no end to miss
 	setDefault(h, "Cache-Control", "no-cache")
 	setDefault(h, "X-Accel-Buffering", "no")
+	return s, nil
+}
 
-	if r.Method == http.MethodHead {
-		return s, nil // net/http sends them when the handler returns
-	}
-
-	// The first flush commits the headers. WriteHeader is not called, so that
-	// a writer which finds only now that it cannot flush still gets a real 500.
+// commit sends the headers. WriteHeader is not called, so that a writer which
+// finds only now that it cannot flush still gets a real 500.
+func (s *response) commit() (outcome, error) {
 	s.mu.lock()
 	defer s.mu.unlock()
-	if err := s.flush(nil); errors.Is(err, http.ErrNotSupported) {
-		h.Del("X-Accel-Buffering")
-		return nil, s.refuse(fmt.Errorf("sse: %T cannot flush: %w", w, err))
-	} else if err != nil {
-		return nil, s.err
+	switch err := s.flush(nil); {
+	case errors.Is(err, http.ErrNotSupported):
+		s.w.Header().Del("X-Accel-Buffering")
+		return refused, s.refuseFlush(s.w, err)
+	case err != nil:
+		return cut, err
 	}
-	// That of http.Server.ReadTimeout is for the request, which has been read;
-	// when it passes, net/http over HTTP/1 takes the client for gone.
-	_ = s.rc.SetReadDeadline(time.Time{})
-	return s, nil
+	return complete, nil
+}
+
+func (s *response) refuseFlush(w http.ResponseWriter, err error) error {
+	http.Error(s.w, "Streaming is not possible here: the response cannot be flushed.", http.StatusInternalServerError)
+	return fmt.Errorf("sse: %T cannot flush: %w", w, err)
 }
 
 func setDefault(h http.Header, key, value string) {
 	if h.Get(key) == "" {
 		h.Set(key, value)
 	}
-}
-
-func (s *response) refuse(err error) error {
-	http.Error(s.w, "Streaming is not possible here: the response cannot be flushed.", http.StatusInternalServerError)
-	return err
 }
 
 // innermost follows Unwrap, as http.ResponseController does.
@@ -119,9 +132,9 @@ func canFlush(w http.ResponseWriter) bool {
 	return false
 }
 
-// start begins the keep-alives, and the watch over a sequence that runs on
+// watch begins the keep-alives, and the watch over a sequence that runs on
 // after its request has ended.
-func (s *response) start(events iter.Seq2[Event, error], open opener) {
+func (s *response) watch(events iter.Seq2[Event, error], open opener) {
 	s.mu.lock()
 	defer s.mu.unlock()
 	if s.opts.KeepAlive > 0 {
@@ -139,7 +152,9 @@ func (s *response) start(events iter.Seq2[Event, error], open opener) {
 // finish ends the stream. Nothing is written after it but what net/http ends a
 // response with.
 func (s *response) finish(how outcome) {
-	s.unwatch()
+	if s.unwatch != nil {
+		s.unwatch()
+	}
 	s.mu.lock()
 	defer s.mu.unlock()
 	s.closed = true
@@ -148,11 +163,17 @@ func (s *response) finish(how outcome) {
 			t.Stop()
 		}
 	}
-	if how != complete || s.err != nil {
+	switch {
+	case how == refused:
+		s.setWriteDeadline(time.Time{})
+	case how != complete || s.err != nil:
 		s.breakOff(how)
-	} else if s.opts.WriteTimeout > 0 {
+	case s.opts.WriteTimeout > 0:
 		// net/http clears it before the next request on the connection.
 		s.setWriteDeadline(time.Now().Add(s.opts.WriteTimeout))
+	}
+	if s.beatPanic != nil && how != panicked {
+		panic(s.beatPanic)
 	}
 }
 
@@ -160,7 +181,7 @@ func (s *response) finish(how outcome) {
 func (s *response) breakOff(how outcome) {
 	// With a deadline in the past net/http cannot write the last chunk of
 	// HTTP/1.1, and resets a stream of HTTP/2.
-	if !errors.Is(s.rc.SetWriteDeadline(time.Unix(1, 0)), http.ErrNotSupported) {
+	if !errors.Is(s.rc.SetWriteDeadline(past), http.ErrNotSupported) {
 		return
 	}
 	if conn, _, err := s.rc.Hijack(); err == nil {
@@ -168,7 +189,7 @@ func (s *response) breakOff(how outcome) {
 		return
 	}
 	// The last resort; a test's recorder has nothing to abort.
-	if how != panicked && s.ctx.Value(http.ServerContextKey) != nil {
+	if how != panicked && s.beatPanic == nil && s.ctx.Value(http.ServerContextKey) != nil {
 		panic(http.ErrAbortHandler)
 	}
 }
@@ -200,7 +221,7 @@ func (s *response) failure() error {
 	return s.err
 }
 
-// beat is called when the keep-alive may be due.
+// beat is called, on a goroutine of its own, when the keep-alive may be due.
 func (s *response) beat() {
 	s.mu.lock()
 	defer s.mu.unlock()
@@ -209,42 +230,67 @@ func (s *response) beat() {
 	}
 	if idle := time.Since(s.last); idle < s.opts.KeepAlive {
 		s.timer.Reset(s.opts.KeepAlive - idle) // an event has restarted it
-	} else if s.flush(s.keepAlive) == nil {
+		return
+	}
+	defer func() {
+		// A panic of w here would end the process: it is raised again on the
+		// handler's goroutine, where net/http expects it.
+		if s.beatPanic = recover(); s.beatPanic != nil {
+			s.err = &WriteError{errors.New("a keep-alive panicked")}
+		}
+		if s.err != nil {
+			// net/http ends the request's context, and so the sequence, when it
+			// can neither write (HTTP/2) nor read (HTTP/1).
+			s.rc.SetWriteDeadline(past)
+			s.rc.SetReadDeadline(past)
+		}
+	}()
+	if s.flush(s.keepAlive) == nil {
 		s.timer.Reset(s.opts.KeepAlive)
 	}
 }
 
 // flush writes b, and all that wrappers of w hold, to the client, under a
-// deadline. The deadline is cleared afterwards: an idle stream of HTTP/2 would
-// be reset by it. Callers hold mu.
+// deadline for each piece. The deadline is cleared afterwards: an idle stream
+// of HTTP/2 would be reset by it. Callers hold mu.
 func (s *response) flush(b []byte) error {
 	if s.err != nil {
 		return s.err
 	}
-	s.last = time.Now()
-	if s.opts.WriteTimeout > 0 {
-		s.setWriteDeadline(s.last.Add(s.opts.WriteTimeout))
-	} else if b == nil {
+	if s.opts.WriteTimeout < 0 && b == nil {
 		s.setWriteDeadline(time.Time{}) // that of http.Server.WriteTimeout
 	}
-	var err error
-	if len(b) > 0 {
-		_, err = s.w.Write(b)
-	}
-	if err == nil {
-		err = s.rc.Flush()
-	}
-	if err != nil {
-		s.err = fmt.Errorf("sse: write: %w", err)
-		if s.ctx.Err() != nil {
-			s.err = fmt.Errorf("sse: write: %w: %w", context.Cause(s.ctx), err)
+	for {
+		piece := b[:min(len(b), pieceSize)]
+		b = b[len(piece):]
+		if err := s.flushPiece(piece); err != nil {
+			if s.ctx.Err() != nil {
+				err = fmt.Errorf("%w: %w", context.Cause(s.ctx), err)
+			}
+			s.err = &WriteError{err}
+			return s.err
 		}
-		return s.err
+		if len(b) == 0 {
+			break
+		}
 	}
 	if s.opts.WriteTimeout > 0 {
 		s.setWriteDeadline(time.Time{})
 	}
 	return nil
+}
+
+func (s *response) flushPiece(b []byte) error {
+	s.last = time.Now()
+	if s.opts.WriteTimeout > 0 {
+		s.setWriteDeadline(s.last.Add(s.opts.WriteTimeout))
+	}
+	if len(b) > 0 {
+		if _, err := s.w.Write(b); err != nil {
+			return err
+		}
+	}
+	return s.rc.Flush()
 }
 
 // setWriteDeadline sets the deadline where w supports one. An error besides is

@@ -26,12 +26,15 @@ type ServeOptions struct {
 
 	// KeepAliveEvent is what is sent as keep-alive. The zero Event stands for
 	// an empty comment, Event{Comment: "keep-alive"} is a comment with a text,
-	// and an event with a type or data is one that the client sees.
+	// and an event with a type or data is one that the client sees. One that
+	// AppendText refuses makes Serve answer with a plain 500.
 	KeepAliveEvent Event
 
 	// WriteTimeout bounds each write, so that a client which takes nothing does
-	// not hold the handler. It replaces http.Server.WriteTimeout, which bounds
-	// the whole response, for this response. 0 means 10 seconds. A host that
+	// not hold the handler; a large event is written in pieces of 256 KiB, each
+	// with a timeout of its own. It replaces http.Server.WriteTimeout, which
+	// bounds the whole response, for this response; a handler that goes on after
+	// Serve has this long to return. 0 means 10 seconds. A host that
 	// vanished without a word takes writes until the kernel's buffers are full:
 	// docs/guide.md tells which settings of the server find it sooner.
 	WriteTimeout time.Duration
@@ -41,7 +44,8 @@ type ServeOptions struct {
 	// Event sends nothing) and the stream ends cleanly, or goes on after a
 	// *GapError. With false the response is broken off. It is not called when
 	// the request's context is done. The text is the author's to choose:
-	// err.Error() is for logs.
+	// err.Error() is for logs. It is called on the handler's goroutine, so for
+	// several requests at the same time where they share their options.
 	OnError func(error) (Event, bool)
 
 	// Logger receives a warning when a sequence runs on after its request has
@@ -79,12 +83,19 @@ func LastEventID(r *http.Request) string {
 // written once it has returned. See the package comment for what a sequence
 // owes in return, above all to return when r.Context() is done.
 //
-// The headers go out before the first event: Content-Type is replaced and
-// Content-Length dropped; Cache-Control (no-cache) and X-Accel-Buffering (no,
+// Serve comes before any other write of the response, and after the request's
+// body has been read: over HTTP/1 net/http notices that a client leaves only
+// when nothing of the body is left. While Serve runs nothing else may use w,
+// the sequence included, since keep-alives are written from another goroutine.
+//
+// The headers go out before the first event: Content-Type is replaced,
+// Content-Length and Transfer-Encoding are dropped; Cache-Control (no-cache) and X-Accel-Buffering (no,
 // for nginx) are left alone where they are set. Each event is flushed as it
 // comes. A HEAD request is answered with the headers, without ranging.
 //
-// A sequence that returns ends the response cleanly. One that yields an error,
+// A sequence that returns ends the response cleanly, also when it returns
+// because r.Context() is done: one whose end must not be mistaken, as that of
+// an export which ran into a deadline, yields the error. One that yields an error,
 // an event that [Event.AppendText] refuses included, or that panics, does not:
 // the response is broken off, so that a client over HTTP/1.1 or HTTP/2 cannot
 // take it for the end, even if the caller ignores Serve's result or a
@@ -95,9 +106,9 @@ func LastEventID(r *http.Request) string {
 // panic with [http.ErrAbortHandler].
 //
 // The result is nil when the sequence returned and all of it was written. It
-// is the cause of r.Context() when that ended the stream, as when the client
-// has left, or else the sequence's error, or the error of a write. Where w
-// cannot flush, and after no Flush of any wrapper, the answer is a plain 500
+// is the cause of r.Context() when that ended the stream, as mostly when the
+// client has left, or else the sequence's error, or a [*WriteError]. Where w cannot
+// flush, and after no Flush of any wrapper, the answer is a plain 500
 // and the result wraps [http.ErrNotSupported].
 func Serve(w http.ResponseWriter, r *http.Request, events iter.Seq2[Event, error], opts *ServeOptions) error {
 	return serve(w, r, events, opts.cloneWithDefaults(), nil)
@@ -110,24 +121,29 @@ func serve(w http.ResponseWriter, r *http.Request, events iter.Seq2[Event, error
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 		return errors.New("sse: the sequence is nil")
 	}
-	s, err := begin(w, r, opts)
+	s, err := prepare(w, r, opts)
 	if err != nil || r.Method == http.MethodHead {
-		return err
+		return err // net/http sends the headers when the handler returns
 	}
-	s.start(events, open)
 	how := panicked
 	defer func() { s.finish(how) }()
+	if how, err = s.commit(); err != nil {
+		return err
+	}
+	how = panicked
+	s.watch(events, open)
 	how, err = s.run(events)
 	return err
 }
 
-// An outcome is how a sequence has ended.
+// An outcome is how a response has ended.
 type outcome int
 
 const (
-	panicked outcome = iota // or has called runtime.Goexit
+	panicked outcome = iota // or runtime.Goexit was called
 	complete                // all of it is with the client
 	cut                     // the client must not take it for complete
+	refused                 // it is another one, a plain 500
 )
 
 // run writes the events until the sequence ends, or must.

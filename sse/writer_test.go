@@ -209,7 +209,7 @@ func TestServeStopsAtAWriteThatFails(t *testing.T) {
 				yields++
 			}
 		}, nil)
-		if !errors.Is(err, w.err) || yields != 1 || !cleaned {
+		if _, ok := errors.AsType[*sse.WriteError](err); !ok || !errors.Is(err, w.err) || yields != 1 || !cleaned {
 			t.Errorf("Serve = %v after %d events, cleaned up: %v", err, yields, cleaned)
 		}
 	})

@@ -132,6 +132,9 @@ func TestEventSourceReceives(t *testing.T) {
 	}
 	rules, want := []string{"a stream without events opens"}, []dispatched{opened}
 	tb.wantLog(t, "es", want...) // before any event is sent
+	if got := eval[int](t, tb, "es.readyState"); got != stateOpen {
+		t.Errorf("readyState is %d, want %d", got, stateOpen)
+	}
 	for _, tc := range cases {
 		st.send(t, tc.send)
 		if tc.want != nil {

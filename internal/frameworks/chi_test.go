@@ -67,7 +67,7 @@ var chiStacks = []stack{
 // Throttle counts a stream as a request for as long as it is open.
 func TestChiThrottleCountsOpenStreams(t *testing.T) {
 	each(t, ways, func(t *testing.T, y way) {
-		site := newSite(t, y, chiWith(middleware.Throttle(1))(events(waiting("1"), nil)))
+		site := newSite(t, y, chiWith(middleware.Throttle(1))(events(waiting("1"), nil)), nil)
 		site.open().want("1")
 		res, _, err := site.do("GET", "/events")
 		if err != nil {

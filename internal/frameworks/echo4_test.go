@@ -19,6 +19,17 @@ func mountEcho4(events http.Handler) http.Handler {
 	return e
 }
 
+// mountEcho4Rooms hands echo's path parameters to the handler.
+func mountEcho4Rooms(events http.Handler) http.Handler {
+	e := echo.New()
+	e.GET("/rooms/:room/events", func(c echo.Context) error {
+		c.Request().SetPathValue("room", c.Param("room"))
+		events.ServeHTTP(c.Response(), c.Request())
+		return nil
+	})
+	return e
+}
+
 // mountEcho4Gzip compresses all but the stream.
 func mountEcho4Gzip(events http.Handler) http.Handler {
 	e := echo.New()
@@ -72,7 +83,7 @@ func TestEcho4BeforeComesBeforeTheHeaders(t *testing.T) {
 		}
 	}
 	each(t, ways, func(t *testing.T, y way) {
-		st := newSite(t, y, echo4With(before)(events(script("1"), nil))).open()
+		st := newSite(t, y, echo4With(before)(events(script("1"), nil)), nil).open()
 		if st.Header.Get("X-Before") != "yes" {
 			t.Errorf("headers %v", st.Header)
 		}
@@ -108,7 +119,7 @@ func TestEcho4TimeoutCannotStream(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			each(t, ways, func(t *testing.T, y way) {
-				res, _, err := newSite(t, y, echo4With(timeout)(tt.handler)).do("GET", "/events")
+				res, _, err := newSite(t, y, echo4With(timeout)(tt.handler), nil).do("GET", "/events")
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -118,15 +129,4 @@ func TestEcho4TimeoutCannotStream(t *testing.T) {
 			})
 		})
 	}
-}
-
-// mountEcho4Rooms hands echo's path parameters to the handler.
-func mountEcho4Rooms(events http.Handler) http.Handler {
-	e := echo.New()
-	e.GET("/rooms/:room/events", func(c echo.Context) error {
-		c.Request().SetPathValue("room", c.Param("room"))
-		events.ServeHTTP(c.Response(), c.Request())
-		return nil
-	})
-	return e
 }

@@ -89,7 +89,7 @@ func TestEcho5BeforeComesBeforeTheHeaders(t *testing.T) {
 		}
 	}
 	each(t, ways, func(t *testing.T, y way) {
-		st := newSite(t, y, echo5With(before)(events(script("1"), nil))).open()
+		st := newSite(t, y, echo5With(before)(events(script("1"), nil)), nil).open()
 		if st.Header.Get("X-Before") != "yes" {
 			t.Errorf("headers %v", st.Header)
 		}

@@ -110,7 +110,7 @@ var netHTTPStacks = []stack{
 // A session's cookie is set in the response of a stream.
 func TestSessionCookieIsSet(t *testing.T) {
 	each(t, ways, func(t *testing.T, y way) {
-		st := newSite(t, y, withSession(events(script("1"), nil))).open()
+		st := newSite(t, y, withSession(events(script("1"), nil)), nil).open()
 		if len(st.Cookies()) != 1 {
 			t.Errorf("headers %v: no cookie of the session", st.Header)
 		}
@@ -133,7 +133,7 @@ func TestGzhttpZstd(t *testing.T) {
 					}
 				}
 			}, nil)
-			site := newSite(t, way{"tcp", proto, "gzip, deflate, br, zstd"}, withGzhttp(h))
+			site := newSite(t, way{"tcp", proto, "gzip, deflate, br, zstd"}, withGzhttp(h), nil)
 			res, _, err := site.do("GET", "/events")
 			if err != nil {
 				t.Fatal(err)

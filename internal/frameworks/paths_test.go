@@ -31,7 +31,7 @@ func TestPathValue(t *testing.T) {
 			each(t, ways, func(t *testing.T, y way) {
 				site := newSite(t, y, mount(sse.Handler(func(r *http.Request) (iter.Seq2[sse.Event, error], error) {
 					return script(r.PathValue("room"))(r.Context()), nil
-				}, nil)))
+				}, nil)), nil)
 				res, cancel, err := site.do("GET", "/rooms/blue/events")
 				if err != nil {
 					t.Fatal(err)

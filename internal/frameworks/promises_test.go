@@ -32,7 +32,7 @@ func TestEventsArriveOneByOne(t *testing.T) {
 					}
 				}
 			}
-		}, nil)))
+		}, nil)), nil)
 
 		opened := make(chan *stream, 1)
 		go func() {
@@ -111,7 +111,7 @@ func TestLeavingEndsTheSequence(t *testing.T) {
 					<-ctx.Done()
 				}
 			}
-		}, nil))).open()
+		}, nil)), nil).open()
 		st.want("1")
 		st.leave()
 		select {
@@ -162,7 +162,7 @@ func TestPanicBreaksTheResponse(t *testing.T) {
 
 func testBreaks(t *testing.T, p promise, h http.Handler, data []string) {
 	eachStack(t, ways, func(t *testing.T, s stack, y way) {
-		site := newSite(t, y, s.mount(h))
+		site := newSite(t, y, s.mount(h), nil)
 		res, cancel, err := site.do("GET", "/events")
 		if err == nil {
 			st := site.read(res, cancel)
@@ -191,7 +191,7 @@ func TestUnflushableIsRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			eachStack(t, ways, func(t *testing.T, s stack, y way) {
-				site := newSite(t, y, hide(s.mount(events(script("1"), nil))))
+				site := newSite(t, y, hide(s.mount(events(script("1"), nil))), nil)
 				res, _, err := site.do("GET", "/events")
 				if err != nil {
 					t.Fatal(err)
@@ -210,7 +210,7 @@ func TestRefusalOfHandler(t *testing.T) {
 	eachStack(t, ways, func(t *testing.T, s stack, y way) {
 		site := newSite(t, y, s.mount(sse.Handler(func(*http.Request) (iter.Seq2[sse.Event, error], error) {
 			return nil, &sse.StatusError{Status: 403, Message: "not for you"}
-		}, nil)))
+		}, nil)), nil)
 		res, _, err := site.do("GET", "/events")
 		if err != nil {
 			t.Fatal(err)
@@ -226,7 +226,7 @@ func TestHead(t *testing.T) {
 	eachStack(t, ways, func(t *testing.T, s stack, y way) {
 		site := newSite(t, y, s.mount(events(func(context.Context) iter.Seq2[sse.Event, error] {
 			return func(func(sse.Event, error) bool) { t.Error("the sequence is ranged") }
-		}, nil)))
+		}, nil)), nil)
 		res, _, err := site.do("HEAD", "/events")
 		if err != nil {
 			t.Fatal(err)
@@ -286,7 +286,7 @@ func paced(pause time.Duration, data ...string) func(context.Context) iter.Seq2[
 // Keep-alives are sent, and flushed, while the sequence is silent.
 func TestKeepAlive(t *testing.T) {
 	eachStack(t, bubbles, func(t *testing.T, s stack, y way) {
-		site := newSite(t, y, s.mount(events(paced(40*time.Second, "1"), nil)))
+		site := newSite(t, y, s.mount(events(paced(40*time.Second, "1"), nil)), nil)
 		begin := time.Now()
 		st := site.open()
 		for i := range 2 {

@@ -7,13 +7,14 @@ import (
 	"io"
 	"iter"
 	"log"
-	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"example.com/tidings/internal/memhttp"
 	"example.com/tidings/sse"
 )
 
@@ -69,45 +70,30 @@ type site struct {
 	way
 	client *http.Client
 	url    string
-	server *http.Server
 }
 
-// newSite serves h until the test ends.
-func newSite(t *testing.T, y way, h http.Handler, configure ...func(*http.Server)) *site {
-	var protocols http.Protocols
-	protocols.SetHTTP1(y.proto == "HTTP/1.1")
-	protocols.SetUnencryptedHTTP2(y.proto == "h2c")
-
-	transport := &http.Transport{Protocols: &protocols, DisableCompression: true}
-	var ln net.Listener
+// newSite serves h until the test ends. configure, which may be nil, changes
+// the server before it starts.
+func newSite(t *testing.T, y way, h http.Handler, configure func(*http.Server)) *site {
+	h2 := y.proto == "h2c"
 	if y.network == "memory" {
-		m := newMemory()
-		transport.DialContext = m.dial
-		ln = m
-	} else {
-		var err error
-		if ln, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
-			t.Fatal(err)
-		}
+		s := memhttp.New(t, h, configure)
+		return &site{t, y, s.Client(t, h2), s.URL()}
 	}
-	s := &site{T: t, way: y, client: &http.Client{Transport: transport}, url: "http://" + ln.Addr().String()}
-	s.server = &http.Server{Handler: h, Protocols: &protocols, ErrorLog: log.New(io.Discard, "", 0)}
-	for _, f := range configure {
-		f(s.server)
+	var protocols http.Protocols
+	protocols.SetHTTP1(!h2)
+	protocols.SetUnencryptedHTTP2(h2)
+	s := httptest.NewUnstartedServer(h)
+	s.Config.Protocols = &protocols
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	if configure != nil {
+		configure(s.Config)
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if err := s.server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
-			t.Error(err)
-		}
-	}()
-	t.Cleanup(func() {
-		transport.CloseIdleConnections()
-		s.server.Close()
-		<-done
-	})
-	return s
+	s.Start()
+	t.Cleanup(s.Close)
+	transport := &http.Transport{Protocols: &protocols, DisableCompression: true}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &site{t, y, &http.Client{Transport: transport}, s.URL}
 }
 
 // do sends a request, which is cut off when the returned function is called or

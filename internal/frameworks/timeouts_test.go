@@ -28,7 +28,7 @@ func TestContextTimeoutEndsTheStream(t *testing.T) {
 			t.Run(name+", "+when, func(t *testing.T) {
 				each(t, bubbles, func(t *testing.T, y way) {
 					begin := time.Now()
-					site := newSite(t, y, mount(events(waiting(tt.data...), &sse.ServeOptions{KeepAlive: -1})))
+					site := newSite(t, y, mount(events(waiting(tt.data...), &sse.ServeOptions{KeepAlive: -1})), nil)
 					res, _, err := site.do("GET", "/events")
 					if err != nil {
 						t.Fatal(err)

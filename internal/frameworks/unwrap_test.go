@@ -14,7 +14,7 @@ func TestFlushPassesAWriterWithOnlyUnwrap(t *testing.T) {
 	for _, s := range stacks() {
 		t.Run(s.name, func(t *testing.T) {
 			each(t, bubbles, func(t *testing.T, y way) {
-				site := newSite(t, y, onlyUnwrap(s.mount(events(waiting("1"), &sse.ServeOptions{KeepAlive: -1}))))
+				site := newSite(t, y, onlyUnwrap(s.mount(events(waiting("1"), &sse.ServeOptions{KeepAlive: -1}))), nil)
 				got := make(chan string, 1)
 				go func() {
 					if res, cancel, err := site.do("GET", "/events"); err == nil {

@@ -20,6 +20,7 @@ let waiting = []; // entries that are not in the document yet
 let flushTimer = 0;
 let unseen = 0; // entries below the part of the feed that is shown
 let following = true; // the feed was at its end, and stays there when its size changes
+let height = 0; // of the feed, when that was last found out
 
 // show adds an entry, at most 60 times a second however fast they come.
 function show(entry) {
@@ -39,8 +40,16 @@ function flush() {
   showLatest();
 }
 
+// look notes whether the feed is at its end. That its size has changed is no
+// one's scrolling, and a scroll event may come before the observer is told.
 function look() {
+  if (feed.clientHeight !== height) fit();
   following = feed.scrollHeight - feed.scrollTop - feed.clientHeight <= nearEnd;
+}
+
+function fit() {
+  height = feed.clientHeight;
+  if (following) toEnd();
 }
 
 function toEnd() {
@@ -59,9 +68,7 @@ feed.addEventListener("scroll", () => {
   look();
   showLatest();
 }, { passive: true });
-new ResizeObserver(() => {
-  if (following) toEnd();
-}).observe(feed);
+new ResizeObserver(fit).observe(feed);
 latest.addEventListener("click", toEnd);
 
 function element(name, className, content) {
@@ -177,6 +184,9 @@ function retryNow() {
 
 addEventListener("online", retryNow);
 document.addEventListener("visibilitychange", retryNow);
+// In the back/forward cache a page would keep its stream, and with it one of the
+// six connections, for up to a minute in Chromium.
+addEventListener("pagehide", () => source.close());
 addEventListener("pageshow", (event) => {
   if (!event.persisted) return; // else it comes out of the back/forward cache
   lost ||= status.dataset.state === "open";
