@@ -7,9 +7,9 @@ import (
 	"sync/atomic"
 )
 
-// A Channel sends every value to all of its receivers. Any number of goroutines
-// may use it at once. It has no goroutine while there is nobody to wake, and
-// needs no Close to be collected as garbage.
+// A Channel sends every value to all of its receivers; it is made by [New]. Any
+// number of goroutines may use it at once. It has no goroutine while there is
+// nobody to wake, and needs no Close to be collected as garbage.
 //
 // The ring is allocated by [New] and refers to a value until that is
 // overwritten, or until the channel is closed and the last receiver has ended.
@@ -46,7 +46,8 @@ type slot[T any] struct {
 const noValue = math.MaxUint64
 
 // New returns a channel that keeps the last capacity values for receivers that
-// are behind. It panics when capacity is less than 1.
+// are behind: a receiver misses values when it is more than that behind. It
+// panics when capacity is less than 1.
 func New[T any](capacity int) *Channel[T] {
 	if capacity < 1 {
 		panic("broadcast: New with a capacity of less than 1")

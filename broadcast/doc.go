@@ -2,8 +2,8 @@
 // down the sender or another receiver.
 //
 // A [Channel] keeps the last values in one ring, and a [Subscription] is a
-// position in it: memory does not grow with the number of receivers, and a
-// receiver that stalls costs nothing. One that falls more than the ring's
+// position in it: how many values are kept does not depend on the receivers,
+// and one that stalls holds nothing up. One that falls more than the ring's
 // capacity behind is told so, with the exact number, and goes on with the
 // oldest value that is left:
 //
@@ -15,8 +15,8 @@
 //		fmt.Println(msg)
 //	}
 //
-// As the source of a server-sent events response, through sse.Serve, the
-// client hears of the gap without further code.
+// Where such a sequence becomes a response through sse.Serve, the client is told
+// of the gap without further code.
 //
 // # Order and completeness
 //

@@ -44,10 +44,8 @@ type Subscription[T any] struct {
 // behind; the sequence goes on after it.
 //
 // When the loop ends, for whatever reason, a panic included, the subscription
-// is closed. So it is ranged once: a second loop ends at once. [Receive] before
-// the loop takes values that the loop then does not get.
-//
-// [Receive]: Subscription.Receive
+// is closed. So it is ranged once: a second loop ends at once. What
+// [Subscription.Receive] has returned before, the loop does not get.
 func (s *Subscription[T]) All() iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		defer s.Close()
