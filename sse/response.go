@@ -28,11 +28,12 @@ const maxKept = 64 << 10
 // writes the events, a timer's goroutine the keep-alives; mu keeps them apart,
 // a whole event or keep-alive at a time.
 type response struct {
-	w    http.ResponseWriter
-	rc   *http.ResponseController
-	r    *http.Request
-	ctx  context.Context
-	opts ServeOptions
+	w     http.ResponseWriter
+	rc    *http.ResponseController
+	inner http.ResponseWriter // what w wraps at last, or w itself
+	r     *http.Request
+	ctx   context.Context
+	opts  ServeOptions
 
 	buf       []byte      // of the handler's goroutine: the event that is written
 	unwatch   func() bool // ends the watch over ctx
@@ -67,9 +68,12 @@ func (e *WriteError) Unwrap() error { return e.Err }
 // prepare sets the headers. Where a stream is impossible it answers with a 500
 // and returns why.
 func prepare(w http.ResponseWriter, r *http.Request, opts ServeOptions) (*response, error) {
-	s := &response{w: w, rc: http.NewResponseController(w), r: r, ctx: r.Context(), opts: opts, mu: make(mutex, 1)}
-	if inner := innermost(w); !canFlush(inner) {
-		return nil, s.refuseFlush(inner, http.ErrNotSupported)
+	s := &response{
+		w: w, rc: http.NewResponseController(w), inner: innermost(w),
+		r: r, ctx: r.Context(), opts: opts, mu: make(mutex, 1),
+	}
+	if !canFlush(s.inner) {
+		return nil, s.refuseFlush(s.inner, http.ErrNotSupported)
 	}
 	var err error
 	if opts.KeepAliveEvent == (Event{}) {
@@ -87,20 +91,30 @@ func prepare(w http.ResponseWriter, r *http.Request, opts ServeOptions) (*respon
 	return s, nil
 }
 
-// commit sends the headers. WriteHeader is not called, so that a writer which
-// finds only now that it cannot flush still gets a real 500.
+// commit sends the headers, by a flush. A writer which finds only now that it
+// cannot do that still gets a real 500, since WriteHeader is not called; only
+// wrappers around one that surely can are told, for what they do before the
+// headers go out: a Content-Encoding, a session's cookie.
 func (s *response) commit() (outcome, error) {
 	s.mu.lock()
 	defer s.mu.unlock()
+	_, sure := s.inner.(http.Flusher)
+	if sure = sure && s.wrapped(); sure {
+		s.w.WriteHeader(http.StatusOK)
+	}
 	switch err := s.flush(nil); {
-	case errors.Is(err, http.ErrNotSupported):
+	case err == nil:
+		return complete, nil
+	case errors.Is(err, http.ErrNotSupported) && !sure:
 		s.w.Header().Del("X-Accel-Buffering")
 		return refused, s.refuseFlush(s.w, err)
-	case err != nil:
+	default:
 		return cut, err
 	}
-	return complete, nil
 }
+
+// wrapped reports whether w is a wrapper.
+func (s *response) wrapped() bool { return s.inner != s.w }
 
 func (s *response) refuseFlush(w http.ResponseWriter, err error) error {
 	http.Error(s.w, "Streaming is not possible here: the response cannot be flushed.", http.StatusInternalServerError)
@@ -184,13 +198,16 @@ func (s *response) breakOff(how outcome) {
 	if !errors.Is(s.rc.SetWriteDeadline(past), http.ErrNotSupported) {
 		return
 	}
-	if conn, _, err := s.rc.Hijack(); err == nil {
-		conn.Close()
-		return
+	if s.r.ProtoMajor == 1 { // HTTP/2 has no Hijack, and a wrapper may panic over that
+		if conn, _, err := s.rc.Hijack(); err == nil {
+			conn.Close()
+			return
+		}
 	}
-	// The last resort; a test's recorder has nothing to abort.
+	// The last resort, where there is a server. Unlike a panic with
+	// http.ErrAbortHandler no middleware can recover from it.
 	if how != panicked && s.beatPanic == nil && s.ctx.Value(http.ServerContextKey) != nil {
-		panic(http.ErrAbortHandler)
+		runtime.Goexit()
 	}
 }
 
@@ -290,7 +307,15 @@ func (s *response) flushPiece(b []byte) error {
 			return err
 		}
 	}
-	return s.rc.Flush()
+	if err := s.rc.Flush(); err != nil {
+		return err
+	}
+	if len(b) > 0 && s.wrapped() {
+		// A wrapper on the way may flush what it wraps only if that can itself,
+		// and not look through that one's Unwrap.
+		return http.NewResponseController(s.inner).Flush()
+	}
+	return nil
 }
 
 // setWriteDeadline sets the deadline where w supports one. An error besides is

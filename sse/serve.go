@@ -102,8 +102,9 @@ func LastEventID(r *http.Request) string {
 // middleware recovers from the panic. (Over HTTP/1.0, where closing is the
 // only end, no client can tell.) A [*GapError] is sent as the event that says
 // so, and the sequence goes on. [ServeOptions.OnError] decides otherwise for
-// both. Where w supports neither deadlines nor Hijack, breaking off takes a
-// panic with [http.ErrAbortHandler].
+// both. Where w supports neither deadlines nor Hijack, Serve does not return
+// when it breaks off: it ends the goroutine with [runtime.Goexit], and net/http
+// the connection or stream.
 //
 // The result is nil when the sequence returned and all of it was written. It
 // is the cause of r.Context() when that ended the stream, as mostly when the

@@ -161,7 +161,7 @@ func TestServeBreaksTheResponseWithoutDeadlines(t *testing.T) {
 	}
 	wraps := map[string]func(http.ResponseWriter) http.ResponseWriter{
 		"with Hijack": func(w http.ResponseWriter) http.ResponseWriter {
-			h, _ := w.(http.Hijacker)
+			h, _ := w.(http.Hijacker) // nil over HTTP/2
 			return hijacking{&flushing{ResponseWriter: w}, h}
 		},
 		"with nothing": func(w http.ResponseWriter) http.ResponseWriter { return &flushing{ResponseWriter: w} },
@@ -169,9 +169,6 @@ func TestServeBreaksTheResponseWithoutDeadlines(t *testing.T) {
 	for name, wrap := range wraps {
 		t.Run(name, func(t *testing.T) {
 			overBoth(t, func(t *testing.T, h2 bool) {
-				if h2 && name == "with Hijack" {
-					t.Skip("HTTP/2 has no Hijack")
-				}
 				srv := memhttp.New(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					sse.Serve(wrap(w), r, func(yield func(sse.Event, error) bool) {
 						_ = yield(sse.Event{Data: "x"}, nil) && yield(sse.Event{}, errors.New("secret"))

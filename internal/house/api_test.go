@@ -49,38 +49,58 @@ func TestAPI(t *testing.T) {
 	}
 }
 
-// difference returns the lines from the first that differs to the last, those
-// of old marked with - and those of now with +, and not too many of either.
+// difference returns the lines that are not common to both texts, in order and
+// not too many: those of old marked with - and those of now with +, and a line
+// number of old before each place.
 func difference(old, now string) string {
 	a, b := strings.Split(old, "\n"), strings.Split(now, "\n")
-	first := 0
-	for len(a) > 0 && len(b) > 0 && a[0] == b[0] {
-		a, b = a[1:], b[1:]
-		first++
+	// common[i][j] is the length of the longest common subsequence of a[i:] and b[j:].
+	common := make([][]int, len(a)+1)
+	for i := range common {
+		common[i] = make([]int, len(b)+1)
 	}
-	for len(a) > 0 && len(b) > 0 && a[len(a)-1] == b[len(b)-1] {
-		a, b = a[:len(a)-1], b[:len(b)-1]
-	}
-	var out strings.Builder
-	fmt.Fprintf(&out, "from line %d:\n", first+1)
-	for _, side := range []struct {
-		mark  string
-		lines []string
-	}{{"-", a}, {"+", b}} {
-		const enough = 20
-		for _, line := range side.lines[:min(enough, len(side.lines))] {
-			fmt.Fprintf(&out, "%s %s\n", side.mark, line)
-		}
-		if more := len(side.lines) - enough; more > 0 {
-			fmt.Fprintf(&out, "%s … and %d lines more\n", side.mark, more)
+	for i := len(a) - 1; i >= 0; i-- {
+		for j := len(b) - 1; j >= 0; j-- {
+			if a[i] == b[j] {
+				common[i][j] = common[i+1][j+1] + 1
+			} else {
+				common[i][j] = max(common[i+1][j], common[i][j+1])
+			}
 		}
 	}
-	return out.String()
+	var out []string
+	inside := false // a place where they differ
+	for i, j := 0, 0; i < len(a) || j < len(b); {
+		if i < len(a) && j < len(b) && a[i] == b[j] {
+			inside = false
+			i, j = i+1, j+1
+			continue
+		}
+		if !inside {
+			out = append(out, fmt.Sprintf("line %d:", i+1))
+			inside = true
+		}
+		if j == len(b) || i < len(a) && common[i+1][j] >= common[i][j+1] {
+			out = append(out, "- "+a[i])
+			i++
+		} else {
+			out = append(out, "+ "+b[j])
+			j++
+		}
+	}
+	const enough = 60
+	if more := len(out) - enough; more > 0 {
+		out = append(out[:enough], fmt.Sprintf("… and %d lines more", more))
+	}
+	return strings.Join(out, "\n")
 }
 
 func TestDifferenceShowsWhatChanged(t *testing.T) {
-	const old, now = "a\nb\nc\nd\n", "a\nB\nc\nd\n"
-	if got, want := difference(old, now), "from line 2:\n- b\n+ B\n"; got != want {
+	const (
+		old = "a\nb\nc\nd\ne\n"
+		now = "a\nB\nc\nd\ne\nf\n"
+	)
+	if got, want := difference(old, now), "line 2:\n- b\n+ B\nline 6:\n+ f"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -137,8 +137,8 @@ func mentioned(f *ast.File) []string {
 
 // compile builds and vets the snippets, all in one run of the go command, and
 // returns what it finds wrong with them. Each is a package of its own, in a
-// module beside this one in a workspace that lives as long as the test. They
-// are built for Linux, whose system calls one of them uses.
+// module that lives as long as the test and requires this one. They are built
+// for Linux, whose system calls one of them uses.
 func compile(t *testing.T, all []snippet) error {
 	t.Helper()
 	dir := t.TempDir()
@@ -153,11 +153,14 @@ func compile(t *testing.T, all []snippet) error {
 		}
 		write(t, filepath.Join(dir, fmt.Sprintf("s%03d", i), "snippet.go"), code)
 	}
-	write(t, filepath.Join(dir, "go.mod"), "module snippets\n\ngo 1.26.0\n")
-	write(t, filepath.Join(dir, "go.work"), fmt.Sprintf("go 1.26.0\n\nuse (\n\t%q\n\t%q\n)\n", base, dir))
+	// This module's requirements are those of the other, so that no module is
+	// loaded which a build does not need.
+	_, requirements, _ := strings.Cut(read(t, "go.mod"), "\n")
+	write(t, filepath.Join(dir, "go.mod"), fmt.Sprintf("module snippets\n%s\nrequire %[2]s v0.0.0\n\nreplace %[2]s => %[3]q\n", requirements, modulePath, base))
+	write(t, filepath.Join(dir, "go.sum"), read(t, "go.sum"))
 	cmd := exec.CommandContext(t.Context(), "go", "vet", "./...")
 	cmd.Dir = dir
-	cmd.Env = append(cmd.Environ(), "GOOS=linux", "CGO_ENABLED=0", "GOWORK="+filepath.Join(dir, "go.work"))
+	cmd.Env = append(cmd.Environ(), "GOOS=linux", "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("go vet: %w\n%s", err, bytes.ReplaceAll(out, []byte(base+string(filepath.Separator)), nil))
 	}
@@ -234,4 +237,26 @@ func TestBrokenSnippetsAreNamed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The recipe that the guide shows is the one that the tests put in front of a
+// stream, but for its comments.
+func TestGuideShowsTheNginxRecipe(t *testing.T) {
+	_, after, _ := strings.Cut(read(t, "docs/guide.md"), "```nginx\n")
+	shown, _, ok := strings.Cut(after, "```\n")
+	if !ok {
+		t.Fatal("the guide has no block of nginx")
+	}
+	if got, want := settings(shown), settings(read(t, "docs/nginx.conf")); !slices.Equal(got, want) {
+		t.Errorf("the guide shows\n%s\nand docs/nginx.conf holds\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// settings returns the lines of an nginx configuration that are neither blank
+// nor comments.
+func settings(config string) []string {
+	return slices.DeleteFunc(strings.Split(config, "\n"), func(line string) bool {
+		line = strings.TrimSpace(line)
+		return line == "" || strings.HasPrefix(line, "#")
+	})
 }

@@ -1,0 +1,109 @@
+package sse_test
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"testing"
+	"testing/synctest"
+
+	"example.com/tidings/internal/memhttp"
+	"example.com/tidings/sse"
+)
+
+// A middleware that recovers from everything does not make a broken stream look
+// complete, whatever its writer hides.
+func TestServeBreaksOffPastAMiddlewareThatRecovers(t *testing.T) {
+	overBoth(t, func(t *testing.T, h2 bool) {
+		srv := memhttp.New(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			defer func() { recover() }()
+			sse.Serve(&flushing{ResponseWriter: w}, r, func(yield func(sse.Event, error) bool) {
+				_ = yield(sse.Event{Data: "x"}, nil) && yield(sse.Event{}, errors.New("secret"))
+			}, nil)
+		}), nil)
+		if body, err := io.ReadAll(get(t, srv, h2).Body); string(body) != "data: x\n\n" || err == nil {
+			t.Errorf("%q, %v; want a broken response", body, err)
+		}
+	})
+}
+
+// cookieWriter is a wrapper that sets a header when the headers go out.
+type cookieWriter struct{ http.ResponseWriter }
+
+func (w cookieWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+func (w cookieWriter) WriteHeader(status int) {
+	w.Header().Set("Set-Cookie", "session=1")
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func TestServeTellsWrappersBeforeTheHeadersGoOut(t *testing.T) {
+	overBoth(t, func(t *testing.T, h2 bool) {
+		h := serve(nil, func(r *http.Request) events { return until(r.Context()) })
+		srv := memhttp.New(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			h.ServeHTTP(cookieWriter{w}, r)
+		}), nil)
+		if got := get(t, srv, h2).Header.Get("Set-Cookie"); got != "session=1" {
+			t.Errorf("Set-Cookie: %q", got)
+		}
+	})
+}
+
+// shortFlush flushes what it wraps only where that has Flush itself.
+type shortFlush struct{ http.ResponseWriter }
+
+func (w shortFlush) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+func (w shortFlush) Flush() {
+	if f, ok := w.ResponseWriter.(http.Flusher); ok {
+		f.Flush()
+	}
+}
+
+func TestServeFlushesPastAWrapperThatStopsShort(t *testing.T) {
+	overBoth(t, func(t *testing.T, h2 bool) {
+		had := make(chan struct{})
+		h := serve(&sse.ServeOptions{KeepAlive: -1}, func(*http.Request) events {
+			return func(yield func(sse.Event, error) bool) {
+				yield(sse.Event{Data: "x"}, nil)
+				<-had // a deadlock of the bubble where the event is held back
+			}
+		})
+		srv := memhttp.New(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			h.ServeHTTP(shortFlush{unwrapping{w}}, r)
+		}), nil)
+		res := get(t, srv, h2)
+		if _, err := io.ReadFull(res.Body, make([]byte, len("data: x\n\n"))); err != nil {
+			t.Error(err)
+		}
+		close(had)
+	})
+}
+
+// hijacker notes that it was asked.
+type hijacker struct{ asked *bool }
+
+func (h hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	*h.asked = true
+	return nil, nil, http.ErrNotSupported
+}
+
+// A wrapper may offer Hijack and panic where there is none below.
+func TestServeDoesNotHijackOverHTTP2(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hijacked := false
+		srv := memhttp.New(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			sse.Serve(struct {
+				*flushing
+				hijacker
+			}{&flushing{ResponseWriter: w}, hijacker{&hijacked}}, r,
+				func(yield func(sse.Event, error) bool) { yield(sse.Event{}, errors.New("secret")) }, nil)
+		}), nil)
+		if _, err := io.ReadAll(get(t, srv, true).Body); err == nil {
+			t.Error("the client takes it for a clean end")
+		}
+		if hijacked {
+			t.Error("Hijack was called")
+		}
+	})
+}
