@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// rustLines are the non-blank lines of the seed document's programs, as they
+// rustLines are the non-blank lines of the tutorial's programs, as they
 // stand in its code blocks: imports, attributes and comments included,
 // Cargo.toml not.
 var rustLines = map[string]int{
@@ -24,7 +24,7 @@ var rustLines = map[string]int{
 	"launch":        25,
 }
 
-// longerAllowed are the programs that may have more lines than the seed's, for
+// longerAllowed are the programs that may have more lines than the tutorial's, for
 // replies that are better.
 var longerAllowed = map[string]bool{"notifications": true}
 
@@ -47,12 +47,12 @@ func goLines(t *testing.T, program string) (n int) {
 func TestProgramsAreShorterThanTheSeeds(t *testing.T) {
 	for program, rust := range rustLines {
 		if n := goLines(t, program); n >= rust && !longerAllowed[program] {
-			t.Errorf("%s has %d lines, the seed's %d", program, n, rust)
+			t.Errorf("%s has %d lines, the Rust program %d", program, n, rust)
 		}
 	}
 }
 
-// A row of the README is: program, lines here, lines of the seed, what it shows.
+// A row of the README is: program, lines here, lines in Rust, what it shows.
 var row = regexp.MustCompile(`(?m)^\| \[([a-z-]+)\]\(examples/([a-z-]+)/main\.go\) \| ([0-9]+) \| ([0-9]+) \|.*$`)
 
 func TestTheREADMECountsTheLines(t *testing.T) {

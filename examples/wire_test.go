@@ -57,7 +57,7 @@ func (tr transcript) read(t *testing.T) string {
 }
 
 // provoke makes the server send what the transcript holds, where that takes
-// more than listening: the seed's two commands.
+// more than listening: the README's two commands.
 func (tr transcript) provoke(t *testing.T, s *server) {
 	t.Helper()
 	if tr.program != "notifications" {

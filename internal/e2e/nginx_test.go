@@ -26,8 +26,8 @@ const silence = 1500 * time.Millisecond
 // A change edits the recipe before nginx reads it.
 type change struct{ old, new string }
 
-// http10 makes nginx speak to its backend as it does unless told otherwise.
-var http10 = change{"proxy_http_version 1.1;", ""}
+// http10 makes nginx speak HTTP/1.0 to its backend, its default before 1.29.7.
+var http10 = change{"proxy_http_version 1.1;", "proxy_http_version 1.0;"}
 
 // readTimeout is the only setting of the http block, above the recipe.
 type readTimeout string

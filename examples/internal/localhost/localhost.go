@@ -67,8 +67,8 @@ func serve(addr string) error {
 }
 
 // route is http.DefaultServeMux but for what that has no handler for: the reply
-// is a status without a body, as the seed's programs reply, and never a redirect
-// to a path that would do.
+// is a status without a body, as that of the Rust programs which these follow,
+// and never a redirect to a path that would do.
 func route(w http.ResponseWriter, r *http.Request) {
 	if path.Clean(r.URL.Path) != r.URL.Path {
 		w.WriteHeader(http.StatusNotFound)
