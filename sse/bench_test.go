@@ -81,6 +81,13 @@ func BenchmarkServeTCP(b *testing.B) {
 				}
 			}, nil)
 		},
+		"Serve-no-timeout": func(w http.ResponseWriter, r *http.Request, b *testing.B) {
+			sse.Serve(w, r, func(yield func(sse.Event, error) bool) {
+				for b.Loop() {
+					yield(ev, nil)
+				}
+			}, &sse.ServeOptions{WriteTimeout: -1})
+		},
 		"by-hand": func(w http.ResponseWriter, r *http.Request, b *testing.B) {
 			w.Header().Set("Content-Type", "text/event-stream")
 			for b.Loop() {

@@ -312,7 +312,7 @@ func (d *decoder) field(line []byte) error {
 				d.comment = append(d.comment, '\n')
 			}
 			d.commentLines++
-			d.comment = appendUTF8(d.comment, value)
+			d.comment = appendValid(d.comment, value)
 			if len(d.comment) > d.max {
 				return d.tooLarge()
 			}
@@ -334,7 +334,7 @@ func (d *decoder) addData(value []byte) error {
 			d.data0 = ""
 		}
 		d.data = append(d.data, '\n')
-		d.data = appendUTF8(d.data, value)
+		d.data = appendValid(d.data, value)
 		size = len(d.data)
 	}
 	d.dataLines++

@@ -47,6 +47,8 @@ type response struct {
 	beatPanic   any         // what a keep-alive panicked with
 	warning     *time.Timer // started when the request ends before the sequence
 	noDeadlines bool        // w does not support them
+	deadline    time.Time   // the last one set
+	keepsIt     bool        // it need not be cleared between writes
 }
 
 // A mutex is held over writes, which may wait. It is a channel because a test's
@@ -72,6 +74,10 @@ func prepare(w http.ResponseWriter, r *http.Request, opts ServeOptions) (*respon
 		w: w, rc: http.NewResponseController(w), inner: innermost(w),
 		r: r, ctx: r.Context(), opts: opts, mu: make(mutex, 1),
 	}
+	// Over plain HTTP/1 a deadline that passes while nothing is written does no
+	// harm. It resets a stream of HTTP/2, and a connection of TLS may write by
+	// itself.
+	s.keepsIt = r.ProtoMajor == 1 && r.TLS == nil && s.ctx.Value(http.ServerContextKey) != nil
 	if !canFlush(s.inner) {
 		return nil, s.refuseFlush(s.inner, http.ErrNotSupported)
 	}
@@ -268,8 +274,7 @@ func (s *response) beat() {
 }
 
 // flush writes b, and all that wrappers of w hold, to the client, under a
-// deadline for each piece. The deadline is cleared afterwards: an idle stream
-// of HTTP/2 would be reset by it. Callers hold mu.
+// deadline for each piece. Callers hold mu.
 func (s *response) flush(b []byte) error {
 	if s.err != nil {
 		return s.err
@@ -291,7 +296,7 @@ func (s *response) flush(b []byte) error {
 			break
 		}
 	}
-	if s.opts.WriteTimeout > 0 {
+	if s.opts.WriteTimeout > 0 && !s.keepsIt {
 		s.setWriteDeadline(time.Time{})
 	}
 	return nil
@@ -299,8 +304,12 @@ func (s *response) flush(b []byte) error {
 
 func (s *response) flushPiece(b []byte) error {
 	s.last = time.Now()
-	if s.opts.WriteTimeout > 0 {
-		s.setWriteDeadline(s.last.Add(s.opts.WriteTimeout))
+	// Setting a deadline costs as much as all else that Serve does for an
+	// event: one that is still seven eighths of the timeout away will do.
+	timeout := s.opts.WriteTimeout
+	if timeout > 0 && (!s.keepsIt || s.deadline.Sub(s.last) < timeout-timeout/8) {
+		s.deadline = s.last.Add(timeout)
+		s.setWriteDeadline(s.deadline)
 	}
 	if len(b) > 0 {
 		if _, err := s.w.Write(b); err != nil {

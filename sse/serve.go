@@ -32,7 +32,8 @@ type ServeOptions struct {
 
 	// WriteTimeout bounds each write, so that a client which takes nothing does
 	// not hold the handler; a large event is written in pieces of 256 KiB, each
-	// with a timeout of its own. It replaces http.Server.WriteTimeout, which
+	// with a timeout of its own. (Of many writes in a short time, some have an
+	// eighth less.) It replaces http.Server.WriteTimeout, which
 	// bounds the whole response, for this response; a handler that goes on after
 	// Serve has this long to return. 0 means 10 seconds. A host that
 	// vanished without a word takes writes until the kernel's buffers are full:

@@ -179,6 +179,35 @@ func TestServeStalledClient(t *testing.T) {
 	}
 }
 
+// Of many writes each has at least seven eighths of the write timeout.
+func TestServeStalledClientAfterManyEvents(t *testing.T) {
+	for taken := range 12 {
+		synctest.Test(t, func(t *testing.T) {
+			h := serve(&sse.ServeOptions{KeepAlive: -1}, func(*http.Request) events {
+				return func(yield func(sse.Event, error) bool) {
+					for yield(sse.Event{Data: "x"}, nil) {
+						time.Sleep(time.Second)
+					}
+				}
+			})
+			srv := memhttp.New(t, h, nil)
+			c, err := srv.Dial()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+			readHead(t, c)
+			io.ReadFull(c, make([]byte, (1+taken)*len("9\r\ndata: x\n\n\r\n")))
+			start := time.Now() // the next write, one second from now, stalls
+			<-h.result
+			if waited := time.Since(start) - time.Second; waited > 10*time.Second || waited < 8750*time.Millisecond {
+				t.Errorf("after %d events: noticed after %v", 1+taken, waited)
+			}
+		})
+	}
+}
+
 // Over HTTP/2 a peer that takes nothing blocks the whole connection, and a
 // deadline of one stream only queues a reset behind it. These settings of the
 // server find it.

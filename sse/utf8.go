@@ -4,18 +4,29 @@ import "unicode/utf8"
 
 const replacement = "\uFFFD"
 
-// appendValid appends s, ill-formed sequences replaced as by appendUTF8.
-func appendValid(b []byte, s string) []byte {
-	if utf8.ValidString(s) {
+// appendValid appends s, ill-formed sequences replaced as by replaceInvalid.
+func appendValid[S string | []byte](b []byte, s S) []byte {
+	if valid(s) {
 		return append(b, s...)
 	}
-	return appendUTF8(b, s)
+	return replaceInvalid(b, s)
 }
 
-// appendUTF8 appends s with each maximal subpart of an ill-formed sequence
+// valid is utf8.Valid for both types.
+func valid[S string | []byte](s S) bool {
+	switch s := any(s).(type) {
+	case string:
+		return utf8.ValidString(s)
+	case []byte:
+		return utf8.Valid(s)
+	}
+	panic("unreachable")
+}
+
+// replaceInvalid appends s with each maximal subpart of an ill-formed sequence
 // replaced by U+FFFD, as the standard's "UTF-8 decode" does. (Package
 // unicode/utf8 replaces byte by byte.)
-func appendUTF8[S string | []byte](b []byte, s S) []byte {
+func replaceInvalid[S string | []byte](b []byte, s S) []byte {
 	start := 0
 	for i := 0; i < len(s); {
 		n, ok := sequence(s[i:])
@@ -30,12 +41,12 @@ func appendUTF8[S string | []byte](b []byte, s S) []byte {
 }
 
 // toValidUTF8 returns s as a string, ill-formed sequences replaced as by
-// appendUTF8.
+// replaceInvalid.
 func toValidUTF8(s []byte) string {
 	if utf8.Valid(s) {
 		return string(s)
 	}
-	return string(appendUTF8(make([]byte, 0, len(s)+2*len(replacement)), s))
+	return string(replaceInvalid(make([]byte, 0, len(s)+2*len(replacement)), s))
 }
 
 // sequence returns the length of the well-formed UTF-8 sequence that s begins
