@@ -24,7 +24,7 @@ func TestErrorsOfASource(t *testing.T) {
 		{"a gap is passed on in its place and the sequence goes on",
 			[]step{1, gap, 2}, "1, gap, 2", 3},
 		{"a wrapped gap is a gap, and stays wrapped",
-			[]step{1, wrappedGap, 2}, "1, wrapped gap, 2", 3},
+			[]step{1, errWrappedGap, 2}, "1, wrapped gap, 2", 3},
 		{"gaps may come first, in a row and last",
 			[]step{gap, gap, 1, gap}, "gap, gap, 1, gap", 4},
 		{"after a gap an error still ends the sequence",
@@ -79,7 +79,7 @@ func TestErrorsOfAFunction(t *testing.T) {
 	}{
 		{"an error ends the sequence", errBoom, []string{"1", "boom"}},
 		{"a gap takes the value's place and the sequence goes on", gap, []string{"1", "gap", "3"}},
-		{"a wrapped gap does too", wrappedGap, []string{"1", "wrapped gap", "3"}},
+		{"a wrapped gap does too", errWrappedGap, []string{"1", "wrapped gap", "3"}},
 	}
 	for _, test := range tests {
 		f := func(v int) (int, error) {

@@ -14,9 +14,9 @@ import (
 )
 
 var (
-	errBoom    = errors.New("boom")
-	gap        = &sse.GapError{Reason: "lag", Missed: 2}
-	wrappedGap = fmt.Errorf("source: %w", gap)
+	errBoom       = errors.New("boom")
+	gap           = &sse.GapError{Reason: "lag", Missed: 2}
+	errWrappedGap = fmt.Errorf("source: %w", gap)
 )
 
 // A step is what a source yields: a number, or an error.
@@ -77,7 +77,7 @@ func trace(t *testing.T, seq iter.Seq2[int, error]) []string {
 			seen = append(seen, "boom")
 		case error(gap):
 			seen = append(seen, "gap")
-		case wrappedGap:
+		case errWrappedGap:
 			seen = append(seen, "wrapped gap")
 		default:
 			seen = append(seen, "another error: "+err.Error())

@@ -22,7 +22,7 @@ func TestTake(t *testing.T) {
 		{"fewer when there are fewer", []step{1, 2}, 3, []string{"1", "2"}, 2, 1},
 		{"0 never ranges the source", []step{1}, 0, nil, 0, 0},
 		{"a negative n neither", []step{1}, -1, nil, 0, 0},
-		{"gaps pass and do not count", []step{gap, 1, gap, wrappedGap, 2, 3}, 2,
+		{"gaps pass and do not count", []step{gap, 1, gap, errWrappedGap, 2, 3}, 2,
 			[]string{"gap", "1", "gap", "wrapped gap", "2"}, 5, 1},
 		{"a gap after the last is not seen", []step{1, gap, 2}, 1, []string{"1"}, 1, 1},
 		{"an error after the last is not seen", []step{1, errBoom}, 1, []string{"1"}, 1, 1},
