@@ -78,14 +78,15 @@ func Handler(open func(*http.Request) (iter.Seq2[Event, error], error), opts *Se
 			refusal.ServeHTTP(w, r)
 			return
 		}
-		err = serve(w, r, events, o, open)
-		if err == nil {
-			return
-		}
-		level, message := slog.LevelError, "sse: a stream failed"
-		if _, ok := errors.AsType[*WriteError](err); ok || r.Context().Err() != nil {
-			level, message = slog.LevelDebug, "sse: a stream ended with its client"
-		}
-		o.Logger.Log(r.Context(), level, message, "method", r.Method, "path", r.URL.Path, "error", err)
+		serve(w, r, events, o, open, func(err error) {
+			if err == nil {
+				return
+			}
+			level, message := slog.LevelError, "sse: a stream failed"
+			if _, ok := errors.AsType[*WriteError](err); ok || r.Context().Err() != nil {
+				level, message = slog.LevelDebug, "sse: a stream ended with its client"
+			}
+			o.Logger.Log(r.Context(), level, message, "method", r.Method, "path", r.URL.Path, "error", err)
+		})
 	})
 }

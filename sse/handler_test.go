@@ -8,7 +8,9 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 
+	"example.com/tidings/internal/memhttp"
 	"example.com/tidings/sse"
 )
 
@@ -79,6 +81,24 @@ func TestHandlerLogsAFailure(t *testing.T) {
 	if strings.Contains(rec.Body.String(), "secret") {
 		t.Errorf("the client was told: %q", rec.Body)
 	}
+}
+
+// Where breaking off ends the goroutine the failure is logged all the same.
+func TestHandlerLogsAFailureThatEndsTheGoroutine(t *testing.T) {
+	overBoth(t, func(t *testing.T, h2 bool) {
+		var log logBuffer
+		h := sse.Handler(func(*http.Request) (events, error) {
+			return func(yield func(sse.Event, error) bool) { yield(sse.Event{}, errors.New("secret")) }, nil
+		}, &sse.ServeOptions{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		srv := memhttp.New(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			h.ServeHTTP(&flushing{ResponseWriter: w}, r)
+		}), nil)
+		io.ReadAll(get(t, srv, h2).Body)
+		synctest.Wait()
+		if got := log.String(); strings.Count(got, "a stream failed") != 1 {
+			t.Errorf("log: %s", got)
+		}
+	})
 }
 
 func TestHandlerOpensForHEADWithoutRanging(t *testing.T) {

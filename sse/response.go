@@ -185,7 +185,9 @@ func (s *response) finish(how outcome) {
 	}
 	switch {
 	case how == refused:
-		s.setWriteDeadline(time.Time{})
+		if !s.deadline.IsZero() {
+			s.setWriteDeadline(time.Time{})
+		}
 	case how != complete || s.err != nil:
 		s.breakOff(how)
 	case s.opts.WriteTimeout > 0:
@@ -210,9 +212,11 @@ func (s *response) breakOff(how outcome) {
 			return
 		}
 	}
-	// The last resort, where there is a server. Unlike a panic with
-	// http.ErrAbortHandler no middleware can recover from it.
-	if how != panicked && s.beatPanic == nil && s.ctx.Value(http.ServerContextKey) != nil {
+	// The last resort, where there is a server, and a client that has not just
+	// left. Unlike from a panic with http.ErrAbortHandler no middleware can
+	// recover from it.
+	left := s.err != nil && s.ctx.Err() != nil
+	if how != panicked && s.beatPanic == nil && !left && s.ctx.Value(http.ServerContextKey) != nil {
 		runtime.Goexit()
 	}
 }

@@ -104,8 +104,9 @@ func LastEventID(r *http.Request) string {
 // only end, no client can tell.) A [*GapError] is sent as the event that says
 // so, and the sequence goes on. [ServeOptions.OnError] decides otherwise for
 // both. Where w supports neither deadlines nor Hijack, Serve does not return
-// when it breaks off: it ends the goroutine with [runtime.Goexit], and net/http
-// the connection or stream.
+// when it breaks off: it ends the goroutine with [runtime.Goexit], and with it
+// net/http the connection or stream, if it is the goroutine that net/http
+// called the handler on.
 //
 // The result is nil when the sequence returned and all of it was written. It
 // is the cause of r.Context() when that ended the stream, as mostly when the
@@ -113,22 +114,31 @@ func LastEventID(r *http.Request) string {
 // flush, and after no Flush of any wrapper, the answer is a plain 500
 // and the result wraps [http.ErrNotSupported].
 func Serve(w http.ResponseWriter, r *http.Request, events iter.Seq2[Event, error], opts *ServeOptions) error {
-	return serve(w, r, events, opts.cloneWithDefaults(), nil)
+	return serve(w, r, events, opts.cloneWithDefaults(), nil, func(error) {})
 }
 
 // serve is Serve with defaults filled in. open is the function that a Handler
-// has the sequence from, for the log.
-func serve(w http.ResponseWriter, r *http.Request, events iter.Seq2[Event, error], opts ServeOptions, open opener) error {
+// has the sequence from, for the log. report is given the result, unless there
+// was a panic, before the response is ended: that may end the goroutine.
+func serve(w http.ResponseWriter, r *http.Request, events iter.Seq2[Event, error], opts ServeOptions, open opener, report func(error)) (err error) {
+	var s *response
+	how := refused
+	defer func() {
+		if how != panicked {
+			report(err)
+		}
+		if s != nil {
+			s.finish(how)
+		}
+	}()
 	if events == nil {
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 		return errors.New("sse: the sequence is nil")
 	}
-	s, err := prepare(w, r, opts)
-	if err != nil || r.Method == http.MethodHead {
+	if s, err = prepare(w, r, opts); err != nil || r.Method == http.MethodHead {
 		return err // net/http sends the headers when the handler returns
 	}
-	how := panicked
-	defer func() { s.finish(how) }()
+	how = panicked
 	if how, err = s.commit(); err != nil {
 		return err
 	}
@@ -145,7 +155,7 @@ const (
 	panicked outcome = iota // or runtime.Goexit was called
 	complete                // all of it is with the client
 	cut                     // the client must not take it for complete
-	refused                 // it is another one, a plain 500
+	refused                 // it is another one, or without a body
 )
 
 // run writes the events until the sequence ends, or must.

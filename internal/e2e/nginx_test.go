@@ -278,10 +278,10 @@ type headerRemover struct {
 
 func (w *headerRemover) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// FlushError is what commits the headers of a stream.
-func (w *headerRemover) FlushError() error {
+// WriteHeader comes before the first flush of a stream whose writer is wrapped.
+func (w *headerRemover) WriteHeader(status int) {
 	w.Header().Del(w.key)
-	return http.NewResponseController(w.ResponseWriter).Flush()
+	w.ResponseWriter.WriteHeader(status)
 }
 
 // nginx gives up a backend that is silent for longer than proxy_read_timeout;

@@ -49,7 +49,7 @@ var chiEdges = []func(http.Handler) http.Handler{
 }
 
 var chiCompressBreaks = map[promise]string{
-	flushThrough: flushesOnlyFlushers,
+	headersThrough: flushesOnlyFlushers,
 }
 
 var chiStacks = []stack{

@@ -6,6 +6,7 @@ import (
 	"io"
 	"iter"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -84,16 +85,16 @@ func (w *bodyLogWriter) Unwrap() http.ResponseWriter {
 
 // noUnwrap is what goes wrong behind a writer that embeds gin's without Unwrap.
 var noUnwrap = map[promise]string{
-	brokenOff:    "deadlines are not reached, gin's Hijack refuses once a body was written, and Recovery recovers even from http.ErrAbortHandler",
-	panicBreaks:  "deadlines are not reached, gin's Hijack refuses once a body was written, and Recovery recovers even from http.ErrAbortHandler",
-	ownDeadlines: "deadlines are not reached",
-	refusal:      flushesOnlyFlushers,
-	flushThrough: flushesOnlyFlushers,
+	panicBreaks:    "deadlines are not reached, gin's Hijack refuses once a body was written, and Recovery recovers from the panic",
+	ownDeadlines:   "deadlines are not reached",
+	refusal:        flushesOnlyFlushers,
+	headersThrough: flushesOnlyFlushers,
+	flushThrough:   flushesOnlyFlushers,
 }
 
 var (
-	ginBreaks    = map[promise]string{flushThrough: flushesOnlyFlushers}
-	ginGETBreaks = map[promise]string{flushThrough: flushesOnlyFlushers, headHeaders: routeForGET}
+	ginBreaks    = map[promise]string{headersThrough: flushesOnlyFlushers}
+	ginGETBreaks = map[promise]string{headersThrough: flushesOnlyFlushers, headHeaders: routeForGET}
 )
 
 var ginStacks = []stack{
@@ -106,33 +107,84 @@ var ginStacks = []stack{
 	{name: "gin: Default, a body log without Unwrap", mount: ginWith(gin.Default, ginBodyLog), breaks: noUnwrap},
 }
 
-// Behind a writer of gin without Unwrap Serve has no better way to break a
-// response off than to panic, but with nothing else than http.ErrAbortHandler:
-// gin's Hijack, the way before that one, itself panics over HTTP/2.
-func TestGinHijackIsNotMetOverHTTP2(t *testing.T) {
-	each(t, ways, func(t *testing.T, y way) {
-		recovered := make(chan any, 1)
-		site := newSite(t, y, ginWith(gin.New, func(c *gin.Context) {
-			defer func() {
-				v := recover()
-				recovered <- v
-				if v != nil {
-					panic(http.ErrAbortHandler)
+// Behind a writer of gin without Unwrap an error ends the handler's goroutine:
+// deferred functions run, and find no panic, but what follows c.Next does not,
+// as the log line of gin's Logger. Over HTTP/1 Hijack is possible before the
+// first event, and Serve returns. Over HTTP/2 gin's Hijack, which panics there,
+// is not called.
+func TestGinErrorWithoutUnwrapEndsTheGoroutine(t *testing.T) {
+	for name, data := range map[string][]string{"at once": nil, "after an event": {"1"}} {
+		t.Run(name, func(t *testing.T) {
+			each(t, ways, func(t *testing.T, y way) {
+				type end struct {
+					panicked any
+					returned bool
+					line     string
 				}
-			}()
-			c.Next()
-		}, ginBodyLog)(events(func(context.Context) iter.Seq2[sse.Event, error] {
-			return func(yield func(sse.Event, error) bool) { yield(sse.Event{}, io.ErrUnexpectedEOF) }
-		}, nil)), nil)
-		if res, cancel, err := site.do("GET", "/events"); err == nil {
-			if err := site.read(res, cancel).end(); err == nil {
-				t.Error("a clean end")
-			}
-		}
-		if v := <-recovered; v != nil && v != http.ErrAbortHandler {
-			t.Errorf("panic: %v", v)
-		}
-	})
+				ended := make(chan end, 1)
+				var line bytes.Buffer
+				outermost := func(c *gin.Context) {
+					returned := false
+					defer func() { ended <- end{recover(), returned, line.String()} }()
+					c.Next()
+					returned = true
+				}
+				site := newSite(t, y, ginWith(gin.New, outermost, gin.LoggerWithWriter(&line), gin.Recovery(), ginBodyLog)(
+					events(func(ctx context.Context) iter.Seq2[sse.Event, error] {
+						return func(yield func(sse.Event, error) bool) {
+							script(data...)(ctx)(yield)
+							yield(sse.Event{}, io.ErrUnexpectedEOF)
+						}
+					}, nil)), nil)
+				if res, cancel, err := site.do("GET", "/events"); err == nil {
+					st := site.read(res, cancel)
+					for _, d := range data {
+						st.want(d)
+					}
+					if err := st.end(); err == nil {
+						t.Error("a clean end")
+					}
+				}
+				got := <-ended
+				returns := len(data) == 0 && y.proto == "HTTP/1.1"
+				if got.panicked != nil || got.returned != returns || (got.line != "") != returns {
+					t.Errorf("%+v; want no panic, and a return and a line: %t", got, returns)
+				}
+			})
+		})
+	}
+}
+
+// Behind a writer of gin without Unwrap ServeOptions.WriteTimeout is without
+// effect.
+func TestGinWriteTimeoutNeedsUnwrap(t *testing.T) {
+	for name, tt := range map[string]struct {
+		log  gin.HandlerFunc
+		ends bool
+	}{
+		"a body log with Unwrap":    {ginBodyLogUnwrap, true},
+		"a body log without Unwrap": {ginBodyLog, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			each(t, bubbles, func(t *testing.T, y way) {
+				ended := make(chan struct{})
+				data := strings.Repeat("x", 1<<20)
+				st := newSite(t, y, ginWith(gin.Default, tt.log)(events(func(context.Context) iter.Seq2[sse.Event, error] {
+					return func(yield func(sse.Event, error) bool) {
+						defer close(ended)
+						for yield(sse.Event{Data: data}, nil) {
+						}
+					}
+				}, nil)), nil).open()
+				time.Sleep(time.Minute) // the client takes nothing; WriteTimeout is 10 seconds
+				if closed(ended) != tt.ends {
+					t.Errorf("the sequence has ended: %t", !tt.ends)
+				}
+				st.leave()
+				<-ended
+			})
+		})
+	}
 }
 
 // A writer that embeds gin's and keeps header and body for itself, as those of

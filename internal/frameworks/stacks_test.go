@@ -32,7 +32,10 @@ const (
 	ownDeadlines promise = "a stream outlives http.Server.WriteTimeout"
 	refusal      promise = "a writer that cannot flush is answered with a 500"
 	headHeaders  promise = "HEAD is answered with the headers of GET"
-	flushThrough promise = "a writer below that has Unwrap and no Flush holds nothing back"
+
+	// Those of a writer below the stack that has Unwrap and no Flush.
+	headersThrough promise = "the headers pass a writer with only Unwrap before the first event"
+	flushThrough   promise = "events pass a writer with only Unwrap one by one"
 )
 
 // A stack is a framework with some of its middlewares.
@@ -75,6 +78,9 @@ func (s stack) broken(p promise, y way) string {
 	}
 	return s.breaksGzip[p]
 }
+
+// compressed reports whether event streams are compressed.
+func (s stack) compressed(y way) bool { return s.compresses && y.accept == "gzip" }
 
 // check reports whether a promise was kept, and fails the test if that is not
 // what the stack says.

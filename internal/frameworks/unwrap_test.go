@@ -1,31 +1,57 @@
 package frameworks
 
 import (
+	"context"
+	"iter"
 	"net/http"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"example.com/tidings/sse"
 )
 
-// Events are not held back where a writer below a middleware's has Unwrap and
-// no Flush, as net/http asks of writers since http.ResponseController.
+// Neither headers nor events are held back where a writer below a middleware's
+// has Unwrap and no Flush, as net/http asks of writers since
+// http.ResponseController.
 func TestFlushPassesAWriterWithOnlyUnwrap(t *testing.T) {
 	for _, s := range stacks() {
 		t.Run(s.name, func(t *testing.T) {
 			each(t, bubbles, func(t *testing.T, y way) {
-				site := newSite(t, y, onlyUnwrap(s.mount(events(waiting("1"), &sse.ServeOptions{KeepAlive: -1}))), nil)
-				got := make(chan string, 1)
+				next := make(chan struct{})
+				site := newSite(t, y, onlyUnwrap(s.mount(events(func(ctx context.Context) iter.Seq2[sse.Event, error] {
+					return func(yield func(sse.Event, error) bool) {
+						<-next
+						waiting("1")(ctx)(yield)
+					}
+				}, &sse.ServeOptions{KeepAlive: time.Minute}))), nil)
+				opened, got := make(chan struct{}), make(chan string, 1)
 				go func() {
 					if res, cancel, err := site.do("GET", "/events"); err == nil {
+						close(opened)
 						ev, _, _ := site.read(res, cancel).next()
 						got <- ev.Data
 					}
 				}()
 				synctest.Wait()
+				s.check(t, y, headersThrough, closed(opened), "no headers while the sequence waits")
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				s.check(t, y, flushThrough, closed(opened), "the keep-alive is held back")
+				close(next)
+				synctest.Wait()
 				s.check(t, y, flushThrough, len(got) == 1, "the event is held back")
 			})
 		})
+	}
+}
+
+func closed(ch chan struct{}) bool {
+	select {
+	case <-ch:
+		return true
+	default:
+		return false
 	}
 }
 
