@@ -19,13 +19,8 @@ PLATFORMS = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 wind
 # Modules beside the library's own, so that nobody who uses it inherits what they need.
 NESTED = $(wildcard internal/frameworks)
 
-# Deprecated middlewares are tested on purpose: people still have them.
-staticcheck_nested = $(staticcheck) -checks inherit,-SA1019
-
 # The directories that have a benchmark.
 BENCHED = $$(grep -rl --include='*_test.go' --exclude-dir=frameworks '^func Benchmark' . | xargs -n 1 dirname | sort -u)
-
-staticcheck = go tool -modfile=$(CURDIR)/tools/go.mod staticcheck
 
 # Debian puts nginx where not every user's PATH looks.
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -49,10 +44,7 @@ lint: ## gofmt, go mod tidy, go vet for three systems, staticcheck: all of them 
 	@echo '== gofmt'
 	@unformatted=$$(gofmt -l .) && { [ -z "$$unformatted" ] || { echo "run make fmt:"; echo "$$unformatted"; exit 1; }; }
 	@for dir in . tools $(NESTED); do echo "== go mod tidy: $$dir"; (cd $$dir && go mod tidy -diff) || exit 1; done
-	@for os in linux darwin windows; do echo "== go vet: $$os"; GOOS=$$os go vet ./... || exit 1; done
-	@echo '== staticcheck'
-	@$(staticcheck) ./...
-	@for dir in $(NESTED); do echo "== go vet, staticcheck: $$dir"; (cd $$dir && go vet ./... && $(staticcheck_nested) ./...) || exit 1; done
+	@tools/lint.sh $(NESTED)
 
 .PHONY: unit
 unit: ## the tests of the module, with the race detector

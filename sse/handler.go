@@ -5,6 +5,7 @@ import (
 	"iter"
 	"log/slog"
 	"net/http"
+	"os"
 	"strconv"
 )
 
@@ -16,7 +17,7 @@ type StatusError struct {
 	Status  int         // 204, or of the 3xx, 4xx or 5xx; any other is answered with 500
 	Message string      // the body, in words for the client; empty means the status' own text
 	Header  http.Header // set on the response, for example Retry-After
-	Err     error       // the reason, for the log; the client never sees it
+	Err     error       // the reason, which Handler logs; the client never sees it
 }
 
 func (e *StatusError) Error() string {
@@ -34,13 +35,10 @@ func (e *StatusError) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	for key, values := range e.Header {
 		w.Header()[http.CanonicalHeaderKey(key)] = values
 	}
-	status, message := e.Status, e.Message
+	status, message := e.status(), e.Message
 	if status == http.StatusNoContent {
 		w.WriteHeader(status)
 		return
-	}
-	if status < 300 || status > 599 {
-		status = http.StatusInternalServerError
 	}
 	if message == "" {
 		message = http.StatusText(status)
@@ -48,10 +46,19 @@ func (e *StatusError) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	http.Error(w, message, status)
 }
 
+// status is what the client gets.
+func (e *StatusError) status() int {
+	if e.Status != http.StatusNoContent && (e.Status < 300 || e.Status > 599) {
+		return http.StatusInternalServerError
+	}
+	return e.Status
+}
+
 type opener = func(*http.Request) (iter.Seq2[Event, error], error)
 
 // Handler returns a handler that answers each request with the sequence which
-// open returns for it, as [Serve] does with the same options.
+// open returns for it, as [Serve] does with the same options; nil options are
+// the defaults.
 //
 // open may refuse instead, before anything is written: with a [*StatusError],
 // or with any error that is itself an http.Handler and answers for itself. Any
@@ -60,8 +67,9 @@ type opener = func(*http.Request) (iter.Seq2[Event, error], error)
 // also be released when the request's context is done. open is called for
 // several requests at the same time.
 //
-// A stream that fails is logged; one that ends because its client has left is
-// logged at the debug level only.
+// A stream that fails is logged as an error, and so is a refusal with a status of
+// 500 or more. A refusal below that is logged, at the info level, if it has an
+// Err, and the end of a stream by its client at the debug level.
 func Handler(open func(*http.Request) (iter.Seq2[Event, error], error), opts *ServeOptions) http.Handler {
 	o := opts.cloneWithDefaults()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -72,21 +80,36 @@ func Handler(open func(*http.Request) (iter.Seq2[Event, error], error), opts *Se
 				http.Handler
 			}](err)
 			if !ok {
-				o.Logger.ErrorContext(r.Context(), "sse: a stream could not begin", "method", r.Method, "path", r.URL.Path, "error", err)
-				refusal = &StatusError{Status: http.StatusInternalServerError}
+				refusal = &StatusError{Status: http.StatusInternalServerError, Err: err}
+			}
+			if e, ok := refusal.(*StatusError); ok {
+				logRefusal(r, o.Logger, e)
 			}
 			refusal.ServeHTTP(w, r)
 			return
 		}
-		serve(w, r, events, o, open, func(err error) {
-			if err == nil {
-				return
-			}
+		serve(w, r, events, o, open, func(err error, ended bool) {
 			level, message := slog.LevelError, "sse: a stream failed"
-			if _, ok := errors.AsType[*WriteError](err); ok || r.Context().Err() != nil {
-				level, message = slog.LevelDebug, "sse: a stream ended with its client"
+			switch {
+			case err == nil:
+				return
+			case ended && errors.Is(err, os.ErrDeadlineExceeded):
+				level, message = slog.LevelDebug, "sse: a stream was cut off: its client takes nothing"
+			case ended:
+				level, message = slog.LevelDebug, "sse: a stream ended with its request"
 			}
 			o.Logger.Log(r.Context(), level, message, "method", r.Method, "path", r.URL.Path, "error", err)
 		})
 	})
+}
+
+// logRefusal logs what the client is not told.
+func logRefusal(r *http.Request, logger *slog.Logger, e *StatusError) {
+	level := slog.LevelInfo
+	if e.status() >= 500 {
+		level = slog.LevelError
+	} else if e.Err == nil {
+		return
+	}
+	logger.Log(r.Context(), level, "sse: a stream was refused", "method", r.Method, "path", r.URL.Path, "error", e)
 }

@@ -33,7 +33,7 @@ func TestHandlerMayRefuse(t *testing.T) {
 		logged      bool
 	}{
 		{"with a status and a message", &sse.StatusError{Status: 401, Message: "Who are you?", Err: errors.New("secret")},
-			401, "Who are you?\n", "text/plain; charset=utf-8", false},
+			401, "Who are you?\n", "text/plain; charset=utf-8", true},
 		{"with a status alone", &sse.StatusError{Status: 404}, 404, "Not Found\n", "text/plain; charset=utf-8", false},
 		{"with 204, which tells an EventSource to stop", &sse.StatusError{Status: 204}, 204, "", "", false},
 		{"with an error that answers for itself", problem{}, 403, `{"type":"urn:x"}`, "application/problem+json", false},

@@ -115,7 +115,7 @@ func (s *response) commit() (outcome, error) {
 		s.w.Header().Del("X-Accel-Buffering")
 		return refused, s.refuseFlush(s.w, err)
 	default:
-		return cut, err
+		return cutShort, err
 	}
 }
 
@@ -188,7 +188,7 @@ func (s *response) finish(how outcome) {
 		if !s.deadline.IsZero() {
 			s.setWriteDeadline(time.Time{})
 		}
-	case how != complete || s.err != nil:
+	case how != complete && how != ended || s.err != nil:
 		s.breakOff(how)
 	case s.opts.WriteTimeout > 0:
 		// net/http clears it before the next request on the connection.
@@ -197,6 +197,23 @@ func (s *response) finish(how outcome) {
 	if s.beatPanic != nil && how != panicked {
 		panic(s.beatPanic)
 	}
+}
+
+// abort ends the stream before its sequence has ended: nothing is written any
+// more, and the request's context is done.
+func (s *response) abort() {
+	s.mu.lock()
+	defer s.mu.unlock()
+	s.closed = true
+	s.cutOff()
+}
+
+// cutOff lets nothing be written or read any more. For net/http that ends the
+// request's context: over HTTP/2 the write deadline does, which resets the
+// stream, over HTTP/1 the read deadline, as if the client had left.
+func (s *response) cutOff() {
+	s.rc.SetWriteDeadline(past)
+	s.rc.SetReadDeadline(past)
 }
 
 // breakOff sees to it that the response does not end as a complete one does.
@@ -266,10 +283,7 @@ func (s *response) beat() {
 			s.err = &WriteError{errors.New("a keep-alive panicked")}
 		}
 		if s.err != nil {
-			// net/http ends the request's context, and so the sequence, when it
-			// can neither write (HTTP/2) nor read (HTTP/1).
-			s.rc.SetWriteDeadline(past)
-			s.rc.SetReadDeadline(past)
+			s.cutOff()
 		}
 	}()
 	if s.flush(s.keepAlive) == nil {

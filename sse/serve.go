@@ -80,7 +80,7 @@ func LastEventID(r *http.Request) string {
 }
 
 // Serve answers r with the events of a sequence, and returns when the sequence
-// has ended. It ranges over the sequence on the caller's goroutine; nothing is
+// has ended; nil options are the defaults. It ranges over the sequence on the caller's goroutine; nothing is
 // written once it has returned. See the package comment for what a sequence
 // owes in return, above all to return when r.Context() is done.
 //
@@ -100,7 +100,8 @@ func LastEventID(r *http.Request) string {
 // an event that [Event.AppendText] refuses included, or that panics, does not:
 // the response is broken off, so that a client over HTTP/1.1 or HTTP/2 cannot
 // take it for the end, even if the caller ignores Serve's result or a
-// middleware recovers from the panic. (Over HTTP/1.0, where closing is the
+// middleware recovers from the panic; the request's context ends with it, so
+// that whatever the sequence still waits for ends too. (Over HTTP/1.0, where closing is the
 // only end, no client can tell.) A [*GapError] is sent as the event that says
 // so, and the sequence goes on. [ServeOptions.OnError] decides otherwise for
 // both. Where w supports neither deadlines nor Hijack, Serve does not return
@@ -114,18 +115,19 @@ func LastEventID(r *http.Request) string {
 // flush, and after no Flush of any wrapper, the answer is a plain 500
 // and the result wraps [http.ErrNotSupported].
 func Serve(w http.ResponseWriter, r *http.Request, events iter.Seq2[Event, error], opts *ServeOptions) error {
-	return serve(w, r, events, opts.cloneWithDefaults(), nil, func(error) {})
+	return serve(w, r, events, opts.cloneWithDefaults(), nil, func(error, bool) {})
 }
 
 // serve is Serve with defaults filled in. open is the function that a Handler
-// has the sequence from, for the log. report is given the result, unless there
-// was a panic, before the response is ended: that may end the goroutine.
-func serve(w http.ResponseWriter, r *http.Request, events iter.Seq2[Event, error], opts ServeOptions, open opener, report func(error)) (err error) {
+// has the sequence from, for the log. report is given the result, and whether
+// the client or the request's end is its reason, unless there was a panic; it is
+// called before the response is ended, since that may end the goroutine.
+func serve(w http.ResponseWriter, r *http.Request, events iter.Seq2[Event, error], opts ServeOptions, open opener, report func(err error, ended bool)) (err error) {
 	var s *response
 	how := refused
 	defer func() {
 		if how != panicked {
-			report(err)
+			report(err, how == ended || how == cutShort)
 		}
 		if s != nil {
 			s.finish(how)
@@ -154,51 +156,63 @@ type outcome int
 const (
 	panicked outcome = iota // or runtime.Goexit was called
 	complete                // all of it is with the client
-	cut                     // the client must not take it for complete
+	ended                   // the same, and the request has ended
+	broken                  // by the sequence: the client must not take it for complete
+	cutShort                // by the client or the request's end: neither
 	refused                 // it is another one, or without a body
 )
 
-// run writes the events until the sequence ends, or must.
+// run writes the events until the sequence ends, or must. A response that is
+// not to look complete is broken off before that: the sequence may take its
+// time to end.
 func (s *response) run(events iter.Seq2[Event, error]) (outcome, error) {
 	for ev, err := range events {
-		if s.ctx.Err() != nil {
-			return cut, context.Cause(s.ctx)
-		}
-		var b []byte
-		if err == nil {
-			b, err = s.encode(ev)
-		}
-		if err == nil {
-			if err := s.write(b); err != nil {
-				return cut, err
-			}
+		how, err, done := s.step(ev, err)
+		if !done {
 			continue
 		}
-		// What the client gets instead.
-		gap, isGap := errors.AsType[*GapError](err)
-		ok := false
-		switch {
-		case s.opts.OnError != nil:
-			ev, ok = s.opts.OnError(err)
-		case isGap:
-			ev, ok = gap.Event(), true
+		if how != complete {
+			s.abort()
 		}
-		if !ok {
-			return cut, err
-		}
-		b, encErr := s.encode(ev)
-		if encErr != nil {
-			return cut, fmt.Errorf("%w (the event of OnError: %w)", err, encErr)
-		}
-		if err := s.write(b); err != nil {
-			return cut, err
-		}
-		if !isGap {
-			return complete, err
-		}
+		return how, err
 	}
 	if s.ctx.Err() != nil {
-		return complete, context.Cause(s.ctx)
+		return ended, context.Cause(s.ctx)
 	}
-	return complete, s.failure()
+	if err := s.failure(); err != nil {
+		return cutShort, err
+	}
+	return complete, nil
+}
+
+// step writes one item of the sequence, or what stands for it. done is whether
+// the stream ends with it, how and with which result.
+func (s *response) step(ev Event, err error) (how outcome, result error, done bool) {
+	if s.ctx.Err() != nil {
+		return cutShort, context.Cause(s.ctx), true
+	}
+	var b []byte
+	if err == nil {
+		b, err = s.encode(ev)
+	}
+	gap, isGap := errors.AsType[*GapError](err)
+	if err != nil {
+		ok := isGap
+		if s.opts.OnError != nil {
+			ev, ok = s.opts.OnError(err)
+		} else if isGap {
+			ev = gap.Event()
+		}
+		if !ok {
+			return broken, err, true
+		}
+		var encErr error
+		if b, encErr = s.encode(ev); encErr != nil {
+			return broken, fmt.Errorf("%w (the event of OnError: %w)", err, encErr), true
+		}
+	}
+	if err := s.write(b); err != nil {
+		return cutShort, err, true
+	}
+	return complete, err, err != nil && !isGap
 }

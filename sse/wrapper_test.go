@@ -4,10 +4,13 @@ import (
 	"bufio"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"example.com/tidings/internal/memhttp"
 	"example.com/tidings/sse"
@@ -104,6 +107,30 @@ func TestServeDoesNotHijackOverHTTP2(t *testing.T) {
 		}
 		if hijacked {
 			t.Error("Hijack was called")
+		}
+	})
+}
+
+// A sequence whose clean-up waits for the request's context does not hold the
+// broken response back: that ends the context.
+func TestServeErrorEndsTheRequestsContext(t *testing.T) {
+	overBoth(t, func(t *testing.T, h2 bool) {
+		var log logBuffer
+		h := sse.Handler(func(r *http.Request) (events, error) {
+			return func(yield func(sse.Event, error) bool) {
+				defer func() { <-r.Context().Done() }()
+				yield(sse.Event{}, errors.New("secret"))
+			}, nil
+		}, &sse.ServeOptions{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		srv := memhttp.New(t, h, nil)
+		start := time.Now()
+		body, err := io.ReadAll(get(t, srv, h2).Body)
+		if len(body) > 0 || err == nil || time.Since(start) != 0 {
+			t.Errorf("%q, %v after %v; want a broken response at once", body, err, time.Since(start))
+		}
+		synctest.Wait()
+		if got := log.String(); !strings.Contains(got, "level=ERROR") || !strings.Contains(got, "secret") {
+			t.Errorf("log: %s", got)
 		}
 	})
 }
