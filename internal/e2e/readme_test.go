@@ -21,7 +21,7 @@ func TestREADMEShowsWhatCurlPrints(t *testing.T) {
 		t.Fatal(err)
 	}
 	counterpart := program(t, "curl")
-	const address = "127.0.0.1:8080"
+	const address = "127.0.0.1:8000"
 	source := between(t, string(readme), "```go\npackage main\n", "```")
 	want := between(t, string(readme), "```console\n$ curl -N http://"+address+"/events\n", "```")
 	if !strings.HasSuffix(want, "\n\n") {
