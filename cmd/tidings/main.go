@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/urfave/cli/v3"
@@ -66,9 +67,19 @@ func newCommand(stdout, stderr io.Writer) *cli.Command {
 		},
 		// Errors are returned as they are, neither printed with the help nor
 		// turned into an exit.
-		OnUsageError:   func(_ context.Context, _ *cli.Command, err error, _ bool) error { return err },
+		OnUsageError:   usageError,
 		ExitErrHandler: func(context.Context, *cli.Command, error) {},
 	}
+}
+
+// usageError returns err in words of our own where the library's would mislead,
+// and with where to look.
+func usageError(_ context.Context, cmd *cli.Command, err error, _ bool) error {
+	text := err.Error()
+	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
+		text = "there is no flag --" + name
+	}
+	return fmt.Errorf("%s; see %s --help", text, cmd.FullName())
 }
 
 // buildVersion returns the version of a release, or else what the Go toolchain

@@ -75,7 +75,7 @@ func serveCommand() *cli.Command {
 		},
 		Action: serve,
 		// Not inherited from the parent.
-		OnUsageError: func(_ context.Context, _ *cli.Command, err error, _ bool) error { return err },
+		OnUsageError: usageError,
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"log/slog"
@@ -292,6 +293,42 @@ func TestMemoryFeed(t *testing.T) {
 			got = append(got, e.Data)
 		}
 		if strings.Join(got, " ") != "gap 4 5" {
+			t.Errorf("got %q", got)
+		}
+	})
+	t.Run("of large events fewer are kept, and the gap counts them all", func(t *testing.T) {
+		f := server.NewSmallMemory(4, 10)
+		events, err := f.Subscribe(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		publish(t, f, "1", "2", "3", "4", "5", "666666", "7777")
+		f.Close()
+		var got []string
+		for e, err := range events {
+			if gap, ok := errors.AsType[*sse.GapError](err); ok {
+				got = append(got, fmt.Sprint("gap ", gap.Missed))
+				continue
+			}
+			got = append(got, e.Data)
+		}
+		if strings.Join(got, ", ") != "gap 5, 666666, 7777" {
+			t.Errorf("got %q", got)
+		}
+	})
+	t.Run("one event may be larger than all that is kept", func(t *testing.T) {
+		f := server.NewSmallMemory(4, 10)
+		events, err := f.Subscribe(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		publish(t, f, "1", "a long event of its own")
+		f.Close()
+		var got []string
+		for e, err := range events {
+			got = append(got, fmt.Sprint(e.Data, err))
+		}
+		if len(got) != 2 || !strings.HasPrefix(got[1], "a long event") {
 			t.Errorf("got %q", got)
 		}
 	})

@@ -2,6 +2,9 @@ package server
 
 import "strconv"
 
+// NewSmallMemory is NewMemory with another bound on the data retained.
+func NewSmallMemory(buffer, maxBytes int) Feed { return newMemory(buffer, maxBytes) }
+
 // ProblemRows returns the rows of the table of problem types in
 // docs/http-api.md, as the code has them.
 func ProblemRows() []string {

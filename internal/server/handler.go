@@ -68,6 +68,13 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) {
 		method = http.MethodGet
 	}
 	if handler, ok := rt.methods[method]; ok {
+		if method == http.MethodGet && r.ContentLength != 0 {
+			// RFC 9110, section 9.3.1. A stream would wait for it, or not notice
+			// that its client leaves.
+			unexpectedBody.withf("A %s request has no body here. Send it without one.", r.Method).
+				set("Connection", "close").ServeHTTP(w, r)
+			return
+		}
 		handler.ServeHTTP(w, r)
 		return
 	}

@@ -13,8 +13,8 @@ import (
 // 127.0.0.1 (DNS rebinding): to the browser that is the site's own origin, and
 // only the Host header tells.
 type hostPolicy struct {
-	names   map[string]bool // normalized, see hostname
-	anyName bool
+	names map[string]bool // normalized, see hostname
+	anyIP bool            // an address cannot be rebound
 }
 
 // newHostPolicy checks the names given by --allow-host.
@@ -36,15 +36,12 @@ func newHostPolicy(names []string) (hostPolicy, error) {
 
 // allows reports whether a request may have this Host header, with any port.
 func (p *hostPolicy) allows(host string) bool {
-	if p.anyName {
-		return true
-	}
 	name := hostname(host)
 	if name == "localhost" || strings.HasSuffix(name, ".localhost") || p.names[name] { // RFC 6761, section 6.3
 		return true
 	}
 	ip, err := netip.ParseAddr(name)
-	return err == nil && loopbackIP(ip)
+	return err == nil && (p.anyIP || loopbackIP(ip))
 }
 
 // hostname returns the host of a Host header, in lower case, without port,

@@ -47,7 +47,7 @@ func (s *Server) Listen(ctx context.Context) error {
 	}
 	lc := net.ListenConfig{Control: userTimeout(s.cfg.WriteTimeout)}
 	lc.SetMultipathTCP(false) // TCP_USER_TIMEOUT is defined for TCP
-	ln, err := lc.Listen(ctx, "tcp", s.cfg.Addr)
+	ln, err := lc.Listen(ctx, network(s.cfg.Addr), s.cfg.Addr)
 	if err != nil {
 		return listenError(s.cfg.Addr, err)
 	}
@@ -60,10 +60,19 @@ func (s *Server) Listen(ctx context.Context) error {
 	}
 	if !loopback {
 		s.log.Warn("anyone who reaches this address can read the feed and post to it", "addr", ln.Addr().String())
-		s.hosts.anyName = len(s.cfg.AllowHosts) == 0
+		s.hosts.anyIP = len(s.cfg.AllowHosts) == 0
 	}
 	s.listener = ln
 	return nil
+}
+
+// network returns the network for an address: for one of IPv4 that alone, where
+// Go would listen on 0.0.0.0 for IPv6 too.
+func network(addr string) string {
+	if ip, err := netip.ParseAddrPort(addr); err == nil && ip.Addr().Is4() {
+		return "tcp4"
+	}
+	return "tcp"
 }
 
 // isLoopback reports whether all addresses that addr stands for are loopback

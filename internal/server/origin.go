@@ -81,6 +81,9 @@ func (p *originPolicy) refuse(r *http.Request) *problem {
 	if origin, err := normalOrigin(r.Header.Get("Origin")); err == nil {
 		return originNotAllowed.withf("Pages of %s may not use this server. If that is your site, start the server with --allow-origin %s.", origin, origin)
 	}
+	if r.Header.Get("Origin") == "null" {
+		return originNotAllowed.with("Pages without an origin, such as a file opened in the browser, may not use this server. Serve the page over HTTP, and start the server with --allow-origin and the page's origin.")
+	}
 	return originNotAllowed.with("Pages of other sites may not use this server. If it is your own page, start the server with --allow-origin and the page's origin.")
 }
 

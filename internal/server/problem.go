@@ -14,6 +14,7 @@ type problemType int
 
 const (
 	invalidJSON problemType = iota
+	unexpectedBody
 	originNotAllowed
 	notFound
 	methodNotAllowed
@@ -33,6 +34,7 @@ var problemTypes = [...]struct {
 	title  string
 }{
 	invalidJSON:          {"invalid-json", http.StatusBadRequest, "The body is not JSON"},
+	unexpectedBody:       {"unexpected-body", http.StatusBadRequest, "The request has a body"},
 	originNotAllowed:     {"origin-not-allowed", http.StatusForbidden, "The page's origin is not allowed"},
 	notFound:             {"not-found", http.StatusNotFound, "There is nothing at this path"},
 	methodNotAllowed:     {"method-not-allowed", http.StatusMethodNotAllowed, "The method is not allowed here"},

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"bufio"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -164,15 +165,16 @@ func TestRequestWithoutAHost(t *testing.T) {
 	}
 }
 
-// Beyond loopback, where there is no rebinding to guard against that anonymous
-// access does not allow anyway, every name will do until some are listed.
+// Beyond loopback IP addresses will do until names are listed. A name would not:
+// a web site outside could reach, by rebinding its own, what only visitors inside
+// can.
 func TestHostBeyondLoopback(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		allow []string
 		hosts map[string]int
 	}{
-		{"no --allow-host", nil, map[string]int{"example.org": 200, "192.0.2.1:8080": 200, "localhost": 200}},
+		{"no --allow-host", nil, map[string]int{"example.org": 421, "192.0.2.1:8080": 200, "[2001:db8::1]:80": 200, "localhost": 200}},
 		{"--allow-host tidings.example.org", []string{"tidings.example.org"},
 			map[string]int{"example.org": 421, "192.0.2.1:8080": 421, "localhost": 200, "tidings.example.org:80": 200}},
 	} {
@@ -188,6 +190,31 @@ func TestHostBeyondLoopback(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A body that a GET announces and does not send would hold a stream back, and
+// one that is not read would hide that the client leaves.
+func TestGETWithABodyIsRefused(t *testing.T) {
+	s := start(t, server.Config{})
+	for _, path := range []string{"/events", "/"} {
+		send(t, client(t, "HTTP/1.1"), "GET", s.url+path, strings.NewReader("x")).problem(t, 400, "unexpected-body")
+	}
+	conn := dial(t, s.addr)
+	if _, err := io.WriteString(conn, "GET /events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	head := make([]byte, len("HTTP/1.1 400"))
+	if _, err := io.ReadFull(conn, head); err != nil || string(head) != "HTTP/1.1 400" {
+		t.Errorf("an announced body: %q, %v", head, err)
+	}
+}
+
+// What listens on an address of IPv4 says so, and is reached there.
+func TestIPv4AddressListensOnIPv4(t *testing.T) {
+	s := start(t, server.Config{Addr: "0.0.0.0:0", InsecureAnonymous: true})
+	if !strings.HasPrefix(s.addr, "0.0.0.0:") {
+		t.Errorf("listens on %s", s.addr)
 	}
 }
 

@@ -53,8 +53,8 @@ type Config struct {
 	InsecureAnonymous bool
 
 	// AllowHosts are the names, without a port, under which the server may be
-	// addressed besides the loopback ones. On an address beyond loopback any
-	// name will do when there are none.
+	// addressed besides the loopback ones. On an address beyond loopback any IP
+	// address will do, too, when there are none.
 	AllowHosts []string
 
 	// AllowOrigins are the origins, scheme://host[:port], besides its own whose
@@ -143,9 +143,10 @@ func New(cfg Config) (*Server, error) {
 		MaxHeaderBytes:    maxHeaderBytes,
 		// OPTIONS * is a path that does not exist, as any other.
 		DisableGeneralOptionsHandler: true,
-		// A stream lifts ReadTimeout, and has a deadline for each write instead
-		// of a WriteTimeout.
-		ReadTimeout: cfg.ReadTimeout,
+		// A stream has a deadline for each write instead of WriteTimeout, and
+		// ReadTimeout does not concern it.
+		ReadTimeout:  cfg.ReadTimeout,
+		WriteTimeout: cfg.ReadTimeout + cfg.WriteTimeout,
 		// A write deadline alone does not end an HTTP/2 connection whose peer
 		// has vanished: the reset of the stream would wait behind the same
 		// stuck bytes. These settings do.

@@ -3,6 +3,7 @@
 
 const maxEntries = 500; // of the feed, the oldest go first
 const maxText = 10_000; // characters of one message that are shown
+const maxName = 80; // characters of its sender's name
 const nearEnd = 48; // pixels from the end of the feed within which it follows
 const answerTimeout = 10_000; // milliseconds
 const slowConnect = 5_000; // milliseconds after which waiting is explained
@@ -85,7 +86,8 @@ function message(name, content, raw) {
   const time = element("time", "", clock.format(now));
   time.dateTime = now.toISOString();
   const head = document.createElement("header");
-  head.append(element("bdi", "user", name), time);
+  const shortened = name.length > maxName ? name.slice(0, maxName) + "…" : name;
+  head.append(element("bdi", "user", shortened || "(no name)"), time);
   const body = element("p", "text", content.slice(0, maxText));
   body.dir = "auto";
   const entry = element("li", raw ? "message raw" : "message", "");
@@ -131,7 +133,7 @@ let failures = 0; // in a row
 let retryTimer = 0;
 let slowTimer = 0;
 let lost = false; // there was a connection, and it has ended
-let resumable = false; // events have ids, so that none is missed between connections
+let resumable = false; // this source has seen ids: when it reconnects by itself it resumes
 
 function setState(state, words) {
   clearTimeout(slowTimer);
@@ -151,6 +153,7 @@ function connect() {
     setState(status.dataset.state, "Still connecting. Browsers hold six connections to one site: is it open in other tabs?");
   }, slowConnect);
   source = new EventSource(eventsURL);
+  resumable = false;
   source.onopen = onOpen;
   source.onerror = onError;
   source.onmessage = onMessage;
