@@ -117,6 +117,18 @@ func TestPageIsQuiet(t *testing.T) {
 	}
 }
 
+// Of a message that is too long to read the page shows the beginning.
+func TestPageShortensWhatIsTooLong(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, server.Config{})
+	v := visitPage(t, newTab(t), s.URL)
+	s.publish(t, strings.Repeat("n", 100_000), strings.Repeat("t", 100_000))
+	v.untilShown(t, strings.Repeat("n", 200)+"…", strings.Repeat("t", 10_000))
+	if got := eval[string](t, v.tab, `document.querySelector("#messages .cut").textContent`); got != "and 90,000 more characters" {
+		t.Errorf("the page says %q", got)
+	}
+}
+
 // Whatever a message holds is shown as text.
 func TestPageShowsMarkupAsText(t *testing.T) {
 	t.Parallel()

@@ -3,7 +3,7 @@
 
 const maxEntries = 500; // of the feed, the oldest go first
 const maxText = 10_000; // characters of one message that are shown
-const maxName = 80; // characters of its sender's name
+const maxName = 200; // characters of its sender's name
 const nearEnd = 48; // pixels from the end of the feed within which it follows
 const answerTimeout = 10_000; // milliseconds
 const slowConnect = 5_000; // milliseconds after which waiting is explained
