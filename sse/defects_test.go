@@ -208,6 +208,36 @@ func TestHandlerWarningNamesWhereTheSequenceIsFrom(t *testing.T) {
 	})
 }
 
+// A sequence that was told to stop, and takes its time, is warned of too.
+func TestServeWarnsOfASequenceThatLingers(t *testing.T) {
+	for name, yields := range map[string]func(yield func(sse.Event, error) bool){
+		"after its client has left": func(yield func(sse.Event, error) bool) {
+			for yield(sse.Event{Data: "x"}, nil) {
+				time.Sleep(time.Second)
+			}
+		},
+		"after its error": func(yield func(sse.Event, error) bool) { yield(sse.Event{}, errors.New("secret")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			overBoth(t, func(t *testing.T, h2 bool) {
+				var log logBuffer
+				h := serve(&sse.ServeOptions{Logger: slog.New(slog.NewTextHandler(&log, nil))}, func(*http.Request) events {
+					return func(yield func(sse.Event, error) bool) {
+						yields(yield)
+						time.Sleep(time.Minute)
+					}
+				})
+				srv := memhttp.New(t, h, nil)
+				get(t, srv, h2).Body.Close()
+				<-h.result
+				if got := log.String(); strings.Count(got, "level=WARN") != 1 {
+					t.Errorf("log: %s", got)
+				}
+			})
+		})
+	}
+}
+
 func openDeaf(*http.Request) (events, error) { return deafSequence(time.Minute), nil }
 
 // counting counts the writes after the one that failed.

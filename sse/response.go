@@ -28,19 +28,21 @@ const maxKept = 64 << 10
 // writes the events, a timer's goroutine the keep-alives; mu keeps them apart,
 // a whole event or keep-alive at a time.
 type response struct {
-	w     http.ResponseWriter
-	rc    *http.ResponseController
-	inner http.ResponseWriter // what w wraps at last, or w itself
-	r     *http.Request
-	ctx   context.Context
-	opts  ServeOptions
+	w       http.ResponseWriter
+	rc      *http.ResponseController
+	inner   http.ResponseWriter // what w wraps at last, or w itself
+	wrapped bool                // inner is not w
+	r       *http.Request
+	ctx     context.Context
+	opts    ServeOptions
 
 	buf       []byte      // of the handler's goroutine: the event that is written
 	unwatch   func() bool // ends the watch over ctx
 	keepAlive []byte
 
 	mu          mutex
-	closed      bool
+	closed      bool      // nothing is written any more
+	finished    bool      // the sequence has ended
 	err         error     // of the first write that failed: nothing is written after it
 	last        time.Time // when something was last written
 	timer       *time.Timer
@@ -71,9 +73,10 @@ func (e *WriteError) Unwrap() error { return e.Err }
 // and returns why.
 func prepare(w http.ResponseWriter, r *http.Request, opts ServeOptions) (*response, error) {
 	s := &response{
-		w: w, rc: http.NewResponseController(w), inner: innermost(w),
+		w: w, rc: http.NewResponseController(w),
 		r: r, ctx: r.Context(), opts: opts, mu: make(mutex, 1),
 	}
+	s.inner, s.wrapped = innermost(w)
 	// Over plain HTTP/1 a deadline that passes while nothing is written does no
 	// harm. It resets a stream of HTTP/2, and a connection of TLS may write by
 	// itself.
@@ -105,7 +108,7 @@ func (s *response) commit() (outcome, error) {
 	s.mu.lock()
 	defer s.mu.unlock()
 	_, sure := s.inner.(http.Flusher)
-	if sure = sure && s.wrapped(); sure {
+	if sure = sure && s.wrapped; sure {
 		s.w.WriteHeader(http.StatusOK)
 	}
 	switch err := s.flush(nil); {
@@ -119,9 +122,6 @@ func (s *response) commit() (outcome, error) {
 	}
 }
 
-// wrapped reports whether w is a wrapper.
-func (s *response) wrapped() bool { return s.inner != s.w }
-
 func (s *response) refuseFlush(w http.ResponseWriter, err error) error {
 	http.Error(s.w, "Streaming is not possible here: the response cannot be flushed.", http.StatusInternalServerError)
 	return fmt.Errorf("sse: %T cannot flush: %w", w, err)
@@ -133,14 +133,15 @@ func setDefault(h http.Header, key, value string) {
 	}
 }
 
-// innermost follows Unwrap, as http.ResponseController does.
-func innermost(w http.ResponseWriter) http.ResponseWriter {
+// innermost follows Unwrap, as http.ResponseController does, and reports whether
+// there was any.
+func innermost(w http.ResponseWriter) (_ http.ResponseWriter, wrapped bool) {
 	for {
 		u, ok := w.(interface{ Unwrap() http.ResponseWriter })
 		if !ok {
-			return w
+			return w, wrapped
 		}
-		w = u.Unwrap()
+		w, wrapped = u.Unwrap(), true
 	}
 }
 
@@ -163,7 +164,7 @@ func (s *response) watch(events iter.Seq2[Event, error], open opener) {
 	s.unwatch = context.AfterFunc(s.ctx, func() {
 		s.mu.lock()
 		defer s.mu.unlock()
-		if !s.closed {
+		if !s.finished {
 			s.warning = time.AfterFunc(overdue, func() { s.warn(events, open) })
 		}
 	})
@@ -177,7 +178,7 @@ func (s *response) finish(how outcome) {
 	}
 	s.mu.lock()
 	defer s.mu.unlock()
-	s.closed = true
+	s.closed, s.finished = true, true
 	for _, t := range []*time.Timer{s.timer, s.warning} {
 		if t != nil {
 			t.Stop()
@@ -337,7 +338,7 @@ func (s *response) flushPiece(b []byte) error {
 	if err := s.rc.Flush(); err != nil {
 		return err
 	}
-	if len(b) > 0 && s.wrapped() {
+	if len(b) > 0 && s.wrapped {
 		// A wrapper on the way may flush what it wraps only if that can itself,
 		// and not look through that one's Unwrap.
 		return http.NewResponseController(s.inner).Flush()
@@ -356,9 +357,9 @@ func (s *response) setWriteDeadline(t time.Time) {
 // warn logs that the sequence has not returned though its request has ended.
 func (s *response) warn(events iter.Seq2[Event, error], open opener) {
 	s.mu.lock()
-	closed := s.closed
+	finished := s.finished
 	s.mu.unlock()
-	if closed {
+	if finished {
 		return
 	}
 	attrs := []any{"method", s.r.Method, "path", s.r.URL.Path, "after", overdue}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -30,6 +31,19 @@ func TestServeBreaksOffPastAMiddlewareThatRecovers(t *testing.T) {
 			t.Errorf("%q, %v; want a broken response", body, err)
 		}
 	})
+}
+
+// A writer may be of a type that cannot be compared.
+func TestServeWithAWriterThatCannotBeCompared(t *testing.T) {
+	rec := httptest.NewRecorder()
+	w := struct {
+		*httptest.ResponseRecorder
+		_ []int
+	}{ResponseRecorder: rec}
+	err := sse.Serve(w, httptest.NewRequest("GET", "/", nil), of(sse.Event{Data: "x"}), nil)
+	if err != nil || rec.Body.String() != "data: x\n\n" {
+		t.Errorf("%q, %v", rec.Body, err)
+	}
 }
 
 // cookieWriter is a wrapper that sets a header when the headers go out.
