@@ -228,7 +228,9 @@ func TestServeWarnsOfASequenceThatLingers(t *testing.T) {
 					}
 				})
 				srv := memhttp.New(t, h, nil)
-				get(t, srv, h2).Body.Close()
+				body := get(t, srv, h2).Body
+				io.ReadFull(body, make([]byte, len("data: x\n\n"))) // or until it breaks
+				body.Close()
 				<-h.result
 				if got := log.String(); strings.Count(got, "level=WARN") != 1 {
 					t.Errorf("log: %s", got)
