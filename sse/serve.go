@@ -80,9 +80,10 @@ func LastEventID(r *http.Request) string {
 }
 
 // Serve answers r with the events of a sequence, and returns when the sequence
-// has ended; nil options are the defaults. It ranges over the sequence on the caller's goroutine; nothing is
-// written once it has returned. See the package comment for what a sequence
-// owes in return, above all to return when r.Context() is done.
+// has ended; nil options are the defaults. It ranges over the sequence on the
+// caller's goroutine; nothing is written once it has returned. See the package
+// comment for what a sequence owes in return, above all to return when
+// r.Context() is done.
 //
 // Serve comes before any other write of the response, and after the request's
 // body has been read: over HTTP/1 net/http notices that a client leaves only
@@ -90,29 +91,30 @@ func LastEventID(r *http.Request) string {
 // the sequence included, since keep-alives are written from another goroutine.
 //
 // The headers go out before the first event: Content-Type is replaced,
-// Content-Length and Transfer-Encoding are dropped; Cache-Control (no-cache) and X-Accel-Buffering (no,
-// for nginx) are left alone where they are set. Each event is flushed as it
-// comes. A HEAD request is answered with the headers, without ranging.
+// Content-Length and Transfer-Encoding are dropped; Cache-Control (no-cache)
+// and X-Accel-Buffering (no, for nginx) are left alone where they are set. Each
+// event is flushed as it comes. A HEAD request is answered with the headers,
+// without ranging.
 //
 // A sequence that returns ends the response cleanly, also when it returns
 // because r.Context() is done: one whose end must not be mistaken, as that of
-// an export which ran into a deadline, yields the error. One that yields an error,
-// an event that [Event.AppendText] refuses included, or that panics, does not:
-// the response is broken off, so that a client over HTTP/1.1 or HTTP/2 cannot
-// take it for the end, even if the caller ignores Serve's result or a
-// middleware recovers from the panic; the request's context ends with it, so
-// that whatever the sequence still waits for ends too. (Over HTTP/1.0, where closing is the
-// only end, no client can tell.) A [*GapError] is sent as the event that says
-// so, and the sequence goes on. [ServeOptions.OnError] decides otherwise for
-// both. Where w supports neither deadlines nor Hijack, Serve does not return
-// when it breaks off: it ends the goroutine with [runtime.Goexit], and with it
-// net/http the connection or stream, if it is the goroutine that net/http
-// called the handler on.
+// an export which ran into a deadline, yields the error. One that yields an
+// error, an event that [Event.AppendText] refuses included, or that panics,
+// does not: the response is broken off, so that a client over HTTP/1.1 or
+// HTTP/2 cannot take it for the end, even if the caller ignores Serve's result
+// or a middleware recovers from the panic; the request's context ends with it,
+// so that whatever the sequence still waits for ends too. (Over HTTP/1.0, where
+// closing is the only end, no client can tell.) A [*GapError] is sent as the
+// event that says so, and the sequence goes on. [ServeOptions.OnError] decides
+// otherwise for both. Where w supports neither deadlines nor Hijack, Serve does
+// not return when it breaks off: it ends the goroutine with [runtime.Goexit],
+// and with it net/http the connection or stream, if it is the goroutine that
+// net/http called the handler on.
 //
-// The result is nil when the sequence returned and all of it was written. It
-// is the cause of r.Context() when that ended the stream, as mostly when the
-// client has left, or else the sequence's error, or a [*WriteError]. Where w cannot
-// flush, and after no Flush of any wrapper, the answer is a plain 500
+// The result is nil when the sequence returned and all of it was written. It is
+// the cause of r.Context() when that ended the stream, as mostly when the
+// client has left, or else the sequence's error, or a [*WriteError]. Where w
+// cannot flush, and after no Flush of any wrapper, the answer is a plain 500
 // and the result wraps [http.ErrNotSupported].
 func Serve(w http.ResponseWriter, r *http.Request, events iter.Seq2[Event, error], opts *ServeOptions) error {
 	return serve(w, r, events, opts.cloneWithDefaults(), nil, func(error, bool) {})
