@@ -23,15 +23,19 @@ type Server struct {
 // which may be nil, changes the http.Server before it starts.
 func New(t *testing.T, h http.Handler, configure func(*http.Server)) *Server {
 	t.Helper()
-	s := &Server{
-		HTTP:     &http.Server{Handler: h, Protocols: new(http.Protocols), ErrorLog: log.New(io.Discard, "", 0)},
-		listener: &listener{conns: make(chan net.Conn), closed: make(chan struct{})},
-	}
-	s.HTTP.Protocols.SetHTTP1(true)
-	s.HTTP.Protocols.SetUnencryptedHTTP2(true)
+	srv := &http.Server{Handler: h, Protocols: new(http.Protocols), ErrorLog: log.New(io.Discard, "", 0)}
+	srv.Protocols.SetHTTP1(true)
+	srv.Protocols.SetUnencryptedHTTP2(true)
 	if configure != nil {
-		configure(s.HTTP)
+		configure(srv)
 	}
+	return Serve(t, srv)
+}
+
+// Serve starts srv as it is.
+func Serve(t *testing.T, srv *http.Server) *Server {
+	t.Helper()
+	s := &Server{HTTP: srv, listener: &listener{conns: make(chan net.Conn), closed: make(chan struct{})}}
 	var done sync.WaitGroup
 	done.Go(func() { s.HTTP.Serve(s.listener) })
 	t.Cleanup(func() {

@@ -1,6 +1,15 @@
 package server
 
-import "strconv"
+import (
+	"net/http"
+	"strconv"
+)
+
+// ShutdownGrace is shutdownGrace.
+const ShutdownGrace = shutdownGrace
+
+// HTTP returns the http.Server that Run runs.
+func (s *Server) HTTP() *http.Server { return s.http }
 
 // NewSmallMemory is NewMemory with another bound on the data retained.
 func NewSmallMemory(buffer, maxBytes int) Feed { return newMemory(buffer, maxBytes) }
