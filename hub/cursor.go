@@ -1,0 +1,366 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"example.com/tidings/sse"
+)
+
+// What a cursor reads from the log at a time, and holds while its subscriber
+// stalls.
+const (
+	readRecords = 256
+	readBytes   = 256 << 10
+)
+
+// A cursor is one subscriber's place in the log. It has no queue: it reads from
+// the view, which all share, and further back from the log, at its own pace. It
+// belongs to the goroutine that runs it, but for what is guarded by the hub's mu.
+type cursor struct {
+	hub     *Hub
+	filters []Filter
+	lag     Lag
+
+	timeline timeline // by which pos counts
+	pos      uint64   // everything that matches up to here has been handed on
+	first    item     // what comes before all else, if it is not the zero item
+	chosen   []uint64 // records up to pos that come next, see FromLast
+	oldest   bool     // it began with the oldest message: what had expired by then is not missed
+	handed   uint64   // records handed on since it joined
+	wake     chan struct{}
+
+	// Guarded by the hub's mu. A cursor joins when it has reached the head.
+	// From then on it counts what matches, so that it knows how much it missed.
+	joined  bool
+	counted uint64 // the last record that was looked at
+	matched uint64 // records after joining that match
+	idle    bool   // it waits for the next that matches
+	found   uint64 // what that was, once it is no longer idle; 0 if it is not known
+}
+
+// An item is what a cursor hands on: a record, a gap, or the news that there was
+// nothing for a while.
+type item struct {
+	entry *entry
+	gap   *sse.GapError
+	tick  bool
+}
+
+// notice takes note of a record that matches, as the hub's head comes to it.
+// Callers hold mu.
+func (c *cursor) notice(seq uint64) {
+	if !c.joined || seq <= c.counted { // another of its filters has matched, or it was handed on before
+		return
+	}
+	c.counted = seq
+	c.matched++
+	if c.idle {
+		c.rouse(seq)
+	}
+}
+
+// unsettle makes the cursor look up, since it can no longer tell what it is
+// owed. Callers hold mu.
+func (c *cursor) unsettle() {
+	c.joined = false
+	if c.idle {
+		c.rouse(0)
+	}
+}
+
+func (c *cursor) rouse(found uint64) {
+	c.idle, c.found = false, found
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run hands on what the cursor comes to, until ctx is done, the hub has drained,
+// or yield returns false. An error ends it, and is returned. keepAlive is after
+// how much silence a tick is handed on; not if it is negative.
+func (c *cursor) run(ctx context.Context, keepAlive time.Duration, yield func(item) bool) error {
+	c.hub.enter(c)
+	defer c.hub.leave(c)
+	silence := newSilence(keepAlive)
+	defer silence.stop()
+	if c.first != (item{}) && !yield(c.first) {
+		return nil
+	}
+	for _, seq := range c.chosen {
+		switch rec, err := c.hub.log.Get(ctx, seq); {
+		case errors.Is(err, ErrNotFound): // expired since
+		case err != nil:
+			return c.failed(ctx, err)
+		case !yield(item{entry: c.timeline.entry(rec)}):
+			return nil
+		}
+	}
+	c.chosen = nil
+	for ctx.Err() == nil {
+		v := c.hub.view.load()
+		var next item
+		switch {
+		case !v.timeline.equal(c.timeline):
+			next.gap = c.rebase(v.timeline)
+		case c.pos >= v.last():
+			if c.hub.isDrained() {
+				return nil
+			}
+			next.tick = c.wait(ctx, silence)
+		case c.pos+1 >= v.first:
+			next.entry = c.scan(v)
+		case c.lag == LagSkip && c.hasJoined():
+			next.gap = c.skip()
+		case c.hub.isDrained():
+			return nil // the client comes back for it
+		default:
+			if more, err := c.catchUp(ctx, v.last(), silence, yield); err != nil || !more {
+				return c.failed(ctx, err)
+			}
+		}
+		v = nil // a subscriber that stalls must not hold a window that has moved on
+		if next != (item{}) {
+			if !yield(next) {
+				return nil
+			}
+			silence.restart()
+		}
+	}
+	return nil
+}
+
+// failed returns the error of the log that ends the stream.
+func (c *cursor) failed(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() != nil || errors.Is(err, ErrClosed) {
+		return nil
+	}
+	return fmt.Errorf("hub: read the log: %w", err)
+}
+
+// scan returns the next record of the view that matches, or nil at its end.
+func (c *cursor) scan(v *view) *entry {
+	for _, rec := range v.from(c.pos + 1) {
+		c.pos = rec.Seq
+		if matchAny(c.filters, rec.Topic) {
+			c.handed++
+			return rec
+		}
+	}
+	return nil
+}
+
+// wait waits at the head for a record that matches. It reports whether there was
+// none for the time of silence.
+func (c *cursor) wait(ctx context.Context, silence *silence) (tick bool) {
+	h := c.hub
+	h.mu.Lock()
+	if v := h.view.load(); v.last() > c.pos || !v.timeline.equal(c.timeline) {
+		h.mu.Unlock()
+		return false
+	}
+	if !c.joined {
+		c.joined, c.counted, c.matched, c.handed = true, c.pos, 0, 0
+	}
+	c.idle, c.found = true, 0
+	h.mu.Unlock()
+
+	select {
+	case <-c.wake:
+	case <-silence.after():
+		tick = true
+	case <-ctx.Done():
+	case <-h.drained:
+	}
+
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case c.idle:
+		// Nothing that matches has come up to the head.
+		c.idle = false
+		c.pos = max(c.pos, h.view.load().last())
+		return tick
+	case c.found > 0:
+		c.pos = max(c.pos, c.found-1)
+	}
+	return false
+}
+
+func (c *cursor) hasJoined() bool {
+	c.hub.mu.Lock()
+	defer c.hub.mu.Unlock()
+	return c.joined
+}
+
+// skip goes to the head, and returns the gap that this makes, if any.
+func (c *cursor) skip() *sse.GapError {
+	c.hub.mu.Lock()
+	defer c.hub.mu.Unlock()
+	after := c.pos
+	c.pos = c.hub.view.load().last()
+	if !c.joined { // unsettled just now
+		return c.gapSince(GapLag, after, 0)
+	}
+	missed := c.matched - c.handed
+	c.handed = c.matched
+	if missed == 0 {
+		return nil
+	}
+	return c.gapSince(GapLag, after, missed)
+}
+
+// gapSince returns the gap between a place and that where the cursor is now.
+func (c *cursor) gapSince(reason string, after, missed uint64) *sse.GapError {
+	return &sse.GapError{
+		Reason: reason,
+		After:  c.timeline.position(after).String(),
+		Next:   c.timeline.position(c.pos).String(),
+		Missed: missed,
+	}
+}
+
+// rebase has the cursor count by another timeline, after the log was opened
+// anew, and returns the gap that this makes, if any.
+func (c *cursor) rebase(to timeline) *sse.GapError {
+	at := c.timeline.position(c.pos)
+	after, reason := to.resolve(at)
+	c.timeline, c.pos = to, after
+	if reason == "" {
+		return nil
+	}
+	return &sse.GapError{Reason: reason, After: at.String(), Next: to.position(after).String()}
+}
+
+// catchUp hands on a batch from the log, and reports whether yield wants more.
+func (c *cursor) catchUp(ctx context.Context, upTo uint64, silence *silence, yield func(item) bool) (bool, error) {
+	b, err := c.hub.log.Read(ctx, Query{
+		Filters: c.filters, After: c.pos, UpTo: upTo,
+		MaxRecords: readRecords, MaxBytes: readBytes,
+	})
+	if err != nil {
+		return false, err
+	}
+	if b.Lost > c.pos {
+		after := c.pos
+		c.pos = b.Lost
+		if gap := c.passed(ctx, after, b.Expired); gap != nil {
+			if !yield(item{gap: gap}) {
+				return false, nil
+			}
+			silence.restart()
+		}
+	}
+	c.oldest = false
+	for i := range b.Records {
+		rec := &b.Records[i]
+		c.pos = rec.Seq
+		c.handed++
+		if ctx.Err() != nil || !yield(item{entry: c.timeline.entry(*rec)}) {
+			return false, nil
+		}
+		silence.restart()
+	}
+	c.pos = b.Through
+	return true, nil
+}
+
+// passed returns the gap from after to where the cursor is now, of which the log
+// lacks messages: nil if none of them would have been handed on.
+func (c *cursor) passed(ctx context.Context, after uint64, expired bool) *sse.GapError {
+	if !expired {
+		return c.gapSince(GapLost, after, 0)
+	}
+	if c.oldest {
+		return nil
+	}
+	if !c.hasJoined() {
+		return c.gapSince(GapExpired, after, 0)
+	}
+	missed, known := c.missed(ctx)
+	c.handed += missed
+	if known && missed == 0 {
+		return nil
+	}
+	return c.gapSince(GapLag, after, missed)
+}
+
+// missed returns how many of the records that match, and came since the cursor
+// joined, it can no longer come to: what has matched, less what was handed on and
+// what still lies ahead.
+func (c *cursor) missed(ctx context.Context) (n uint64, known bool) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	ahead, through, err := c.hub.log.Count(ctx, c.filters, c.pos)
+	if err != nil || !c.hub.await(ctx, through) {
+		return 0, false
+	}
+	c.hub.mu.Lock()
+	defer c.hub.mu.Unlock()
+	v := c.hub.view.load()
+	if !c.joined || v.first > through+1 {
+		return 0, false
+	}
+	matched := c.matched
+	for _, rec := range v.from(through + 1) {
+		if matchAny(c.filters, rec.Topic) {
+			matched--
+		}
+	}
+	if matched < c.handed+ahead {
+		return 0, false
+	}
+	return matched - c.handed - ahead, true
+}
+
+// enter has the hub tell the cursor what comes.
+func (h *Hub) enter(c *cursor) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.index.add(c)
+	h.cursors[c] = struct{}{}
+}
+
+// leave ends that.
+func (h *Hub) leave(c *cursor) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.index.remove(c)
+	delete(h.cursors, c)
+}
+
+// A silence measures how long nothing was handed on.
+type silence struct {
+	limit time.Duration
+	since time.Time
+	timer *time.Timer
+}
+
+func newSilence(limit time.Duration) *silence {
+	s := &silence{limit: limit, since: time.Now()}
+	if limit > 0 {
+		s.timer = time.NewTimer(limit)
+	}
+	return s
+}
+
+func (s *silence) restart() { s.since = time.Now() }
+
+// after returns a channel that receives when the silence has lasted for the
+// limit, nil if there is none.
+func (s *silence) after() <-chan time.Time {
+	if s.timer == nil {
+		return nil
+	}
+	s.timer.Reset(s.limit - time.Since(s.since))
+	return s.timer.C
+}
+
+func (s *silence) stop() {
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+}

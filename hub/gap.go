@@ -1,0 +1,25 @@
+package hub
+
+// The reasons of a gap, as in sse.GapError.Reason and in the data of the event
+// tidings.gap.
+const (
+	// GapLag: the subscriber was so slow that what it was owed is no longer
+	// retained, or it had asked to skip that.
+	GapLag = "lag"
+
+	// GapExpired: retention has removed what came after the client's id.
+	GapExpired = "expired"
+
+	// GapLost: the log has lost messages, by a loss of power, a restored backup or
+	// a damaged file.
+	GapLost = "lost"
+
+	// GapUnknown: the client's id is not of this log.
+	GapUnknown = "unknown"
+
+	// GapFuture: the client's id is after the newest message.
+	GapFuture = "future"
+
+	// GapMalformed: the client's id is not one of a hub.
+	GapMalformed = "malformed"
+)

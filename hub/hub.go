@@ -1,0 +1,272 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"sync"
+	"time"
+)
+
+// Options configure a [Hub]. The zero value holds the defaults.
+type Options struct {
+	// Window and WindowBytes bound what is kept in memory of the newest
+	// messages, which serves subscribers that are live or not far behind; others
+	// read from the log. 0 means 8,192 messages and 64 MiB.
+	Window      int
+	WindowBytes int
+
+	// MaxMessage bounds the data of a message, in bytes. 0 means 4 MiB.
+	MaxMessage int
+
+	// MaxSubscribers bounds the streams of ServeEvents and Subscribe together. 0
+	// means no bound.
+	MaxSubscribers int
+
+	// KeepAlive is how long a stream may be silent before a keep-alive is sent:
+	// the event tidings.position when the log has gone on meanwhile, a comment
+	// otherwise. 0 means 15 seconds; a negative value switches it off.
+	KeepAlive time.Duration
+
+	// WriteTimeout bounds each write to a stream, see sse.ServeOptions. 0 means 10
+	// seconds.
+	WriteTimeout time.Duration
+
+	// Retry is how long clients are told to wait before they reconnect. 0 means 2
+	// seconds.
+	Retry time.Duration
+
+	// Logger is where the hub logs what no caller sees. Nil means slog.Default().
+	Logger *slog.Logger
+}
+
+func (o *Options) cloneWithDefaults() Options {
+	var opts Options
+	if o != nil {
+		opts = *o
+	}
+	setDefault(&opts.Window, 8192)
+	setDefault(&opts.WindowBytes, 64<<20)
+	setDefault(&opts.MaxMessage, 4<<20)
+	setDefault(&opts.KeepAlive, 15*time.Second)
+	setDefault(&opts.WriteTimeout, 10*time.Second)
+	setDefault(&opts.Retry, 2*time.Second)
+	if opts.MaxSubscribers == 0 {
+		opts.MaxSubscribers = math.MaxInt
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.Default()
+	}
+	return opts
+}
+
+// A Hub takes messages, has a log store them, and hands them to subscribers. Its
+// methods may be called concurrently.
+type Hub struct {
+	log  Log
+	opts Options
+
+	ctx    context.Context // of the tail; done at the end of Close
+	cancel context.CancelFunc
+	tailed chan struct{} // closed when the tail has ended
+
+	publishing sync.WaitGroup // Publish calls that are under way
+	draining   chan struct{}  // closed by Drain
+	drained    chan struct{}  // closed when everything published is in the view
+
+	view viewer // stored under mu
+
+	mu          sync.Mutex
+	moved       sync.Cond // of mu: the view has another head, or someone who waits should look up
+	index       index
+	cursors     map[*cursor]struct{} // those in the index
+	subscribers int
+	appended    uint64 // the greatest sequence number that Publish was given
+	closed      bool   // by Drain
+}
+
+// New returns a hub that stands on log, which it closes in Close; nil options are
+// the defaults. It reads the newest messages first, and so can fail; then the log
+// is not closed.
+func New(ctx context.Context, log Log, opts *Options) (*Hub, error) {
+	h := &Hub{
+		log:      log,
+		opts:     opts.cloneWithDefaults(),
+		tailed:   make(chan struct{}),
+		draining: make(chan struct{}),
+		drained:  make(chan struct{}),
+		cursors:  map[*cursor]struct{}{},
+	}
+	h.moved.L = &h.mu
+	h.ctx, h.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if err := h.reload(ctx); err != nil {
+		h.cancel()
+		return nil, err
+	}
+	go h.tail()
+	return h, nil
+}
+
+// Drain stops the hub gently: Publish returns [ErrClosed], new subscriptions are
+// refused for now, and each stream ends once it has what was published, or at
+// once if it is far behind. It does not wait for that. Draining again does
+// nothing.
+func (h *Hub) Drain() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return
+	}
+	h.closed = true
+	close(h.draining)
+	go func() {
+		h.publishing.Wait()
+		ctx, cancel := context.WithTimeout(h.ctx, 5*time.Second)
+		defer cancel()
+		h.mu.Lock()
+		last := h.appended
+		h.mu.Unlock()
+		h.await(ctx, last) // what it cannot reach in time is read after the reconnect
+		close(h.drained)
+	}()
+}
+
+// Close drains the hub, and closes the log. It does not wait for streams to end,
+// which are cut where they still read from the log.
+func (h *Hub) Close() error {
+	h.Drain()
+	<-h.drained
+	h.cancel()
+	<-h.tailed
+	return h.log.Close()
+}
+
+// reload makes the view anew, from the log: at the start, and when the log was
+// opened anew.
+func (h *Hub) reload(ctx context.Context) error {
+	epochs := h.log.Epochs()
+	state, err := h.log.State(ctx)
+	if err != nil {
+		return fmt.Errorf("hub: the log's state: %w", err)
+	}
+	after := state.First - 1
+	if n := uint64(h.opts.Window); state.Last > n {
+		after = max(after, state.Last-n)
+	}
+	r := ring{first: after + 1}
+	everything := []Filter{{"**"}}
+	for after < state.Last {
+		b, err := h.log.Read(ctx, Query{Filters: everything, After: after, UpTo: state.Last, MaxRecords: 1024, MaxBytes: 4 << 20})
+		if err != nil {
+			return fmt.Errorf("hub: read the newest messages: %w", err)
+		}
+		if b.Lost > 0 {
+			r = ring{first: b.Lost + 1}
+		}
+		for i := range b.Records {
+			r = r.push(timeline(epochs).entry(b.Records[i]))
+			r = r.drop(r.excess(h.opts.Window, h.opts.WindowBytes))
+		}
+		after = b.Through
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.view.store(view{ring: r, timeline: epochs})
+	h.unsettle()
+	return nil
+}
+
+// unsettle makes every cursor look up: what it waits for may have passed
+// unnoticed. Callers hold mu.
+func (h *Hub) unsettle() {
+	for c := range h.cursors {
+		c.unsettle()
+	}
+	h.moved.Broadcast()
+}
+
+// tail follows the log for as long as the hub lives.
+func (h *Hub) tail() {
+	defer close(h.tailed)
+	const pause, longest = 50 * time.Millisecond, 2 * time.Second
+	for wait := pause; ; wait = min(2*wait, longest) {
+		for records, err := range h.log.Tail(h.ctx, h.view.load().last()) {
+			if err != nil {
+				h.opts.Logger.Warn("hub: following the log failed; trying again", "error", err)
+				break
+			}
+			h.extend(records)
+			wait = pause
+		}
+		select {
+		case <-h.ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+		if now, was := h.log.Epochs(), h.view.load().timeline; now[len(now)-1].ID != was[len(was)-1].ID {
+			switch err := h.reload(h.ctx); {
+			case errors.Is(err, ErrClosed):
+				return
+			case err != nil && h.ctx.Err() == nil:
+				h.opts.Logger.Warn("hub: reading the log failed; trying again", "error", err)
+			}
+		}
+	}
+}
+
+// extend adds records to the view, and wakes who waits for them: they take mu
+// before they look.
+func (h *Hub) extend(records []Record) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	next := *h.view.load()
+	jumped := false
+	for i := range records {
+		rec := &records[i]
+		switch last := next.last(); {
+		case rec.Seq <= last:
+			continue
+		case rec.Seq > last+1:
+			// Others have been removed before this node saw them. Who is behind
+			// reads of it in the log.
+			next.ring = ring{first: rec.Seq}
+			jumped = true
+		}
+		next.ring = next.push(next.timeline.entry(*rec))
+		next.ring = next.drop(next.excess(h.opts.Window, h.opts.WindowBytes))
+		h.index.match(rec.Topic, func(c *cursor) { c.notice(rec.Seq) })
+	}
+	h.view.store(next)
+	if jumped {
+		h.unsettle()
+	}
+	h.moved.Broadcast()
+}
+
+// isDrained reports whether everything that was published is in the view, and no
+// more will come.
+func (h *Hub) isDrained() bool {
+	select {
+	case <-h.drained:
+		return true
+	default:
+		return false
+	}
+}
+
+// await waits until the view's head has reached seq, and returns whether it has.
+func (h *Hub) await(ctx context.Context, seq uint64) bool {
+	defer context.AfterFunc(ctx, func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.moved.Broadcast()
+	})()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for h.view.load().last() < seq && ctx.Err() == nil {
+		h.moved.Wait()
+	}
+	return h.view.load().last() >= seq
+}

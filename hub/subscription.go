@@ -1,0 +1,332 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"example.com/tidings/sse"
+)
+
+// MaxFilters is how many filters one subscription may have.
+const MaxFilters = 100
+
+// A Subscription says what a subscriber wants. The topics are chosen by whoever
+// fills it in: nothing of it is authorised by the hub.
+type Subscription struct {
+	// Topics are topics and filters, see [ParseFilter], 1 to [MaxFilters]. What
+	// several of them match comes once.
+	Topics []string
+
+	// From is where to begin. The zero value is now: with what is published
+	// after the subscription has begun.
+	From From
+
+	// LastEventID, if not empty, is the id of the last event that the subscriber
+	// has, and wins over From. It is untrusted input: one with which the hub
+	// cannot do anything makes a gap, see the constants GapExpired to
+	// GapMalformed, never an error. ServeEvents takes that of the request when
+	// this is empty.
+	LastEventID string
+
+	// Lag is what happens when the subscriber falls behind.
+	Lag Lag
+
+	// Format is the form of the events of ServeEvents.
+	Format Format
+
+	// Refuse, if not nil, answers in place of ServeEvents when the subscription
+	// cannot begin, with an error that [Hub.Subscribe] would have returned.
+	Refuse func(http.ResponseWriter, *http.Request, error)
+}
+
+// Lag says what happens to a subscriber that falls further behind than the hub's
+// window.
+type Lag int
+
+const (
+	LagReplay Lag = iota // it reads from the log, and misses nothing that is retained
+	LagSkip              // it goes on with what is published next, after a gap
+)
+
+// ParseLag parses "replay", "skip" or, for the default, "".
+func ParseLag(s string) (Lag, error) {
+	switch s {
+	case "", "replay":
+		return LagReplay, nil
+	case "skip":
+		return LagSkip, nil
+	}
+	return 0, invalid("lag", "%s is not known: it is replay or skip", quote(s))
+}
+
+// Format is the form in which a subscriber gets messages.
+type Format int
+
+const (
+	FormatData     Format = iota // the message's type and data
+	FormatEnvelope               // no type, and the JSON of an [Event] as data
+)
+
+// ParseFormat parses "data", "envelope" or, for the default, "".
+func ParseFormat(s string) (Format, error) {
+	switch s {
+	case "", "data":
+		return FormatData, nil
+	case "envelope":
+		return FormatEnvelope, nil
+	}
+	return 0, invalid("format", "%s is not known: it is data or envelope", quote(s))
+}
+
+// From says where a subscription begins that has no last event ID. It is
+// comparable; the zero value is now.
+type From struct {
+	kind fromKind
+	n    int
+	id   Position
+	time time.Time
+}
+
+type fromKind int
+
+const (
+	fromNow fromKind = iota
+	fromStart
+	fromLast
+	fromCount
+	fromPosition
+	fromTime
+)
+
+// FromStart begins with the oldest message that is retained.
+func FromStart() From { return From{kind: fromStart} }
+
+// FromLast begins with the newest message of each topic that matches.
+func FromLast() From { return From{kind: fromLast} }
+
+// FromCount begins with the newest n messages that match, 0 or more.
+func FromCount(n int) From { return From{kind: fromCount, n: max(0, n)} }
+
+// FromPosition begins after an event, as that id as LastEventID does.
+func FromPosition(id Position) From { return From{kind: fromPosition, id: id} }
+
+// FromTime begins with the oldest retained message that was stored at t or
+// later.
+func FromTime(t time.Time) From { return From{kind: fromTime, time: t.UTC()} }
+
+// ParseFrom parses "now", "start", "last", a number of messages, an event's id,
+// a time as in RFC 3339 or, for the default, "".
+func ParseFrom(s string) (From, error) {
+	switch s {
+	case "", "now":
+		return From{}, nil
+	case "start":
+		return FromStart(), nil
+	case "last":
+		return FromLast(), nil
+	}
+	if strings.Trim(s, "0123456789") == "" {
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			return From{}, invalid("from", "%s is too large a number", quote(s))
+		}
+		return FromCount(n), nil
+	}
+	if p, err := ParsePosition(s); err == nil {
+		return FromPosition(p), nil
+	}
+	// RFC 3339, section 5.6, allows lower case; and a + in a query that was not
+	// encoded arrives as a space.
+	if t, err := time.Parse(time.RFC3339, strings.ToUpper(strings.Replace(s, " ", "+", 1))); err == nil {
+		return FromTime(t), nil
+	}
+	return From{}, invalid("from", "%s is not known: it is now, start, last, a number of messages, an event's id, or a time such as 2026-01-31T12:00:00Z", quote(s))
+}
+
+// An Event is a message as subscribers get it. Its JSON is the data of events in
+// FormatEnvelope, and of the history.
+type Event struct {
+	ID    string    `json:"id"` // the position after it
+	Topic string    `json:"topic"`
+	Type  string    `json:"type"` // "message" where it was published without one
+	Data  string    `json:"data"`
+	Time  time.Time `json:"time"`
+}
+
+// Subscribe returns the sequence of the messages that a subscription asks for:
+// first what is retained of them, then what is published, each once and in
+// order, without end. It ends when ctx is done and when the hub is closed, in
+// both cases without an error.
+//
+// Where messages are missing it yields a [*sse.GapError] and goes on; its Next is
+// a position that, as LastEventID, would go on at the same place. Any other error
+// is that of the log, and ends the sequence.
+//
+// The sequence is ranged once, by one goroutine at a time. How slow it is does
+// not matter to others. The position is taken before Subscribe returns. What
+// the subscription takes up is released when the sequence or ctx ends, so one of
+// them must.
+//
+// Subscribe fails with an [*InvalidError], [ErrReserved], [ErrUnavailable] or an
+// error of the log.
+func (h *Hub) Subscribe(ctx context.Context, sub Subscription) (iter.Seq2[Event, error], error) {
+	c, release, err := h.open(ctx, sub)
+	if err != nil {
+		return nil, err
+	}
+	return func(yield func(Event, error) bool) {
+		defer release()
+		err := c.run(ctx, -1, func(it item) bool {
+			if it.gap != nil {
+				return yield(Event{}, it.gap)
+			}
+			return yield(it.entry.event(), nil)
+		})
+		if err != nil {
+			yield(Event{}, err)
+		}
+	}, nil
+}
+
+// open takes a place among the subscribers, and the position where the
+// subscription begins. release gives the place back; so does the end of ctx.
+func (h *Hub) open(ctx context.Context, sub Subscription) (c *cursor, release func(), err error) {
+	if len(sub.Topics) == 0 || len(sub.Topics) > MaxFilters {
+		return nil, nil, invalid("filter", "is wanted 1 to %d times, and was given %d times", MaxFilters, len(sub.Topics))
+	}
+	filters, err := ParseFilters(sub.Topics...)
+	if err != nil {
+		return nil, nil, err
+	}
+	h.mu.Lock()
+	if h.closed || h.subscribers >= h.opts.MaxSubscribers {
+		h.mu.Unlock()
+		return nil, nil, ErrUnavailable
+	}
+	h.subscribers++
+	h.mu.Unlock()
+	once := sync.OnceFunc(func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.subscribers--
+	})
+	c = &cursor{hub: h, filters: normalize(filters), lag: sub.Lag, wake: make(chan struct{}, 1)}
+	if err := c.begin(ctx, sub); err != nil {
+		once()
+		return nil, nil, err
+	}
+	unwatch := context.AfterFunc(ctx, once)
+	return c, func() { unwatch(); once() }, nil
+}
+
+// begin finds where the subscription begins.
+func (c *cursor) begin(ctx context.Context, sub Subscription) error {
+	v := c.hub.view.load()
+	c.timeline, c.pos = v.timeline, v.last()
+	id, idErr := sub.From.id, error(nil)
+	if sub.LastEventID != "" {
+		id, idErr = ParsePosition(sub.LastEventID)
+	}
+	var err error
+	switch {
+	case idErr == nil && (sub.LastEventID != "" || sub.From.kind == fromPosition):
+		err = c.resume(ctx, id)
+	default:
+		err = c.beginAnew(ctx, sub.From)
+	}
+	if err != nil {
+		return fmt.Errorf("hub: find where a subscription begins: %w", err)
+	}
+	if idErr != nil {
+		c.first.gap = &sse.GapError{Reason: GapMalformed, After: printable(sub.LastEventID), Next: c.timeline.position(c.pos).String()}
+	}
+	return nil
+}
+
+// resume begins after an id.
+func (c *cursor) resume(ctx context.Context, id Position) error {
+	after, reason := c.timeline.resolve(id)
+	if after > c.pos {
+		// Another node may have handed on what this one has not yet seen.
+		state, err := c.hub.log.State(ctx)
+		if err != nil {
+			return err
+		}
+		if last := max(c.pos, state.Last); after > last {
+			after, reason = last, GapFuture
+		}
+	}
+	c.pos = after
+	if reason != "" {
+		c.first.gap = &sse.GapError{Reason: reason, After: id.String(), Next: c.timeline.position(after).String()}
+	}
+	return nil
+}
+
+// beginAnew begins where no id says where.
+func (c *cursor) beginAnew(ctx context.Context, from From) (err error) {
+	log, head := c.hub.log, c.pos
+	switch from.kind {
+	case fromStart:
+		var state State
+		state, err = log.State(ctx)
+		c.pos, c.oldest = min(head, state.First-1), true
+	case fromLast:
+		c.chosen, err = log.Newest(ctx, c.filters)
+		for i, seq := range c.chosen {
+			if seq > head { // it comes after the head, by itself
+				c.chosen = c.chosen[:i]
+				break
+			}
+		}
+	case fromCount:
+		if from.n > 0 {
+			c.oldest = true // if there are fewer
+			c.pos, err = log.Back(ctx, c.filters, from.n, head)
+		}
+	case fromTime:
+		var seq uint64
+		c.oldest = true
+		seq, err = log.At(ctx, from.time)
+		c.pos = min(head, seq-1)
+	}
+	if errors.Is(err, ErrNotFound) {
+		err = nil
+	}
+	return err
+}
+
+// place returns the position just before the first event that the cursor hands
+// on.
+func (c *cursor) place() Position {
+	if len(c.chosen) > 0 {
+		return c.timeline.position(c.chosen[0] - 1)
+	}
+	return c.timeline.position(c.pos)
+}
+
+// printable returns an id that a client sent if it can stand in an event's id,
+// and is short; otherwise nothing.
+func printable(id string) string {
+	const enough = 200
+	if len(id) > enough || strings.ContainsFunc(id, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return ""
+	}
+	return id
+}
+
+// subscribersOf returns how many subscribers of this hub a topic has.
+func (h *Hub) subscribersOf(topic string) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	seen := map[*cursor]bool{}
+	h.index.match(topic, func(c *cursor) { seen[c] = true })
+	return len(seen)
+}
