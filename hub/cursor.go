@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"example.com/tidings/sse"
@@ -29,14 +30,17 @@ type cursor struct {
 	first    item     // what comes before all else, if it is not the zero item
 	chosen   []uint64 // records up to pos that come next, see FromLast
 	oldest   bool     // it began with the oldest message: what had expired by then is not missed
-	handed   uint64   // records handed on since it joined
 	wake     chan struct{}
 
-	// Guarded by the hub's mu. A cursor joins when it has reached the head.
-	// From then on it counts what matches, so that it knows how much it missed.
-	joined  bool
+	// A cursor joins when it has reached the window. From then on it counts what
+	// matches, and so knows how much it missed when it has fallen behind.
+	joined atomic.Bool // stored under the hub's mu
+	ahead  uint64      // records that matched in the window when it joined
+	handed uint64      // records handed on, or told to be missed, since
+
+	// Guarded by the hub's mu.
 	counted uint64 // the last record that was looked at
-	matched uint64 // records after joining that match
+	matched uint64 // records that match and came after joining
 	idle    bool   // it waits for the next that matches
 	found   uint64 // what that was, once it is no longer idle; 0 if it is not known
 }
@@ -52,7 +56,7 @@ type item struct {
 // notice takes note of a record that matches, as the hub's head comes to it.
 // Callers hold mu.
 func (c *cursor) notice(seq uint64) {
-	if !c.joined || seq <= c.counted { // another of its filters has matched, or it was handed on before
+	if !c.joined.Load() || seq <= c.counted { // another of its filters has matched, or it was handed on before
 		return
 	}
 	c.counted = seq
@@ -65,7 +69,7 @@ func (c *cursor) notice(seq uint64) {
 // unsettle makes the cursor look up, since it can no longer tell what it is
 // owed. Callers hold mu.
 func (c *cursor) unsettle() {
-	c.joined = false
+	c.joined.Store(false)
 	if c.idle {
 		c.rouse(0)
 	}
@@ -106,6 +110,8 @@ func (c *cursor) run(ctx context.Context, keepAlive time.Duration, yield func(it
 		switch {
 		case !v.timeline.equal(c.timeline):
 			next.gap = c.rebase(v.timeline)
+		case c.pos+1 >= v.first && !c.joined.Load():
+			c.join()
 		case c.pos >= v.last():
 			if c.hub.isDrained() {
 				return nil
@@ -113,7 +119,7 @@ func (c *cursor) run(ctx context.Context, keepAlive time.Duration, yield func(it
 			next.tick = c.wait(ctx, silence)
 		case c.pos+1 >= v.first:
 			next.entry = c.scan(v)
-		case c.lag == LagSkip && c.hasJoined():
+		case c.lag == LagSkip && c.joined.Load():
 			next.gap = c.skip()
 		case c.hub.isDrained():
 			return nil // the client comes back for it
@@ -162,9 +168,6 @@ func (c *cursor) wait(ctx context.Context, silence *silence) (tick bool) {
 		h.mu.Unlock()
 		return false
 	}
-	if !c.joined {
-		c.joined, c.counted, c.matched, c.handed = true, c.pos, 0, 0
-	}
 	c.idle, c.found = true, 0
 	h.mu.Unlock()
 
@@ -190,27 +193,53 @@ func (c *cursor) wait(ctx context.Context, silence *silence) (tick bool) {
 	return false
 }
 
-func (c *cursor) hasJoined() bool {
+// join has the cursor count what matches, if it is in the window.
+func (c *cursor) join() {
 	c.hub.mu.Lock()
-	defer c.hub.mu.Unlock()
-	return c.joined
+	v := c.hub.view.load()
+	if c.pos+1 < v.first || !v.timeline.equal(c.timeline) {
+		c.hub.mu.Unlock()
+		return
+	}
+	c.joined.Store(true)
+	c.counted, c.matched = max(c.pos, v.last()), 0
+	c.hub.mu.Unlock()
+	c.ahead, c.handed = c.matches(v, c.pos), 0
 }
 
-// skip goes to the head, and returns the gap that this makes, if any.
-func (c *cursor) skip() *sse.GapError {
+// matches returns how many records of a view match, after the given one.
+func (c *cursor) matches(v *view, after uint64) (n uint64) {
+	for _, e := range v.from(after + 1) {
+		if matchAny(c.filters, e.Topic) {
+			n++
+		}
+	}
+	return n
+}
+
+// owed returns how many records up to the head, which it returns too, the cursor
+// has neither handed on nor told to be missed. ok is false if it has not joined.
+func (c *cursor) owed() (n uint64, v *view, ok bool) {
 	c.hub.mu.Lock()
 	defer c.hub.mu.Unlock()
-	after := c.pos
-	c.pos = c.hub.view.load().last()
-	if !c.joined { // unsettled just now
-		return c.gapSince(GapLag, after, 0)
-	}
-	missed := c.matched - c.handed
-	c.handed = c.matched
-	if missed == 0 {
+	return c.ahead + c.matched - c.handed, c.hub.view.load(), c.joined.Load()
+}
+
+// skip goes to the head, and returns the gap that this makes: none if all that is
+// owed is in the window after all.
+func (c *cursor) skip() *sse.GapError {
+	owed, v, ok := c.owed()
+	switch {
+	case !ok:
+		return nil // unsettled just now: it looks again
+	case owed == c.matches(v, 0):
+		c.pos = v.first - 1
 		return nil
 	}
-	return c.gapSince(GapLag, after, missed)
+	after := c.pos
+	c.pos = v.last()
+	c.handed += owed
+	return c.gapSince(GapLag, after, owed)
 }
 
 // gapSince returns the gap between a place and that where the cursor is now.
@@ -277,7 +306,7 @@ func (c *cursor) passed(ctx context.Context, after uint64, expired bool) *sse.Ga
 	if c.oldest {
 		return nil
 	}
-	if !c.hasJoined() {
+	if !c.joined.Load() {
 		return c.gapSince(GapExpired, after, 0)
 	}
 	missed, known := c.missed(ctx)
@@ -288,32 +317,23 @@ func (c *cursor) passed(ctx context.Context, after uint64, expired bool) *sse.Ga
 	return c.gapSince(GapLag, after, missed)
 }
 
-// missed returns how many of the records that match, and came since the cursor
-// joined, it can no longer come to: what has matched, less what was handed on and
-// what still lies ahead.
+// missed returns how many of the records that it is owed the cursor can no longer
+// come to: all but those that the log still holds.
 func (c *cursor) missed(ctx context.Context) (n uint64, known bool) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	ahead, through, err := c.hub.log.Count(ctx, c.filters, c.pos)
+	left, through, err := c.hub.log.Count(ctx, c.filters, c.pos)
 	if err != nil || !c.hub.await(ctx, through) {
 		return 0, false
 	}
-	c.hub.mu.Lock()
-	defer c.hub.mu.Unlock()
-	v := c.hub.view.load()
-	if !c.joined || v.first > through+1 {
+	owed, v, ok := c.owed()
+	if !ok || v.first > through+1 {
 		return 0, false
 	}
-	matched := c.matched
-	for _, rec := range v.from(through + 1) {
-		if matchAny(c.filters, rec.Topic) {
-			matched--
-		}
-	}
-	if matched < c.handed+ahead {
+	if left += c.matches(v, through); left > owed {
 		return 0, false
 	}
-	return matched - c.handed - ahead, true
+	return owed - left, true
 }
 
 // enter has the hub tell the cursor what comes.

@@ -77,25 +77,24 @@ func (h *Hub) events(ctx context.Context, c *cursor, sub Subscription) iter.Seq2
 		if !yield(h.openEvent(c, sub), nil) {
 			return
 		}
-		told := c.pos
+		told := c.place().Seq // the client's last event ID, in effect
 		err := c.run(ctx, h.opts.KeepAlive, func(it item) bool {
 			var ev sse.Event
+			at := c.pos
 			switch {
-			case it.entry != nil && sub.Format == FormatEnvelope:
-				ev = sse.Event{ID: it.entry.id, Data: it.entry.json()}
 			case it.entry != nil:
-				ev = it.entry.wire()
+				ev, at = it.entry.wire(sub.Format), it.entry.Seq
 			case it.gap != nil:
 				// The client has been told, and goes on after it.
 				ev = it.gap.Event()
 				ev.ID = it.gap.Next
-			case c.pos == told:
+			case at == told:
 				ev = keepAlive
 			default:
-				at := c.timeline.position(c.pos).String()
-				ev = sse.Event{Type: PositionEventType, Data: toJSON(positionData{at}), ID: at}
+				id := c.timeline.position(at).String()
+				ev = sse.Event{Type: PositionEventType, Data: toJSON(positionData{id}), ID: id}
 			}
-			told = c.pos
+			told = at
 			return yield(ev, nil)
 		})
 		if err != nil {
@@ -106,7 +105,10 @@ func (h *Hub) events(ctx context.Context, c *cursor, sub Subscription) iter.Seq2
 
 // wire returns the message as an event. What is acknowledged is dispatched: an
 // event without type and data would not be (WHATWG HTML 9.2.6).
-func (e *entry) wire() sse.Event {
+func (e *entry) wire(f Format) sse.Event {
+	if f == FormatEnvelope {
+		return sse.Event{ID: e.id, Data: e.json()}
+	}
 	ev := sse.Event{ID: e.id, Type: e.Type, Data: e.Data}
 	if ev.Type == "" && ev.Data == "" {
 		ev.Type = e.eventType()

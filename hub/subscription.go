@@ -253,14 +253,17 @@ func (c *cursor) begin(ctx context.Context, sub Subscription) error {
 // resume begins after an id.
 func (c *cursor) resume(ctx context.Context, id Position) error {
 	after, reason := c.timeline.resolve(id)
-	if after > c.pos {
-		// Another node may have handed on what this one has not yet seen.
+	if after > c.pos || reason != "" {
 		state, err := c.hub.log.State(ctx)
 		if err != nil {
 			return err
 		}
+		// Another node may have handed on what this one has not yet seen.
 		if last := max(c.pos, state.Last); after > last {
 			after, reason = last, GapFuture
+		}
+		if reason != "" {
+			after = max(after, state.First-1) // one gap is enough
 		}
 	}
 	c.pos = after

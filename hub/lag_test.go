@@ -1,0 +1,254 @@
+package hub_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/tidings/hub"
+)
+
+// A subscriber that falls out of the window reads from the log, and misses
+// nothing.
+func TestLagReplays(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHub(t, nil, &hub.Options{Window: 4})
+		s := subscribe(t, h, hub.Subscription{Topics: []string{"a"}})
+		publish(t, h, "a:live")
+		s.want(t, "a:live")
+		all := numbered("a", "", 1000)
+		publish(t, h, all...)
+		publish(t, h, numbered("b", "", 10)...)
+		s.want(t, all...)
+		publish(t, h, "a:live again")
+		s.want(t, "a:live again")
+	})
+}
+
+// With LagSkip it goes to the head instead, and is told exactly how many of its
+// messages it missed.
+func TestLagSkips(t *testing.T) {
+	for _, filters := range [][]string{{"a"}, {"a", "*"}, {"**"}} {
+		t.Run(strings.Join(filters, " "), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				h := newHub(t, nil, &hub.Options{Window: 4})
+				s := subscribe(t, h, hub.Subscription{Topics: filters, Lag: hub.LagSkip})
+				publish(t, h, "a:live")
+				s.want(t, "a:live")
+				for i := range 100 {
+					publish(t, h, fmt.Sprintf("a:%d", i), fmt.Sprintf("b.b:%d", i))
+				}
+				synctest.Wait()
+				missed := 100
+				if filters[0] == "**" {
+					missed = 200
+				}
+				s.want(t, fmt.Sprintf("gap lag %d", missed))
+				publish(t, h, "a:live again")
+				s.want(t, "a:live again")
+				// And once more.
+				publish(t, h, numbered("a", "", 7)...)
+				synctest.Wait()
+				s.want(t, "gap lag 7")
+			})
+		})
+	}
+}
+
+// What it was asked for from the past is not lag: with LagSkip, too, it comes
+// whole.
+func TestLagSkipReplaysFirst(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHub(t, nil, &hub.Options{Window: 4})
+		all := numbered("a", "", 1000)
+		publish(t, h, all...)
+		s := subscribe(t, h, hub.Subscription{Topics: []string{"a"}, Lag: hub.LagSkip, From: hub.FromStart()})
+		s.want(t, all...)
+	})
+}
+
+// Nothing of what was skipped was the subscriber's: then there is no gap.
+func TestLagWithoutLossIsNoGap(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHub(t, nil, &hub.Options{Window: 4})
+		s := subscribe(t, h, hub.Subscription{Topics: []string{"a"}, Lag: hub.LagSkip})
+		publish(t, h, "a:1")
+		s.want(t, "a:1") // it stalls here
+		publish(t, h, numbered("b", "", 100)...)
+		publish(t, h, "a:2")
+		synctest.Wait()
+		s.want(t, "a:2")
+	})
+}
+
+// A subscriber that stalls for longer than retention gets one gap, with the
+// exact number, and then the rest.
+func TestLagBeyondRetention(t *testing.T) {
+	for _, filter := range []string{"a", "a.*", "**"} {
+		t.Run(filter, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				const each = 1 << 10
+				h := newHub(t, hub.NewMemoryLog(&hub.MemoryOptions{MaxBytes: 100 * each}), &hub.Options{Window: 4})
+				s := subscribe(t, h, hub.Subscription{Topics: []string{filter, "a"}})
+				publish(t, h, "a:live")
+				s.want(t, "a:live")
+				pad := strings.Repeat(".", each-entrySize)
+				var mine []string
+				for i := range 500 {
+					for _, topic := range []string{"a", "b.c", "a.b"} {
+						m := fmt.Sprintf("%s:%03d%s", topic, i, pad)
+						publish(t, h, m)
+						if f, _ := hub.ParseFilter(filter); topic == "a" || f.Match(topic) {
+							mine = append(mine, m)
+						}
+					}
+					synctest.Wait() // retention is too short for a hub that lags, too
+				}
+				_, err, _ := s.next()
+				var missed int
+				if n, _ := fmt.Sscanf(text(hub.Event{}, err), "gap lag %d", &missed); n != 1 || missed == 0 {
+					t.Fatalf("first comes %v", err)
+				}
+				if retained := len(mine) - missed; retained < 25 || retained > 110 {
+					t.Errorf("%d of its messages are said to be retained", retained)
+				}
+				s.want(t, mine[missed:]...)
+				publish(t, h, "a:live again")
+				s.want(t, "a:live again")
+			})
+		})
+	}
+}
+
+// entrySize is what a message with a short topic takes in memory besides its data.
+const entrySize = 192 + 4
+
+// What expired concerned others alone: then there is no gap.
+func TestExpiryOfWhatOthersGetIsNoGap(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHub(t, hub.NewMemoryLog(&hub.MemoryOptions{MaxBytes: 20_000}), &hub.Options{Window: 4})
+		s := subscribe(t, h, hub.Subscription{Topics: []string{"a"}})
+		publish(t, h, "a:1")
+		s.want(t, "a:1")
+		publish(t, h, numbered("b", "", 1000)...)
+		publish(t, h, "a:2")
+		publish(t, h, numbered("b", "", 10)...)
+		synctest.Wait()
+		s.want(t, "a:2")
+	})
+}
+
+// Who comes back after retention has passed is told so, without a number.
+func TestExpiredID(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHub(t, hub.NewMemoryLog(&hub.MemoryOptions{MaxAge: time.Hour}), &hub.Options{Window: 4})
+		old := publish(t, h, "a:1", "a:2", "b:3", "b:4", "b:5", "b:6", "b:7")
+		time.Sleep(30 * time.Minute)
+		publish(t, h, "a:8", "b:9", "b:10", "b:11", "b:12")
+		time.Sleep(40 * time.Minute)
+		s := subscribe(t, h, hub.Subscription{Topics: []string{"a"}, LastEventID: old[0]})
+		s.want(t, "gap expired 0", "a:8")
+		subscribe(t, h, hub.Subscription{Topics: []string{"a"}, LastEventID: old[6]}).want(t, "a:8")
+		// From the oldest is just that.
+		subscribe(t, h, hub.Subscription{Topics: []string{"a"}, From: hub.FromStart()}).want(t, "a:8")
+		subscribe(t, h, hub.Subscription{Topics: []string{"a"}, From: hub.FromCount(9)}).want(t, "a:8")
+	})
+}
+
+// Whatever a subscriber's pace, the window's size and the retention: what it gets
+// and what it is told to have missed, in order, is what was published.
+func TestWhatIsHandedOnAndWhatIsMissedAddUp(t *testing.T) {
+	for seed := range uint64(40) {
+		bubble(t, func(t *testing.T) {
+			r := rand.New(rand.NewPCG(seed, 1))
+			h := newHub(t, hub.NewMemoryLog(&hub.MemoryOptions{MaxBytes: 5_000 + r.IntN(50_000)}), &hub.Options{Window: 1 + r.IntN(50)})
+			lag := hub.Lag(r.IntN(2))
+			filters := [][]string{{"a"}, {"*"}, {"a", "b"}, {"**"}}[r.IntN(4)]
+			s := subscribe(t, h, hub.Subscription{Topics: filters, Lag: lag})
+			first := filters[0]
+			if strings.Contains(first, "*") {
+				first = "a"
+			}
+			publish(t, h, first+":begin")
+			s.want(t, first+":begin")
+			var owed []string
+			for range 60 {
+				if r.IntN(2) == 0 {
+					for range r.IntN(200) {
+						m := fmt.Sprintf("%s:%d", []string{"a", "b", "c"}[r.IntN(3)], r.Int())
+						publish(t, h, m)
+						synctest.Wait() // retention is too short for a hub that lags, too
+						topic, _, _ := strings.Cut(m, ":")
+						for _, pattern := range filters {
+							if f, _ := hub.ParseFilter(pattern); f.Match(topic) {
+								owed = append(owed, m)
+								break
+							}
+						}
+					}
+				}
+				for n := r.IntN(100); n > 0 && len(owed) > 0; n-- {
+					ev, err, _ := s.next()
+					var missed int
+					if k, _ := fmt.Sscanf(text(ev, err), "gap lag %d", &missed); k == 1 && missed > 0 && missed <= len(owed) {
+						owed = owed[missed:]
+						continue
+					}
+					if got := text(ev, err); got != owed[0] {
+						t.Fatalf("seed %d: got %q, want %q", seed, got, owed[0])
+					}
+					owed = owed[1:]
+				}
+			}
+		})
+	}
+}
+
+// A subscriber that stalls holds no window of its own: memory does not grow with
+// what passes meanwhile.
+func TestStalledSubscribersHoldLittle(t *testing.T) {
+	const windowBytes, message, stalled = 1 << 20, 32 << 10, 20
+	h := newHub(t, hub.NewMemoryLog(&hub.MemoryOptions{MaxBytes: windowBytes}), &hub.Options{WindowBytes: windowBytes})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	data := strings.Repeat("x", message)
+	used := func() int {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int(m.HeapAlloc)
+	}
+	begin := used()
+	for range stalled {
+		reached := make(chan struct{})
+		events, err := h.Subscribe(ctx, hub.Subscription{Topics: []string{"a"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			for range events {
+				close(reached)
+				<-ctx.Done()
+				return
+			}
+		}()
+		// Each stalls with another window before it.
+		for range 40 {
+			if _, err := h.Publish(ctx, hub.Message{Topic: "a", Data: strings.Clone(data)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		<-reached
+	}
+	// The window, the log, what their arrays still refer to, and two messages for
+	// each subscriber; a window for each would be twenty more.
+	if grown, most := used()-begin, 4*windowBytes+stalled*2*message; grown > most {
+		t.Errorf("memory has grown by %d bytes, want at most %d", grown, most)
+	}
+	runtime.KeepAlive(h)
+}

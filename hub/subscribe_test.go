@@ -1,0 +1,311 @@
+package hub_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/tidings/hub"
+	"example.com/tidings/sse"
+)
+
+// Where a subscription begins: what was published before it, a message a second,
+// and what it then gets before what is published later. In from, $N is the id of
+// the Nth message, and $0 the position before the first.
+func TestWhereASubscriptionBegins(t *testing.T) {
+	before := []string{"a:1", "b:2", "a:3", "c.d:4", "a:5", "b:6"}
+	for _, tt := range []struct {
+		rule   string
+		topics string
+		from   string
+		want   string
+	}{
+		{"the default", "**", "", ""},
+		{"now", "a", "now", ""},
+		{"the oldest", "**", "start", "a:1 b:2 a:3 c.d:4 a:5 b:6"},
+		{"the oldest that matches", "b", "start", "b:2 b:6"},
+		{"the newest of each topic", "**", "last", "c.d:4 a:5 b:6"},
+		{"the newest of each topic that matches", "*", "last", "a:5 b:6"},
+		{"the newest of none", "z", "last", ""},
+		{"the newest 1", "**", "1", "b:6"},
+		{"the newest 2 that match", "a", "2", "a:3 a:5"},
+		{"more than there are", "a", "100", "a:1 a:3 a:5"},
+		{"the newest 0", "**", "0", ""},
+		{"after an id", "**", "$3", "c.d:4 a:5 b:6"},
+		{"after the id of another topic", "a", "$2", "a:3 a:5"},
+		{"after the first position", "a", "$0", "a:1 a:3 a:5"},
+		{"after the newest", "**", "$6", ""},
+		{"a time before all", "**", "1999-01-01T00:00:00Z", "a:1 b:2 a:3 c.d:4 a:5 b:6"},
+		{"the time of a message", "**", "2000-01-01T00:00:04Z", "c.d:4 a:5 b:6"},
+		{"a time between two", "a", "2000-01-01T00:00:03.5Z", "a:5"},
+		{"a time to come", "**", "2000-01-02T00:00:00Z", ""},
+		{"several topics", "a c.d", "start", "a:1 a:3 c.d:4 a:5"},
+		{"topics that overlap", "a * ** a", "start", "a:1 b:2 a:3 c.d:4 a:5 b:6"},
+	} {
+		for _, where := range []string{"window", "log"} {
+			for _, how := range []string{"from", "last event ID"} {
+				if how != "from" && !strings.HasPrefix(tt.from, "$") {
+					continue
+				}
+				t.Run(fmt.Sprintf("%s, %s, by %s in the %s", tt.rule, tt.topics, how, where), func(t *testing.T) {
+					bubble(t, func(t *testing.T) {
+						window := map[string]int{"window": 100, "log": 1}[where]
+						h := newHub(t, nil, &hub.Options{Window: window})
+						ids := []string{""}
+						for _, m := range before {
+							time.Sleep(time.Second)
+							ids = append(ids, publish(t, h, m)...)
+						}
+						first, _ := hub.ParsePosition(ids[1])
+						ids[0] = hub.Position{Epoch: first.Epoch}.String()
+						synctest.Wait()
+						if n := h.InWindow(); n != min(window, len(before)) {
+							t.Fatalf("%d messages in the window", n)
+						}
+
+						from := tt.from
+						if n, ok := strings.CutPrefix(from, "$"); ok {
+							from = ids[n[0]-'0']
+						}
+						sub := hub.Subscription{Topics: strings.Fields(tt.topics)}
+						if how == "from" {
+							var err error
+							if sub.From, err = hub.ParseFrom(from); err != nil {
+								t.Fatal(err)
+							}
+						} else {
+							sub.LastEventID = from
+							sub.From = hub.FromStart() // which the id beats
+						}
+						s := subscribe(t, h, sub)
+						s.want(t, strings.Fields(tt.want)...)
+
+						live := strings.ReplaceAll(sub.Topics[len(sub.Topics)-1], "*", "x") + ":live"
+						ids = publish(t, h, "un.re.lated:0", live)
+						if sub.Topics[0] == "**" || len(sub.Topics) > 2 {
+							s.want(t, "un.re.lated:0")
+						}
+						if ev, err, _ := s.next(); text(ev, err) != live || ev.ID != ids[1] || ev.Type != "message" {
+							t.Errorf("live comes %q (%+v), want %q with the id %q", text(ev, err), ev, live, ids[1])
+						}
+					})
+				})
+			}
+		}
+	}
+}
+
+// The position is taken before Subscribe returns, however late ranging begins.
+func TestSubscribeTakesThePosition(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHub(t, nil, nil)
+		s := subscribe(t, h, hub.Subscription{Topics: []string{"a"}})
+		publish(t, h, "a:1")
+		s.want(t, "a:1")
+	})
+}
+
+// A message that was acknowledged is never skipped by a subscription that begins
+// afterwards with the newest messages, even if the hub has not seen it yet.
+func TestWhatIsAcknowledgedIsNotSkipped(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHub(t, nil, nil)
+		for i := range 200 {
+			m := fmt.Sprintf("a:%d", i)
+			publish(t, h, m)
+			s := subscribe(t, h, hub.Subscription{Topics: []string{"a"}, From: hub.FromLast()})
+			for {
+				// The one before may come first, as the newest that the hub knows of.
+				ev, err, _ := s.next()
+				if got := text(ev, err); got == m {
+					break
+				} else if got != fmt.Sprintf("a:%d", i-1) {
+					t.Fatalf("after %s comes %s", m, got)
+				}
+			}
+			s.stop()
+		}
+	})
+}
+
+// An id with which the hub can do nothing makes a gap, and the subscription goes
+// on at a place that the gap names.
+func TestIDsThatMakeAGap(t *testing.T) {
+	for _, tt := range []struct {
+		name, id string // $E is the log's epoch
+		from     hub.From
+		reason   string
+		want     string // after the gap
+	}{
+		{"malformed, from now", "17", hub.From{}, hub.GapMalformed, ""},
+		{"malformed, from the oldest", "<script>", hub.FromStart(), hub.GapMalformed, "a:1 a:2 a:3"},
+		{"malformed, from the last", "é\x7f", hub.FromLast(), hub.GapMalformed, "a:3"},
+		{"of a log before this one", "000000000000-2", hub.From{}, hub.GapUnknown, "a:1 a:2 a:3"},
+		{"of another log, from a place that the id beats", "zzzzzzzzzzzz-2", hub.FromLast(), hub.GapUnknown, "a:1 a:2 a:3"},
+		{"to come", "$E-4", hub.FromStart(), hub.GapFuture, ""},
+		{"far to come", "$E-18446744073709551615", hub.FromStart(), hub.GapFuture, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				h := newHub(t, nil, nil)
+				ids := publish(t, h, "a:1", "a:2", "a:3")
+				synctest.Wait()
+				last, _ := hub.ParsePosition(ids[2])
+				id := strings.Replace(tt.id, "$E", last.Epoch, 1)
+				s := subscribe(t, h, hub.Subscription{Topics: []string{"a"}, LastEventID: id, From: tt.from})
+				_, err, _ := s.next()
+				gap, ok := errors.AsType[*sse.GapError](err)
+				if !ok || gap.Reason != tt.reason || gap.Missed != 0 {
+					t.Fatalf("first comes %v, want a gap of the reason %s", err, tt.reason)
+				}
+				if strings.ContainsFunc(tt.id, func(r rune) bool { return r < ' ' || r > '~' }) {
+					id = ""
+				}
+				if gap.After != id {
+					t.Errorf("the gap is after %q, want %q", gap.After, id)
+				}
+				s.want(t, strings.Fields(tt.want)...)
+				publish(t, h, "a:4")
+				s.want(t, "a:4")
+				// Where it went on has a name by which others go on there, too.
+				again := subscribe(t, h, hub.Subscription{Topics: []string{"a"}, LastEventID: gap.Next})
+				if tt.from != hub.FromLast() || tt.reason != hub.GapMalformed {
+					again.want(t, append(strings.Fields(tt.want), "a:4")...)
+				}
+			})
+		})
+	}
+}
+
+// An id from another node is no gap, even if this one has not come so far.
+func TestIDThatOnlyTheLogKnows(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log := &heldLog{Log: hub.NewMemoryLog(nil)}
+		h := newHub(t, log, nil)
+		log.hold()
+		publish(t, h, "a:1", "a:2")
+		ids := publish(t, h, "a:3")
+		if h.Head() != 0 {
+			t.Fatal("the hub has seen what the log holds back")
+		}
+		s := subscribe(t, h, hub.Subscription{Topics: []string{"a"}, LastEventID: ids[0]})
+		publish(t, h, "a:4")
+		log.release()
+		s.want(t, "a:4")
+		publish(t, h, "a:5")
+		s.want(t, "a:5")
+	})
+}
+
+// A heldLog can hold its tail back.
+type heldLog struct {
+	hub.Log
+	held chan struct{}
+}
+
+func (l *heldLog) hold()    { l.held = make(chan struct{}) }
+func (l *heldLog) release() { close(l.held) }
+
+func (l *heldLog) Tail(ctx context.Context, after uint64) iter.Seq2[[]hub.Record, error] {
+	return func(yield func([]hub.Record, error) bool) {
+		for records, err := range l.Log.Tail(ctx, after) {
+			if l.held != nil {
+				select {
+				case <-l.held:
+				case <-ctx.Done():
+				}
+			}
+			if !yield(records, err) {
+				return
+			}
+		}
+	}
+}
+
+func TestSubscriptionsThatAreRefused(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHub(t, nil, &hub.Options{MaxSubscribers: 2})
+		for name, topics := range map[string][]string{
+			"none":        nil,
+			"too many":    slices.Repeat([]string{"a"}, hub.MaxFilters+1),
+			"one that is": {"a", "a..b"},
+		} {
+			_, err := h.Subscribe(t.Context(), hub.Subscription{Topics: topics})
+			if invalid, ok := errors.AsType[*hub.InvalidError](err); !ok || invalid.Field != "filter" {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if _, err := h.Subscribe(t.Context(), hub.Subscription{Topics: []string{"tidings.**"}}); !errors.Is(err, hub.ErrReserved) {
+			t.Errorf("tidings.**: %v", err)
+		}
+		// Neither took a place.
+		sub := hub.Subscription{Topics: []string{"a"}}
+		first, second := subscribe(t, h, sub), subscribe(t, h, sub)
+		if _, err := h.Subscribe(t.Context(), sub); !errors.Is(err, hub.ErrUnavailable) {
+			t.Errorf("a third of two: %v", err)
+		}
+		publish(t, h, "a:1")
+		first.want(t, "a:1")
+		first.stop()
+		second.stop() // was never ranged: its context has ended
+		synctest.Wait()
+		if running, places := h.Cursors(); running != 0 || places != 0 {
+			t.Errorf("%d subscriptions run and %d have a place, want none", running, places)
+		}
+		subscribe(t, h, sub)
+	})
+}
+
+// Everyone gets the same messages in the same order, from several publishers.
+func TestOneOrderForAll(t *testing.T) {
+	h := newHub(t, nil, &hub.Options{Window: 16}) // so small that some read from the log
+	const publishers, each = 4, 500
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	results := make(chan []string, 8)
+	for range cap(results) {
+		events, err := h.Subscribe(ctx, hub.Subscription{Topics: []string{"**"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			var got []string
+			for ev, err := range events {
+				if got = append(got, text(ev, err)); len(got) == publishers*each {
+					break
+				}
+			}
+			results <- got
+		}()
+	}
+	for p := range publishers {
+		go func() {
+			for i := range each {
+				h.Publish(ctx, hub.Message{Topic: fmt.Sprintf("t%d", p), Data: fmt.Sprint(i)})
+			}
+		}()
+	}
+	want := <-results
+	if len(want) != publishers*each {
+		t.Fatalf("%d messages came, want %d", len(want), publishers*each)
+	}
+	next := map[string]int{}
+	for _, m := range want {
+		topic, _, _ := strings.Cut(m, ":")
+		if m != fmt.Sprintf("%s:%d", topic, next[topic]) {
+			t.Fatalf("%s comes when %d is next", m, next[topic])
+		}
+		next[topic]++
+	}
+	for range cap(results) - 1 {
+		if got := <-results; !slices.Equal(got, want) {
+			t.Fatal("two subscribers got another order")
+		}
+	}
+}
