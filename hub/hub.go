@@ -222,7 +222,6 @@ func (h *Hub) extend(records []Record) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	next := *h.view.load()
-	jumped := false
 	for i := range records {
 		rec := &records[i]
 		switch last := next.last(); {
@@ -232,16 +231,13 @@ func (h *Hub) extend(records []Record) {
 			// Others have been removed before this node saw them. Who is behind
 			// reads of it in the log.
 			next.ring = ring{first: rec.Seq}
-			jumped = true
+			h.unsettle()
 		}
 		next.ring = next.push(next.timeline.entry(*rec))
 		next.ring = next.drop(next.excess(h.opts.Window, h.opts.WindowBytes))
 		h.index.match(rec.Topic, func(c *cursor) { c.notice(rec.Seq) })
 	}
 	h.view.store(next)
-	if jumped {
-		h.unsettle()
-	}
 	h.moved.Broadcast()
 }
 

@@ -135,10 +135,10 @@ func TestExpiryOfWhatOthersGetIsNoGap(t *testing.T) {
 		s := subscribe(t, h, hub.Subscription{Topics: []string{"a"}})
 		publish(t, h, "a:1")
 		s.want(t, "a:1")
-		publish(t, h, numbered("b", "", 1000)...)
-		publish(t, h, "a:2")
-		publish(t, h, numbered("b", "", 10)...)
-		synctest.Wait()
+		for _, m := range append(numbered("b", "", 1000), "a:2", "b:1", "b:2", "b:3", "b:4", "b:5") {
+			publish(t, h, m)
+			synctest.Wait() // retention is too short for a hub that lags, too
+		}
 		s.want(t, "a:2")
 	})
 }

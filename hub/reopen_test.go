@@ -1,0 +1,241 @@
+package hub_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/tidings/hub"
+)
+
+// A fragileLog can fail, and be replaced by what survived of it.
+type fragileLog struct {
+	mu sync.Mutex
+	hub.Log
+	failed chan struct{} // closed when it fails
+	epochs []hub.Epoch
+}
+
+func newFragileLog() *fragileLog {
+	log := hub.NewMemoryLog(nil)
+	return &fragileLog{Log: log, failed: make(chan struct{}), epochs: log.Epochs()}
+}
+
+func (l *fragileLog) inner() (hub.Log, chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.Log, l.failed
+}
+
+func (l *fragileLog) Epochs() []hub.Epoch {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.epochs
+}
+
+func (l *fragileLog) Append(ctx context.Context, messages []hub.Message) []hub.Appended {
+	log, _ := l.inner()
+	return log.Append(ctx, messages)
+}
+
+func (l *fragileLog) State(ctx context.Context) (hub.State, error) {
+	log, _ := l.inner()
+	return log.State(ctx)
+}
+
+func (l *fragileLog) Read(ctx context.Context, q hub.Query) (hub.Batch, error) {
+	log, _ := l.inner()
+	return log.Read(ctx, q)
+}
+
+func (l *fragileLog) Tail(ctx context.Context, after uint64) iter.Seq2[[]hub.Record, error] {
+	log, failed := l.inner()
+	ctx, cancel := context.WithCancel(ctx)
+	return func(yield func([]hub.Record, error) bool) {
+		defer cancel()
+		stop := make(chan struct{})
+		defer close(stop)
+		go func() {
+			select {
+			case <-failed:
+				cancel()
+			case <-stop:
+			}
+		}()
+		for records, err := range log.Tail(ctx, after) {
+			if !yield(records, err) {
+				return
+			}
+		}
+		select {
+		case <-failed:
+			yield(nil, errors.New("the log has failed"))
+		default:
+		}
+	}
+}
+
+// reopen has the log fail, and be opened anew with its first n records. With
+// wiped it is another log altogether.
+func (l *fragileLog) reopen(t *testing.T, n int, wiped bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	next := hub.NewMemoryLog(nil)
+	for seq := range uint64(n) {
+		rec, err := l.Log.Get(t.Context(), seq+1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		next.Append(t.Context(), []hub.Message{{Topic: rec.Topic, Data: rec.Data}})
+	}
+	l.Log.Close()
+	l.Log = next
+	epoch := hub.Epoch{ID: hub.NewEpochID(time.Now().Add(time.Second)), First: uint64(n) + 1}
+	if wiped {
+		l.epochs = []hub.Epoch{epoch}
+	} else {
+		l.epochs = append(l.epochs[:len(l.epochs):len(l.epochs)], epoch)
+	}
+	close(l.failed)
+	l.failed = make(chan struct{})
+}
+
+// When the log fails and is opened anew, with less than it had, the subscribers
+// that are connected are told that messages were lost, and go on.
+func TestLogThatIsOpenedAnew(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		survives int
+		wiped    bool
+		want     []string // after which comes what is published next
+	}{
+		{"nothing is lost", 10, false, nil},
+		{"the end is lost", 7, false, []string{"gap lost 0"}},
+		{"everything is lost", 0, false, []string{"gap lost 0"}},
+		{"it is another log", 0, true, []string{"gap unknown 0"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				log := newFragileLog()
+				h := newHub(t, log, nil)
+				live := subscribe(t, h, hub.Subscription{Topics: []string{"a"}})
+				behind := subscribe(t, h, hub.Subscription{Topics: []string{"a"}})
+				ids := publish(t, h, numbered("a", "", 10)...)
+				live.want(t, numbered("a", "", 10)...)
+				behind.want(t, "a:0", "a:1")
+				synctest.Wait()
+				log.reopen(t, tt.survives, tt.wiped)
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				if head := h.Head(); head != uint64(tt.survives) {
+					t.Fatalf("the hub's head is %d, want %d", head, tt.survives)
+				}
+				after := publish(t, h, "a:new", "a:newer")
+				live.want(t, append(tt.want, "a:new", "a:newer")...)
+				// Who was behind gets what survived, without a gap if that is all.
+				if tt.survives > 2 {
+					behind.want(t, numbered("a", "", tt.survives)[2:]...)
+					behind.want(t, "a:new", "a:newer")
+				} else {
+					behind.want(t, append(tt.want, "a:new", "a:newer")...)
+				}
+				// New ids are told from those of the first use of their numbers.
+				for _, id := range after {
+					for _, old := range ids {
+						if id == old {
+							t.Errorf("the id %s was given twice", id)
+						}
+					}
+				}
+				again := subscribe(t, h, hub.Subscription{Topics: []string{"a"}, LastEventID: ids[9]})
+				again.want(t, append(tt.want, "a:new", "a:newer")...)
+			})
+		})
+	}
+}
+
+// A log that fails for a while, and is then as it was, is nobody's concern.
+func TestTailThatFails(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log := &stutteringLog{Log: hub.NewMemoryLog(nil)}
+		h := newHub(t, log, nil)
+		s := subscribe(t, h, hub.Subscription{Topics: []string{"a"}})
+		for i := range 20 {
+			m := fmt.Sprintf("a:%d", i)
+			publish(t, h, m)
+			s.want(t, m)
+		}
+		if log.tails < 10 {
+			t.Errorf("the tail was asked for %d times: the test is blind", log.tails)
+		}
+	})
+}
+
+// A stutteringLog's tail fails after each step.
+type stutteringLog struct {
+	hub.Log
+	tails int
+}
+
+func (l *stutteringLog) Tail(ctx context.Context, after uint64) iter.Seq2[[]hub.Record, error] {
+	l.tails++
+	return func(yield func([]hub.Record, error) bool) {
+		for records, err := range l.Log.Tail(ctx, after) {
+			if yield(records, err) {
+				yield(nil, errors.New("a moment"))
+			}
+			return
+		}
+	}
+}
+
+// A log from which something is missing that this node has not seen: who was
+// waiting reads of it in the log.
+func TestTailThatJumps(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log := &heldLog{Log: hub.NewMemoryLog(&hub.MemoryOptions{MaxAge: time.Hour})}
+		h := newHub(t, log, nil)
+		s := subscribe(t, h, hub.Subscription{Topics: []string{"a"}})
+		publish(t, h, "a:0")
+		s.want(t, "a:0")
+		log.hold()
+		publish(t, h, "b:0") // is held by the tail, that is: the hub sees nothing any more
+		synctest.Wait()
+		publish(t, h, "a:1", "a:2")
+		time.Sleep(2 * time.Hour)
+		publish(t, h, "a:3")
+		log.release()
+		s.want(t, "gap expired 0", "a:3")
+	})
+}
+
+// A hub that stands on a log with messages begins with the newest of them in
+// memory, and goes on where the log ends.
+func TestHubOnALogWithMessages(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log := hub.NewMemoryLog(nil)
+		for i := range 100 {
+			log.Append(t.Context(), []hub.Message{{Topic: "a", Data: fmt.Sprint(i)}})
+		}
+		h := newHub(t, log, &hub.Options{Window: 10})
+		if h.Head() != 100 || h.InWindow() != 10 {
+			t.Fatalf("head %d, %d in the window", h.Head(), h.InWindow())
+		}
+		s := subscribe(t, h, hub.Subscription{Topics: []string{"a"}})
+		publish(t, h, "a:new")
+		s.want(t, "a:new")
+	})
+}
+
+func TestHubOnALogThatFails(t *testing.T) {
+	log := hub.NewMemoryLog(nil)
+	log.Close()
+	if h, err := hub.New(t.Context(), log, nil); !errors.Is(err, hub.ErrClosed) {
+		t.Errorf("New: %v, %v", h, err)
+	}
+}

@@ -1,0 +1,369 @@
+package hub_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/tidings/hub"
+	"example.com/tidings/internal/memhttp"
+)
+
+// serveHub serves subscriptions of h over HTTP in memory.
+func serveHub(t *testing.T, h *hub.Hub, sub hub.Subscription) *memhttp.Server {
+	return memhttp.New(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.ServeEvents(w, r, sub) }), nil)
+}
+
+// request sends a request whose response is not read yet.
+func request(t *testing.T, s *memhttp.Server, method string, header ...string) *http.Response {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(cancel)
+	req, err := http.NewRequestWithContext(ctx, method, s.URL(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	res, err := s.Client(t, false).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cancel(); res.Body.Close() })
+	return res
+}
+
+// A wire reads what comes, in the order and at the times of a bubble.
+type wire struct {
+	body  io.ReadCloser
+	lines *bufio.Reader
+}
+
+func open(t *testing.T, s *memhttp.Server, header ...string) *wire {
+	t.Helper()
+	res := request(t, s, "GET", header...)
+	if res.StatusCode != 200 || res.Header.Get("Content-Type") != "text/event-stream" {
+		t.Fatalf("%s %s", res.Status, res.Header.Get("Content-Type"))
+	}
+	return &wire{res.Body, bufio.NewReader(res.Body)}
+}
+
+// Epochs differ from run to run: they are shown as E.
+var epochs = regexp.MustCompile(`\b0[0-9a-hjkmnp-tv-z]{11}-`)
+
+// want compares the next lines. Comments are passed over where none is wanted.
+func (w *wire) want(t *testing.T, want string) {
+	t.Helper()
+	var got strings.Builder
+	for n := strings.Count(want, "\n"); n > 0; n-- {
+		line, err := w.lines.ReadString('\n')
+		if strings.HasPrefix(line, ":") && !strings.HasPrefix(want, ":") {
+			n++
+			continue
+		}
+		got.WriteString(line)
+		if err != nil {
+			got.WriteString(err.Error())
+			break
+		}
+	}
+	if masked := epochs.ReplaceAllString(got.String(), "E-"); masked != want {
+		t.Fatalf("on the wire is\n%s\nwant\n%s", masked, want)
+	}
+}
+
+func (w *wire) end(t *testing.T) {
+	t.Helper()
+	if rest, err := io.ReadAll(w.lines); len(rest) > 0 || err != nil {
+		t.Fatalf("the stream goes on with %q, and ends with %v", rest, err)
+	}
+}
+
+// The whole of a stream, byte for byte.
+func TestOnTheWire(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHub(t, nil, nil)
+		publish(t, h, "orders.1:before")
+		synctest.Wait()
+		w := open(t, serveHub(t, h, hub.Subscription{Topics: []string{"orders.*", "x"}}))
+		w.want(t, "event: tidings.open\nretry: 2000\ndata: {\"topics\":[\"orders.*\",\"x\"],\"position\":\"E-1\"}\nid: E-1\n\n")
+		for _, m := range []hub.Message{
+			{Topic: "orders.2", Data: "plain"},
+			{Topic: "orders.2", Type: "status", Data: "a\nb\r\nc\rd"},
+			{Topic: "other", Data: "not asked for"},
+			{Topic: "orders.2", Data: ""},
+			{Topic: "x", Type: "ping", Data: ""},
+			{Topic: "x", Type: "message", Data: ""},
+			{Topic: "x", Type: " é", Data: " <&>\u2028"},
+		} {
+			if _, err := h.Publish(t.Context(), m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.want(t, "data: plain\nid: E-2\n\n")
+		w.want(t, "event: status\ndata: a\ndata: b\ndata: c\ndata: d\nid: E-3\n\n")
+		w.want(t, "event: message\ndata:\nid: E-5\n\n") // what is acknowledged is dispatched
+		w.want(t, "event: ping\ndata:\nid: E-6\n\n")
+		w.want(t, "event: message\ndata:\nid: E-7\n\n")
+		w.want(t, "event:  é\ndata:  <&>\u2028\nid: E-8\n\n")
+		h.Drain()
+		w.end(t)
+	})
+}
+
+func TestEnvelope(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHub(t, nil, nil)
+		w := open(t, serveHub(t, h, hub.Subscription{Topics: []string{"**"}, Format: hub.FormatEnvelope}))
+		w.want(t, "event: tidings.open\nretry: 2000\ndata: {\"topics\":[\"**\"],\"position\":\"E-0\"}\nid: E-0\n\n")
+		time.Sleep(1500 * time.Millisecond)
+		publish(t, h, "a.b:<&> \"q\"\nline\rCR", "c:")
+		h.Publish(t.Context(), hub.Message{Topic: "d", Type: "status", Data: `{"n":1}`})
+		w.want(t, `data: {"id":"E-1","topic":"a.b","type":"message","data":"<&> \"q\"\nline\rCR","time":"2000-01-01T00:00:01.5Z"}`+"\nid: E-1\n\n")
+		w.want(t, `data: {"id":"E-2","topic":"c","type":"message","data":"","time":"2000-01-01T00:00:01.5Z"}`+"\nid: E-2\n\n")
+		w.want(t, `data: {"id":"E-3","topic":"d","type":"status","data":"{\"n\":1}","time":"2000-01-01T00:00:01.5Z"}`+"\nid: E-3\n\n")
+	})
+}
+
+// A subscriber to whom nothing is sent for a while is told how far the log has
+// gone on, and gets a comment when it has not.
+func TestPositionEvents(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHub(t, nil, &hub.Options{KeepAlive: 10 * time.Second})
+		w := open(t, serveHub(t, h, hub.Subscription{Topics: []string{"quiet"}}))
+		w.want(t, "event: tidings.open\nretry: 2000\ndata: {\"topics\":[\"quiet\"],\"position\":\"E-0\"}\nid: E-0\n\n")
+		start := time.Now()
+		at := func(want time.Duration) {
+			t.Helper()
+			if got := time.Since(start); got != want {
+				t.Errorf("this comes after %v, want %v", got, want)
+			}
+		}
+		w.want(t, ": keep-alive\n")
+		at(10 * time.Second)
+		publish(t, h, numbered("busy", "", 30)...)
+		w.want(t, "event: tidings.position\ndata: {\"position\":\"E-30\"}\nid: E-30\n\n")
+		at(20 * time.Second)
+		w.want(t, ": keep-alive\n")
+		at(30 * time.Second)
+		time.Sleep(5 * time.Second)
+		publish(t, h, "busy:x", "quiet:y")
+		w.want(t, "data: y\nid: E-32\n\n")
+		at(35 * time.Second)
+		w.want(t, ": keep-alive\n") // its own message was the newest
+		at(45 * time.Second)
+		publish(t, h, "busy:z")
+		time.Sleep(5 * time.Second)
+		publish(t, h, "busy:z")
+		w.want(t, "event: tidings.position\ndata: {\"position\":\"E-34\"}\nid: E-34\n\n")
+		at(55 * time.Second)
+	})
+}
+
+// A subscriber that has not been handed everything is told no position.
+func TestNoPositionForWhoIsBehind(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHub(t, nil, &hub.Options{KeepAlive: time.Second, WriteTimeout: time.Hour})
+		w := open(t, serveHub(t, h, hub.Subscription{Topics: []string{"a"}}))
+		synctest.Wait()
+		publish(t, h, numbered("a", "", 50)...)
+		time.Sleep(time.Minute) // it reads nothing
+		publish(t, h, "b:1")
+		time.Sleep(time.Minute)
+		w.want(t, "event: tidings.open\nretry: 2000\ndata: {\"topics\":[\"a\"],\"position\":\"E-0\"}\nid: E-0\n\n")
+		for i := range 50 {
+			w.want(t, fmt.Sprintf("data: %d\nid: E-%d\n\n", i, i+1))
+		}
+		w.want(t, "event: tidings.position\ndata: {\"position\":\"E-51\"}\nid: E-51\n\n")
+	})
+}
+
+// After the first event comes the gap. A client that is cut between the two asks
+// again with its own id, and one that is cut after it goes on from there.
+func TestGapOnTheWire(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHub(t, hub.NewMemoryLog(&hub.MemoryOptions{MaxAge: time.Hour}), &hub.Options{Window: 2})
+		old := publish(t, h, numbered("a", "", 9)...)
+		time.Sleep(2 * time.Hour)
+		publish(t, h, "a:9", "a:10", "a:11")
+		synctest.Wait()
+		s := serveHub(t, h, hub.Subscription{Topics: []string{"a"}, From: hub.FromLast()})
+		open := func(id string) *wire { return open(t, s, "Last-Event-ID", id) }
+
+		w := open(old[3])
+		w.want(t, "event: tidings.open\nretry: 2000\ndata: {\"topics\":[\"a\"],\"position\":\"E-4\"}\nid: E-4\n\n")
+		w.want(t, "event: tidings.gap\ndata: {\"reason\":\"expired\",\"after\":\"E-4\",\"next\":\"E-9\"}\nid: E-9\n\n")
+		w.want(t, "data: 9\nid: E-10\n\n")
+		open(old[8]).want(t, "event: tidings.open\nretry: 2000\ndata: {\"topics\":[\"a\"],\"position\":\"E-9\"}\nid: E-9\n\ndata: 9\nid: E-10\n\n")
+
+		w = open("000000000000-7")
+		w.want(t, "event: tidings.open\nretry: 2000\ndata: {\"topics\":[\"a\"],\"position\":\"E-9\"}\nid: E-7\n\n") // its own id
+		w.want(t, "event: tidings.gap\ndata: {\"reason\":\"unknown\",\"after\":\"E-7\",\"next\":\"E-9\"}\nid: E-9\n\n")
+		w.want(t, "data: 9\nid: E-10\n\n")
+
+		w = open("17")
+		w.want(t, "event: tidings.open\nretry: 2000\ndata: {\"topics\":[\"a\"],\"position\":\"E-11\"}\nid: 17\n\n")
+		w.want(t, "event: tidings.gap\ndata: {\"reason\":\"malformed\",\"after\":\"17\",\"next\":\"E-12\"}\nid: E-12\n\n")
+		w.want(t, "data: 11\nid: E-12\n\n")
+
+		w = open("\xff" + strings.Repeat("x", 10_000))
+		w.want(t, "event: tidings.open\nretry: 2000\ndata: {\"topics\":[\"a\"],\"position\":\"E-11\"}\nid: unknown\n\n")
+		w.want(t, "event: tidings.gap\ndata: {\"reason\":\"malformed\",\"next\":\"E-12\"}\nid: E-12\n\n")
+	})
+}
+
+// The header beats what the handler has chosen, so that one URL serves a first
+// connection and all later ones.
+func TestServeEventsResumes(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHub(t, nil, nil)
+		ids := publish(t, h, "a:1", "a:2", "a:3")
+		synctest.Wait()
+		s := serveHub(t, h, hub.Subscription{Topics: []string{"a"}, From: hub.FromStart()})
+		w := open(t, s, "Last-Event-ID", ids[1])
+		w.want(t, "event: tidings.open\nretry: 2000\ndata: {\"topics\":[\"a\"],\"position\":\"E-2\"}\nid: E-2\n\ndata: 3\nid: E-3\n\n")
+		w = open(t, s, "Last-Event-ID", "")
+		w.want(t, "event: tidings.open\nretry: 2000\ndata: {\"topics\":[\"a\"],\"position\":\"E-0\"}\nid: E-0\n\ndata: 1\nid: E-1\n\n")
+	})
+}
+
+func TestServeEventsRefuses(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHub(t, nil, nil)
+		for name, tt := range map[string]struct {
+			topics []string
+			status int
+			says   string
+		}{
+			"a bad filter": {[]string{"a..b"}, 400, "The filter"},
+			"no filter":    {nil, 400, "The filter"},
+			"a reserved":   {[]string{"tidings.a"}, 403, "tidings."},
+		} {
+			res := request(t, serveHub(t, h, hub.Subscription{Topics: tt.topics}), "GET", "Accept", "text/event-stream")
+			body, _ := io.ReadAll(res.Body)
+			if res.StatusCode != tt.status || !strings.Contains(string(body), tt.says) {
+				t.Errorf("%s: %s %q", name, res.Status, body)
+			}
+		}
+		refused := error(nil)
+		s := serveHub(t, h, hub.Subscription{Topics: []string{"a..b"}, Refuse: func(w http.ResponseWriter, _ *http.Request, err error) {
+			refused = err
+			w.WriteHeader(http.StatusTeapot)
+		}})
+		if res := request(t, s, "GET"); res.StatusCode != http.StatusTeapot || refused == nil {
+			t.Errorf("Refuse: %s, %v", res.Status, refused)
+		}
+	})
+}
+
+// Try later is told to an EventSource in a stream, since any status but 200 ends
+// it for good, and to everyone else by a status.
+func TestUnavailable(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		retry := regexp.MustCompile(`\Aretry: ([0-9]+)\n\z`)
+		for name, busy := range map[string]func() *hub.Hub{
+			"at capacity": func() *hub.Hub {
+				h := newHub(t, nil, &hub.Options{MaxSubscribers: 1})
+				subscribe(t, h, hub.Subscription{Topics: []string{"a"}})
+				return h
+			},
+			"draining": func() *hub.Hub {
+				h := newHub(t, nil, nil)
+				h.Drain()
+				return h
+			},
+			"the log fails": func() *hub.Hub { return newHub(t, statelessLog{hub.NewMemoryLog(nil), new(bool)}, nil) },
+		} {
+			s := serveHub(t, busy(), hub.Subscription{Topics: []string{"a"}, From: hub.FromStart()})
+			waits := map[string]bool{}
+			for range 20 {
+				res := request(t, s, "GET", "Accept", "text/event-stream")
+				body, err := io.ReadAll(res.Body)
+				m := retry.FindSubmatch(body)
+				if res.StatusCode != 200 || res.Header.Get("Content-Type") != "text/event-stream" || err != nil || m == nil {
+					t.Fatalf("%s: an EventSource gets %s %q, %v", name, res.Status, body, err)
+				}
+				ms, _ := strconv.Atoi(string(m[1]))
+				if ms < 2000 || ms > 8000 {
+					t.Errorf("%s: it is told to wait for %d ms", name, ms)
+				}
+				waits[string(m[1])] = true
+			}
+			if len(waits) < 10 {
+				t.Errorf("%s: 20 clients are told to wait for %v: all come back at once", name, waits)
+			}
+			res := request(t, s, "GET")
+			if wait, err := strconv.Atoi(res.Header.Get("Retry-After")); res.StatusCode != 503 || err != nil || wait < 2 || wait > 8 {
+				t.Errorf("%s: curl gets %s with Retry-After %q", name, res.Status, res.Header.Get("Retry-After"))
+			}
+		}
+	})
+}
+
+// A statelessLog fails once a hub stands on it.
+type statelessLog struct {
+	hub.Log
+	asked *bool
+}
+
+func (l statelessLog) State(ctx context.Context) (hub.State, error) {
+	if *l.asked {
+		return hub.State{}, errors.New("out of order")
+	}
+	*l.asked = true
+	return l.Log.State(ctx)
+}
+
+// A HEAD request is answered, and leaves nothing behind.
+func TestHead(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHub(t, nil, nil)
+		s := serveHub(t, h, hub.Subscription{Topics: []string{"a"}})
+		res := request(t, s, "HEAD")
+		if res.StatusCode != 200 || res.Header.Get("Content-Type") != "text/event-stream" {
+			t.Errorf("%s %s", res.Status, res.Header.Get("Content-Type"))
+		}
+		synctest.Wait()
+		if running, places := h.Cursors(); running != 0 || places != 0 {
+			t.Errorf("%d run, %d have a place", running, places)
+		}
+	})
+}
+
+// A log that cannot be read breaks the stream, so that the client comes back.
+func TestLogThatCannotBeRead(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log := &unreadableLog{Log: hub.NewMemoryLog(nil)}
+		h := newHub(t, log, &hub.Options{Window: 1})
+		publish(t, h, "a:1", "a:2", "a:3")
+		synctest.Wait()
+		log.broken = true
+		w := open(t, serveHub(t, h, hub.Subscription{Topics: []string{"a"}, From: hub.FromStart()}))
+		w.want(t, "event: tidings.open\nretry: 2000\ndata: {\"topics\":[\"a\"],\"position\":\"E-0\"}\nid: E-0\n\n")
+		if rest, err := io.ReadAll(w.lines); len(rest) > 0 || err == nil {
+			t.Errorf("then comes %q, and a clean end", rest)
+		}
+	})
+}
+
+type unreadableLog struct {
+	hub.Log
+	broken bool
+}
+
+func (l *unreadableLog) Read(ctx context.Context, q hub.Query) (hub.Batch, error) {
+	if l.broken {
+		return hub.Batch{}, errors.New("out of order")
+	}
+	return l.Log.Read(ctx, q)
+}
