@@ -1,5 +1,12 @@
 package hub
 
+import (
+	"context"
+	"iter"
+
+	"example.com/tidings/sse"
+)
+
 // Normalize is normalize.
 func Normalize(filters []Filter) []Filter { return normalize(filters) }
 
@@ -59,4 +66,14 @@ func (h *Hub) Cursors() (running, places int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return len(h.cursors), h.subscribers
+}
+
+// Events returns what ServeEvents sends.
+func (h *Hub) Events(ctx context.Context, sub Subscription) (iter.Seq2[sse.Event, error], error) {
+	c, release, err := h.open(ctx, sub)
+	if err != nil {
+		return nil, err
+	}
+	context.AfterFunc(ctx, release)
+	return h.events(ctx, c, sub), nil
 }

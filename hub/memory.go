@@ -171,7 +171,10 @@ func (l *memoryLog) current() (ring, error) {
 
 func (l *memoryLog) State(context.Context) (State, error) {
 	r, err := l.current()
-	return State{First: r.first, Last: r.last()}, err
+	if err != nil {
+		return State{}, err
+	}
+	return State{First: r.first, Last: r.last()}, nil
 }
 
 func (l *memoryLog) Epochs() []Epoch { return l.epochs }
@@ -291,18 +294,24 @@ func (l *memoryLog) Back(_ context.Context, filters []Filter, n int, upTo uint64
 
 func (l *memoryLog) At(_ context.Context, t time.Time) (uint64, error) {
 	r, err := l.current()
+	if err != nil {
+		return 0, err
+	}
 	i := sort.Search(len(r.records), func(i int) bool { return !r.records[i].Time.Before(t) })
-	return r.first + uint64(i), err
+	return r.first + uint64(i), nil
 }
 
 func (l *memoryLog) Count(_ context.Context, filters []Filter, after uint64) (n, through uint64, err error) {
 	r, err := l.current()
+	if err != nil {
+		return 0, 0, err
+	}
 	for _, rec := range r.from(after + 1) {
 		if matchAny(filters, rec.Topic) {
 			n++
 		}
 	}
-	return n, r.last(), err
+	return n, r.last(), nil
 }
 
 func (l *memoryLog) Topics(_ context.Context, filter Filter, after string, limit int) ([]TopicInfo, error) {

@@ -1,0 +1,190 @@
+package hub_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/tidings/hub"
+)
+
+func TestPublish(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHub(t, nil, &hub.Options{MaxMessage: 1000})
+		for _, tt := range []struct {
+			rule  string
+			m     hub.Message
+			err   error  // which the error wraps, or
+			field string // that of an InvalidError
+		}{
+			{"the least", hub.Message{Topic: "a"}, nil, ""},
+			{"everything", hub.Message{Topic: "a.b", Type: "a type", Data: "data", Key: "key"}, nil, ""},
+			{"as long as allowed", hub.Message{Topic: "a", Type: strings.Repeat("t", 200), Data: strings.Repeat("x", 1000), Key: strings.Repeat("k", 255)}, nil, ""},
+			{"data of any characters", hub.Message{Topic: "a", Data: "\x00\r\n\u2028\ufffe🙂"}, nil, ""},
+			{"no topic", hub.Message{Data: "x"}, nil, "topic"},
+			{"a bad topic", hub.Message{Topic: "a b"}, nil, "topic"},
+			{"a filter", hub.Message{Topic: "a.*"}, nil, "topic"},
+			{"a reserved topic", hub.Message{Topic: "tidings.a"}, hub.ErrReserved, ""},
+			{"a reserved type", hub.Message{Topic: "a", Type: "tidings.gap"}, hub.ErrReserved, ""},
+			{"a type with a line end", hub.Message{Topic: "a", Type: "a\nb"}, nil, "type"},
+			{"a type with a carriage return", hub.Message{Topic: "a", Type: "a\rb"}, nil, "type"},
+			{"a type with a NUL", hub.Message{Topic: "a", Type: "a\x00"}, nil, "type"},
+			{"a type that is not UTF-8", hub.Message{Topic: "a", Type: "\xff"}, nil, "type"},
+			{"a type that is too long", hub.Message{Topic: "a", Type: strings.Repeat("t", 201)}, nil, "type"},
+			{"data that is not UTF-8", hub.Message{Topic: "a", Data: "a\xff"}, nil, "data"},
+			{"data that is too long", hub.Message{Topic: "a", Data: strings.Repeat("x", 1001)}, hub.ErrTooLarge, ""},
+			{"a key that is too long", hub.Message{Topic: "a", Key: strings.Repeat("k", 256)}, nil, "key"},
+		} {
+			p, err := h.Publish(t.Context(), tt.m)
+			invalid, isInvalid := errors.AsType[*hub.InvalidError](err)
+			switch {
+			case tt.err == nil && tt.field == "":
+				if id, idErr := hub.ParsePosition(p.ID); err != nil || idErr != nil || p.Topic != tt.m.Topic || p.Repeat || id.Seq == 0 {
+					t.Errorf("%s: %+v, %v", tt.rule, p, err)
+				}
+			case tt.err != nil && !errors.Is(err, tt.err), tt.field != "" && (!isInvalid || invalid.Field != tt.field), p != hub.Published{}:
+				t.Errorf("%s: %+v, %v", tt.rule, p, err)
+			}
+		}
+	})
+}
+
+// A key makes a message that is published again a repeat, on its topic and for a
+// while.
+func TestKeys(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHub(t, nil, nil)
+		s := subscribe(t, h, hub.Subscription{Topics: []string{"**"}})
+		first, err := h.Publish(t.Context(), hub.Message{Topic: "a", Data: "1", Key: "k"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := h.Publish(t.Context(), hub.Message{Topic: "a", Data: "1", Key: "k"})
+		if err != nil || again.ID != first.ID || !again.Repeat {
+			t.Errorf("again: %+v, %v; want a repeat of %s", again, err, first.ID)
+		}
+		if p, err := h.Publish(t.Context(), hub.Message{Topic: "a", Data: "2", Key: "k"}); !errors.Is(err, hub.ErrKeyConflict) {
+			t.Errorf("other data: %+v, %v", p, err)
+		}
+		if p, err := h.Publish(t.Context(), hub.Message{Topic: "a", Type: "t", Data: "1", Key: "k"}); !errors.Is(err, hub.ErrKeyConflict) {
+			t.Errorf("another type: %+v, %v", p, err)
+		}
+		if p, err := h.Publish(t.Context(), hub.Message{Topic: "b", Data: "2", Key: "k"}); err != nil || p.Repeat {
+			t.Errorf("another topic: %+v, %v", p, err)
+		}
+		time.Sleep(3 * time.Minute)
+		if p, err := h.Publish(t.Context(), hub.Message{Topic: "a", Data: "3", Key: "k"}); err != nil || p.Repeat {
+			t.Errorf("after the window: %+v, %v", p, err)
+		}
+		s.want(t, "a:1", "b:2", "a:3")
+	})
+}
+
+func TestPublishBatch(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHub(t, nil, nil)
+		s := subscribe(t, h, hub.Subscription{Topics: []string{"**"}})
+		for _, bad := range []hub.Message{{Topic: "a b"}, {Topic: "tidings.x"}, {Topic: "a", Data: "\xff"}} {
+			p, err := h.PublishBatch(t.Context(), []hub.Message{{Topic: "a", Data: "never"}, bad, {Topic: "c"}})
+			if batch, ok := errors.AsType[*hub.BatchError](err); !ok || batch.Index != 1 || p != nil {
+				t.Errorf("%+v: %v, %v", bad, p, err)
+			}
+		}
+		p, err := h.PublishBatch(t.Context(), []hub.Message{
+			{Topic: "a", Data: "1", Key: "k"}, {Topic: "b", Data: "2"}, {Topic: "a", Data: "1", Key: "k"}, {Topic: "a", Data: "x", Key: "k"}, {Topic: "c", Data: "3"},
+		})
+		if err != nil || len(p) != 5 {
+			t.Fatalf("%v, %v", p, err)
+		}
+		if p[0].Err != nil || p[1].Err != nil || p[2].ID != p[0].ID || !p[2].Repeat || !errors.Is(p[3].Err, hub.ErrKeyConflict) || p[4].Err != nil {
+			t.Errorf("%+v", p)
+		}
+		s.want(t, "a:1", "b:2", "c:3")
+		if p, err := h.PublishBatch(t.Context(), nil); len(p) != 0 || err != nil {
+			t.Errorf("an empty batch: %v, %v", p, err)
+		}
+	})
+}
+
+// Draining: streams get what was published and end, and nothing new is taken.
+func TestDrain(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHub(t, nil, &hub.Options{Window: 100})
+		idle := subscribe(t, h, hub.Subscription{Topics: []string{"a"}})
+		behind := subscribe(t, h, hub.Subscription{Topics: []string{"a"}})
+		var all []string
+		for i := range 90 {
+			all = append(all, fmt.Sprintf("a:%d", i))
+			publish(t, h, all[i])
+		}
+		idle.want(t, all...)
+		waiting := make(chan bool)
+		go func() {
+			_, _, ok := idle.next()
+			waiting <- ok
+		}()
+		synctest.Wait()
+		h.Drain()
+		h.Drain()
+		if <-waiting {
+			t.Error("a stream that waits gets something")
+		}
+		behind.want(t, all...)
+		if ev, err, ok := behind.next(); ok {
+			t.Errorf("then comes %v, %v", ev, err)
+		}
+		if _, err := h.Publish(t.Context(), hub.Message{Topic: "a"}); !errors.Is(err, hub.ErrClosed) {
+			t.Errorf("Publish: %v", err)
+		}
+		if _, err := h.PublishBatch(t.Context(), []hub.Message{{Topic: "a"}}); !errors.Is(err, hub.ErrClosed) {
+			t.Errorf("PublishBatch: %v", err)
+		}
+		if _, err := h.Subscribe(t.Context(), hub.Subscription{Topics: []string{"a"}}); !errors.Is(err, hub.ErrUnavailable) {
+			t.Errorf("Subscribe: %v", err)
+		}
+	})
+}
+
+// What is acknowledged before a hub drains comes before its streams end, even if
+// the hub has not seen it when it begins to.
+func TestDrainWaitsForWhatIsAcknowledged(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log := &heldLog{Log: hub.NewMemoryLog(nil)}
+		h := newHub(t, log, nil)
+		s := subscribe(t, h, hub.Subscription{Topics: []string{"a"}})
+		log.hold()
+		publish(t, h, "a:1", "a:2")
+		h.Drain()
+		time.AfterFunc(time.Second, log.release)
+		s.want(t, "a:1", "a:2")
+		if _, _, ok := s.next(); ok {
+			t.Error("the stream goes on")
+		}
+	})
+}
+
+// Close closes the log, and again does nothing.
+func TestClose(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log := hub.NewMemoryLog(nil)
+		h := newHub(t, log, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		if _, err := h.Subscribe(ctx, hub.Subscription{Topics: []string{"a"}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := log.State(t.Context()); !errors.Is(err, hub.ErrClosed) {
+			t.Errorf("the log: %v", err)
+		}
+		if err := h.Close(); err != nil {
+			t.Errorf("again: %v", err)
+		}
+	})
+}
