@@ -1,4 +1,8 @@
 package main
 
-// KeepAlive is keepAlive.
-var KeepAlive = keepAlive
+// What is tested from outside.
+var (
+	KeepAlive  = keepAlive
+	ParseSize  = parseSize
+	FormatSize = formatSize
+)

@@ -45,11 +45,13 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// command returns the program with arguments and an environment of its own.
+// command returns the program with arguments, an environment and a working folder
+// of its own.
 func command(t *testing.T, env []string, args ...string) *exec.Cmd {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd.Dir = t.TempDir()
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, "TIDINGS_") {
 			cmd.Env = append(cmd.Env, v)
@@ -171,7 +173,8 @@ func TestServeUntilASignal(t *testing.T) {
 			post(t, p.url, `{"user":"alice","text":"hello"}`)
 			p.signal(t, sig)
 			b, err := io.ReadAll(events.Body)
-			if err != nil || string(b) != "data: {\"user\":\"alice\",\"text\":\"hello\"}\n\n" {
+			open, rest, _ := strings.Cut(string(b), "\n\n")
+			if err != nil || !strings.HasPrefix(open, "event: tidings.open\n") || !strings.HasPrefix(rest, "data: {\"user\":\"alice\",\"text\":\"hello\"}\nid: ") || strings.Count(rest, "\n\n") != 1 {
 				t.Errorf("the stream is %q and ends with %v, want a clean end", b, err)
 			}
 			if err := p.wait(t); err != nil {
@@ -262,10 +265,50 @@ func TestErrors(t *testing.T) {
 		{name: "no boolean", args: "serve --insecure-anonymous=maybe", code: 2, says: []string{"insecure-anonymous", `"maybe"`}},
 		{name: "no boolean and an argument", args: "serve --insecure-anonymous false", code: 2, says: []string{`"false"`}},
 
+		{name: "a sync that is no duration", args: "serve --sync soon", code: 2, says: []string{"sync", "always", "1s"}},
+		{name: "a sync of 0", args: "serve --sync 0s", code: 2, says: []string{"sync", "always", "more than 0"}},
+		{name: "a sync in memory", args: "serve --memory --sync 1s", code: 2, says: []string{"--sync", "--memory"}},
+		{name: "a sync of NATS", args: "serve --nats nats://127.0.0.1:1 --sync always", code: 2, says: []string{"--sync", "--nats"}},
+		{name: "memory and a folder", args: "serve --memory --data x", code: 2, says: []string{"--memory", "--data", "one"}},
+		{name: "memory and NATS", args: "serve --memory --nats nats://127.0.0.1:1", code: 2, says: []string{"--memory", "--nats", "one"}},
+		{name: "NATS and a folder", args: "serve --nats nats://127.0.0.1:1 --data x", code: 2, says: []string{"--nats", "--data", "one"}},
+		{name: "memory in the environment and a folder", env: "TIDINGS_MEMORY=true", args: "serve --data x", code: 2, says: []string{"--memory", "--data"}},
+		{name: "a reserve in memory", args: "serve --memory --reserve 1MiB", code: 2, says: []string{"--reserve", "--data"}},
+		{name: "credentials without NATS", args: "serve --nats-creds x", code: 2, says: []string{"--nats-creds", "--nats"}},
+		{name: "a stream without NATS", args: "serve --nats-stream x", code: 2, says: []string{"--nats-stream", "--nats"}},
+		{name: "a certificate without its key", args: "serve --nats nats://127.0.0.1:1 --nats-cert x", code: 2, says: []string{"--nats-cert", "--nats-key"}},
+		{name: "too many replicas", args: "serve --nats nats://127.0.0.1:1 --nats-replicas 6", code: 2, says: []string{"nats-replicas", "1 to 5"}},
+		{name: "a URL that is none", args: "serve --nats localhost", code: 2, says: []string{"--nats", "nats://host:4222"}},
+		{name: "NATS that is not there", args: "serve --addr 127.0.0.1:0 --nats nats://me:secret@127.0.0.1:1", code: 1, says: []string{"127.0.0.1:1"}},
+		{name: "credentials that are not there", args: "serve --addr 127.0.0.1:0 --nats nats://127.0.0.1:1 --nats-creds nowhere.creds", code: 1, says: []string{"nowhere.creds"}},
+		{name: "certificates that are not there", args: "serve --addr 127.0.0.1:0 --nats nats://127.0.0.1:1 --nats-ca nowhere.pem", code: 1, says: []string{"nowhere.pem"}},
+		{name: "a folder that cannot be made", args: "serve --addr 127.0.0.1:0 --data /dev/null/x", code: 1, says: []string{"/dev/null"}},
+		{name: "a window that is longer than messages are kept", args: "serve --retention-age 1m --dedup-window 61s", code: 2, says: []string{"--dedup-window 1m1s", "--retention-age 1m0s"}},
+		{name: "a window of 0", args: "serve --dedup-window 0s", code: 2, says: []string{"dedup-window", "100ms"}},
+		{name: "a negative age", args: "serve --retention-age -1h", code: 2, says: []string{"retention-age", "100ms"}},
+		{name: "no size", args: "serve --retention-bytes 1GB", code: 2, says: []string{"retention-bytes", "1GiB"}},
+		{name: "a negative size", args: "serve --reserve=-1", code: 2, says: []string{"reserve", "1GiB"}},
+		{name: "a size that is too large", args: "serve --reserve 9999999TiB", code: 2, says: []string{"reserve", "1GiB"}},
+		{name: "no limit in memory", args: "serve --memory --retention-bytes 0", code: 2, says: []string{"--retention-bytes 0", "--memory"}},
+		{name: "messages that are too large", args: "serve --max-message 8MiB", code: 2, says: []string{"max-message", "7MiB"}},
+		{name: "messages of nothing", args: "serve --max-message 0", code: 2, says: []string{"max-message", "7MiB"}},
+		{name: "a negative number of subscribers", args: "serve --max-subscribers -1", code: 2, says: []string{"max-subscribers", "0 or more"}},
+
 		{name: "TIDINGS_ADDR", env: "TIDINGS_ADDR=0.0.0.0:0", args: "serve", code: 2, says: []string{"0.0.0.0:0"}},
 		{name: "TIDINGS_BUFFER", env: "TIDINGS_BUFFER=0", args: "serve", code: 2, says: []string{"TIDINGS_BUFFER"}},
 		{name: "TIDINGS_KEEP_ALIVE", env: "TIDINGS_KEEP_ALIVE=soon", args: "serve", code: 2, says: []string{"TIDINGS_KEEP_ALIVE"}},
 		{name: "TIDINGS_INSECURE_ANONYMOUS", env: "TIDINGS_INSECURE_ANONYMOUS=maybe", args: "serve", code: 2, says: []string{"TIDINGS_INSECURE_ANONYMOUS"}},
+		{name: "TIDINGS_DATA", env: "TIDINGS_DATA=/dev/null/x", args: "serve --addr 127.0.0.1:0", code: 1, says: []string{"/dev/null"}},
+		{name: "TIDINGS_MEMORY", env: "TIDINGS_MEMORY=maybe", args: "serve", code: 2, says: []string{"TIDINGS_MEMORY"}},
+		{name: "TIDINGS_NATS", env: "TIDINGS_NATS=localhost", args: "serve", code: 2, says: []string{"nats://host:4222"}},
+		{name: "TIDINGS_NATS_KEY", env: "TIDINGS_NATS_KEY=x", args: "serve --nats nats://127.0.0.1:1", code: 2, says: []string{"--nats-key"}},
+		{name: "TIDINGS_SYNC", env: "TIDINGS_SYNC=soon", args: "serve", code: 2, says: []string{"TIDINGS_SYNC"}},
+		{name: "TIDINGS_RETENTION_AGE", env: "TIDINGS_RETENTION_AGE=1", args: "serve", code: 2, says: []string{"TIDINGS_RETENTION_AGE"}},
+		{name: "TIDINGS_RETENTION_BYTES", env: "TIDINGS_RETENTION_BYTES=x", args: "serve", code: 2, says: []string{"TIDINGS_RETENTION_BYTES"}},
+		{name: "TIDINGS_DEDUP_WINDOW", env: "TIDINGS_DEDUP_WINDOW=25h", args: "serve", code: 2, says: []string{"--dedup-window 25h0m0s"}},
+		{name: "TIDINGS_RESERVE", env: "TIDINGS_RESERVE=x", args: "serve", code: 2, says: []string{"TIDINGS_RESERVE"}},
+		{name: "TIDINGS_MAX_MESSAGE", env: "TIDINGS_MAX_MESSAGE=x", args: "serve", code: 2, says: []string{"TIDINGS_MAX_MESSAGE"}},
+		{name: "TIDINGS_MAX_SUBSCRIBERS", env: "TIDINGS_MAX_SUBSCRIBERS=x", args: "serve", code: 2, says: []string{"TIDINGS_MAX_SUBSCRIBERS"}},
 		{name: "TIDINGS_LOG_FORMAT", env: "TIDINGS_LOG_FORMAT=xml", args: "serve", code: 2, says: []string{"TIDINGS_LOG_FORMAT"}},
 		{name: "TIDINGS_LOG_LEVEL", env: "TIDINGS_LOG_LEVEL=loud", args: "serve", code: 2, says: []string{"TIDINGS_LOG_LEVEL"}},
 		{name: "TIDINGS_ALLOW_HOST", env: "TIDINGS_ALLOW_HOST=a,b:80", args: "serve", code: 2, says: []string{`"b:80"`}},
@@ -276,6 +319,9 @@ func TestErrors(t *testing.T) {
 			code, stdout, stderr := run(t, []string{tt.env}, strings.Fields(tt.args)...)
 			if code != tt.code || stdout != "" {
 				t.Errorf("exit code %d, stdout %q; want %d and nothing", code, stdout, tt.code)
+			}
+			if strings.Contains(stderr, "secret") {
+				t.Errorf("stderr has a password: %s", stderr)
 			}
 			if !strings.HasPrefix(stderr, "tidings: ") || strings.Count(stderr, "\n") != 1 || !strings.HasSuffix(stderr, "\n") {
 				t.Errorf("stderr is not one line of the program:\n%s", stderr)
@@ -320,8 +366,13 @@ func TestSettings(t *testing.T) {
 			if got := res.Header.Get("Access-Control-Allow-Origin"); res.StatusCode != 200 || got != origin {
 				t.Errorf("%s, Access-Control-Allow-Origin: %q", res.Status, got)
 			}
-			if line, err := bufio.NewReader(res.Body).ReadString('\n'); line != ": keep-alive\n" {
-				t.Errorf("the stream begins with %q, %v", line, err)
+			var stream strings.Builder
+			for lines := bufio.NewReader(res.Body); !strings.HasSuffix(stream.String(), "\n\n: keep-alive\n"); {
+				line, err := lines.ReadString('\n')
+				if stream.WriteString(line); err != nil || strings.Count(stream.String(), "\n") > 6 {
+					t.Errorf("the stream begins with %q, %v", &stream, err)
+					break
+				}
 			}
 			if res := get(t, url+"/", "Host", "c.example"); res.StatusCode != 421 {
 				t.Errorf("another host: %s, want 421", res.Status)
@@ -346,7 +397,10 @@ func TestSettings(t *testing.T) {
 func TestEmptyEnvironmentVariablesAreAsNotSet(t *testing.T) {
 	p := serve(t, []string{
 		"TIDINGS_ADDR=", "TIDINGS_INSECURE_ANONYMOUS=", "TIDINGS_BUFFER=", "TIDINGS_KEEP_ALIVE=", "TIDINGS_ALLOW_HOST=",
-		"TIDINGS_ALLOW_ORIGIN=", "TIDINGS_LOG_FORMAT=", "TIDINGS_LOG_LEVEL=",
+		"TIDINGS_ALLOW_ORIGIN=", "TIDINGS_LOG_FORMAT=", "TIDINGS_LOG_LEVEL=", "TIDINGS_DATA=", "TIDINGS_MEMORY=", "TIDINGS_NATS=",
+		"TIDINGS_NATS_CREDS=", "TIDINGS_NATS_CA=", "TIDINGS_NATS_CERT=", "TIDINGS_NATS_KEY=", "TIDINGS_NATS_STREAM=",
+		"TIDINGS_NATS_REPLICAS=", "TIDINGS_SYNC=", "TIDINGS_RETENTION_AGE=", "TIDINGS_RETENTION_BYTES=", "TIDINGS_DEDUP_WINDOW=",
+		"TIDINGS_RESERVE=", "TIDINGS_MAX_MESSAGE=", "TIDINGS_MAX_SUBSCRIBERS=",
 	}, "--addr", "127.0.0.1:0")
 	if res := get(t, p.url+"/"); res.StatusCode != 200 {
 		t.Errorf("GET /: %s", res.Status)
@@ -374,19 +428,36 @@ func TestHelpNamesEverySetting(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for flag, twin := range map[string]string{
-		"--addr HOST:PORT":      "TIDINGS_ADDR",
-		"--buffer N":            "TIDINGS_BUFFER",
-		"--keep-alive DURATION": "TIDINGS_KEEP_ALIVE",
-		"--allow-host NAME":     "TIDINGS_ALLOW_HOST",
-		"--allow-origin ORIGIN": "TIDINGS_ALLOW_ORIGIN",
-		"--insecure-anonymous":  "TIDINGS_INSECURE_ANONYMOUS",
-		"--log-format FORMAT":   "TIDINGS_LOG_FORMAT",
-		"--log-level LEVEL":     "TIDINGS_LOG_LEVEL",
-	} {
+	settings := map[string]string{
+		"--addr HOST:PORT":         "TIDINGS_ADDR",
+		"--data DIR":               "TIDINGS_DATA",
+		"--memory":                 "TIDINGS_MEMORY",
+		"--nats URL":               "TIDINGS_NATS",
+		"--nats-creds FILE":        "TIDINGS_NATS_CREDS",
+		"--nats-ca FILE":           "TIDINGS_NATS_CA",
+		"--nats-cert FILE":         "TIDINGS_NATS_CERT",
+		"--nats-key FILE":          "TIDINGS_NATS_KEY",
+		"--nats-stream NAME":       "TIDINGS_NATS_STREAM",
+		"--nats-replicas N":        "TIDINGS_NATS_REPLICAS",
+		"--sync WHEN":              "TIDINGS_SYNC",
+		"--retention-age DURATION": "TIDINGS_RETENTION_AGE",
+		"--retention-bytes SIZE":   "TIDINGS_RETENTION_BYTES",
+		"--dedup-window DURATION":  "TIDINGS_DEDUP_WINDOW",
+		"--reserve SIZE":           "TIDINGS_RESERVE",
+		"--max-message SIZE":       "TIDINGS_MAX_MESSAGE",
+		"--max-subscribers N":      "TIDINGS_MAX_SUBSCRIBERS",
+		"--buffer N":               "TIDINGS_BUFFER",
+		"--keep-alive DURATION":    "TIDINGS_KEEP_ALIVE",
+		"--allow-host NAME":        "TIDINGS_ALLOW_HOST",
+		"--allow-origin ORIGIN":    "TIDINGS_ALLOW_ORIGIN",
+		"--insecure-anonymous":     "TIDINGS_INSECURE_ANONYMOUS",
+		"--log-format FORMAT":      "TIDINGS_LOG_FORMAT",
+		"--log-level LEVEL":        "TIDINGS_LOG_LEVEL",
+	}
+	for flag, twin := range settings {
 		found := false
 		for line := range strings.Lines(stdout) {
-			found = found || strings.Contains(line, "   "+flag) && strings.Contains(line, "[$"+twin+"]")
+			found = found || strings.Contains(line, "   "+flag+" ") && strings.Contains(line, "[$"+twin+"]")
 		}
 		if !found {
 			t.Errorf("the help has no line with %s and %s:\n%s", flag, twin, stdout)
@@ -395,8 +466,11 @@ func TestHelpNamesEverySetting(t *testing.T) {
 			t.Errorf("docs/http-api.md has no row with %s and %s", flag, twin)
 		}
 	}
-	if n := strings.Count(stdout, "[$TIDINGS_"); n != 8 {
-		t.Errorf("the help has %d settings, this test 8", n)
+	if n := strings.Count(stdout, "[$TIDINGS_"); n != len(settings) {
+		t.Errorf("the help has %d settings, this test %d", n, len(settings))
+	}
+	if n := strings.Count(string(doc), "` | `TIDINGS_"); n != len(settings) {
+		t.Errorf("docs/http-api.md has %d settings, this test %d", n, len(settings))
 	}
 	for _, args := range []string{"--help", "-h"} {
 		if code, stdout, _ := run(t, nil, args); code != 0 || !strings.Contains(stdout, "serve") {

@@ -6,48 +6,69 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
+	"math"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/urfave/cli/v3"
 
+	"example.com/tidings/hub"
 	"example.com/tidings/internal/server"
 )
 
-// maxBuffer bounds --buffer; the ring is allocated at the start.
-const maxBuffer = 1 << 20
+// The defaults and bounds of settings.
+const (
+	defaultBuffer  = 8192
+	maxBuffer      = 1 << 20
+	defaultMessage = 512 << 10
+	maxMessage     = 7 << 20 // one of NATS embedded has at most 8 MiB, its headers included
+)
 
-const serveDescription = `Messages are posted to /messages and streamed from /events; / is a page for both:
+// hubMessage is the least that the hub takes: a message of the seed's feed has up
+// to 2 MiB, and may double where it is written anew.
+const hubMessage = 4 << 20
 
-   curl -N http://127.0.0.1:8080/events
-   curl http://127.0.0.1:8080/messages -H 'content-type: application/json' -d '{"user":"ada","text":"hello"}'
+const serveDescription = `Messages are posted to /topics/TOPIC and streamed from /events?topic=TOPIC; / is a page for both:
+
+   curl -N 'http://127.0.0.1:8080/events?topic=orders.**'
+   curl http://127.0.0.1:8080/topics/orders.42 -d 'shipped'
+
+They are stored in the folder tidings-data: what was acknowledged survives, and a
+subscriber that comes back with the id of its last event continues after it.
 
 Without --insecure-anonymous only this machine can reach it, and only pages of
-its own origin or of an --allow-origin can use it. Messages are kept in memory:
-who is not connected misses them.`
+its own origin or of an --allow-origin can use it.`
 
 func serveCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "serve",
-		Usage:       "serve a live feed",
+		Usage:       "serve a hub of durable topics",
 		UsageText:   "tidings serve [options]",
 		Description: serveDescription,
-		Flags: []cli.Flag{
+		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{
 				Name: "addr", Sources: env("TIDINGS_ADDR"), Value: server.DefaultAddr,
 				Usage: "listen on `HOST:PORT`; port 0 takes a free one",
 			},
+		}, storeFlags(), []cli.Flag{
+			&cli.StringFlag{
+				Name: "max-message", Sources: env("TIDINGS_MAX_MESSAGE"), Value: formatSize(defaultMessage),
+				Usage:     "refuse a message of POST /topics and /batch whose data has more than this `SIZE`",
+				Validator: validSize(1, maxMessage),
+			},
 			&cli.IntFlag{
-				Name: "buffer", Sources: env("TIDINGS_BUFFER"), Value: server.DefaultBuffer,
-				Usage:     "keep the last `N` messages for slow subscribers; who falls further behind is told how many it missed",
-				Validator: validBuffer,
+				Name: "max-subscribers", Sources: env("TIDINGS_MAX_SUBSCRIBERS"),
+				Usage:     "serve up to `N` streams, and tell more to come back later; 0 is no limit",
+				Validator: between(0, math.MaxInt),
+			},
+			&cli.IntFlag{
+				Name: "buffer", Sources: env("TIDINGS_BUFFER"), Value: defaultBuffer,
+				Usage:     "keep the newest `N` messages in memory, for subscribers that are not far behind; others are read for from the log",
+				Validator: between(1, maxBuffer),
 			},
 			&cli.DurationFlag{
 				Name: "keep-alive", Sources: env("TIDINGS_KEEP_ALIVE"), Value: server.DefaultKeepAlive,
-				Usage:     "send a comment on a stream that was silent for this `DURATION`; 0 sends none",
+				Usage:     "send a sign of life on a stream that was silent for this `DURATION`; 0 sends none",
 				Validator: notNegative,
 			},
 			&cli.StringSliceFlag{
@@ -72,7 +93,7 @@ func serveCommand() *cli.Command {
 				Usage:     "log from this `LEVEL` on: debug, info, warn or error; debug logs each request",
 				Validator: oneOf("debug", "info", "warn", "error"),
 			},
-		},
+		}),
 		Action: serve,
 		// Not inherited from the parent.
 		OnUsageError: usageError,
@@ -85,12 +106,16 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 		return fmt.Errorf("serve takes no argument, and got %q; see tidings serve --help", cmd.Args().First())
 	}
 	logger := newLogger(cmd.Root().ErrWriter, cmd.String("log-format"), cmd.String("log-level"))
+	store, err := newStore(cmd, logger)
+	if err != nil {
+		return err
+	}
 	s, err := server.New(server.Config{
 		Addr:              cmd.String("addr"),
 		InsecureAnonymous: cmd.Bool("insecure-anonymous"),
 		AllowHosts:        cmd.StringSlice("allow-host"),
 		AllowOrigins:      cmd.StringSlice("allow-origin"),
-		Feed:              server.NewMemory(cmd.Int("buffer")),
+		MaxMessage:        int(size(cmd, "max-message")),
 		KeepAlive:         keepAlive(cmd.Duration("keep-alive")),
 		Logger:            logger,
 	})
@@ -103,11 +128,46 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 		}
 		return failure{err}
 	}
+	h, err := openHub(ctx, cmd, store, logger)
+	if err != nil {
+		s.Close()
+		if ctx.Err() != nil {
+			return nil // stopped while it opened
+		}
+		return failure{err}
+	}
 	fmt.Fprintf(cmd.Root().Writer, "listening on %s\n", s.URL())
-	if err := s.Run(ctx); err != nil {
+	if err := s.Run(ctx, h); err != nil {
 		return failure{err}
 	}
 	return nil
+}
+
+// openHub opens the store, and a hub on it.
+func openHub(ctx context.Context, cmd *cli.Command, store store, logger *slog.Logger) (*hub.Hub, error) {
+	start := time.Now()
+	log, err := store.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var state hub.State
+	h, err := hub.New(ctx, log, &hub.Options{
+		Window:         cmd.Int("buffer"),
+		MaxMessage:     int(max(hubMessage, size(cmd, "max-message"))),
+		MaxSubscribers: cmd.Int("max-subscribers"),
+		KeepAlive:      keepAlive(cmd.Duration("keep-alive")),
+		WriteTimeout:   server.DefaultWriteTimeout,
+		Logger:         logger,
+	})
+	if err == nil {
+		state, err = log.State(ctx)
+	}
+	if err != nil {
+		log.Close()
+		return nil, err
+	}
+	logger.Info("messages are stored", "in", store.where, "messages", state.Last+1-state.First, "opened_in", time.Since(start).Round(time.Millisecond))
+	return h, nil
 }
 
 // keepAlive returns the server's setting for that of the flag, of which 0
@@ -129,48 +189,4 @@ func newLogger(w io.Writer, format, level string) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(w, opts))
 	}
 	return slog.New(slog.NewTextHandler(w, opts))
-}
-
-// env makes an environment variable the source of a flag that is not given. One
-// that is empty counts as not set.
-func env(name string) cli.ValueSourceChain {
-	return cli.NewValueSourceChain(variable(name))
-}
-
-// A variable is an environment variable, as a cli.ValueSource and
-// cli.EnvValueSource.
-type variable string
-
-func (v variable) Lookup() (string, bool) {
-	value := os.Getenv(string(v))
-	return value, value != ""
-}
-
-func (v variable) IsFromEnv() bool  { return true }
-func (v variable) Key() string      { return string(v) }
-func (v variable) String() string   { return "the environment variable " + string(v) }
-func (v variable) GoString() string { return strconv.Quote(string(v)) }
-
-// oneOf returns a validator of a flag with a few possible values.
-func oneOf(values ...string) func(string) error {
-	return func(s string) error {
-		if !slices.Contains(values, s) {
-			return fmt.Errorf("want one of %s", strings.Join(values, ", "))
-		}
-		return nil
-	}
-}
-
-func validBuffer(n int) error {
-	if n < 1 || n > maxBuffer {
-		return fmt.Errorf("want a number from 1 to %d", maxBuffer)
-	}
-	return nil
-}
-
-func notNegative(d time.Duration) error {
-	if d < 0 {
-		return errors.New("want 0 or more, as in 15s")
-	}
-	return nil
 }

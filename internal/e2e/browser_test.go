@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 )
 
@@ -149,5 +150,16 @@ func (tb *tab) until(t *testing.T, format string, args ...any) {
 			t.Fatalf("this has not come true (%v): %s", err, condition)
 		case <-time.After(20 * time.Millisecond):
 		}
+	}
+}
+
+// offline cuts the tab off from the network, or connects it again.
+func offline(t *testing.T, tb *tab, off bool) {
+	t.Helper()
+	conditions := network.EmulateNetworkConditionsByRuleParams{
+		MatchedNetworkConditions: []*network.Conditions{{Offline: off, DownloadThroughput: -1, UploadThroughput: -1}},
+	}
+	if _, err := chromedp.Call(tb.ctx, network.EmulateNetworkConditionsByRule, conditions); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"example.com/tidings/hub"
 	"example.com/tidings/internal/server"
 	"example.com/tidings/sse"
 )
@@ -182,17 +183,20 @@ func TestCurlFollowsTheFeed(t *testing.T) {
 			t.Parallel()
 			s := startSite(t, server.Config{})
 			reader := curl(t, "-N", v.flag, s.URL+"/events")
-			s.feed.next(t)
+			at := reader.open(t)
 			poster := curl(t, v.flag, s.URL+"/messages", "-H", "content-type: application/json", "-d", `{"user":"ada","text":"hello"}`)
 			if got := poster.exit(t); got != 0 || poster.stdout.String() != "queued" {
 				t.Errorf("posting exits with %d and prints %q, want 0 and \"queued\"", got, &poster.stdout)
 			}
-			reader.want(t, sse.Event{Data: `{"user":"ada","text":"hello"}`})
+			next := hub.Position{Epoch: at.Epoch, Seq: at.Seq + 1}.String()
+			reader.want(t, sse.Event{ID: next, Data: `{"user":"ada","text":"hello"}`})
 			s.stop()
 			if got := reader.exit(t); got != 0 {
 				t.Errorf("reading exits with %d when the server stops, want 0\n%s", got, &reader.stderr)
 			}
-			if got, want := reader.stdout.String(), "data: {\"user\":\"ada\",\"text\":\"hello\"}\n\n"; got != want {
+			want := "event: tidings.open\nretry: 100\ndata: {\"topics\":[\"messages\"],\"position\":\"" + at.String() + "\"}\nid: " + at.String() + "\n\n" +
+				"data: {\"user\":\"ada\",\"text\":\"hello\"}\nid: " + next + "\n\n"
+			if got := reader.stdout.String(); got != want {
 				t.Errorf("curl prints %q, want %q", got, want)
 			}
 		})

@@ -30,6 +30,7 @@ func TestMain(m *testing.M) {
 	slog.SetDefault(slog.New(slog.DiscardHandler))
 	code := m.Run()
 	stopChromium()
+	removeTidings()
 	os.Exit(code)
 }
 

@@ -22,7 +22,7 @@ func TestPageByKeyboard(t *testing.T) {
 	s := startSite(t, server.Config{})
 	v := visitPage(t, newTab(t), s.URL)
 
-	const focused = `document.activeElement.id || document.activeElement.localName`
+	const focused = `document.activeElement.closest("[id]")?.id ?? "body"`
 	var order []string
 	for range 20 {
 		v.do(t, chromedp.KeyEvent(kb.Tab))
@@ -36,14 +36,17 @@ func TestPageByKeyboard(t *testing.T) {
 			t.Errorf("%s does not show that it has the focus", at)
 		}
 	}
-	if want := []string{"feed", "user", "text", "send", "summary"}; !slices.Equal(order, want) {
+	if want := []string{"filter", "show", "feed", "topic", "user", "text", "send", "hint", "topics"}; !slices.Equal(order, want) {
 		t.Fatalf("Tab goes to %q, want %q", order, want)
 	}
 
 	v.do(t, chromedp.Reload())
 	v.untilState(t, "open")
+	for range slices.Index(order, "user") + 1 {
+		v.do(t, chromedp.KeyEvent(kb.Tab))
+	}
 	v.do(t,
-		chromedp.KeyEvent(kb.Tab), chromedp.KeyEvent(kb.Tab), chromedp.KeyEvent("Ada"),
+		chromedp.KeyEvent("Ada"),
 		chromedp.KeyEvent(kb.Tab), chromedp.KeyEvent("with Enter"), chromedp.KeyEvent(kb.Enter),
 	)
 	v.untilShown(t, "Ada", "with Enter")
@@ -52,6 +55,20 @@ func TestPageByKeyboard(t *testing.T) {
 		chromedp.KeyEvent("with the button"), chromedp.KeyEvent(kb.Tab), chromedp.KeyEvent(" "),
 	)
 	v.untilShown(t, "Ada", "with the button")
+
+	// Another topic is chosen by typing, or from the list.
+	publishTo(t, s.URL, "orders.1", "shipped")
+	v.do(t, chromedp.Reload())
+	v.untilState(t, "open")
+	v.do(t, chromedp.KeyEvent(kb.Tab), chromedp.KeyEvent("orders.*"), chromedp.KeyEvent(kb.Enter))
+	v.untilFilter(t, "orders.*")
+	v.until(t, `document.querySelector("#messages .text")?.textContent === "shipped"`)
+	eval[chromedp.Void](t, v.tab, `void document.querySelector("#topics button").focus()`)
+	v.do(t, chromedp.KeyEvent(kb.Enter))
+	v.untilFilter(t, "**")
+	if got := eval[string](t, v.tab, focused); got != "topics" {
+		t.Errorf("after a choice the focus is at %s, want it where it was", got)
+	}
 }
 
 // A seenNode is an element as a screen reader is told of it.
@@ -133,11 +150,19 @@ func TestPageForAScreenReader(t *testing.T) {
 		{"main", "", nil},
 		{"heading", "Tidings", map[string]string{"level": "1"}},
 		{"heading", "Messages", map[string]string{"level": "2"}},
+		{"heading", "Topics seen lately", map[string]string{"level": "2"}},
+		{"form", "Choose what to read", nil},
+		{"combobox", "Read", map[string]string{"required": "true", "focusable": "true"}},
+		{"button", "Show", map[string]string{"focusable": "true"}},
+		{"region", "Topics seen lately", nil},
+		{"button", "All topics", map[string]string{"focusable": "true"}},
+		{"button", "messages 1/min", map[string]string{"focusable": "true"}},
 		{"status", "", map[string]string{"live": "polite"}},
 		{"log", "Messages", map[string]string{"live": "polite", "focusable": "true"}},
 		{"list", "", nil},
 		{"listitem", "", nil},
 		{"form", "Post a message", nil},
+		{"combobox", "Topic", map[string]string{"required": "true", "focusable": "true"}},
 		{"textbox", "Name", map[string]string{"required": "true", "focusable": "true"}},
 		{"textbox", "Message", map[string]string{"required": "true", "focusable": "true"}},
 		{"button", "Send", map[string]string{"focusable": "true"}},
@@ -153,8 +178,10 @@ func TestPageForAScreenReader(t *testing.T) {
 			}
 		}
 	}
-	if list := find("list", ""); list != nil && list.parent != "log" {
-		t.Errorf("the list is in the %s, want it in the log", list.parent)
+	for _, parent := range []string{"log", "region"} { // of the messages and of the topics
+		if !slices.ContainsFunc(nodes, func(n seenNode) bool { return n.role == "list" && n.parent == parent }) {
+			t.Errorf("there is no list in the %s", parent)
+		}
 	}
 	for _, n := range nodes {
 		if slices.Contains([]string{"button", "textbox", "link", "image", "form", "log", "region"}, n.role) && n.name == "" {
@@ -240,12 +267,12 @@ func TestPageOnAPhone(t *testing.T) {
 	if got := eval[int](t, v.tab, "innerWidth"); got != 360 {
 		t.Errorf("the page is laid out %d pixels wide, want 360", got)
 	}
-	for _, selector := range []string{"#status", "#feed", "#user", "#text", "#send"} {
+	for _, selector := range []string{"#status", "#filter", "#show", "#topics button", "#feed", "#topic", "#user", "#text", "#send"} {
 		if !eval[bool](t, v.tab, `(r => r.width >= 24 && r.height >= 16 && r.left >= 0 && r.right <= innerWidth)(document.querySelector(%s).getBoundingClientRect())`, js(selector)) {
 			t.Errorf("%s is not on the screen", selector)
 		}
 	}
-	for _, selector := range []string{"#user", "#text", "#send"} { // WCAG 2.2, 2.5.8
+	for _, selector := range []string{"#filter", "#show", "#topics button", "#topic", "#user", "#text", "#send"} { // WCAG 2.2, 2.5.8
 		if got := eval[float64](t, v.tab, `document.querySelector(%s).getBoundingClientRect().height`, js(selector)); got < 44 {
 			t.Errorf("%s is %g pixels high, too small for a finger", selector, got)
 		}

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/tidings/hub"
 	"example.com/tidings/sse"
 )
 
@@ -57,6 +58,17 @@ func (r *receiver) want(t *testing.T, want sse.Event) {
 	} else if got != want {
 		t.Fatalf("received %+v, want %+v", got, want)
 	}
+}
+
+// open waits for the first event of a hub's stream, and returns where it begins.
+func (r *receiver) open(t *testing.T) hub.Position {
+	t.Helper()
+	ev, ok := r.next(t)
+	at, err := hub.ParsePosition(ev.ID)
+	if !ok || err != nil || ev.Type != hub.OpenEventType {
+		t.Fatalf("the stream begins with %+v (%v), want %s", ev, err, hub.OpenEventType)
+	}
+	return at
 }
 
 // end waits for the end of the stream, which must not come after more events,

@@ -3,7 +3,6 @@ package e2e_test
 import (
 	"context"
 	"errors"
-	"iter"
 	"net/http"
 	"strings"
 	"sync"
@@ -11,8 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"example.com/tidings/hub"
 	"example.com/tidings/internal/server"
-	"example.com/tidings/sse"
 
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
@@ -22,22 +21,23 @@ import (
 type site struct {
 	URL    string
 	config server.Config
-	feed   *feed
+	hub    *hub.Hub
 	stop   func() // as SIGTERM does; to stop again does nothing
 }
 
-// startSite starts a server on a port of its own, which stops with the test.
+// startSite starts a server on a port of its own, with a hub in memory, which
+// stops with the test.
 func startSite(t *testing.T, config server.Config) *site {
 	t.Helper()
 	config.Addr = "127.0.0.1:0"
 	return startSiteAgain(t, config)
 }
 
-// startSiteAgain starts a server on the address of the configuration.
+// startSiteAgain starts a server on the address of the configuration, with a hub
+// that knows nothing of the one before.
 func startSiteAgain(t *testing.T, config server.Config) *site {
 	t.Helper()
-	s := &site{config: config, feed: &feed{Feed: server.NewMemory(server.DefaultBuffer), subscribed: make(chan context.Context, 1000)}}
-	s.config.Feed = s.feed
+	s := &site{config: config, hub: newHub(t)}
 	srv, err := server.New(s.config)
 	if err != nil {
 		t.Fatal(err)
@@ -55,7 +55,7 @@ func startSiteAgain(t *testing.T, config server.Config) *site {
 	s.URL = srv.URL()
 	s.config.Addr = strings.TrimPrefix(s.URL, "http://")
 	ran := make(chan error, 1)
-	go func() { ran <- srv.Run(ctx) }()
+	go func() { ran <- srv.Run(ctx, s.hub) }()
 	s.stop = sync.OnceFunc(func() {
 		stop()
 		if err := <-ran; err != nil {
@@ -66,10 +66,42 @@ func startSiteAgain(t *testing.T, config server.Config) *site {
 	return s
 }
 
+// newHub returns a hub in memory, whose clients come back soon.
+func newHub(t *testing.T) *hub.Hub {
+	t.Helper()
+	h, err := hub.New(t.Context(), hub.NewMemoryLog(nil), &hub.Options{Retry: soon})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// wantSubscribers waits until the feed has this many streams.
+func (s *site) wantSubscribers(t *testing.T, want int) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		_, got, err := s.hub.Topic(t.Context(), "messages")
+		if err != nil && !errors.Is(err, hub.ErrNotFound) {
+			t.Fatal(err)
+		}
+		if got == want {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the feed has %d streams, want %d", got, want)
+		}
+	}
+}
+
 // publish posts a message as another user would.
 func (s *site) publish(t *testing.T, user, text string) {
 	t.Helper()
-	resp, err := http.Post(s.URL+"/messages", "application/json", strings.NewReader(js(map[string]string{"user": user, "text": text})))
+	publish(t, s.URL, user, text)
+}
+
+func publish(t *testing.T, url, user, text string) {
+	t.Helper()
+	resp, err := http.Post(url+"/messages", "application/json", strings.NewReader(js(map[string]string{"user": user, "text": text})))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,41 +111,16 @@ func (s *site) publish(t *testing.T, user, text string) {
 	}
 }
 
-// A feed is the one in memory, and tells of its subscriptions.
-type feed struct {
-	server.Feed
-	subscribed chan context.Context
-	instead    chan item // when not nil, what subscribers get
-}
-
-func (f *feed) Subscribe(ctx context.Context, lastEventID string) (iter.Seq2[sse.Event, error], error) {
-	defer func() { f.subscribed <- ctx }()
-	if f.instead == nil {
-		return f.Feed.Subscribe(ctx, lastEventID)
-	}
-	return func(yield func(sse.Event, error) bool) {
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case it := <-f.instead:
-				if !yield(it.ev, it.err) {
-					return
-				}
-			}
-		}
-	}, nil
-}
-
-// next waits for the next subscription, and returns its context.
-func (f *feed) next(t *testing.T) context.Context {
+// publishTo publishes to any topic.
+func publishTo(t *testing.T, url, topic, data string) {
 	t.Helper()
-	select {
-	case ctx := <-f.subscribed:
-		return ctx
-	case <-time.After(patience):
-		t.Fatal("the page does not subscribe")
-		return nil
+	resp, err := http.Post(url+"/topics/"+topic, "text/plain", strings.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusCreated {
+		t.Fatalf("POST /topics/%s: %s", topic, resp.Status)
 	}
 }
 
@@ -161,11 +168,24 @@ func (v *visit) untilState(t *testing.T, state string) {
 	v.until(t, `document.querySelector("#status").dataset.state === %s`, js(state))
 }
 
+// untilFilter waits until the page reads what a filter matches.
+func (v *visit) untilFilter(t *testing.T, filter string) {
+	t.Helper()
+	v.until(t, `(s => s.filter === %s && s.state === "open")(document.querySelector("#status").dataset)`, js(filter))
+}
+
 // untilShown waits until the feed shows the message.
 func (v *visit) untilShown(t *testing.T, user, text string) {
 	t.Helper()
 	v.until(t, `[...document.querySelectorAll("#messages > li.message")].some(li =>
-		li.querySelector(".user").textContent === %s && li.querySelector(".text").textContent === %s)`, js(user), js(text))
+		li.querySelector(".user")?.textContent === %s && li.querySelector(".text").textContent === %s)`, js(user), js(text))
+}
+
+// texts returns what the feed shows, entry by entry: the texts of messages, and
+// the words of marks.
+func (v *visit) texts(t *testing.T) []string {
+	t.Helper()
+	return eval[[]string](t, v.tab, `[...document.querySelectorAll("#messages > li")].map(li => (li.querySelector(".text") ?? li).textContent)`)
 }
 
 // seen reports whether the user can see the first element of a selector: it

@@ -6,7 +6,6 @@ import (
 	"os"
 	"runtime"
 	"strings"
-	"testing"
 	"time"
 )
 
@@ -15,8 +14,8 @@ const patience = 5 * time.Second
 
 // Main runs the tests of a package and exits, with a failure when goroutines
 // that were not there before are still there afterwards. It is called from
-// TestMain.
-func Main(m *testing.M) {
+// TestMain, with its *testing.M or what runs that.
+func Main(m interface{ Run() int }) {
 	before := map[string]bool{}
 	for id := range goroutines() {
 		before[id] = true

@@ -5,17 +5,17 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
-	"iter"
 	"log/slog"
 	"net/http"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"example.com/tidings/hub"
 	"example.com/tidings/internal/memhttp"
 	"example.com/tidings/internal/server"
 	"example.com/tidings/sse"
@@ -42,12 +42,13 @@ func TestEvents(t *testing.T) {
 			post(t, c, s.url, "bob", "hi there")
 			late := listen(t, c, s.url)
 			post(t, c, s.url, "alice", "bye")
-			const (
-				hello = "data: {\"user\":\"alice\",\"text\":\"hello\"}\n\ndata: {\"user\":\"bob\",\"text\":\"hi there\"}\n\n"
-				bye   = "data: {\"user\":\"alice\",\"text\":\"bye\"}\n\n"
-			)
-			first.want(t, hello+bye)
-			second.want(t, hello+bye)
+			if first.begins != 0 || late.begins != 2 {
+				t.Errorf("the streams begin after %d and %d, want 0 and 2", first.begins, late.begins)
+			}
+			bye := first.event(3, "alice", "bye")
+			for _, l := range []*listener{first, second} {
+				l.want(t, l.event(1, "alice", "hello")+l.event(2, "bob", "hi there")+bye)
+			}
 			late.want(t, bye)
 			for name, want := range map[string]string{
 				"Content-Type":                 "text/event-stream",
@@ -80,9 +81,10 @@ func TestEventsOverHTTP10(t *testing.T) {
 	if res.StatusCode != 200 || len(res.TransferEncoding) > 0 || !res.Close {
 		t.Errorf("%s, Transfer-Encoding %v, close %t", res.Status, res.TransferEncoding, res.Close)
 	}
-	post(t, client(t, "HTTP/1.1"), s.url, "alice", "hello")
 	l := &listener{res: res, lines: bufio.NewReader(res.Body)}
-	l.want(t, "data: {\"user\":\"alice\",\"text\":\"hello\"}\n\n")
+	l.wantOpen(t)
+	post(t, client(t, "HTTP/1.1"), s.url, "alice", "hello")
+	l.want(t, l.event(1, "alice", "hello"))
 	s.stop()
 	l.wantEnd(t)
 }
@@ -90,19 +92,16 @@ func TestEventsOverHTTP10(t *testing.T) {
 func TestHeadOfEventsHasTheHeadersAndNoStream(t *testing.T) {
 	for _, protocol := range protocols {
 		t.Run(protocol, func(t *testing.T) {
-			ranged := make(chan struct{}, 1)
-			s := start(t, server.Config{Feed: sequenceFeed{server.NewMemory(1), func(yield func(sse.Event, error) bool) {
-				ranged <- struct{}{}
-			}}})
+			var logs logBuffer
+			s := start(t, server.Config{Logger: textLogger(&logs)})
 			r := send(t, client(t, protocol), "HEAD", s.url+"/events", nil)
 			if r.status != 200 || r.header.Get("Content-Type") != "text/event-stream" || r.body != "" {
 				t.Errorf("got %d, %v, %q", r.status, r.header, r.body)
 			}
-			s.stop()
-			select {
-			case <-ranged:
-				t.Error("HEAD ran the stream")
-			default:
+			for deadline := time.Now().Add(patience); !strings.Contains(logs.String(), "method=HEAD path=/events status=200"); time.Sleep(5 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal("HEAD holds a stream open")
+				}
 			}
 		})
 	}
@@ -121,20 +120,22 @@ func TestKeepAliveIsDueAfter15SecondsAndCanBeSwitchedOff(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		set  time.Duration
-		want string // after an hour of silence and one message
+		want string // after an hour of silence
 	}{
-		{"by default", 0, strings.Repeat(": keep-alive\n", 240) + "data: {}\n\n"},
-		{"off", -1, "data: {}\n\n"},
+		{"by default", 0, strings.Repeat(": keep-alive\n", 240)},
+		{"off", -1, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				feed := server.NewMemory(1)
-				s, err := server.New(server.Config{Feed: feed, KeepAlive: tt.set, Logger: slog.New(slog.DiscardHandler)})
+				cfg := server.Config{KeepAlive: tt.set, Logger: slog.New(slog.DiscardHandler)}
+				s, err := server.New(cfg)
 				if err != nil {
 					t.Fatal(err)
 				}
 				defer s.Close()
-				mem := memhttp.New(t, s.Handler(), nil)
+				h := newHub(t, cfg, hub.NewMemoryLog(nil), hub.Options{})
+				defer h.Close()
+				mem := memhttp.New(t, s.Handler(h), nil)
 				req, err := http.NewRequestWithContext(t.Context(), "GET", mem.URL()+"/events", nil)
 				if err != nil {
 					t.Fatal(err)
@@ -145,14 +146,13 @@ func TestKeepAliveIsDueAfter15SecondsAndCanBeSwitchedOff(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer res.Body.Close()
+				l := &listener{res: res, lines: bufio.NewReader(res.Body)}
+				l.wantOpen(t)
 				go func() {
 					time.Sleep(time.Hour + time.Second)
-					feed.Publish(t.Context(), sse.Event{Data: "{}"})
+					h.Publish(t.Context(), hub.Message{Topic: "messages", Data: `{"user":"a","text":"b"}`})
 				}()
-				got := make([]byte, len(tt.want))
-				if _, err := io.ReadFull(res.Body, got); err != nil || string(got) != tt.want {
-					t.Errorf("the stream is %d bytes, ending with %.60q, %v", len(got), got[max(0, len(got)-60):], err)
-				}
+				l.want(t, tt.want+l.event(1, "a", "b"))
 			})
 		})
 	}
@@ -168,64 +168,106 @@ func TestStreamOutlivesTheReadTimeout(t *testing.T) {
 	}
 }
 
-// A sequenceFeed hands out one sequence.
-type sequenceFeed struct {
-	server.Feed
-	events iter.Seq2[sse.Event, error]
-}
-
-func (f sequenceFeed) Subscribe(context.Context, string) (iter.Seq2[sse.Event, error], error) {
-	return f.events, nil
-}
-
+// What a stream cannot begin with, for a client that has the id of another log, is
+// said in the stream: any status but 200 would end a browser's EventSource.
 func TestGapIsToldInTheStream(t *testing.T) {
-	s := start(t, server.Config{Feed: sequenceFeed{server.NewMemory(1), func(yield func(sse.Event, error) bool) {
-		_ = yield(sse.Event{}, &sse.GapError{Reason: "lag", Missed: 39}) && yield(sse.Event{Data: "{}"}, nil)
-	}}})
-	l := listen(t, client(t, "HTTP/1.1"), s.url)
-	l.want(t, "event: tidings.gap\ndata: {\"reason\":\"lag\",\"missed\":39}\n\ndata: {}\n\n")
-	l.wantEnd(t)
+	s := start(t, server.Config{})
+	c := client(t, "HTTP/1.1")
+	post(t, c, s.url, "alice", "hello")
+	const foreign = "0w3k7zq4m8tc-7"
+	res := get(t, c, s.url+"/events", "Last-Event-ID", foreign)
+	var got []string
+	for ev, err := range sse.Decode(res.Body, nil) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, ev.Type)
+		if ev.Type == sse.GapEventType {
+			var gap struct{ Reason, After string }
+			if decode(t, ev.Data, &gap); gap.Reason != hub.GapUnknown || gap.After != foreign {
+				t.Errorf("the gap is %+v", gap)
+			}
+		}
+		if len(got) == 3 {
+			break
+		}
+	}
+	if want := []string{hub.OpenEventType, sse.GapEventType, ""}; !slices.Equal(got, want) {
+		t.Errorf("the stream has %q, want %q: after the gap comes what there is", got, want)
+	}
+}
+
+// get opens a stream.
+func get(t *testing.T, c *http.Client, url string, header ...string) *http.Response {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	t.Cleanup(cancel)
+	req, err := http.NewRequestWithContext(ctx, "GET", url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Add(header[i], header[i+1])
+	}
+	res, err := c.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { res.Body.Close() })
+	return res
+}
+
+// A brokenLog cannot be read.
+type brokenLog struct{ hub.Log }
+
+func (brokenLog) Read(context.Context, hub.Query) (hub.Batch, error) {
+	return hub.Batch{}, errors.New("secret")
 }
 
 func TestFailingStreamIsBrokenNotEnded(t *testing.T) {
 	for _, protocol := range protocols {
 		t.Run(protocol, func(t *testing.T) {
-			s := start(t, server.Config{Feed: sequenceFeed{server.NewMemory(1), func(yield func(sse.Event, error) bool) {
-				_ = yield(sse.Event{Data: "{}"}, nil) && yield(sse.Event{}, errors.New("secret"))
-			}}})
-			l := listen(t, client(t, protocol), s.url)
+			// Of two messages the window has one; the other is read from the log.
+			s := startOn(t, server.Config{}, brokenLog{hub.NewMemoryLog(nil)}, hub.Options{Window: 1})
+			c := client(t, protocol)
+			post(t, c, s.url, "alice", "hello")
+			post(t, c, s.url, "alice", "bye")
+			live := listen(t, c, s.url) // when it has this, the window has moved on
+			post(t, c, s.url, "alice", "now")
+			live.want(t, live.event(3, "alice", "now"))
+			l := listen(t, c, s.url+"/events?from=start")
 			b, err := io.ReadAll(l.lines)
-			if string(b) != "data: {}\n\n" || err == nil {
-				t.Errorf("the stream is %q and ends with %v, want an error", b, err)
+			if len(b) > 0 || err == nil {
+				t.Errorf("the stream goes on with %q and ends with %v, want an error", b, err)
 			}
 		})
 	}
 }
 
-func TestLastEventIDReachesTheFeed(t *testing.T) {
-	feed := &idFeed{Feed: server.NewMemory(1), ids: make(chan string, 1)}
-	s := start(t, server.Config{Feed: feed})
-	listen(t, client(t, "HTTP/1.1"), s.url, "Last-Event-ID", "e1-42")
-	if got := <-feed.ids; got != "e1-42" {
-		t.Errorf("the feed was asked for what follows %q", got)
+// A client that comes back continues after its last event.
+func TestLastEventIDIsResumedFrom(t *testing.T) {
+	s := start(t, server.Config{})
+	c := client(t, "HTTP/1.1")
+	for _, text := range []string{"one", "two", "three"} {
+		post(t, c, s.url, "alice", text)
 	}
-}
-
-type idFeed struct {
-	server.Feed
-	ids chan string
-}
-
-func (f *idFeed) Subscribe(ctx context.Context, id string) (iter.Seq2[sse.Event, error], error) {
-	f.ids <- id
-	return f.Feed.Subscribe(ctx, id)
+	first := listen(t, c, s.url)
+	last := hub.Position{Epoch: first.epoch, Seq: 1}.String()
+	for name, l := range map[string]*listener{
+		"header": listen(t, c, s.url, "Last-Event-ID", last),
+		"URL":    listen(t, c, s.url+"/events?lastEventId="+last),
+	} {
+		if l.begins != 1 {
+			t.Errorf("by the %s the stream begins after %d, want 1", name, l.begins)
+		}
+		l.want(t, l.event(2, "alice", "two")+l.event(3, "alice", "three"))
+	}
 }
 
 func TestSubscriberThatLeavesLeavesNothingBehind(t *testing.T) {
 	for _, protocol := range protocols {
 		t.Run(protocol, func(t *testing.T) {
-			feed := watch(server.NewMemory(16))
-			s := start(t, server.Config{Feed: feed})
+			s := start(t, server.Config{})
 			c := client(t, protocol)
 			var all []*listener
 			for range 10 {
@@ -234,9 +276,10 @@ func TestSubscriberThatLeavesLeavesNothingBehind(t *testing.T) {
 			if serving() == "" {
 				t.Fatal("no goroutine serves ten open streams: what follows would be blind")
 			}
-			for _, l := range all {
+			s.wantSubscribers(t, len(all))
+			for i, l := range all {
 				l.cancel()
-				feed.wantEnd(t)
+				s.wantSubscribers(t, len(all)-i-1)
 			}
 			for deadline := time.Now().Add(patience); serving() != ""; time.Sleep(5 * time.Millisecond) {
 				c.CloseIdleConnections()
@@ -253,7 +296,7 @@ func serving() string {
 	buf := make([]byte, 1<<20)
 	var found []string
 	for stack := range strings.SplitSeq(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-		for _, of := range []string{"net/http.(*conn).", "net/http.(*http2serverConn).", "net/http.(*connReader).", "tidings/sse.", "tidings/broadcast."} {
+		for _, of := range []string{"net/http.(*conn).", "net/http.(*http2serverConn).", "net/http.(*connReader).", "tidings/sse.", "tidings/hub.(*cursor)"} {
 			if strings.Contains(stack, of) {
 				found = append(found, stack)
 				break
@@ -261,92 +304,6 @@ func serving() string {
 		}
 	}
 	return strings.Join(found, "\n\n")
-}
-
-func TestMemoryFeed(t *testing.T) {
-	ev := func(data string) sse.Event { return sse.Event{Data: data} }
-	publish := func(t *testing.T, f server.Feed, data ...string) {
-		t.Helper()
-		for _, d := range data {
-			if err := f.Publish(t.Context(), ev(d)); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	t.Run("what is behind by more than the buffer gets a gap", func(t *testing.T) {
-		f := server.NewMemory(2)
-		events, err := f.Subscribe(t.Context(), "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		publish(t, f, "1", "2", "3", "4", "5")
-		f.Close()
-		var got []string
-		for e, err := range events {
-			if gap, ok := errors.AsType[*sse.GapError](err); ok {
-				if gap.Missed != 3 {
-					t.Errorf("missed %d, want 3", gap.Missed)
-				}
-				got = append(got, "gap")
-				continue
-			}
-			got = append(got, e.Data)
-		}
-		if strings.Join(got, " ") != "gap 4 5" {
-			t.Errorf("got %q", got)
-		}
-	})
-	t.Run("of large events fewer are kept, and the gap counts them all", func(t *testing.T) {
-		f := server.NewSmallMemory(4, 10)
-		events, err := f.Subscribe(t.Context(), "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		publish(t, f, "1", "2", "3", "4", "5", "666666", "7777")
-		f.Close()
-		var got []string
-		for e, err := range events {
-			if gap, ok := errors.AsType[*sse.GapError](err); ok {
-				got = append(got, fmt.Sprint("gap ", gap.Missed))
-				continue
-			}
-			got = append(got, e.Data)
-		}
-		if strings.Join(got, ", ") != "gap 5, 666666, 7777" {
-			t.Errorf("got %q", got)
-		}
-	})
-	t.Run("one event may be larger than all that is kept", func(t *testing.T) {
-		f := server.NewSmallMemory(4, 10)
-		events, err := f.Subscribe(t.Context(), "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		publish(t, f, "1", "a long event of its own")
-		f.Close()
-		var got []string
-		for e, err := range events {
-			got = append(got, fmt.Sprint(e.Data, err))
-		}
-		if len(got) != 2 || !strings.HasPrefix(got[1], "a long event") {
-			t.Errorf("got %q", got)
-		}
-	})
-	t.Run("a closed feed takes nothing and ends new sequences", func(t *testing.T) {
-		f := server.NewMemory(1)
-		f.Close()
-		f.Close()
-		if err := f.Publish(t.Context(), ev("1")); !errors.Is(err, server.ErrFeedClosed) {
-			t.Errorf("Publish: %v", err)
-		}
-		events, err := f.Subscribe(t.Context(), "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		for e, err := range events {
-			t.Errorf("got %v, %v", e, err)
-		}
-	})
 }
 
 func TestRequestsAreLoggedAtTheDebugLevelOnly(t *testing.T) {
@@ -364,11 +321,10 @@ func TestRequestsAreLoggedAtTheDebugLevelOnly(t *testing.T) {
 		post(t, c, s.url, "alice", "hello")
 		send(t, c, "GET", s.url+"/nothing", nil)
 		s.stop()
-		l.want(t, "data: {\"user\":\"alice\",\"text\":\"hello\"}\n\n")
+		l.want(t, l.event(1, "alice", "hello"))
 	}
 	for _, want := range []string{
-		`msg="stream opened"`,
-		"method=GET path=/events status=200 bytes=39 duration=",
+		"method=GET path=/events status=200 bytes=",
 		"method=POST path=/messages status=200 bytes=6 ",
 		"method=GET path=/nothing status=404 ",
 	} {

@@ -1,23 +1,32 @@
 package server
 
 import (
-	"iter"
 	"maps"
 	"net/http"
 	"slices"
 	"strings"
 
-	"example.com/tidings/sse"
+	"example.com/tidings/hub"
+	"example.com/tidings/hub/httpapi"
+	"example.com/tidings/internal/problem"
 )
 
 // A route is what stands at one path.
 type route struct {
 	methods map[string]http.Handler // GET answers HEAD, too
+	api     http.Handler            // if not nil, answers every method instead
 	private bool                    // GET, too, is only for pages that may use the server
 }
 
+// apiMethods are those of the API's routes together, for a preflight: what one of
+// them lacks it answers with 405.
+const apiMethods = "GET, HEAD, POST"
+
 // allow lists the route's methods, as in an Allow header.
 func (rt *route) allow() string {
+	if rt.api != nil {
+		return apiMethods
+	}
 	methods := slices.Sorted(maps.Keys(rt.methods))
 	if i := slices.Index(methods, http.MethodGet); i >= 0 {
 		methods = slices.Insert(methods, i+1, http.MethodHead)
@@ -25,22 +34,48 @@ func (rt *route) allow() string {
 	return strings.Join(methods, ", ")
 }
 
-func (s *Server) newRoutes() map[string]route {
-	routes := map[string]route{
-		"/messages": {methods: map[string]http.Handler{http.MethodPost: http.HandlerFunc(s.postMessage)}},
-		"/events":   {methods: map[string]http.Handler{http.MethodGet: s.events()}, private: true},
-	}
-	for path, a := range pageAssets() {
-		routes[path] = route{methods: map[string]http.Handler{http.MethodGet: a}}
-	}
-	return routes
+// A site is a hub as it is served: by the API, the seed's feed and the page.
+type site struct {
+	*Server
+	hub    *hub.Hub
+	api    http.Handler
+	routes map[string]route // all others
 }
 
-// Handler returns the server as an http.Handler, without listening. It takes
+// Handler returns the server of h as an http.Handler, without listening. It takes
 // itself to be on loopback until Listen has bound another address.
-func (s *Server) Handler() http.Handler { return s.logged(http.HandlerFunc(s.route)) }
+func (s *Server) Handler(h *hub.Hub) http.Handler {
+	st := &site{
+		Server: s,
+		hub:    h,
+		api: httpapi.New(h, &httpapi.Options{
+			Authorize:  authorize,
+			MaxMessage: s.cfg.MaxMessage,
+			Logger:     s.log,
+		}),
+		routes: map[string]route{},
+	}
+	st.routes["/messages"] = route{methods: map[string]http.Handler{http.MethodPost: http.HandlerFunc(st.postMessage)}}
+	for path, a := range s.assets {
+		st.routes[path] = route{methods: map[string]http.Handler{http.MethodGet: a}}
+	}
+	return s.logged(http.HandlerFunc(st.route))
+}
 
-func (s *Server) route(w http.ResponseWriter, r *http.Request) {
+// find returns what stands at a path. All of the API is private: other sites'
+// pages could not read an answer, but hold streams open and have the history read.
+func (s *site) find(path string) (route, bool) {
+	if rt, ok := s.routes[path]; ok {
+		return rt, true
+	}
+	switch {
+	case path == "/events", path == "/batch", path == "/topics", strings.HasPrefix(path, "/topics/"):
+		return route{api: s.api, private: true}, true
+	}
+	return route{}, false
+}
+
+func (s *site) route(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
@@ -50,13 +85,13 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.origins.share(h, r)
-	rt, ok := s.routes[r.URL.Path]
+	rt, ok := s.find(r.URL.Path)
 	if s.origins.foreign(r, rt.private) {
 		s.origins.refuse(r).ServeHTTP(w, r)
 		return
 	}
 	if !ok {
-		notFound.with("There is nothing at this path. The page is at /, the stream at /events, and messages are posted to /messages.").ServeHTTP(w, r)
+		problem.NotFound.With("There is nothing at this path. The page is at /, streams are at /events, and messages are posted to /messages or /topics/TOPIC.").ServeHTTP(w, r)
 		return
 	}
 	if preflight(r) {
@@ -67,35 +102,19 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) {
 	if method == http.MethodHead {
 		method = http.MethodGet
 	}
-	if handler, ok := rt.methods[method]; ok {
-		if method == http.MethodGet && r.ContentLength != 0 {
-			// RFC 9110, section 9.3.1. A stream would wait for it, or not notice
-			// that its client leaves.
-			unexpectedBody.withf("A %s request has no body here. Send it without one.", r.Method).
-				set("Connection", "close").ServeHTTP(w, r)
-			return
-		}
+	handler, ok := rt.api, rt.api != nil
+	if !ok {
+		handler, ok = rt.methods[method]
+	}
+	switch {
+	case !ok:
+		problem.MethodNotAllowed.Withf("%s answers to %s only.", r.URL.Path, rt.allow()).Set("Allow", rt.allow()).ServeHTTP(w, r)
+	case method == http.MethodGet && r.ContentLength != 0:
+		// RFC 9110, section 9.3.1. A stream would wait for it, or not notice that
+		// its client leaves.
+		problem.UnexpectedBody.Withf("A %s request has no body here. Send it without one.", r.Method).
+			Set("Connection", "close").ServeHTTP(w, r)
+	default:
 		handler.ServeHTTP(w, r)
-		return
 	}
-	methodNotAllowed.withf("%s answers to %s only.", r.URL.Path, rt.allow()).set("Allow", rt.allow()).ServeHTTP(w, r)
-}
-
-// events answers with the feed as a stream.
-func (s *Server) events() http.Handler {
-	open := func(r *http.Request) (iter.Seq2[sse.Event, error], error) {
-		events, err := s.feed.Subscribe(r.Context(), sse.LastEventID(r))
-		if err != nil {
-			s.log.ErrorContext(r.Context(), "a stream could not begin", "error", err)
-			return nil, internalError.with("The feed cannot be read at the moment. Try again later; the server's log has the reason.")
-		}
-		s.log.DebugContext(r.Context(), "stream opened", "remote", r.RemoteAddr, "proto", r.Proto)
-		return events, nil
-	}
-	return sse.Handler(open, &sse.ServeOptions{
-		KeepAlive:      s.cfg.KeepAlive,
-		KeepAliveEvent: sse.Event{Comment: "keep-alive"},
-		WriteTimeout:   s.cfg.WriteTimeout,
-		Logger:         s.log,
-	})
 }

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+
+	"example.com/tidings/internal/problem"
 )
 
 // A hostPolicy says under which names the server may be addressed. Without one
@@ -54,11 +56,11 @@ func hostname(hostport string) string {
 	return name
 }
 
-func (p *hostPolicy) refuse(r *http.Request) *problem {
+func (p *hostPolicy) refuse(r *http.Request) *problem.Problem {
 	name := hostname(r.Host)
 	if name == "" {
-		return hostNotAllowed.with("The request has no Host header. Send one that names this server, such as localhost.")
+		return problem.HostNotAllowed.With("The request has no Host header. Send one that names this server, such as localhost.")
 	}
-	return hostNotAllowed.withf("This server does not answer to the name %q. If that is one of its names, start it with --allow-host %s; "+
+	return problem.HostNotAllowed.Withf("This server does not answer to the name %q. If that is one of its names, start it with --allow-host %s; "+
 		"on the same machine localhost works, too.", name, name)
 }

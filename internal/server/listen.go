@@ -15,7 +15,7 @@ import (
 type NotLoopbackError struct{ Addr string }
 
 func (e *NotLoopbackError) Error() string {
-	return fmt.Sprintf("--addr %s can be reached from other machines, and whoever reaches it could read the feed and post to it. "+
+	return fmt.Sprintf("--addr %s can be reached from other machines, and whoever reaches it could read and publish everything. "+
 		"If you want that, add --insecure-anonymous (or set TIDINGS_INSECURE_ANONYMOUS=true); "+
 		"if not, use a loopback address such as %s", e.Addr, DefaultAddr)
 }
@@ -59,7 +59,7 @@ func (s *Server) Listen(ctx context.Context) error {
 		return &NotLoopbackError{s.cfg.Addr}
 	}
 	if !loopback {
-		s.log.Warn("anyone who reaches this address can read the feed and post to it", "addr", ln.Addr().String())
+		s.log.Warn("anyone who reaches this address can read and publish everything", "addr", ln.Addr().String())
 		s.hosts.anyIP = len(s.cfg.AllowHosts) == 0
 	}
 	s.listener = ln

@@ -12,6 +12,9 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"example.com/tidings/hub"
+	"example.com/tidings/hub/httpapi"
+	"example.com/tidings/internal/problem"
 	"example.com/tidings/sse"
 )
 
@@ -26,8 +29,15 @@ type message struct {
 
 const messageForm = `Send {"user": "…", "text": "…"}.`
 
+// feedTopic is the topic of the seed's feed.
+const feedTopic = "messages"
+
 // postMessage takes a message and publishes it.
-func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) {
+func (s *site) postMessage(w http.ResponseWriter, r *http.Request) {
+	if err := authorize(r, httpapi.Access{Action: httpapi.Publish, Topics: []string{feedTopic}}); err != nil {
+		s.refuse(w, r, err)
+		return
+	}
 	m, refusal := readMessage(w, r)
 	if refusal != nil {
 		refusal.ServeHTTP(w, r)
@@ -35,22 +45,28 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) {
 	}
 	event, err := sse.JSON("", m)
 	if err == nil {
-		err = s.feed.Publish(r.Context(), event)
+		_, err = s.hub.Publish(r.Context(), hub.Message{Topic: feedTopic, Data: event.Data})
 	}
 	switch {
-	case errors.Is(err, ErrFeedClosed):
-		stopping.with("The server is stopping and has not taken the message. Send it again in a moment.").
-			set("Retry-After", "1").ServeHTTP(w, r)
+	case errors.Is(err, hub.ErrClosed):
+		problem.Stopping.With("The server is stopping and has not taken the message. Send it again in a moment.").
+			Set("Retry-After", "1").ServeHTTP(w, r)
+	case errors.Is(err, hub.ErrFull):
+		problem.InsufficientStorage.With("There is no room to store the message. What was stored before can be read. Send this one again later.").ServeHTTP(w, r)
+	case errors.Is(err, hub.ErrTooLarge):
+		problem.BodyTooLarge.With("The message is larger than the server can store. Send a shorter one.").ServeHTTP(w, r)
+	case err != nil && r.Context().Err() != nil:
+		problem.Unconfirmed.With("The request was cut off while the message was being stored. Look whether it has been, and otherwise send it again.").ServeHTTP(w, r)
 	case err != nil:
 		s.log.ErrorContext(r.Context(), "a message could not be published", "error", err)
-		internalError.with("The message was not taken. Try again later; the server's log has the reason.").ServeHTTP(w, r)
+		problem.InternalError.With("The message was not taken. Try again later; the server's log has the reason.").ServeHTTP(w, r)
 	default:
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		io.WriteString(w, "queued")
 	}
 }
 
-func readMessage(w http.ResponseWriter, r *http.Request) (message, *problem) {
+func readMessage(w http.ResponseWriter, r *http.Request) (message, *problem.Problem) {
 	if refusal := checkBodyType(r.Header); refusal != nil {
 		return message{}, refusal
 	}
@@ -63,10 +79,10 @@ func readMessage(w http.ResponseWriter, r *http.Request) (message, *problem) {
 
 // checkBodyType accepts application/json and application/*+json. Parameters are
 // ignored: JSON has none (RFC 8259, section 11).
-func checkBodyType(h http.Header) *problem {
+func checkBodyType(h http.Header) *problem.Problem {
 	if coding := h.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
-		return unsupportedMediaType.with("The body has a Content-Encoding. Send the JSON as it is, without one.").
-			set("Accept-Encoding", "identity") // RFC 9110, section 12.5.3
+		return problem.UnsupportedMediaType.With("The body has a Content-Encoding. Send the JSON as it is, without one.").
+			Set("Accept-Encoding", "identity") // RFC 9110, section 12.5.3
 	}
 	mediaType, _, err := mime.ParseMediaType(h.Get("Content-Type"))
 	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) {
@@ -76,11 +92,11 @@ func checkBodyType(h http.Header) *problem {
 	if ok && (subtype == "json" || strings.HasSuffix(subtype, "+json")) {
 		return nil
 	}
-	return unsupportedMediaType.with("The body must be JSON and say so: send the header Content-Type: application/json.")
+	return problem.UnsupportedMediaType.With("The body must be JSON and say so: send the header Content-Type: application/json.")
 }
 
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, *problem) {
-	tooLarge := bodyTooLarge.withf("A message may have up to %d bytes (2 MiB) of JSON. Send a shorter one.", maxMessageBody)
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, *problem.Problem) {
+	tooLarge := problem.BodyTooLarge.Withf("A message may have up to %d bytes (2 MiB) of JSON. Send a shorter one.", maxMessageBody)
 	if r.ContentLength > maxMessageBody {
 		return nil, tooLarge
 	}
@@ -91,12 +107,12 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, *problem) {
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return nil, tooLarge
 	}
-	refusal := invalidJSON.with("The body could not be read to its end. Send all of it.")
+	refusal := problem.InvalidJSON.With("The body could not be read to its end. Send all of it.")
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		refusal = requestTimeout.with("The body did not arrive in time. Send it again, faster.")
+		refusal = problem.RequestTimeout.With("The body did not arrive in time. Send it again, faster.")
 	}
 	if r.ProtoMajor == 1 {
-		refusal.set("Connection", "close") // where the body ends is not known
+		refusal.Set("Connection", "close") // where the body ends is not known
 	}
 	return nil, refusal
 }
@@ -105,7 +121,7 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, *problem) {
 // UTF-8 as RFC 8259, section 8.1, asks: encoding/json alone would replace what
 // is not. Unknown fields are ignored; of a field that stands twice the last
 // counts, and the case of names does not matter, both as in encoding/json.
-func decodeMessage(body []byte) (message, *problem) {
+func decodeMessage(body []byte) (message, *problem.Problem) {
 	if i := invalidUTF8(body); i >= 0 {
 		return message{}, at(body, i, "the JSON must be in UTF-8, and this byte is not")
 	}
@@ -116,7 +132,7 @@ func decodeMessage(body []byte) (message, *problem) {
 	}
 	// Any other error is of valid JSON that is not an object.
 	if kind := jsonKind(body); kind != "an object" || err != nil {
-		return message{}, invalidMessage.withf("A message is a JSON object, not %s. %s", kind, messageForm)
+		return message{}, problem.InvalidMessage.Withf("A message is a JSON object, not %s. %s", kind, messageForm)
 	}
 	var m message
 	for _, f := range []struct {
@@ -127,14 +143,14 @@ func decodeMessage(body []byte) (message, *problem) {
 		{"user", fields.User, &m.User},
 		{"text", fields.Text, &m.Text},
 	} {
-		var refusal *problem
+		var refusal *problem.Problem
 		if f.raw == nil {
-			refusal = invalidMessage.withf("The field %q is missing. %s", f.name, messageForm)
+			refusal = problem.InvalidMessage.Withf("The field %q is missing. %s", f.name, messageForm)
 		} else if kind := jsonKind(f.raw); kind != "a string" || json.Unmarshal(f.raw, f.to) != nil {
-			refusal = invalidMessage.withf("The field %q must be a string, not %s. %s", f.name, kind, messageForm)
+			refusal = problem.InvalidMessage.Withf("The field %q must be a string, not %s. %s", f.name, kind, messageForm)
 		}
 		if refusal != nil {
-			refusal.field = f.name
+			refusal.Field = f.name
 			return message{}, refusal
 		}
 	}
@@ -142,9 +158,9 @@ func decodeMessage(body []byte) (message, *problem) {
 }
 
 // notJSON says where a body ceases to be JSON.
-func notJSON(body []byte, err *json.SyntaxError) *problem {
+func notJSON(body []byte, err *json.SyntaxError) *problem.Problem {
 	if len(bytes.TrimSpace(body)) == 0 {
-		return invalidJSON.with("The body is empty. " + messageForm)
+		return problem.InvalidJSON.With("The body is empty. " + messageForm)
 	}
 	// Of JSON that ends too early only a Decoder says so.
 	var raw json.RawMessage
@@ -157,12 +173,12 @@ func notJSON(body []byte, err *json.SyntaxError) *problem {
 }
 
 // at is the problem of a body that is not JSON from an offset on.
-func at(body []byte, offset int, what string) *problem {
+func at(body []byte, offset int, what string) *problem.Problem {
 	before := body[:offset]
 	line := 1 + bytes.Count(before, []byte("\n"))
 	column := 1 + utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:])
-	p := invalidJSON.withf("At line %d, column %d, %s. %s", line, column, what, messageForm)
-	p.line, p.column = line, column
+	p := problem.InvalidJSON.Withf("At line %d, column %d, %s. %s", line, column, what, messageForm)
+	p.Line, p.Column = line, column
 	return p
 }
 

@@ -4,13 +4,14 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
-	"iter"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
+	"example.com/tidings/hub"
 	"example.com/tidings/internal/server"
 	"example.com/tidings/sse"
 )
@@ -191,47 +192,79 @@ func TestPostMessageWhoseBodyIsCutShort(t *testing.T) {
 	reply{res.StatusCode, res.Header, string(b)}.problem(t, 400, "invalid-json")
 }
 
-// A failingFeed fails, with a reason that is none of the client's business.
-type failingFeed struct {
-	server.Feed
+// A failingLog fails, with a reason that is none of the client's business.
+type failingLog struct {
+	hub.Log
 	err error
 }
 
-func (f failingFeed) Publish(context.Context, sse.Event) error { return f.err }
-
-func (f failingFeed) Subscribe(context.Context, string) (iter.Seq2[sse.Event, error], error) {
-	return nil, f.err
+func (l failingLog) Append(_ context.Context, messages []hub.Message) []hub.Appended {
+	results := make([]hub.Appended, len(messages))
+	for i := range results {
+		results[i].Err = l.err
+	}
+	return results
 }
 
-func TestFailuresOfTheFeedAreLoggedNotShown(t *testing.T) {
+// What becomes of a message that the log does not store.
+func TestPostMessageThatIsNotStored(t *testing.T) {
 	const secret = "disk /dev/secret is on fire"
-	for _, tt := range []struct{ method, path string }{{"POST", "/messages"}, {"GET", "/events"}} {
-		t.Run(tt.path, func(t *testing.T) {
+	for _, tt := range []struct {
+		name       string
+		err        error
+		status     int
+		problem    string
+		retryAfter bool
+		logged     bool
+	}{
+		{"the log fails", errors.New(secret), 500, "internal-error", false, true},
+		{"the disk is full", fmt.Errorf("%w: %s", hub.ErrFull, secret), 507, "insufficient-storage", false, false},
+		{"the log is closed", fmt.Errorf("%w: %s", hub.ErrClosed, secret), 503, "stopping", true, false},
+		{"the log takes less", fmt.Errorf("%w: %s", hub.ErrTooLarge, secret), 413, "body-too-large", false, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
 			var logs logBuffer
-			s := start(t, server.Config{Feed: failingFeed{server.NewMemory(1), errors.New(secret)}, Logger: textLogger(&logs)})
-			var body io.Reader
-			if tt.method == "POST" {
-				body = strings.NewReader(`{"user":"a","text":"b"}`)
-			}
-			r := send(t, client(t, "HTTP/1.1"), tt.method, s.url+tt.path, body, "Content-Type", "application/json")
-			r.problem(t, 500, "internal-error")
+			s := startOn(t, server.Config{Logger: textLogger(&logs)}, failingLog{hub.NewMemoryLog(nil), tt.err}, hub.Options{})
+			r := send(t, client(t, "HTTP/1.1"), "POST", s.url+"/messages", strings.NewReader(`{"user":"a","text":"b"}`), "Content-Type", "application/json")
+			r.problem(t, tt.status, tt.problem)
 			if strings.Contains(r.body, "secret") {
 				t.Errorf("the client sees the reason: %s", r.body)
 			}
-			if !strings.Contains(logs.String(), secret) {
-				t.Errorf("the log does not have the reason:\n%s", logs.String())
+			if got := strings.Contains(logs.String(), secret); got != tt.logged {
+				t.Errorf("the log has the reason: %t, want %t:\n%s", got, tt.logged, logs.String())
+			}
+			if got := r.header.Get("Retry-After"); (got != "") != tt.retryAfter {
+				t.Errorf("Retry-After: %q", got)
 			}
 		})
 	}
 }
 
 func TestPostMessageWhileStopping(t *testing.T) {
-	feed := server.NewMemory(1)
-	feed.Close()
-	s := start(t, server.Config{Feed: feed})
+	s := start(t, server.Config{})
+	s.hub.Drain()
 	r := send(t, client(t, "HTTP/1.1"), "POST", s.url+"/messages", strings.NewReader(`{"user":"a","text":"b"}`), "Content-Type", "application/json")
 	r.problem(t, 503, "stopping")
 	if got := r.header.Get("Retry-After"); got != "1" {
 		t.Errorf("Retry-After: %q", got)
+	}
+}
+
+// The seed's feed is a topic as any other, and what is posted there has an id.
+func TestFeedIsTheTopicMessages(t *testing.T) {
+	s := start(t, server.Config{})
+	c := client(t, "HTTP/1.1")
+	post(t, c, s.url, "alice", "hello")
+	got, subscribers, err := s.hub.Topic(t.Context(), "messages")
+	if err != nil || got.Count != 1 || subscribers != 0 {
+		t.Fatalf("the topic is %+v with %d subscribers, %v", got, subscribers, err)
+	}
+	id, err := hub.ParsePosition(got.Last)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ev, err := s.hub.Event(t.Context(), "messages", id)
+	if want := `{"user":"alice","text":"hello"}`; err != nil || ev.Data != want || ev.Type != "message" {
+		t.Errorf("the event is %+v, %v; want the data %s", ev, err, want)
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"example.com/tidings/internal/problem"
 )
 
 // An originPolicy says which web pages may use the server: those of its own
@@ -25,7 +27,7 @@ func newOriginPolicy(origins []string) (*originPolicy, error) {
 	for _, given := range origins {
 		given = strings.TrimSpace(given)
 		if given == "*" {
-			return nil, errors.New(`--allow-origin "*": any web site could then read the feed and post to it; list the origins, as in http://localhost:5173`)
+			return nil, errors.New(`--allow-origin "*": any web site could then read and publish everything; list the origins, as in http://localhost:5173`)
 		}
 		origin, err := normalOrigin(given)
 		if err != nil {
@@ -77,21 +79,22 @@ func (p *originPolicy) foreign(r *http.Request, strict bool) bool {
 	return p.protection.Check(r) != nil
 }
 
-func (p *originPolicy) refuse(r *http.Request) *problem {
+func (p *originPolicy) refuse(r *http.Request) *problem.Problem {
 	if origin, err := normalOrigin(r.Header.Get("Origin")); err == nil {
-		return originNotAllowed.withf("Pages of %s may not use this server. If that is your site, start the server with --allow-origin %s.", origin, origin)
+		return problem.OriginNotAllowed.Withf("Pages of %s may not use this server. If that is your site, start the server with --allow-origin %s.", origin, origin)
 	}
 	if r.Header.Get("Origin") == "null" {
-		return originNotAllowed.with("Pages without an origin, such as a file opened in the browser, may not use this server. Serve the page over HTTP, and start the server with --allow-origin and the page's origin.")
+		return problem.OriginNotAllowed.With("Pages without an origin, such as a file opened in the browser, may not use this server. Serve the page over HTTP, and start the server with --allow-origin and the page's origin.")
 	}
-	return originNotAllowed.with("Pages of other sites may not use this server. If it is your own page, start the server with --allow-origin and the page's origin.")
+	return problem.OriginNotAllowed.With("Pages of other sites may not use this server. If it is your own page, start the server with --allow-origin and the page's origin.")
 }
 
-// share lets a page of an allowed origin read the response to r (Fetch
-// standard, CORS protocol).
+// share lets a page of an allowed origin read the response to r, with the headers
+// that a client of the API needs (Fetch standard, CORS protocol).
 func (p *originPolicy) share(h http.Header, r *http.Request) {
 	if origin := r.Header.Get("Origin"); p.allowed[origin] {
 		h.Set("Access-Control-Allow-Origin", origin)
+		h.Set("Access-Control-Expose-Headers", "Location, ETag, Retry-After")
 	}
 }
 
@@ -110,7 +113,7 @@ func (p *originPolicy) answerPreflight(w http.ResponseWriter, r *http.Request, m
 	}
 	h := w.Header()
 	h.Set("Access-Control-Allow-Methods", methods)
-	h.Set("Access-Control-Allow-Headers", "Content-Type, Last-Event-ID, Cache-Control")
+	h.Set("Access-Control-Allow-Headers", "Content-Type, Last-Event-ID, Cache-Control, Idempotency-Key")
 	h.Set("Access-Control-Max-Age", "600") // seconds
 	w.WriteHeader(http.StatusNoContent)
 }

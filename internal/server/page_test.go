@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"path"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -21,6 +22,10 @@ func TestPageFiles(t *testing.T) {
 		"/":          "text/html; charset=utf-8",
 		"/style.css": "text/css; charset=utf-8",
 		"/app.js":    "text/javascript; charset=utf-8",
+		"/feed.js":   "text/javascript; charset=utf-8",
+		"/post.js":   "text/javascript; charset=utf-8",
+		"/stream.js": "text/javascript; charset=utf-8",
+		"/topics.js": "text/javascript; charset=utf-8",
 		"/icon.svg":  "image/svg+xml",
 	} {
 		t.Run(at, func(t *testing.T) {
@@ -97,14 +102,27 @@ func TestPageRefersOnlyToItsOwnFiles(t *testing.T) {
 		}
 		pageFile(t, u.Path)
 	}
-	for _, name := range []string{"style.css", "app.js", "index.html"} {
+	scripts, err := filepath.Glob("page/*.js")
+	if err != nil || len(scripts) < 2 {
+		t.Fatalf("the page has the scripts %q, %v", scripts, err)
+	}
+	for _, path := range append(scripts, "page/style.css", "page/index.html") {
+		name := filepath.Base(path)
 		if strings.Contains(strings.ReplaceAll(pageFile(t, name), "http://www.w3.org", ""), "://") {
 			t.Errorf("%s has an absolute address", name)
 		}
 	}
-	for _, sink := range []string{"innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"} {
-		if strings.Contains(pageFile(t, "app.js"), sink) {
-			t.Errorf("app.js uses %s", sink)
+	imported := regexp.MustCompile(`(?:from|import) "\./([^"]*)"`)
+	for _, path := range scripts {
+		name := filepath.Base(path)
+		script := pageFile(t, name)
+		for _, sink := range []string{"innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"} {
+			if strings.Contains(script, sink) {
+				t.Errorf("%s uses %s", name, sink)
+			}
+		}
+		for _, other := range imported.FindAllStringSubmatch(script, -1) {
+			pageFile(t, other[1])
 		}
 	}
 }

@@ -31,6 +31,16 @@ func TestRoutes(t *testing.T) {
 		{"POST", "/events", 405, "method-not-allowed", "GET, HEAD"},
 		{"OPTIONS", "/events", 405, "method-not-allowed", "GET, HEAD"},
 		{"BREW", "/events", 405, "method-not-allowed", "GET, HEAD"},
+		{"GET", "/topics", 200, "", ""},
+		{"HEAD", "/topics", 200, "", ""},
+		{"DELETE", "/topics", 405, "method-not-allowed", "GET, HEAD"},
+		{"GET", "/topics/orders", 404, "topic-not-found", ""},
+		{"POST", "/topics/orders", 201, "", ""},
+		{"DELETE", "/topics/orders", 405, "method-not-allowed", "GET, HEAD, POST"},
+		{"GET", "/topics/orders", 200, "", ""},
+		{"GET", "/topics/orders/events", 200, "", ""},
+		{"GET", "/batch", 405, "method-not-allowed", "POST"},
+		{"GET", "/topicsandmore", 404, "not-found", ""},
 		{"GET", "/nothing", 404, "not-found", ""},
 		{"HEAD", "/nothing", 404, "", ""},
 		{"POST", "/nothing", 404, "not-found", ""},
@@ -46,7 +56,11 @@ func TestRoutes(t *testing.T) {
 		c := client(t, protocol)
 		for _, tt := range tests {
 			t.Run(protocol+" "+tt.method+" "+tt.path, func(t *testing.T) {
-				r := send(t, c, tt.method, s.url+tt.path, nil)
+				var body io.Reader
+				if tt.method == "POST" {
+					body = strings.NewReader("{}")
+				}
+				r := send(t, c, tt.method, s.url+tt.path, body)
 				if tt.problem != "" {
 					r.problem(t, tt.status, tt.problem)
 				}
@@ -197,7 +211,7 @@ func TestHostBeyondLoopback(t *testing.T) {
 // one that is not read would hide that the client leaves.
 func TestGETWithABodyIsRefused(t *testing.T) {
 	s := start(t, server.Config{})
-	for _, path := range []string{"/events", "/"} {
+	for _, path := range []string{"/events", "/", "/topics", "/topics/orders/events"} {
 		send(t, client(t, "HTTP/1.1"), "GET", s.url+path, strings.NewReader("x")).problem(t, 400, "unexpected-body")
 	}
 	conn := dial(t, s.addr)
@@ -231,7 +245,7 @@ func TestOrigin(t *testing.T) {
 		origin string
 		site   string // Sec-Fetch-Site
 		post   int    // the status of POST /messages
-		events int    // of HEAD /events
+		events int    // of HEAD /events, and of GET /topics
 		page   int    // of GET /
 		shared bool   // with the origin, by CORS
 	}{
@@ -274,6 +288,13 @@ func TestOrigin(t *testing.T) {
 				if got := r.header.Get("Access-Control-Allow-Origin"); got != want {
 					t.Errorf("%s: Access-Control-Allow-Origin %q, want %q", what, got, want)
 				}
+				exposed := ""
+				if tt.shared {
+					exposed = "Location, ETag, Retry-After"
+				}
+				if got := r.header.Get("Access-Control-Expose-Headers"); got != exposed {
+					t.Errorf("%s: Access-Control-Expose-Headers %q, want %q", what, got, exposed)
+				}
 				if r.header.Get("Vary") != "Origin" || r.header.Get("Access-Control-Allow-Credentials") != "" {
 					t.Errorf("%s: headers %v", what, r.header)
 				}
@@ -287,6 +308,13 @@ func TestOrigin(t *testing.T) {
 				}
 			}
 			check("HEAD /events", send(t, c, "HEAD", s.url+"/events", nil, header...), tt.events)
+			check("GET /topics", send(t, c, "GET", s.url+"/topics", nil, header...), tt.events)
+			published := send(t, c, "POST", s.url+"/topics/orders", strings.NewReader("x"), header...)
+			if tt.post == 200 {
+				check("POST /topics/orders", published, 201)
+			} else {
+				check("POST /topics/orders", published, tt.post)
+			}
 			check("GET /", send(t, c, "GET", s.url+"/", nil, header...), tt.page)
 			unsafe := send(t, c, "DELETE", s.url+"/nothing", nil, header...)
 			if got := unsafe.status == 403; got != (tt.post == 403) {
@@ -309,7 +337,10 @@ func TestPreflight(t *testing.T) {
 		return send(t, c, "OPTIONS", s.url+path, nil, "Origin", origin, "Sec-Fetch-Site", "same-site",
 			"Access-Control-Request-Method", method, "Access-Control-Request-Headers", "content-type")
 	}
-	for path, methods := range map[string]string{"/messages": "POST", "/events": "GET, HEAD"} {
+	for path, methods := range map[string]string{
+		"/messages": "POST", "/events": "GET, HEAD, POST", "/batch": "GET, HEAD, POST",
+		"/topics": "GET, HEAD, POST", "/topics/orders": "GET, HEAD, POST", "/app.js": "GET, HEAD",
+	} {
 		r := ask(path, "http://localhost:5173", "POST")
 		if r.status != 204 || r.body != "" {
 			t.Errorf("%s: %d %q", path, r.status, r.body)
@@ -317,7 +348,7 @@ func TestPreflight(t *testing.T) {
 		for name, want := range map[string]string{
 			"Access-Control-Allow-Origin":  "http://localhost:5173",
 			"Access-Control-Allow-Methods": methods,
-			"Access-Control-Allow-Headers": "Content-Type, Last-Event-ID, Cache-Control",
+			"Access-Control-Allow-Headers": "Content-Type, Last-Event-ID, Cache-Control, Idempotency-Key",
 			"Access-Control-Max-Age":       "600",
 			"Vary":                         "Origin",
 		} {

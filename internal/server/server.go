@@ -1,11 +1,11 @@
-// Package server is the program behind "tidings serve": a feed that anyone on
-// this machine can post to and read, with a page to do both.
+// Package server is the program behind "tidings serve": a hub's HTTP API, the
+// seed's feed on it, and a page, for everyone on this machine.
 //
 //	s, err := server.New(server.Config{Addr: "127.0.0.1:0"})
 //	...
 //	err = s.Listen(ctx)
 //	fmt.Println("listening on", s.URL())
-//	err = s.Run(ctx) // until ctx is done
+//	err = s.Run(ctx, h) // until ctx is done
 //
 // It is closed by default. It listens on loopback addresses only, answers only
 // to loopback names, and only to pages of its own origin; what opens it is in
@@ -20,12 +20,13 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"example.com/tidings/hub"
 )
 
 // The defaults of a [Config].
 const (
 	DefaultAddr         = "127.0.0.1:8080"
-	DefaultBuffer       = 1024
 	DefaultKeepAlive    = 15 * time.Second
 	DefaultWriteTimeout = 10 * time.Second
 	DefaultReadTimeout  = 30 * time.Second
@@ -49,7 +50,7 @@ type Config struct {
 	Addr string
 
 	// InsecureAnonymous allows an Addr beyond loopback, where anyone who
-	// reaches it can read the feed and post to it.
+	// reaches it can read and publish everything.
 	InsecureAnonymous bool
 
 	// AllowHosts are the names, without a port, under which the server may be
@@ -61,17 +62,16 @@ type Config struct {
 	// pages may use the server.
 	AllowOrigins []string
 
-	// Feed holds the messages. The server closes it when it stops. Nil means
-	// NewMemory(DefaultBuffer).
-	Feed Feed
+	// MaxMessage bounds the data of a message of POST /topics and /batch, in
+	// bytes. 0 means the default of package httpapi.
+	MaxMessage int
 
-	// KeepAlive is how long a stream may be silent before a comment is sent on
-	// it. 0 means DefaultKeepAlive; negative switches it off.
-	KeepAlive time.Duration
-
-	// WriteTimeout bounds each write to a stream, and how long what was written
-	// may stay unacknowledged by the peer's kernel (Linux). 0 means
-	// DefaultWriteTimeout; it is never negative.
+	// KeepAlive and WriteTimeout are those that the hub has for its streams. The
+	// server keeps HTTP/2 connections alive as often, and gives what was written
+	// to any connection as long to be acknowledged by the peer's kernel (Linux).
+	// 0 means DefaultKeepAlive and DefaultWriteTimeout; a negative KeepAlive
+	// leaves that of HTTP/2 at the default. WriteTimeout is never negative.
+	KeepAlive    time.Duration
 	WriteTimeout time.Duration
 
 	// ReadTimeout bounds the reading of a request with its body. 0 means
@@ -82,15 +82,15 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// A Server serves one feed. [New] makes it, [Server.Listen] binds its address,
-// [Server.Run] serves until its context is done.
+// A Server serves one hub. [New] makes it, [Server.Listen] binds its address, so
+// that nothing need be opened for a server that cannot run, and [Server.Run]
+// serves a hub there until its context is done.
 type Server struct {
 	cfg      Config
 	log      *slog.Logger
-	feed     Feed
 	hosts    hostPolicy
 	origins  *originPolicy
-	routes   map[string]route
+	assets   map[string]*asset // the page's, by path
 	http     *http.Server
 	listener net.Listener
 	abandon  context.CancelFunc // ends the context of every request
@@ -118,11 +118,7 @@ func New(cfg Config) (*Server, error) {
 	if s.origins, err = newOriginPolicy(cfg.AllowOrigins); err != nil {
 		return nil, err
 	}
-	s.feed = cfg.Feed
-	if s.feed == nil {
-		s.feed = NewMemory(DefaultBuffer)
-	}
-	s.routes = s.newRoutes()
+	s.assets = pageAssets()
 
 	pingAfter := cfg.KeepAlive
 	if pingAfter < 0 {
@@ -134,7 +130,6 @@ func New(cfg Config) (*Server, error) {
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
 	s.http = &http.Server{
-		Handler:           s.Handler(),
 		Protocols:         protocols,
 		BaseContext:       func(net.Listener) context.Context { return base },
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
@@ -156,9 +151,14 @@ func New(cfg Config) (*Server, error) {
 			WriteByteTimeout: cfg.WriteTimeout,
 		},
 	}
-	// Shutdown closes the listener first and then calls this.
-	s.http.RegisterOnShutdown(s.feed.Close)
 	return s, nil
+}
+
+// use makes h the hub that is served.
+func (s *Server) use(h *hub.Hub) {
+	s.http.Handler = s.Handler(h)
+	// Shutdown closes the listener first and then calls this.
+	s.http.RegisterOnShutdown(h.Drain)
 }
 
 func setDefault[T comparable](v *T, to T) {
@@ -172,17 +172,23 @@ func setDefault[T comparable](v *T, to T) {
 // is valid after Listen.
 func (s *Server) URL() string { return "http://" + s.listener.Addr().String() }
 
-// Run serves until ctx is done, and then stops: no new connection is taken,
-// the feed is closed so that streams end cleanly, and what has not ended after
-// 700 ms is cut. It returns nil after a stop, and is called once, after Listen.
-func (s *Server) Run(ctx context.Context) error {
+// Run serves h until ctx is done, and then stops: no new connection is taken, the
+// hub is drained, so that streams end cleanly after what was published, what has
+// not ended after 700 ms is cut, and the hub is closed, and with it its log. It
+// returns nil, unless serving or closing the hub has failed, and is called once,
+// after Listen.
+func (s *Server) Run(ctx context.Context, h *hub.Hub) error {
 	defer s.abandon()
+	s.use(h)
 	served := make(chan error, 1)
 	go func() { served <- s.http.Serve(s.listener) }()
 	select {
 	case err := <-served:
-		s.feed.Close()
+		s.abandon()
 		s.http.Close()
+		if err := h.Close(); err != nil {
+			s.log.Error("the log was not closed", "error", err)
+		}
 		return fmt.Errorf("the server stopped: %w", err)
 	case <-ctx.Done():
 	}
@@ -198,14 +204,16 @@ func (s *Server) Run(ctx context.Context) error {
 		s.http.Close()
 	}
 	<-served
+	if err := h.Close(); err != nil {
+		return fmt.Errorf("close the log: %w", err)
+	}
 	s.log.Info("stopped")
 	return nil
 }
 
-// Close releases the address and the feed of a server that is not run.
+// Close releases the address of a server that is not run.
 func (s *Server) Close() error {
 	s.abandon()
-	s.feed.Close()
 	if s.listener == nil {
 		return nil
 	}

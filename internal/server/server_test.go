@@ -5,8 +5,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
-	"iter"
 	"log/slog"
 	"net"
 	"net/http"
@@ -15,9 +16,9 @@ import (
 	"testing"
 	"time"
 
+	"example.com/tidings/hub"
 	"example.com/tidings/internal/leak"
 	"example.com/tidings/internal/server"
-	"example.com/tidings/sse"
 )
 
 func TestMain(m *testing.M) { leak.Main(m) }
@@ -29,13 +30,21 @@ const patience = 30 * time.Second
 // A running is a server that runs until the test ends, or stop is called.
 type running struct {
 	*server.Server
+	hub  *hub.Hub
 	url  string
 	addr string
 	stop func() error // stops it and returns what Run did
 }
 
-// start runs a server on a free port of 127.0.0.1, unless cfg says otherwise.
+// start runs a server, with a hub in memory, on a free port of 127.0.0.1, unless
+// cfg says otherwise.
 func start(t *testing.T, cfg server.Config) *running {
+	t.Helper()
+	return startOn(t, cfg, hub.NewMemoryLog(nil), hub.Options{})
+}
+
+// startOn is start with a hub on this log.
+func startOn(t *testing.T, cfg server.Config, messages hub.Log, opts hub.Options) *running {
 	t.Helper()
 	if cfg.Addr == "" {
 		cfg.Addr = "127.0.0.1:0"
@@ -50,10 +59,11 @@ func start(t *testing.T, cfg server.Config) *running {
 	if err := s.Listen(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	h := newHub(t, cfg, messages, opts)
 	ctx, cancel := context.WithCancel(context.Background())
 	ran := make(chan error, 1)
-	go func() { ran <- s.Run(ctx) }()
-	r := &running{Server: s, url: s.URL(), addr: strings.TrimPrefix(s.URL(), "http://")}
+	go func() { ran <- s.Run(ctx, h) }()
+	r := &running{Server: s, hub: h, url: s.URL(), addr: strings.TrimPrefix(s.URL(), "http://")}
 	r.stop = sync.OnceValue(func() error {
 		cancel()
 		return <-ran
@@ -64,6 +74,34 @@ func start(t *testing.T, cfg server.Config) *running {
 		}
 	})
 	return r
+}
+
+// newHub opens a hub, with what it has to have in common with the server.
+func newHub(t *testing.T, cfg server.Config, messages hub.Log, opts hub.Options) *hub.Hub {
+	t.Helper()
+	opts.KeepAlive, opts.WriteTimeout, opts.Logger = cfg.KeepAlive, cfg.WriteTimeout, cfg.Logger
+	h, err := hub.New(context.Background(), messages, &opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// wantSubscribers waits until the feed has this many streams.
+func (r *running) wantSubscribers(t *testing.T, want int) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		_, got, err := r.hub.Topic(t.Context(), "messages")
+		if err != nil && !errors.Is(err, hub.ErrNotFound) {
+			t.Fatal(err)
+		}
+		if got == want {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d streams are open, want %d", got, want)
+		}
+	}
 }
 
 // protocols are those in which each promise is tested.
@@ -144,15 +182,20 @@ type listener struct {
 	res    *http.Response
 	lines  *bufio.Reader
 	cancel context.CancelFunc // leaves
+	epoch  string             // of the ids
+	begins uint64             // the sequence number after which it begins
 }
 
-// listen opens a stream and returns when its headers are there.
+// listen opens the feed's stream and returns when it has begun.
 func listen(t *testing.T, c *http.Client, url string, header ...string) *listener {
 	t.Helper()
 	// Longer than patience, so that its end is never what a test waits for.
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	t.Cleanup(cancel)
-	req, err := http.NewRequestWithContext(ctx, "GET", url+"/events", nil)
+	if !strings.Contains(url, "/events") {
+		url += "/events"
+	}
+	req, err := http.NewRequestWithContext(ctx, "GET", url, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +211,41 @@ func listen(t *testing.T, c *http.Client, url string, header ...string) *listene
 		b, _ := io.ReadAll(res.Body)
 		t.Fatalf("GET /events: %s: %s", res.Status, b)
 	}
-	return &listener{res, bufio.NewReader(res.Body), cancel}
+	l := &listener{res: res, lines: bufio.NewReader(res.Body), cancel: cancel}
+	l.wantOpen(t)
+	return l
+}
+
+// wantOpen reads the first event of the stream.
+func (l *listener) wantOpen(t *testing.T) {
+	t.Helper()
+	var lines []string
+	for len(lines) == 0 || lines[len(lines)-1] != "" {
+		line, err := l.lines.ReadString('\n')
+		if err != nil {
+			t.Fatalf("the stream has %q (%v)", lines, err)
+		}
+		lines = append(lines, strings.TrimSuffix(line, "\n"))
+	}
+	if len(lines) != 5 || lines[0] != "event: tidings.open" || !strings.HasPrefix(lines[1], "retry: ") {
+		t.Fatalf("the stream begins with %q, want tidings.open with retry, data and id", lines)
+	}
+	var open struct {
+		Topics   []string
+		Position string
+	}
+	decode(t, strings.TrimPrefix(lines[2], "data: "), &open)
+	at, err := hub.ParsePosition(open.Position)
+	if err != nil || len(open.Topics) != 1 || open.Topics[0] != "messages" {
+		t.Fatalf("the stream begins with %q (%v)", lines, err)
+	}
+	l.epoch, l.begins = at.Epoch, at.Seq
+}
+
+// event returns the message with a sequence number as it stands on the wire.
+func (l *listener) event(seq uint64, user, text string) string {
+	data := fmt.Sprintf(`{"user":%q,"text":%q}`, user, text)
+	return "data: " + data + "\nid: " + hub.Position{Epoch: l.epoch, Seq: seq}.String() + "\n\n"
 }
 
 // want reads exactly text from the stream.
@@ -200,31 +277,6 @@ func post(t *testing.T, c *http.Client, url, user, text string) {
 	}
 }
 
-// A watchedFeed tells when sequences of a feed have ended.
-type watchedFeed struct {
-	server.Feed
-	ended chan struct{} // one for each
-}
-
-func watch(f server.Feed) *watchedFeed { return &watchedFeed{f, make(chan struct{}, 100)} }
-
-func (f *watchedFeed) Subscribe(ctx context.Context, id string) (iter.Seq2[sse.Event, error], error) {
-	events, err := f.Feed.Subscribe(ctx, id)
-	return func(yield func(sse.Event, error) bool) {
-		defer func() { f.ended <- struct{}{} }()
-		events(yield)
-	}, err
-}
-
-func (f *watchedFeed) wantEnd(t *testing.T) {
-	t.Helper()
-	select {
-	case <-f.ended:
-	case <-time.After(patience):
-		t.Fatal("the stream's handler has not ended")
-	}
-}
-
 func TestStopDeliversWhatWasPostedThenEndsStreamsCleanly(t *testing.T) {
 	for _, protocol := range protocols {
 		t.Run(protocol, func(t *testing.T) {
@@ -235,7 +287,7 @@ func TestStopDeliversWhatWasPostedThenEndsStreamsCleanly(t *testing.T) {
 			if err := s.stop(); err != nil {
 				t.Errorf("Run returned %v", err)
 			}
-			l.want(t, "data: {\"user\":\"alice\",\"text\":\"last words\"}\n\n")
+			l.want(t, l.event(1, "alice", "last words"))
 			l.wantEnd(t)
 			if conn, err := net.Dial("tcp", s.addr); err == nil {
 				conn.Close()
@@ -249,8 +301,7 @@ func TestStopDeliversWhatWasPostedThenEndsStreamsCleanly(t *testing.T) {
 // the write timeout alone would end only after the shutdown's second.
 func TestStopCutsWhatDoesNotEnd(t *testing.T) {
 	var logs logBuffer
-	feed := watch(server.NewMemory(1024))
-	s := start(t, server.Config{Feed: feed, WriteTimeout: time.Hour, Logger: slog.New(slog.NewTextHandler(&logs, nil))})
+	s := start(t, server.Config{WriteTimeout: time.Hour, Logger: slog.New(slog.NewTextHandler(&logs, nil))})
 	conn := dial(t, s.addr)
 	if err := conn.(*net.TCPConn).SetReadBuffer(4096); err != nil {
 		t.Fatal(err)
@@ -273,7 +324,12 @@ func TestStopCutsWhatDoesNotEnd(t *testing.T) {
 	case <-time.After(patience):
 		t.Fatal("a client that does not read holds up the stop")
 	}
-	feed.wantEnd(t)
+	for deadline := time.Now().Add(patience); serving() != ""; time.Sleep(5 * time.Millisecond) {
+		c.CloseIdleConnections()
+		if time.Now().After(deadline) {
+			t.Fatalf("the stop has left behind:\n%s", serving())
+		}
+	}
 	if !strings.Contains(logs.String(), "cutting connections") {
 		t.Errorf("the log does not say that connections were cut:\n%s", logs.String())
 	}

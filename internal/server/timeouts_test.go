@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"example.com/tidings/hub"
 	"example.com/tidings/internal/memhttp"
 	"example.com/tidings/internal/server"
 )
@@ -38,7 +39,9 @@ func TestConnectionsOfSlowClientsEnd(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer s.Close()
-				c, err := memhttp.Serve(t, s.HTTP()).Dial()
+				h := newHub(t, server.Config{Logger: slog.New(slog.DiscardHandler)}, hub.NewMemoryLog(nil), hub.Options{})
+				defer h.Close()
+				c, err := memhttp.Serve(t, s.HTTP(h)).Dial()
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -39,8 +39,7 @@ func vanish(t *testing.T, conn *net.TCPConn) {
 func TestPeerThatVanishedIsNoticed(t *testing.T) {
 	for _, protocol := range protocols {
 		t.Run(protocol, func(t *testing.T) {
-			feed := watch(server.NewMemory(16))
-			s := start(t, server.Config{Feed: feed, KeepAlive: time.Second, WriteTimeout: 200 * time.Millisecond})
+			s := start(t, server.Config{KeepAlive: time.Second, WriteTimeout: 200 * time.Millisecond})
 			var conn *net.TCPConn
 			c := client(t, protocol)
 			c.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -52,13 +51,9 @@ func TestPeerThatVanishedIsNoticed(t *testing.T) {
 				return nc, err
 			}
 			listen(t, c, s.url).want(t, ": keep-alive\n")
-			select {
-			case <-feed.ended:
-				t.Fatal("the stream has ended though its peer is there")
-			default:
-			}
+			s.wantSubscribers(t, 1)
 			vanish(t, conn)
-			feed.wantEnd(t)
+			s.wantSubscribers(t, 0)
 		})
 	}
 }
@@ -66,8 +61,7 @@ func TestPeerThatVanishedIsNoticed(t *testing.T) {
 // The kernel of a peer that hangs still acknowledges what arrives: over HTTP/2
 // only the pings that it does not answer tell.
 func TestHTTP2PeerThatHangsIsNoticed(t *testing.T) {
-	feed := watch(server.NewMemory(16))
-	s := start(t, server.Config{Feed: feed, KeepAlive: 50 * time.Millisecond, WriteTimeout: 200 * time.Millisecond})
+	s := start(t, server.Config{KeepAlive: 50 * time.Millisecond, WriteTimeout: 200 * time.Millisecond})
 	conn := dial(t, s.addr)
 	var fields []byte // literal, never compressed (RFC 7541, section 6.2.2)
 	for _, f := range [][2]string{{":method", "GET"}, {":scheme", "http"}, {":authority", "localhost"}, {":path", "/events"}} {
@@ -100,5 +94,5 @@ func TestHTTP2PeerThatHangsIsNoticed(t *testing.T) {
 	if !pinged {
 		t.Error("the server has closed the connection without asking whether its peer is there")
 	}
-	feed.wantEnd(t)
+	s.wantSubscribers(t, 0)
 }

@@ -1,12 +1,13 @@
-package server_test
+package problem_test
 
 import (
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
-	"example.com/tidings/internal/server"
+	"example.com/tidings/internal/problem"
 )
 
 // The list of problem types in the documentation is complete, and holds no
@@ -22,7 +23,10 @@ func TestProblemTypesAreDocumented(t *testing.T) {
 			documented = append(documented, strings.TrimSpace(line))
 		}
 	}
-	defined := server.ProblemRows()
+	var defined []string
+	for _, p := range problem.Types() {
+		defined = append(defined, "| `"+p.URI()+"` | "+strconv.Itoa(p.Status())+" | "+p.Title()+" |")
+	}
 	for _, row := range defined {
 		if !slices.Contains(documented, row) {
 			t.Errorf("docs/http-api.md lacks the row\n%s", row)

@@ -1,0 +1,250 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"example.com/tidings/hub"
+	"example.com/tidings/hub/jetlog"
+)
+
+// memoryBytes is how much --memory retains by default.
+const memoryBytes = 64 << 20
+
+// storeFlags say where messages are stored, and for how long.
+func storeFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{
+			Name: "data", Sources: env("TIDINGS_DATA"), Value: jetlog.DefaultDir,
+			Usage: "store messages in the folder `DIR`, which is made if there is none",
+		},
+		&cli.BoolFlag{
+			Name: "memory", Sources: env("TIDINGS_MEMORY"),
+			Usage: "store messages in memory: they are gone when the server stops",
+		},
+		&cli.StringFlag{
+			Name: "nats", Sources: env("TIDINGS_NATS"),
+			Usage: "store messages in the NATS JetStream server or cluster at `URL`, as nats://host:4222; separate several by commas",
+		},
+		&cli.StringFlag{
+			Name: "nats-creds", Sources: env("TIDINGS_NATS_CREDS"),
+			Usage: "log in to NATS with the credentials in `FILE`",
+		},
+		&cli.StringFlag{
+			Name: "nats-ca", Sources: env("TIDINGS_NATS_CA"),
+			Usage: "verify the NATS servers by the certificates in `FILE`, instead of the system's",
+		},
+		&cli.StringFlag{
+			Name: "nats-cert", Sources: env("TIDINGS_NATS_CERT"),
+			Usage: "show NATS the certificate in `FILE`; needs --nats-key",
+		},
+		&cli.StringFlag{
+			Name: "nats-key", Sources: env("TIDINGS_NATS_KEY"),
+			Usage: "the key of --nats-cert, in `FILE`",
+		},
+		&cli.StringFlag{
+			Name: "nats-stream", Sources: env("TIDINGS_NATS_STREAM"), Value: jetlog.DefaultStream,
+			Usage: "the `NAME` of the JetStream stream",
+		},
+		&cli.IntFlag{
+			Name: "nats-replicas", Sources: env("TIDINGS_NATS_REPLICAS"),
+			Usage:       "have NATS store each message on `N` servers, 1 to 5; the default leaves the stream as it is, and makes a new one with 1",
+			Validator:   between(1, 5),
+			HideDefault: true,
+		},
+		&cli.StringFlag{
+			Name: "sync", Sources: env("TIDINGS_SYNC"), Value: jetlog.DefaultSync.String(),
+			Usage:     "force messages to the disk `WHEN`: always, before each is acknowledged, or after a duration, which a loss of power may then cost",
+			Validator: validSync,
+		},
+		&cli.DurationFlag{
+			Name: "retention-age", Sources: env("TIDINGS_RETENTION_AGE"), Value: jetlog.DefaultMaxAge,
+			Usage:     "keep messages for this `DURATION`; 0 is for ever",
+			Validator: validAge,
+		},
+		&cli.StringFlag{
+			Name: "retention-bytes", Sources: env("TIDINGS_RETENTION_BYTES"), Value: formatSize(jetlog.DefaultMaxBytes),
+			Usage:     "keep this `SIZE` of messages, the newest ones; 0 is no limit; the default is 64MiB with --memory",
+			Validator: validSize(0, math.MaxInt64),
+		},
+		&cli.DurationFlag{
+			Name: "dedup-window", Sources: env("TIDINGS_DEDUP_WINDOW"), Value: jetlog.DefaultDedupWindow,
+			Usage:     "remember idempotency keys for this `DURATION`, at most --retention-age",
+			Validator: validWindow,
+		},
+		&cli.StringFlag{
+			Name: "reserve", Sources: env("TIDINGS_RESERVE"), Value: formatSize(jetlog.DefaultReserve),
+			Usage:     "leave this `SIZE` of the disk free: refuse to publish before it is full",
+			Validator: validSize(0, math.MaxInt64),
+		},
+	}
+}
+
+func validSync(s string) error {
+	if s == "always" {
+		return nil
+	}
+	if d, err := time.ParseDuration(s); err != nil || d <= 0 {
+		return errors.New("want always, or a duration of more than 0, as in 1s")
+	}
+	return nil
+}
+
+// leastAge is the least that JetStream takes.
+const leastAge = 100 * time.Millisecond
+
+func validAge(d time.Duration) error {
+	if d != 0 && d < leastAge {
+		return fmt.Errorf("want 0 or at least %v, as in 24h", leastAge)
+	}
+	return nil
+}
+
+func validWindow(d time.Duration) error {
+	if d < leastAge {
+		return fmt.Errorf("want at least %v, as in 2m", leastAge)
+	}
+	return nil
+}
+
+// A store is where messages are stored: what the settings say, not yet opened.
+type store struct {
+	where string // for the log
+	open  func(context.Context) (hub.Log, error)
+}
+
+// newStore returns what the settings say, or one line on what is wrong with them.
+func newStore(cmd *cli.Command, logger *slog.Logger) (store, error) {
+	if err := contradiction(cmd); err != nil {
+		return store{}, err
+	}
+	age, window := bound(cmd.Duration("retention-age")), cmd.Duration("dedup-window")
+	switch {
+	case age > 0 && window > age && cmd.IsSet("dedup-window"):
+		return store{}, fmt.Errorf("--dedup-window %v is longer than --retention-age %v: a key can be remembered as long as its message is kept; choose a shorter window or a longer age", window, age)
+	case age > 0:
+		window = min(window, age)
+	}
+	bytes := bound(size(cmd, "retention-bytes"))
+	switch {
+	case cmd.Bool("memory"):
+		if !cmd.IsSet("retention-bytes") {
+			bytes = memoryBytes
+		}
+		if bytes < 0 {
+			return store{}, errors.New("--retention-bytes 0 with --memory would fill the memory without limit; give a size, as in 64MiB")
+		}
+		return store{"memory", func(context.Context) (hub.Log, error) {
+			return hub.NewMemoryLog(&hub.MemoryOptions{MaxAge: age, MaxBytes: int(min(bytes, math.MaxInt)), DedupWindow: window}), nil
+		}}, nil
+	case cmd.String("nats") != "":
+		return natsStore(cmd, logger, age, bytes, window)
+	}
+	opts := &jetlog.Options{
+		Dir: cmd.String("data"), Sync: jetlog.SyncAlways, MaxAge: age, MaxBytes: bytes, DedupWindow: window,
+		Reserve: bound(size(cmd, "reserve")), Logger: logger,
+	}
+	if s := cmd.String("sync"); s != "always" {
+		var err error
+		if opts.Sync, err = time.ParseDuration(s); err != nil {
+			return store{}, err
+		}
+	}
+	return store{opts.Dir, func(ctx context.Context) (hub.Log, error) { return opened(jetlog.Open(ctx, opts)) }}, nil
+}
+
+// natsStore is newStore for --nats.
+func natsStore(cmd *cli.Command, logger *slog.Logger, age time.Duration, bytes int64, window time.Duration) (store, error) {
+	if (cmd.String("nats-cert") == "") != (cmd.String("nats-key") == "") {
+		return store{}, errors.New("--nats-cert and --nats-key go together; give both or neither")
+	}
+	opts := &jetlog.ClusterOptions{
+		URL:             cmd.String("nats"),
+		CredentialsFile: cmd.String("nats-creds"),
+		CAFile:          cmd.String("nats-ca"), CertFile: cmd.String("nats-cert"), KeyFile: cmd.String("nats-key"),
+		Stream: cmd.String("nats-stream"), Replicas: cmd.Int("nats-replicas"), Logger: logger,
+	}
+	// An existing stream keeps what is not given.
+	if cmd.IsSet("retention-age") {
+		opts.MaxAge = age
+	}
+	if cmd.IsSet("retention-bytes") {
+		opts.MaxBytes = bytes
+	}
+	if cmd.IsSet("dedup-window") || window < cmd.Duration("dedup-window") {
+		opts.DedupWindow = window
+	}
+	servers, err := withoutPasswords(opts.URL)
+	if err != nil {
+		return store{}, err
+	}
+	return store{
+		"stream " + opts.Stream + " of " + servers,
+		func(ctx context.Context) (hub.Log, error) { return opened(jetlog.Connect(ctx, opts)) },
+	}, nil
+}
+
+// opened keeps a nil *jetlog.Log from becoming a hub.Log that is not nil.
+func opened(l *jetlog.Log, err error) (hub.Log, error) {
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// withoutPasswords returns what may be logged of a list of URLs.
+func withoutPasswords(list string) (string, error) {
+	var shown []string
+	for s := range strings.SplitSeq(list, ",") {
+		u, err := url.Parse(strings.TrimSpace(s))
+		if err != nil || u.Host == "" {
+			return "", errors.New("--nats: want a URL, as in nats://host:4222, or several, separated by commas")
+		}
+		u.User = nil
+		shown = append(shown, u.String())
+	}
+	return strings.Join(shown, ","), nil
+}
+
+// bound returns a bound as the logs take it, for which 0 is the default and a
+// negative value none.
+func bound[T int64 | time.Duration](flag T) T {
+	if flag == 0 {
+		return -1
+	}
+	return flag
+}
+
+// contradiction says which settings exclude each other, or lack another.
+func contradiction(cmd *cli.Command) error {
+	given := func(flag string) bool { return cmd.IsSet(flag) }
+	memory, nats := cmd.Bool("memory"), cmd.String("nats") != ""
+	switch {
+	case memory && nats:
+		return errors.New("--memory and --nats exclude each other: messages are stored in one place; give one of them")
+	case memory && given("data"):
+		return errors.New("--memory and --data exclude each other: messages are stored in one place; give one of them")
+	case nats && given("data"):
+		return errors.New("--nats and --data exclude each other: messages are stored in one place; give one of them")
+	case memory && given("sync"):
+		return errors.New("--sync says when messages are forced to the disk, and with --memory there is none; give one of them")
+	case nats && given("sync"):
+		return errors.New("--sync says when this process forces messages to the disk, and with --nats its servers do that by their own settings; leave it out")
+	case (memory || nats) && given("reserve"):
+		return errors.New("--reserve is about the disk of --data, which is not used; leave it out")
+	}
+	for _, flag := range []string{"nats-creds", "nats-ca", "nats-cert", "nats-key", "nats-stream", "nats-replicas"} {
+		if !nats && given(flag) {
+			return fmt.Errorf("--%s is of use with --nats only; give --nats, too, or leave it out", flag)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,129 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"errors"
+	"mime"
+	"net/http"
+	"slices"
+	"strconv"
+
+	"example.com/tidings/hub"
+	"example.com/tidings/internal/problem"
+)
+
+// lineTypes are the media types of one JSON text a line. None is registered; the
+// first is what most send.
+var lineTypes = []string{"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"}
+
+// publishBatch answers POST /batch.
+func (a *api) publishBatch(w http.ResponseWriter, r *http.Request, _, _ string) {
+	refusal := checkBatchHead(r.Header)
+	var batch batch
+	if refusal == nil {
+		refusal = readBody(w, r, a.opts.MaxBatch, a.batchTooLarge, func(b []byte) (refusal *problem.Problem) {
+			batch, refusal = parseBatch(b, a.opts.MaxMessage)
+			return refusal
+		})
+	}
+	if refusal != nil {
+		refusal.ServeHTTP(w, r)
+		return
+	}
+	if a.opts.Authorize != nil {
+		if refusal := a.authorize(r, Access{Action: Publish, Topics: batch.topics()}); refusal != nil {
+			refusal.ServeHTTP(w, r)
+			return
+		}
+	}
+	ctx, cancel := detached(r, len(batch.messages))
+	defer cancel()
+	published, err := a.hub.PublishBatch(ctx, batch.messages)
+	if err != nil {
+		refusal := a.unpublished(r, err)
+		if bad, ok := errors.AsType[*hub.BatchError](err); ok {
+			refusal = onLine(batch.lines[bad.Index], refusal)
+		}
+		refusal.ServeHTTP(w, r)
+		return
+	}
+	a.answerBatch(w, r, published)
+}
+
+func checkBatchHead(h http.Header) *problem.Problem {
+	if len(h[keyHeader]) > 0 {
+		return problem.InvalidKey.With("A batch has no " + keyHeader + " of its own: give each message a key, as in {\"topic\": …, \"data\": …, \"key\": …}.").About("key")
+	}
+	mediaType, _, err := mime.ParseMediaType(h.Get("Content-Type"))
+	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) || !slices.Contains(lineTypes, mediaType) {
+		return problem.UnsupportedMediaType.With("A batch is one JSON object a line, and says so: send the header Content-Type: application/x-ndjson.")
+	}
+	return checkEncoding(h)
+}
+
+func (a *api) batchTooLarge() *problem.Problem {
+	return problem.BodyTooLarge.Withf("A batch may have up to %d bytes. Send several.", a.opts.MaxBatch)
+}
+
+// answerBatch answers with a line for each message. The status is 200 if all are
+// stored, and otherwise that of the first which is not: to a client that looks at
+// the status alone the batch has failed.
+func (a *api) answerBatch(w http.ResponseWriter, r *http.Request, published []hub.Published) {
+	status := http.StatusOK
+	size := 0
+	for _, p := range published {
+		size += len(p.Topic) + len(p.ID) + len(`{"id":"","topic":"","status":201}`) + 1
+	}
+	b := make([]byte, 0, size)
+	var last error // logged once
+	var refusal *problem.Problem
+	for _, p := range published {
+		if p.Err == nil {
+			b = appendStored(b, p)
+			continue
+		}
+		if last == nil || !errors.Is(p.Err, last) {
+			last, refusal = p.Err, a.unpublished(r, p.Err)
+		}
+		if status == http.StatusOK {
+			status = refusal.Type.Status()
+			if after := refusal.Header.Get("Retry-After"); after != "" {
+				w.Header().Set("Retry-After", after)
+			}
+		}
+		b = appendRefused(b, p.Topic, refusal)
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/x-ndjson")
+	h.Set("Content-Length", strconv.Itoa(len(b)))
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	w.Write(b)
+}
+
+// appendStored appends the line of a message that is stored. Neither ids nor
+// topics have characters that JSON escapes.
+func appendStored(b []byte, p hub.Published) []byte {
+	b = append(b, `{"id":"`...)
+	b = append(b, p.ID...)
+	b = append(b, `","topic":"`...)
+	b = append(b, p.Topic...)
+	if p.Repeat {
+		return append(b, "\",\"status\":200}\n"...)
+	}
+	return append(b, "\",\"status\":201}\n"...)
+}
+
+// appendRefused appends the line of a message that the log refused.
+func appendRefused(b []byte, topic string, refusal *problem.Problem) []byte {
+	line, err := json.Marshal(struct {
+		Topic  string `json:"topic"`
+		Status int    `json:"status"`
+		Type   string `json:"type"`
+		Detail string `json:"detail"`
+	}{topic, refusal.Type.Status(), refusal.Type.URI(), refusal.Detail})
+	if err != nil {
+		panic(err) // strings and integers always marshal
+	}
+	return append(append(b, line...), '\n')
+}

@@ -1,0 +1,25 @@
+package httpapi
+
+import (
+	"net/http"
+
+	"example.com/tidings/hub"
+)
+
+// IdempotencyKey is idempotencyKey.
+func IdempotencyKey(h http.Header) (string, error) {
+	key, refusal := idempotencyKey(h)
+	if refusal != nil {
+		return "", refusal
+	}
+	return key, nil
+}
+
+// ParseBatch is parseBatch.
+func ParseBatch(body []byte, maxMessage int) ([]hub.Message, []int, error) {
+	b, refusal := parseBatch(body, maxMessage)
+	if refusal != nil {
+		return nil, nil, refusal
+	}
+	return b.messages, b.lines, nil
+}

@@ -1,0 +1,224 @@
+package httpapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"unicode/utf8"
+
+	"example.com/tidings/hub"
+	"example.com/tidings/internal/problem"
+)
+
+// A batch is the messages of a body, each with the number of its line.
+type batch struct {
+	messages []hub.Message
+	lines    []int
+}
+
+// topics returns the topics of the batch, each once.
+func (b batch) topics() []string {
+	var topics []string
+	seen := map[string]bool{}
+	for _, m := range b.messages {
+		if !seen[m.Topic] {
+			seen[m.Topic] = true
+			topics = append(topics, m.Topic)
+		}
+	}
+	return topics
+}
+
+const (
+	lineForm   = `A line is {"topic": "…", "data": …}, and may have "type" and "key".`
+	batchForm  = lineForm + " With curl send a file by --data-binary: -d takes the line ends out."
+	whitespace = " \t\r" // of JSON, within a line
+)
+
+// parseBatch takes the messages out of a body. It is refused with the problem of
+// its first bad line.
+func parseBatch(body []byte, maxMessage int) (batch, *problem.Problem) {
+	var b batch
+	number := 0
+	for len(body) > 0 {
+		var line []byte
+		line, body, _ = bytes.Cut(body, []byte("\n"))
+		number++
+		if len(bytes.Trim(line, whitespace)) == 0 {
+			continue
+		}
+		if len(b.messages) == MaxBatchMessages {
+			return b, problem.TooManyMessages.Withf("A batch may have up to %d messages. Send several.", MaxBatchMessages)
+		}
+		m, refusal := parseLine(line)
+		if refusal == nil {
+			if err := hub.CheckTopic(m.Topic); err != nil {
+				refusal = of("topic", err)
+			} else if len(m.Data) > maxMessage {
+				refusal = problem.MessageTooLarge.Withf("A message may have up to %d bytes of data. Send a shorter one.", maxMessage)
+			}
+		}
+		if refusal != nil {
+			return b, onLine(number, refusal)
+		}
+		b.messages = append(b.messages, m)
+		b.lines = append(b.lines, number)
+	}
+	if len(b.messages) == 0 {
+		return b, problem.InvalidJSON.With("The batch is empty. " + batchForm)
+	}
+	return b, nil
+}
+
+// onLine says on which line a problem is.
+func onLine(number int, refusal *problem.Problem) *problem.Problem {
+	refusal.Line = number
+	refusal.Detail = fmt.Sprintf("Line %d: %s", number, refusal.Detail)
+	return refusal
+}
+
+// parseLine takes a message out of a line, which must be one JSON object in
+// UTF-8. What a client may have meant otherwise is refused: a field that is not
+// known, one that stands twice, text that Unicode does not have.
+func parseLine(line []byte) (m hub.Message, refusal *problem.Problem) {
+	if !utf8.Valid(line) {
+		return m, problem.InvalidJSON.With("JSON is in UTF-8, and this is not.")
+	}
+	if !json.Valid(line) {
+		return m, notJSON(line)
+	}
+	s := scanner{rest: line}
+	if s.next(); s.peek() != '{' {
+		return m, problem.InvalidMessage.Withf("A message is a JSON object, not %s. %s", kindOf(s.peek()), lineForm)
+	}
+	var seen struct{ topic, kind, data, key bool }
+	for s.enter(); s.peek() != '}'; s.next() {
+		name, ok := unquote(s.value())
+		s.next() // the colon
+		value := s.value()
+		switch {
+		case !ok:
+			refusal = notUnicode("the name of a field")
+		case name == "topic":
+			refusal = setText(&m.Topic, &seen.topic, name, value)
+			if refusal == nil && value[0] == 'n' {
+				refusal = notText(name, value)
+			}
+		case name == "type":
+			refusal = setText(&m.Type, &seen.kind, name, value)
+		case name == "key":
+			if refusal = setText(&m.Key, &seen.key, name, value); refusal == nil && m.Key == "" && value[0] == '"' {
+				refusal = problem.InvalidKey.With("The key is empty. Leave it out, or make one for each message.").About(name)
+			}
+		case name == "data" && value[0] == '"':
+			refusal = setText(&m.Data, &seen.data, name, value)
+		case name == "data":
+			if refusal = once(&seen.data, name); refusal == nil {
+				m.Data = compact(value)
+			}
+		default:
+			refusal = problem.InvalidMessage.Withf("There is no field %s. %s", quote(name), lineForm).About(name)
+		}
+		if refusal != nil {
+			return m, refusal
+		}
+	}
+	for _, f := range []struct {
+		name string
+		ok   bool
+	}{{"topic", seen.topic}, {"data", seen.data}} {
+		if !f.ok {
+			return m, problem.InvalidMessage.Withf("The field %q is missing. %s", f.name, lineForm).About(f.name)
+		}
+	}
+	return m, nil
+}
+
+// setText sets a field to a string, or leaves it empty for null.
+func setText(to *string, seen *bool, name string, value []byte) *problem.Problem {
+	if refusal := once(seen, name); refusal != nil {
+		return refusal
+	}
+	switch value[0] {
+	case 'n':
+		return nil
+	case '"':
+		text, ok := unquote(value)
+		if !ok {
+			return notUnicode("the field " + quote(name)).About(name)
+		}
+		*to = text
+		return nil
+	}
+	return notText(name, value)
+}
+
+func once(seen *bool, name string) *problem.Problem {
+	if *seen {
+		return problem.InvalidMessage.Withf("The field %q stands twice. %s", name, lineForm).About(name)
+	}
+	*seen = true
+	return nil
+}
+
+func notText(name string, value []byte) *problem.Problem {
+	return problem.InvalidMessage.Withf("The field %q must be a string, not %s. %s", name, kindOf(value[0]), lineForm).About(name)
+}
+
+func notUnicode(what string) *problem.Problem {
+	return problem.InvalidData.Withf(`There is half of a surrogate pair in %s, an escape such as \ud800 alone, which stands for no character.`, what)
+}
+
+// compact returns a JSON value without the white space in it.
+func compact(value []byte) string {
+	if bytes.IndexAny(value, whitespace) < 0 {
+		return string(value)
+	}
+	var b bytes.Buffer
+	b.Grow(len(value))
+	if err := json.Compact(&b, value); err != nil {
+		panic(err) // it is valid
+	}
+	return b.String()
+}
+
+// notJSON says where a line ceases to be JSON.
+func notJSON(line []byte) *problem.Problem {
+	var raw json.RawMessage
+	dec := json.NewDecoder(bytes.NewReader(line))
+	err := dec.Decode(&raw)
+	offset, what := len(line), "the JSON ends too early"
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+		offset = max(0, int(syntax.Offset)-1) // of the last byte that was read
+	} else if err == nil {
+		offset = int(dec.InputOffset())
+		offset += len(line[offset:]) - len(bytes.TrimLeft(line[offset:], whitespace))
+	}
+	if !errors.Is(err, io.ErrUnexpectedEOF) && offset < len(line) {
+		char, _ := utf8.DecodeRune(line[offset:])
+		what = fmt.Sprintf("%q cannot stand in the JSON", char)
+	}
+	p := problem.InvalidJSON.Withf("At column %d %s. %s", 1+utf8.RuneCount(line[:offset]), what, batchForm)
+	p.Column = 1 + utf8.RuneCount(line[:offset])
+	return p
+}
+
+// kindOf says what a JSON value is that begins with c.
+func kindOf(c byte) string {
+	switch c {
+	case '{':
+		return "an object"
+	case '[':
+		return "an array"
+	case '"':
+		return "a string"
+	case 't', 'f':
+		return "a boolean"
+	case 'n':
+		return "null"
+	default:
+		return "a number"
+	}
+}

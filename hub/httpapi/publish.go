@@ -1,0 +1,122 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"example.com/tidings/hub"
+	"example.com/tidings/internal/problem"
+)
+
+// appendTimeout is how long the log may take to store a message, and
+// batchTimeout how much longer for each further one.
+const (
+	appendTimeout = 10 * time.Second
+	batchTimeout  = 5 * time.Millisecond
+)
+
+// detached returns the context in which n messages of a request are stored. The
+// request's own ends when its client hangs up, who has then sent everything and
+// wants it stored: a batch would be cut anywhere in the middle.
+func detached(r *http.Request, n int) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(r.Context()), appendTimeout+time.Duration(n-1)*batchTimeout)
+}
+
+// publish answers POST /topics/{topic}.
+func (a *api) publish(w http.ResponseWriter, r *http.Request, topic, _ string) {
+	m := hub.Message{Topic: topic}
+	if refusal := a.readHead(r, &m); refusal != nil {
+		refusal.ServeHTTP(w, r)
+		return
+	}
+	if a.opts.Authorize != nil {
+		if refusal := a.authorize(r, Access{Action: Publish, Topics: []string{topic}}); refusal != nil {
+			refusal.ServeHTTP(w, r)
+			return
+		}
+	}
+	if refusal := readBody(w, r, a.opts.MaxMessage, a.messageTooLarge, func(b []byte) *problem.Problem {
+		m.Data = string(b)
+		return nil
+	}); refusal != nil {
+		refusal.ServeHTTP(w, r)
+		return
+	}
+	ctx, cancel := detached(r, 1)
+	defer cancel()
+	published, err := a.hub.Publish(ctx, m)
+	if err != nil {
+		a.unpublished(r, err).ServeHTTP(w, r)
+		return
+	}
+	answerPublished(w, r, published)
+}
+
+// readHead takes from the head of a request all of the message but its data.
+func (a *api) readHead(r *http.Request, m *hub.Message) *problem.Problem {
+	if err := hub.CheckTopic(m.Topic); err != nil {
+		return of("topic", err)
+	}
+	q, refusal := parseQuery(r)
+	if refusal != nil {
+		return refusal
+	}
+	if m.Type, refusal = single(q, "type", problem.InvalidType); refusal != nil {
+		return refusal
+	}
+	if m.Key, refusal = idempotencyKey(r.Header); refusal != nil {
+		return refusal
+	}
+	return checkEncoding(r.Header)
+}
+
+func (a *api) messageTooLarge() *problem.Problem {
+	return problem.MessageTooLarge.Withf("A message may have up to %d bytes of data. Send a shorter one.", a.opts.MaxMessage)
+}
+
+// answerPublished answers with what became of a message: 201 (Created), or 200
+// for one that had been stored before.
+func answerPublished(w http.ResponseWriter, r *http.Request, p hub.Published) {
+	status := http.StatusCreated
+	if p.Repeat {
+		status = http.StatusOK
+	}
+	// One allocation for all values, on the hottest path of the server.
+	values := [...]string{"application/json", "no-store", mountPoint(r) + "/topics/" + p.Topic + "/events/" + p.ID}
+	h := w.Header()
+	h["Content-Type"] = values[0:1:1]
+	h["Cache-Control"] = values[1:2:2]
+	h["Location"] = values[2:3:3]
+	w.WriteHeader(status)
+	// Neither ids nor topics have characters that JSON escapes.
+	b := make([]byte, 0, 320)
+	b = append(b, `{"id":"`...)
+	b = append(b, p.ID...)
+	b = append(b, `","topic":"`...)
+	b = append(b, p.Topic...)
+	w.Write(append(b, "\"}\n"...))
+}
+
+// mountPoint returns the path under which the handler is mounted: what
+// http.StripPrefix, or a router, has taken from the front of the request's path.
+func mountPoint(r *http.Request) string {
+	target := r.RequestURI
+	if !strings.HasPrefix(target, "/") {
+		// The absolute form, which proxies may send (RFC 9112, section 3.2.2), or
+		// no request of a server.
+		u, err := url.ParseRequestURI(target)
+		if err != nil {
+			return ""
+		}
+		target = u.EscapedPath()
+	}
+	target, _, _ = strings.Cut(target, "?")
+	prefix, ok := strings.CutSuffix(target, r.URL.EscapedPath())
+	if !ok || strings.HasPrefix(prefix, "//") {
+		return "" // "//x/topics" would be a path of the host x
+	}
+	return prefix
+}

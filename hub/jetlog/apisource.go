@@ -1,0 +1,248 @@
+package jetlog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"example.com/tidings/hub"
+)
+
+// apiSource reads a stream through JetStream's API. What must not be behind is
+// asked of the stream's leader; a scan is answered by any replica.
+type apiSource struct {
+	nc     *nats.Conn
+	stream string
+	names  naming
+}
+
+// requestTimeout bounds how long an answer is waited for.
+const requestTimeout = 5 * time.Second
+
+// The codes of JetStream's errors.
+const (
+	codeNotFound      = 10037 // no message
+	codeNoStream      = 10059
+	codeInFlight      = 10158 // the same message id is being stored
+	statusNotFound    = "404"
+	statusEnd         = "204"
+	statusNoResponder = "503"
+)
+
+// request asks JetStream's API, and decodes the answer.
+func (a *apiSource) request(ctx context.Context, subject string, body any, answer any) error {
+	data, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	m, err := a.nc.RequestWithContext(ctx, "$JS.API."+subject, data)
+	if err != nil {
+		return a.failed(err)
+	}
+	return json.Unmarshal(m.Data, answer)
+}
+
+// failed returns what the failure of a request is told as.
+func (a *apiSource) failed(err error) error {
+	switch {
+	case a.nc.IsClosed():
+		return errReopened
+	case errors.Is(err, nats.ErrNoResponders):
+		return errNoStream
+	case errors.Is(err, nats.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("jetlog: no answer from NATS within %v: %w", requestTimeout, err)
+	}
+	return fmt.Errorf("jetlog: %w", err)
+}
+
+// errNoStream says that nothing answers for the stream.
+var errNoStream = errors.New("jetlog: the NATS server has no JetStream, or the stream has no leader")
+
+type apiError struct {
+	Code int    `json:"err_code"`
+	Text string `json:"description"`
+}
+
+func (e *apiError) Error() string { return "jetlog: JetStream: " + e.Text }
+
+func (a *apiSource) state(ctx context.Context) (hub.State, error) {
+	info, err := a.info(ctx, struct{}{})
+	if err != nil {
+		return hub.State{}, err
+	}
+	return stateOf(info.State.Messages, info.State.First, info.State.Last), nil
+}
+
+// A streamInfo is what we need of the answer to STREAM.INFO.
+type streamInfo struct {
+	Error *apiError `json:"error"`
+	Total int       `json:"total"`
+	Limit int       `json:"limit"`
+	State struct {
+		Messages uint64            `json:"messages"`
+		First    uint64            `json:"first_seq"`
+		Last     uint64            `json:"last_seq"`
+		Deleted  []uint64          `json:"deleted"`
+		Subjects map[string]uint64 `json:"subjects"`
+	} `json:"state"`
+	Config struct {
+		Metadata map[string]string `json:"metadata"`
+	} `json:"config"`
+}
+
+func (a *apiSource) info(ctx context.Context, request any) (*streamInfo, error) {
+	info := new(streamInfo)
+	if err := a.request(ctx, "STREAM.INFO."+a.stream, request, info); err != nil {
+		return nil, err
+	}
+	if info.Error != nil {
+		return nil, info.Error
+	}
+	return info, nil
+}
+
+// A getRequest asks for one message, of the leader, or for a batch, of anyone.
+type getRequest struct {
+	Seq      uint64 `json:"seq,omitempty"`
+	NextFor  string `json:"next_by_subj,omitempty"`
+	LastFor  string `json:"last_by_subj,omitempty"`
+	Batch    int    `json:"batch,omitempty"`
+	MaxBytes int    `json:"max_bytes,omitempty"`
+}
+
+// leader asks the stream's leader for one message.
+func (a *apiSource) leader(ctx context.Context, req getRequest) (hub.Record, error) {
+	var answer struct {
+		Error   *apiError `json:"error"`
+		Message struct {
+			Subject string    `json:"subject"`
+			Seq     uint64    `json:"seq"`
+			Header  []byte    `json:"hdrs"`
+			Data    []byte    `json:"data"`
+			Time    time.Time `json:"time"`
+		} `json:"message"`
+	}
+	if err := a.request(ctx, "STREAM.MSG.GET."+a.stream, req, &answer); err != nil {
+		return hub.Record{}, err
+	}
+	if e := answer.Error; e != nil {
+		if e.Code == codeNotFound {
+			return hub.Record{}, hub.ErrNotFound
+		}
+		return hub.Record{}, e
+	}
+	m := &answer.Message
+	return hub.Record{
+		Seq: m.Seq, Time: m.Time.UTC(), Topic: a.names.topic(m.Subject), Type: typeIn(m.Header), Data: string(m.Data),
+	}, nil
+}
+
+func (a *apiSource) get(ctx context.Context, seq uint64) (hub.Record, error) {
+	return a.leader(ctx, getRequest{Seq: seq})
+}
+
+func (a *apiSource) last(ctx context.Context, topic string) (hub.Record, error) {
+	return a.leader(ctx, getRequest{LastFor: a.names.subject(topic)})
+}
+
+// next asks for each filter: the API takes one at a time. The next records of all
+// of them that are not before one that is known need not be asked for, but two or
+// three filters are what is usual.
+func (a *apiSource) next(ctx context.Context, sel *selection, seq uint64) (hub.Record, error) {
+	var first hub.Record
+	for _, subject := range sel.subjects {
+		r, err := a.leader(ctx, getRequest{Seq: seq, NextFor: subject})
+		switch {
+		case errors.Is(err, hub.ErrNotFound):
+		case err != nil:
+			return hub.Record{}, err
+		case first.Seq == 0 || r.Seq < first.Seq:
+			first = r
+		}
+	}
+	if first.Seq == 0 {
+		return hub.Record{}, hub.ErrNotFound
+	}
+	return first, nil
+}
+
+func (a *apiSource) scan(ctx context.Context, seq uint64, n, maxBytes int) ([]hub.Record, error) {
+	body, err := json.Marshal(getRequest{Seq: seq, Batch: n, MaxBytes: max(maxBytes, 1)})
+	if err != nil {
+		return nil, err
+	}
+	inbox := a.nc.NewInbox()
+	sub, err := a.nc.SubscribeSync(inbox)
+	if err != nil {
+		return nil, a.failed(err)
+	}
+	defer sub.Unsubscribe()
+	if err := sub.SetPendingLimits(-1, -1); err != nil {
+		return nil, a.failed(err)
+	}
+	if err := a.nc.PublishRequest("$JS.API.DIRECT.GET."+a.stream, inbox, body); err != nil {
+		return nil, a.failed(err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	var records []hub.Record
+	for {
+		m, err := sub.NextMsgWithContext(ctx)
+		if err != nil {
+			return nil, a.failed(err)
+		}
+		switch status := m.Header.Get("Status"); status {
+		case "":
+		case statusEnd, statusNotFound:
+			return records, nil
+		case statusNoResponder:
+			return nil, errNoStream
+		default:
+			return nil, fmt.Errorf("jetlog: JetStream: %s %s", status, m.Header.Get("Description"))
+		}
+		r, err := a.direct(m)
+		if err != nil {
+			return nil, err
+		}
+		records = append(records, r)
+	}
+}
+
+// direct returns the record in an answer to DIRECT.GET.
+func (a *apiSource) direct(m *nats.Msg) (hub.Record, error) {
+	seq, err := strconv.ParseUint(m.Header.Get("Nats-Sequence"), 10, 64)
+	if err != nil {
+		return hub.Record{}, fmt.Errorf("jetlog: JetStream's answer has no sequence number: %w", err)
+	}
+	t, err := time.Parse(time.RFC3339Nano, m.Header.Get("Nats-Time-Stamp"))
+	if err != nil {
+		return hub.Record{}, fmt.Errorf("jetlog: JetStream's answer has no time: %w", err)
+	}
+	return hub.Record{
+		Seq: seq, Time: t.UTC(), Topic: a.names.topic(m.Header.Get("Nats-Subject")),
+		Type: decodeType(m.Header.Get(typeHeader)), Data: string(m.Data),
+	}, nil
+}
+
+func (a *apiSource) topics(ctx context.Context, f hub.Filter) (map[string]uint64, error) {
+	topics := map[string]uint64{}
+	for offset := 0; ; {
+		info, err := a.info(ctx, map[string]any{"subjects_filter": a.names.filter(f), "offset": offset})
+		if err != nil {
+			return nil, err
+		}
+		for subject, n := range info.State.Subjects {
+			topics[a.names.topic(subject)] = n
+		}
+		if offset += len(info.State.Subjects); len(info.State.Subjects) == 0 || offset >= info.Total {
+			return topics, nil
+		}
+	}
+}

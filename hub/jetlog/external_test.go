@@ -1,0 +1,378 @@
+package jetlog_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"example.com/tidings/hub"
+	"example.com/tidings/hub/jetlog"
+	"example.com/tidings/hub/logtest"
+)
+
+// patience is how long a test waits for another process. It only catches a hang.
+const patience = 30 * time.Second
+
+// buildNATS builds the NATS server of go.mod, once.
+var buildNATS = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "nats-server")
+	if err != nil {
+		return "", err
+	}
+	name := filepath.Join(dir, "nats-server.exe")
+	out, err := exec.Command("go", "build", "-o", name, "github.com/nats-io/nats-server/v2").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("building nats-server: %v\n%s", err, out)
+	}
+	return name, nil
+})
+
+// A natsServer is a real server in a process of its own.
+type natsServer struct {
+	url  string
+	args []string
+	cmd  *exec.Cmd
+}
+
+// startNATS starts a server with an empty store on a free port.
+func startNATS(t testing.TB) *natsServer {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	l.Close()
+	s := &natsServer{url: "nats://127.0.0.1:" + port, args: []string{"-js", "-sd", t.TempDir(), "-a", "127.0.0.1", "-p", port}}
+	t.Cleanup(s.kill)
+	s.start(t)
+	return s
+}
+
+func (s *natsServer) start(t testing.TB) {
+	t.Helper()
+	name, err := buildNATS()
+	if err != nil && os.Getenv("CI") != "true" {
+		t.Skip(err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	s.cmd = exec.Command(name, s.args...)
+	stderr, err := s.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ready := make(chan bool, 1)
+	go func() {
+		defer close(ready)
+		for lines := bufio.NewScanner(stderr); lines.Scan(); {
+			if strings.Contains(lines.Text(), "Server is ready") {
+				ready <- true
+			}
+		}
+	}()
+	select {
+	case ok := <-ready:
+		if !ok {
+			t.Fatal("the NATS server does not start")
+		}
+	case <-time.After(patience):
+		t.Fatal("the NATS server is not ready")
+	}
+}
+
+// kill ends the server as kill -9 does.
+func (s *natsServer) kill() {
+	if s.cmd != nil {
+		s.cmd.Process.Kill()
+		s.cmd.Wait()
+		s.cmd = nil
+	}
+}
+
+// connect connects to a server, and fails the test if it cannot.
+func connect(t testing.TB, opts jetlog.ClusterOptions) *jetlog.Log {
+	t.Helper()
+	if opts.Logger == nil {
+		opts.Logger = quiet(t)
+	}
+	l, err := jetlog.Connect(t.Context(), &opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+func TestExternal(t *testing.T) {
+	s := startNATS(t)
+	n := 0
+	name := func() string { return fmt.Sprintf("test%d", n) }
+	logtest.Run(t, logtest.Kit{
+		Open: func(t *testing.T) hub.Log {
+			n++
+			return connect(t, jetlog.ClusterOptions{URL: s.url, Stream: name()})
+		},
+		Reopen: func(t *testing.T) hub.Log {
+			return connect(t, jetlog.ClusterOptions{URL: s.url, Stream: name()})
+		},
+		OpenSmall: func(t *testing.T, maxBytes int64, maxAge time.Duration) hub.Log {
+			n++
+			return connect(t, jetlog.ClusterOptions{URL: s.url, Stream: name(), MaxBytes: maxBytes, MaxAge: maxAge})
+		},
+	})
+}
+
+// Two processes with the same stream: one order, one epoch, keys for both.
+func TestExternalTwoNodes(t *testing.T) {
+	s := startNATS(t)
+	var logs [2]*jetlog.Log
+	var wg sync.WaitGroup
+	for i := range logs {
+		wg.Go(func() {
+			var err error
+			if logs[i], err = jetlog.Connect(t.Context(), &jetlog.ClusterOptions{URL: s.url, Logger: quiet(t)}); err != nil {
+				t.Errorf("Connect: %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+	for _, l := range logs {
+		defer l.Close()
+	}
+	if a, b := logs[0].Epochs(), logs[1].Epochs(); !slices.Equal(a, b) || len(a) != 1 {
+		t.Fatalf("the epochs are %v and %v", a, b)
+	}
+	first := logs[0].Append(t.Context(), []hub.Message{{Topic: "a", Key: "k", Data: "1"}})[0]
+	second := logs[1].Append(t.Context(), []hub.Message{{Topic: "a", Key: "k", Data: "1"}, {Topic: "a", Data: "2"}})
+	if first != (hub.Appended{Seq: 1}) || second[0] != (hub.Appended{Seq: 1, Repeat: true}) || second[1] != (hub.Appended{Seq: 2}) {
+		t.Fatalf("got %+v and %+v", first, second)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	seen := 0
+	for records, err := range logs[0].Tail(ctx, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if seen += len(records); seen == 2 {
+			break
+		}
+	}
+	if seen != 2 {
+		t.Errorf("the tail of one node sees %d records of both", seen)
+	}
+}
+
+// A server that goes away: appending fails soon and clearly, and works again; the
+// tail goes on where it was.
+func TestExternalServerRestarts(t *testing.T) {
+	s := startNATS(t)
+	l := connect(t, jetlog.ClusterOptions{URL: s.url})
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	var got []string
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		// The tail may end with an error, and is begun again as the hub does.
+		for after := uint64(0); len(got) < 2 && ctx.Err() == nil; {
+			for records, err := range l.Tail(ctx, after) {
+				if err != nil {
+					t.Logf("Tail: %v", err)
+				}
+				for _, r := range records {
+					got = append(got, r.Data)
+					after = r.Seq
+				}
+				if len(got) >= 2 {
+					break
+				}
+			}
+		}
+	}()
+	mustAppend(t, l, []hub.Message{{Topic: "a", Data: "before"}})
+	s.kill()
+	begun := time.Now()
+	if a := l.Append(ctx, []hub.Message{{Topic: "a", Data: "meanwhile"}})[0]; a.Err == nil {
+		t.Error("Append succeeds without a server")
+	}
+	if _, err := l.State(ctx); err == nil {
+		t.Error("State succeeds without a server")
+	}
+	if d := time.Since(begun); d > 15*time.Second {
+		t.Errorf("the errors took %v", d)
+	}
+	s.start(t)
+	for {
+		a := l.Append(ctx, []hub.Message{{Topic: "a", Data: "after"}})[0]
+		if a.Err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			t.Fatalf("Append fails still: %v", a.Err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	<-done
+	if !slices.Equal(got, []string{"before", "after"}) {
+		t.Errorf("the tail yields %q", got)
+	}
+}
+
+// A stream that is deleted and made again has another epoch, and the tail ends.
+func TestExternalStreamMadeAgain(t *testing.T) {
+	s := startNATS(t)
+	l := connect(t, jetlog.ClusterOptions{URL: s.url})
+	mustAppend(t, l, []hub.Message{{Topic: "a"}, {Topic: "a"}})
+	before := l.Epochs()
+	nc, err := nats.Connect(s.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, _ := jetstream.New(nc)
+	if err := js.DeleteStream(t.Context(), jetlog.DefaultStream); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	var end error
+	for _, err := range l.Tail(ctx, 2) {
+		end = err
+	}
+	if end == nil {
+		t.Error("the tail ends without an error")
+	}
+	for slices.Equal(l.Epochs(), before) && ctx.Err() == nil {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if after := l.Epochs(); len(after) != 1 || after[0] == before[0] {
+		t.Errorf("the epochs were %v and are %v", before, after)
+	}
+	mustAppend(t, l, []hub.Message{{Topic: "a"}})
+	if st, err := l.State(ctx); err != nil || st.Last != 1 {
+		t.Errorf("the state is %+v, %v", st, err)
+	}
+}
+
+// Messages that are deleted in the middle of an external stream are a gap.
+func TestExternalHoles(t *testing.T) {
+	s := startNATS(t)
+	l := connect(t, jetlog.ClusterOptions{URL: s.url})
+	mustAppend(t, l, slices.Repeat([]hub.Message{{Topic: "a"}, {Topic: "b"}}, 10))
+	nc, err := nats.Connect(s.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, _ := jetstream.New(nc)
+	stream, err := js.Stream(t.Context(), jetlog.DefaultStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for seq := uint64(5); seq <= 8; seq++ {
+		if err := stream.DeleteMsg(t.Context(), seq); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Found by reading everything, or when the log is opened.
+	wantHole(t, l, "**", 0, 20, 5, 8)
+	for _, pattern := range []string{"**", "a", "none"} {
+		wantHole(t, connect(t, jetlog.ClusterOptions{URL: s.url}), pattern, 0, 20, 5, 8)
+	}
+}
+
+func TestConnectErrors(t *testing.T) {
+	s := startNATS(t)
+	nc, err := nats.Connect(s.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, _ := jetstream.New(nc)
+	for _, config := range []jetstream.StreamConfig{
+		{Name: "other", Subjects: []string{"something.>"}},
+		{Name: "perSubject", Subjects: []string{"perSubject.>"}, MaxMsgsPerSubject: 5},
+	} {
+		if _, err := js.CreateStream(t.Context(), config); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, row := range []struct {
+		name string
+		opts jetlog.ClusterOptions
+		want string
+	}{
+		{"nobody there", jetlog.ClusterOptions{URL: "nats://user:secret@127.0.0.1:1"}, "no connection to NATS at nats://user:xxxxx@127.0.0.1:1"},
+		{"no file", jetlog.ClusterOptions{URL: s.url, CredentialsFile: "does-not-exist"}, "does-not-exist"},
+		{"another's stream", jetlog.ClusterOptions{URL: s.url, Stream: "other"}, `the stream "other" is not one of Tidings: its subjects`},
+		{"limits by subject", jetlog.ClusterOptions{URL: s.url, Stream: "perSubject"}, "retention"},
+		{"a bad name", jetlog.ClusterOptions{URL: s.url, Stream: "a.b"}, "may have only letters"},
+		{"replicas without a cluster", jetlog.ClusterOptions{URL: s.url, Stream: "three", Replicas: 3}, "cannot be made"},
+		{"half a certificate", jetlog.ClusterOptions{URL: s.url, CertFile: "x"}, "together"},
+		{"a long window", jetlog.ClusterOptions{URL: s.url, Stream: "w", MaxAge: time.Minute, DedupWindow: time.Hour}, "longer than"},
+	} {
+		row.opts.Logger = quiet(t)
+		l, err := jetlog.Connect(t.Context(), &row.opts)
+		if err == nil {
+			l.Close()
+			t.Errorf("%s: no error", row.name)
+		} else if s := err.Error(); !strings.Contains(s, row.want) || strings.Contains(s, "\n") || strings.Contains(s, "secret") {
+			t.Errorf("%s: %q, want it to have %q", row.name, s, row.want)
+		}
+	}
+}
+
+// What options say of an existing stream is done, what they leave open stays.
+func TestConnectUpdatesRetention(t *testing.T) {
+	s := startNATS(t)
+	connect(t, jetlog.ClusterOptions{URL: s.url, MaxAge: time.Hour, MaxBytes: 1 << 20})
+	connect(t, jetlog.ClusterOptions{URL: s.url, MaxAge: 2 * time.Hour})
+	nc, err := nats.Connect(s.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, _ := jetstream.New(nc)
+	stream, err := js.Stream(t.Context(), jetlog.DefaultStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := stream.CachedInfo().Config; c.MaxAge != 2*time.Hour || c.MaxBytes != 1<<20 || c.Duplicates != jetlog.DefaultDedupWindow {
+		t.Errorf("the stream has the age %v, %d bytes, the window %v", c.MaxAge, c.MaxBytes, c.Duplicates)
+	}
+}
+
+// A message that the server would refuse is not sent.
+func TestExternalTooLarge(t *testing.T) {
+	s := startNATS(t)
+	l := connect(t, jetlog.ClusterOptions{URL: s.url})
+	got := l.Append(t.Context(), []hub.Message{
+		{Topic: "a", Data: strings.Repeat("x", 1<<20)},
+		{Topic: "a", Type: "t", Data: strings.Repeat("x", 1<<20)},
+		{Topic: "a", Data: "x"},
+	})
+	if got[0].Err != nil || !errors.Is(got[1].Err, hub.ErrTooLarge) || got[2].Err != nil {
+		t.Errorf("got %+v", got)
+	}
+}

@@ -1,0 +1,340 @@
+package jetlog
+
+import (
+	"context"
+	"errors"
+	"math"
+	"slices"
+	"sort"
+	"time"
+
+	"example.com/tidings/hub"
+)
+
+// Read either goes through all records in order, which costs little for each, or
+// searches for the next that is selected, which costs more for each and nothing
+// for what lies between. It begins with the first, and goes over to the second
+// while less than one in sparse of what it goes through is selected.
+const (
+	scanFirst = 32
+	scanMost  = 1024
+	sparse    = 16
+)
+
+// A reading is one Read under way.
+type reading struct {
+	src   source
+	holes *holes
+	sel   *selection
+	q     hub.Query
+	batch hub.Batch
+
+	limit uint64 // how far it can reach
+	pos   uint64 // how far it has
+	bytes int
+
+	// searched is set after a search. The search passes in silence over what
+	// retention has removed; proven is where it began.
+	searched bool
+	proven   uint64
+}
+
+func read(ctx context.Context, src source, known *holes, names naming, q hub.Query) (hub.Batch, error) {
+	if q.UpTo <= q.After {
+		return hub.Batch{Through: q.After}, nil
+	}
+	r := &reading{src: src, holes: known, sel: names.selection(q.Filters), q: q, limit: q.UpTo, pos: q.After}
+	if end, ok := known.at(q.After + 1); ok {
+		r.lost(end, false)
+	}
+	if begin, ok := known.after(r.pos); ok {
+		r.limit = min(r.limit, begin-1)
+	}
+	err := r.run(ctx)
+	if err == nil {
+		err = r.check(ctx)
+	}
+	r.batch.Through = r.pos
+	return r.batch, err
+}
+
+// lost says that what follows is missing, up to and including through.
+func (r *reading) lost(through uint64, expired bool) {
+	r.pos = min(through, r.limit)
+	r.batch.Lost, r.batch.Expired = r.pos, expired
+}
+
+func (r *reading) full() bool {
+	return r.pos >= r.limit || len(r.batch.Records) >= r.q.MaxRecords || r.bytes >= r.q.MaxBytes
+}
+
+// take takes the next record.
+func (r *reading) take(rec hub.Record) (selected bool) {
+	r.pos = rec.Seq
+	if !r.sel.match(rec.Topic) {
+		return false
+	}
+	r.batch.Records = append(r.batch.Records, rec)
+	r.bytes += len(rec.Data)
+	return true
+}
+
+func (r *reading) run(ctx context.Context) error {
+	for chunk := scanFirst; !r.full(); chunk = min(2*chunk, scanMost) {
+		selected, seen, err := r.scan(ctx, chunk)
+		if err != nil || seen < 0 {
+			return err
+		}
+		for seen == 0 || selected*sparse < seen {
+			if r.full() {
+				return nil
+			}
+			before := r.pos
+			if err := r.search(ctx); err != nil {
+				return err
+			}
+			if r.pos-before < sparse {
+				break
+			}
+			seen = 0
+			chunk = scanFirst
+		}
+	}
+	return nil
+}
+
+// scan goes through some records, and returns how many it has seen, and how many
+// of them are selected. It has seen less than none where the batch has to end.
+func (r *reading) scan(ctx context.Context, chunk int) (selected, seen int, err error) {
+	n := chunk
+	if r.sel.all {
+		n = min(n, r.q.MaxRecords-len(r.batch.Records))
+	}
+	if left := r.limit - r.pos; left < uint64(n) {
+		n = int(left)
+	}
+	records, err := r.src.scan(ctx, r.pos+1, n, max(r.q.MaxBytes-r.bytes, 1))
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, rec := range records {
+		if rec.Seq != r.pos+1 {
+			if ok, err := r.gap(ctx, rec.Seq); !ok || err != nil {
+				return 0, -1, err
+			}
+		}
+		if rec.Seq > r.limit {
+			break
+		}
+		seen++
+		if r.take(rec) {
+			selected++
+		}
+		if r.full() {
+			break
+		}
+	}
+	return selected, seen, nil
+}
+
+// gap finds out why the record after pos is missing, of which the next that was
+// seen has the given number. It reports whether the batch can go on with that: at
+// its beginning it says that what lies between is lost; later it ends, and the
+// next one begins there.
+func (r *reading) gap(ctx context.Context, next uint64) (bool, error) {
+	st, err := r.src.state(ctx)
+	if err != nil {
+		return false, err
+	}
+	begins := r.pos == r.q.After
+	if st.First > r.pos+1 {
+		if begins {
+			r.lost(st.First-1, true)
+		}
+		return begins && r.pos+1 == next, nil
+	}
+	// A replica's retention may be ahead of the leader's.
+	rec, err := r.src.get(ctx, r.pos+1)
+	switch {
+	case err == nil:
+		r.take(rec)
+		return r.pos+1 == next, nil
+	case !errors.Is(err, hub.ErrNotFound):
+		return false, err
+	}
+	r.holes.add(r.pos+1, next-1)
+	if begins {
+		r.lost(next-1, false)
+	}
+	return begins && r.pos+1 == next, nil
+}
+
+// search takes the next record that is selected, or reaches the limit.
+func (r *reading) search(ctx context.Context) error {
+	if !r.searched {
+		r.searched, r.proven = true, r.pos
+	}
+	rec, err := r.src.next(ctx, r.sel, r.pos+1)
+	switch {
+	case errors.Is(err, hub.ErrNotFound), err == nil && rec.Seq > r.limit:
+		r.pos = r.limit
+		return nil
+	case err != nil:
+		return err
+	}
+	r.take(rec)
+	return nil
+}
+
+// check takes back what was found by a search that may have passed over records
+// which retention had removed.
+func (r *reading) check(ctx context.Context) error {
+	if !r.searched {
+		return nil
+	}
+	st, err := r.src.state(ctx)
+	if err != nil || st.First <= r.proven+1 {
+		return err
+	}
+	if r.proven > r.q.After {
+		// The next batch begins where the search did, and says it.
+		r.pos = r.proven
+		r.batch.Records = slices.DeleteFunc(r.batch.Records, func(rec hub.Record) bool { return rec.Seq > r.pos })
+		return nil
+	}
+	reached := r.pos
+	r.lost(st.First-1, true)
+	r.batch.Records = slices.DeleteFunc(r.batch.Records, func(rec hub.Record) bool { return rec.Seq <= r.pos })
+	r.pos = max(r.pos, reached)
+	return nil
+}
+
+// back is [hub.Log]'s Back.
+func back(ctx context.Context, src source, known *holes, names naming, filters []hub.Filter, n int, upTo uint64) (uint64, error) {
+	st, err := src.state(ctx)
+	if err != nil {
+		return 0, err
+	}
+	found := 0
+	// Backwards in ever larger windows.
+	for width := uint64(max(64, 2*min(n, math.MaxInt32))); upTo >= st.First && upTo > 0; width *= 2 {
+		from := st.First - 1
+		if upTo-from > width {
+			from = upTo - width
+		}
+		var seqs []uint64
+		for after := from; after < upTo; {
+			b, err := read(ctx, src, known, names, hub.Query{
+				Filters: filters, After: after, UpTo: upTo, MaxRecords: scanMost, MaxBytes: 4 << 20,
+			})
+			if err != nil {
+				return 0, err
+			}
+			for _, r := range b.Records {
+				seqs = append(seqs, r.Seq)
+			}
+			after = b.Through
+		}
+		if found += len(seqs); found >= n {
+			return seqs[found-n] - 1, nil
+		}
+		upTo = from
+	}
+	return 0, nil
+}
+
+// at is [hub.Log]'s At.
+func at(ctx context.Context, src source, names naming, t time.Time) (uint64, error) {
+	st, err := src.state(ctx)
+	if err != nil {
+		return 0, err
+	}
+	all := &selection{subjects: []string{names.all()}, all: true}
+	// The first from low on is asked for each time, as some may be missing.
+	low, high := st.First, st.Last+1
+	for low < high {
+		mid := low + (high-low)/2
+		rec, err := src.next(ctx, all, mid)
+		switch {
+		case errors.Is(err, hub.ErrNotFound), err == nil && !rec.Time.Before(t):
+			high = mid
+		case err != nil:
+			return 0, err
+		default:
+			low = rec.Seq + 1
+		}
+	}
+	rec, err := src.next(ctx, all, low)
+	if errors.Is(err, hub.ErrNotFound) {
+		return st.Last + 1, nil
+	}
+	return rec.Seq, err
+}
+
+// topics is [hub.Log]'s Topics.
+func topics(ctx context.Context, src source, filter hub.Filter, after string, limit int) ([]hub.TopicInfo, error) {
+	counts, err := src.topics(ctx, filter)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for name := range counts {
+		if name > after {
+			names = append(names, name)
+		}
+	}
+	sort.Strings(names)
+	var infos []hub.TopicInfo
+	for _, name := range names[:min(limit, len(names))] {
+		rec, err := src.last(ctx, name)
+		if errors.Is(err, hub.ErrNotFound) {
+			continue // retention has just removed it
+		}
+		if err != nil {
+			return nil, err
+		}
+		infos = append(infos, hub.TopicInfo{Topic: name, Count: counts[name], Last: rec.Seq, Time: rec.Time})
+	}
+	return infos, nil
+}
+
+// newest is [hub.Log]'s Newest.
+func newest(ctx context.Context, src source, filters []hub.Filter) ([]uint64, error) {
+	seen := map[string]bool{}
+	for _, f := range filters {
+		counts, err := src.topics(ctx, f)
+		if err != nil {
+			return nil, err
+		}
+		for name := range counts {
+			seen[name] = true
+		}
+	}
+	var seqs []uint64
+	for name := range seen {
+		rec, err := src.last(ctx, name)
+		if errors.Is(err, hub.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		seqs = append(seqs, rec.Seq)
+	}
+	slices.Sort(seqs)
+	return seqs, nil
+}
+
+// count counts by reading.
+func count(ctx context.Context, src source, known *holes, names naming, filters []hub.Filter, after uint64) (n, through uint64, err error) {
+	st, err := src.state(ctx)
+	for through = after; err == nil && through < st.Last; {
+		var b hub.Batch
+		b, err = read(ctx, src, known, names, hub.Query{
+			Filters: filters, After: through, UpTo: st.Last, MaxRecords: scanMost, MaxBytes: 4 << 20,
+		})
+		n += uint64(len(b.Records))
+		through = b.Through
+	}
+	return n, through, err
+}

@@ -1,0 +1,139 @@
+package logtest
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/tidings/hub"
+)
+
+type smallCase struct {
+	name, rule string
+	maxBytes   int64
+	maxAge     time.Duration
+	run        func(t *testing.T, l hub.Log)
+}
+
+// fill appends until the log has lost its first n records.
+func fill(t *testing.T, l hub.Log, n uint64) hub.State {
+	t.Helper()
+	data := strings.Repeat("x", 1000)
+	for i := 0; ; i++ {
+		if st := state(t, l); st.First > n {
+			return st
+		}
+		add(t, l, hub.Message{Topic: fmt.Sprintf("t.%d", i%3), Data: data})
+		if i > 100000 {
+			t.Fatal("nothing is removed")
+		}
+	}
+}
+
+var smallCases = []smallCase{
+	{"bytes", "the oldest go first, and Read says so", 64 << 10, 0, func(t *testing.T, l hub.Log) {
+		st := fill(t, l, 20)
+		for _, patterns := range []string{"**", "t.1", "t.*", "t.0 t.2", "none"} {
+			q := hub.Query{Filters: filters(t, strings.Fields(patterns)...), UpTo: st.Last, MaxRecords: 10000, MaxBytes: 1 << 20}
+			b := readBatch(t, l, q)
+			if b.Lost != st.First-1 || !b.Expired {
+				t.Fatalf("%s: %d is said to be lost, want %d (expired: %v)", patterns, b.Lost, st.First-1, b.Expired)
+			}
+			q.After = st.First - 1
+			if b := readBatch(t, l, q); b.Lost != 0 || patterns == "**" && b.Records[0].Seq != st.First {
+				t.Fatalf("%s: after the gap: %+v", patterns, b.Lost)
+			}
+			q.After, q.UpTo = 2, 5
+			if b := readBatch(t, l, q); b.Lost != 5 || !b.Expired || b.Through != 5 || len(b.Records) != 0 {
+				t.Fatalf("%s: within the gap: %+v", patterns, b)
+			}
+		}
+		if _, err := l.Get(within(t), 1); !errors.Is(err, hub.ErrNotFound) {
+			t.Errorf("Get(1): %v", err)
+		}
+		if n, through, err := l.Count(within(t), filters(t, "**"), 0); err != nil || n != st.Last-st.First+1 || through != st.Last {
+			t.Errorf("Count: %d through %d, %v; the state is %+v", n, through, err, st)
+		}
+		if seq, err := l.At(within(t), time.Now().Add(-time.Hour)); err != nil || seq != st.First {
+			t.Errorf("At: %d, %v", seq, err)
+		}
+	}},
+	{"age", "what is too old goes, at the end everything; the numbers go on", 0, 500 * time.Millisecond, func(t *testing.T, l hub.Log) {
+		addTopics(t, l, "a", "b", "a")
+		w := tail(t, l, 1)
+		w.take(t, 2)
+		deadline := time.Now().Add(patience)
+		for state(t, l) != (hub.State{First: 4, Last: 3}) {
+			if time.Now().After(deadline) {
+				t.Fatalf("the state is %+v", state(t, l))
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		for _, pattern := range []string{"**", "a", "x"} {
+			q := hub.Query{Filters: filters(t, pattern), UpTo: 3, MaxRecords: 10, MaxBytes: 100}
+			if b := readBatch(t, l, q); b.Lost != 3 || !b.Expired || len(b.Records) != 0 {
+				t.Errorf("Read %s: %+v", pattern, b)
+			}
+		}
+		if infos, err := l.Topics(within(t), filters(t, "**")[0], "", 10); err != nil || len(infos) != 0 {
+			t.Errorf("Topics: %+v, %v", infos, err)
+		}
+		if seqs, err := l.Newest(within(t), filters(t, "**")); err != nil || len(seqs) != 0 {
+			t.Errorf("Newest: %v, %v", seqs, err)
+		}
+		if seq, err := l.At(within(t), time.Now().Add(-time.Hour)); err != nil || seq != 4 {
+			t.Errorf("At: %d, %v", seq, err)
+		}
+		want := addTopics(t, l, "c")
+		if want[0].Seq != 4 {
+			t.Errorf("the next is %d", want[0].Seq)
+		}
+		same(t, "the tail goes on", w.take(t, 1), want)
+	}},
+	{"under readers", "retention works while readers read: each has what is retained, or is told", 64 << 10, 0, func(t *testing.T, l hub.Log) {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for range 2000 {
+				l.Append(within(t), []hub.Message{{Topic: "t.1", Data: strings.Repeat("x", 500)}, {Topic: "t.2", Data: strings.Repeat("x", 500)}})
+			}
+		}()
+		next := map[string]uint64{} // what each reader wants next
+		read := func(pattern string) {
+			st := state(t, l)
+			q := hub.Query{Filters: filters(t, pattern), After: next[pattern], UpTo: st.Last, MaxRecords: 20, MaxBytes: 1 << 20}
+			if q.UpTo <= q.After {
+				return
+			}
+			b := readBatch(t, l, q)
+			at := max(q.After, b.Lost)
+			for _, r := range b.Records {
+				// t.1 has the odd numbers, t.2 the even ones.
+				step := uint64(2)
+				if pattern == "**" || r.Seq == at+1 {
+					step = 1
+				}
+				if r.Seq != at+step {
+					t.Fatalf("%s: after %d (lost: %d) comes %d", pattern, at, b.Lost, r.Seq)
+				}
+				at = r.Seq
+			}
+			if pattern == "**" && b.Through != at || b.Through > at+1 {
+				t.Fatalf("%s: the batch reaches through %d, its last record is %d", pattern, b.Through, at)
+			}
+			next[pattern] = b.Through
+		}
+		for running := true; running; {
+			select {
+			case <-done:
+				running = false
+			default:
+			}
+			for _, pattern := range []string{"**", "t.1", "t.2", "t.*"} {
+				read(pattern)
+			}
+		}
+	}},
+}

@@ -1,0 +1,95 @@
+package e2e_test
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// tidings is the program, built once for all tests.
+var tidings struct {
+	once sync.Once
+	dir  string
+	path string
+	err  error
+}
+
+func buildTidings() {
+	if tidings.dir, tidings.err = os.MkdirTemp("", "tidings"); tidings.err != nil {
+		return
+	}
+	tidings.path = filepath.Join(tidings.dir, "tidings")
+	var out bytes.Buffer
+	build := exec.Command("go", "build", "-o", tidings.path, "../../cmd/tidings")
+	build.Stdout, build.Stderr = os.Stderr, &out
+	if tidings.err = build.Run(); tidings.err != nil {
+		os.Stderr.Write(out.Bytes())
+	}
+}
+
+func removeTidings() {
+	if tidings.dir != "" {
+		os.RemoveAll(tidings.dir)
+	}
+}
+
+// A process is a "tidings serve".
+type process struct {
+	URL    string
+	cmd    *exec.Cmd
+	stderr bytes.Buffer // complete after end
+	ended  chan struct{}
+}
+
+// startProcess starts "tidings serve" in a folder, where its data is, on the
+// address; it is killed at the end of the test.
+func startProcess(t *testing.T, dir, addr string) *process {
+	t.Helper()
+	tidings.once.Do(buildTidings)
+	if tidings.err != nil {
+		t.Fatal(tidings.err)
+	}
+	p := &process{cmd: exec.Command(tidings.path, "serve", "--addr", addr), ended: make(chan struct{})}
+	p.cmd.Dir, p.cmd.Stderr = dir, &p.stderr
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "TIDINGS_") {
+			p.cmd.Env = append(p.cmd.Env, v)
+		}
+	}
+	stdout, err := p.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	out := bufio.NewReader(stdout)
+	line, err := out.ReadString('\n')
+	go func() {
+		defer close(p.ended)
+		io.Copy(io.Discard, out)
+		p.cmd.Wait()
+	}()
+	t.Cleanup(func() { p.end(os.Kill) })
+	var ok bool
+	if p.URL, ok = strings.CutPrefix(strings.TrimSpace(line), "listening on "); !ok {
+		p.end(os.Kill)
+		t.Fatalf("tidings serve prints %q (%v)\n%s", line, err, &p.stderr)
+	}
+	return p
+}
+
+// end sends a signal, and waits for the process's end.
+func (p *process) end(sig os.Signal) {
+	_ = p.cmd.Process.Signal(sig)
+	<-p.ended
+}
+
+// addr returns where it listens.
+func (p *process) addr() string { return strings.TrimPrefix(p.URL, "http://") }

@@ -1,0 +1,150 @@
+// The feed: what has arrived, the newest at its end. It is put into the document
+// with textContent only.
+
+const maxEntries = 500; // the oldest go first
+const maxText = 10_000; // characters of one message that are shown
+const maxName = 200; // characters of its sender's name
+const nearEnd = 48; // pixels from the end within which the feed follows
+
+const byId = (id) => document.getElementById(id);
+const [feed, list, empty, latest] = ["feed", "messages", "empty", "latest"].map(byId);
+
+let waiting = []; // makers of entries that are not in the document yet
+let skipped = 0; // entries that came and went meanwhile
+let flushTimer = 0;
+let unseen = 0; // entries below the part of the feed that is shown
+let following = true; // the feed was at its end, and stays there when its size changes
+let height = 0; // of the feed, when that was last found out
+
+// add adds the entry that make returns, at most 60 times a second however fast
+// they come; make is not called for those that nobody can see.
+function add(make) {
+  waiting.push(make);
+  if (waiting.length >= 2 * maxEntries) skipped += waiting.splice(0, maxEntries).length;
+  flushTimer ||= setTimeout(flush, 16);
+}
+
+function flush() {
+  flushTimer = 0;
+  look(); // a scroll event may still be on its way
+  if (!following) unseen += waiting.length + skipped;
+  skipped = 0;
+  list.append(...waiting.splice(0).slice(-maxEntries).map((make) => make()));
+  while (list.childElementCount > maxEntries) list.firstElementChild.remove();
+  empty.hidden = true;
+  if (following) toEnd();
+  showLatest();
+}
+
+// clear empties the feed, for another.
+export function clear() {
+  clearTimeout(flushTimer);
+  flushTimer = 0;
+  waiting = [];
+  skipped = 0;
+  unseen = 0;
+  list.replaceChildren();
+  empty.hidden = false;
+  following = true;
+  showLatest();
+}
+
+// look notes whether the feed is at its end. That its size has changed is no
+// one's scrolling, and a scroll event may come before the observer is told.
+function look() {
+  if (feed.clientHeight !== height) fit();
+  following = feed.scrollHeight - feed.scrollTop - feed.clientHeight <= nearEnd;
+}
+
+function fit() {
+  height = feed.clientHeight;
+  if (following) toEnd();
+}
+
+function toEnd() {
+  feed.scrollTop = feed.scrollHeight;
+}
+
+function showLatest() {
+  if (following) unseen = 0;
+  const had = document.activeElement === latest;
+  latest.hidden = unseen === 0;
+  latest.textContent = unseen === 1 ? "1 new message ↓" : `${unseen.toLocaleString()} new messages ↓`;
+  if (had && latest.hidden) feed.focus();
+}
+
+feed.addEventListener("scroll", () => {
+  look();
+  showLatest();
+}, { passive: true });
+new ResizeObserver(fit).observe(feed);
+latest.addEventListener("click", toEnd);
+
+// Entries.
+
+function element(name, className, content) {
+  const e = document.createElement(name);
+  e.className = className;
+  e.textContent = content;
+  return e;
+}
+
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+
+// parse returns what JSON text holds, or undefined when it is not JSON.
+export function parse(data) {
+  try {
+    return JSON.parse(data);
+  } catch {
+    return undefined;
+  }
+}
+
+// message adds a message: {id, topic, type, data, time}. One whose data is the
+// JSON of a user and a text is shown as theirs, any other as it is.
+export function message(m) {
+  add(() => {
+    const said = parse(m.data);
+    const chat = m.type === "message" && typeof said?.user === "string" && typeof said?.text === "string";
+    const head = document.createElement("header");
+    if (chat) {
+      const name = said.user.length > maxName ? said.user.slice(0, maxName) + "…" : said.user;
+      head.append(element("bdi", "user", name || "(no name)"));
+    }
+    const at = new Date(m.time);
+    const known = !Number.isNaN(at.getTime());
+    const time = element("time", "", known ? clock.format(at) : "");
+    if (known) time.dateTime = at.toISOString();
+    head.append(time);
+    if (m.type !== "message") head.append(element("bdi", "type", m.type));
+    head.append(element("span", "topic", m.topic), element("span", "id", m.id));
+    const content = chat ? said.text : m.data;
+    const body = element("p", "text", content.slice(0, maxText));
+    body.dir = "auto";
+    const entry = element("li", chat ? "message" : "message raw", "");
+    entry.append(head, body);
+    if (content.length > maxText) {
+      entry.append(element("p", "cut", `and ${(content.length - maxText).toLocaleString()} more characters`));
+    }
+    return entry;
+  });
+}
+
+// Why messages are missing, by the reason of a gap.
+const reasons = {
+  lag: "this page was too slow",
+  expired: "they are older than what the server keeps",
+  lost: "the server has lost them",
+  unknown: "the server does not know the last message shown here",
+  future: "the server has gone back to before the last message shown here",
+  malformed: "the server does not know the last message shown here",
+};
+
+// gap adds the mark of a gap: {reason, missed}, both of which may be missing.
+export function gap(g) {
+  let what = ["lag", "expired", "lost"].includes(g?.reason) ? "Messages are missing here" : "Messages may be missing here";
+  if (g?.missed === 1) what = "1 message is missing here";
+  else if (g?.missed > 1) what = `${g.missed.toLocaleString()} messages are missing here`;
+  const why = Object.hasOwn(reasons, g?.reason ?? "") ? reasons[g.reason] : "";
+  add(() => element("li", "mark gap", why ? `${what}: ${why}.` : `${what}.`));
+}

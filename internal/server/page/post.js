@@ -1,0 +1,94 @@
+// The form. A message to the topic "messages" has a name and a text; to any other
+// topic the text is published as it is.
+
+export const feedTopic = "messages";
+
+const answerTimeout = 10_000; // milliseconds
+
+const byId = (id) => document.getElementById(id);
+const [form, topic, user, text, error] = ["post", "topic", "user", "text", "error"].map(byId);
+
+// aim chooses the topic that is posted to.
+export function aim(to) {
+  topic.value = to;
+  fit();
+}
+
+function fit() {
+  const named = topic.value.trim() === feedTopic;
+  user.closest(".field").hidden = !named;
+  user.required = named;
+  form.classList.toggle("bare", !named);
+}
+
+topic.addEventListener("input", fit);
+
+function remembered() {
+  try {
+    return localStorage.getItem("tidings.user") ?? "";
+  } catch {
+    return ""; // storage is switched off
+  }
+}
+
+function remember(name) {
+  try {
+    localStorage.setItem("tidings.user", name);
+  } catch {
+    // storage is switched off or full: the name is asked for again
+  }
+}
+
+function request(to, name, content) {
+  if (to === feedTopic) {
+    return fetch(new URL("messages", document.baseURI), {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ user: name, text: content }),
+      signal: AbortSignal.timeout(answerTimeout),
+    });
+  }
+  return fetch(new URL(`topics/${encodeURIComponent(to)}`, document.baseURI), {
+    method: "POST",
+    body: content,
+    signal: AbortSignal.timeout(answerTimeout),
+  });
+}
+
+// post sends a message and returns what to tell the user if that failed.
+async function post(to, name, content) {
+  let response;
+  try {
+    response = await request(to, name, content);
+  } catch (e) {
+    if (e?.name === "TimeoutError") {
+      return "No answer within 10 seconds, so the message may not have been sent. If this page is open in many tabs, close some.";
+    }
+    return "Not sent: the server cannot be reached. The message is still here; try again in a moment.";
+  }
+  if (response.ok) return "";
+  let problem;
+  try {
+    problem = await response.json();
+  } catch {
+    // not from this server
+  }
+  if (typeof problem?.detail === "string") return `Not sent. ${problem.detail}`;
+  return `Not sent: the answer was ${response.status}. Try again in a moment.`;
+}
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  if (form.getAttribute("aria-busy") === "true") return;
+  form.setAttribute("aria-busy", "true");
+  error.textContent = "";
+  const content = text.value;
+  if (user.required) remember(user.value);
+  const failure = await post(topic.value.trim(), user.value, content);
+  form.removeAttribute("aria-busy");
+  error.textContent = failure;
+  if (failure === "" && text.value === content) text.value = "";
+  text.focus();
+});
+
+user.value = remembered();

@@ -1,0 +1,182 @@
+// The topics seen lately: those that the server lists, and those of the messages
+// that arrive here, with how many of these there were in the last minute.
+
+const minute = 60; // seconds, what rates are counted over
+const maxKnown = 500; // topics, those longest silent go first
+const maxShown = 50; // of them
+const pollEvery = 10_000; // milliseconds
+const answerTimeout = 10_000; // milliseconds
+
+const list = document.getElementById("topics");
+const known = document.getElementById("known");
+
+const topics = new Map(); // by name
+let ahead = 0; // milliseconds that the server's clock is ahead of ours
+let current = ""; // the filter that is read
+let choose = () => {}; // called with the topic that the user chooses
+
+// A Topic counts its messages of the last minute, second by second.
+class Topic {
+  last = 0; // milliseconds, when its newest message was stored
+  counts = new Uint32Array(minute);
+  newest = 0; // the second of the newest count
+
+  seen(time) {
+    this.last = Math.max(this.last, time);
+  }
+
+  count(time) {
+    this.seen(time);
+    const second = Math.floor(time / 1000);
+    if (second <= this.newest - minute) return;
+    if (second - this.newest >= minute) this.counts.fill(0);
+    else for (let s = this.newest + 1; s <= second; s++) this.counts[s % minute] = 0;
+    this.newest = Math.max(this.newest, second);
+    this.counts[second % minute]++;
+  }
+
+  // rate says how many messages there were in the minute until now; where there
+  // are many, in a second; where there are none, how long ago the last was.
+  rate(now) {
+    const until = Math.floor(now / 1000);
+    let n = 0;
+    let seconds = 1;
+    for (let s = Math.max(this.newest - minute, until - minute) + 1; s <= this.newest; s++) {
+      if (this.counts[s % minute] > 0 && n === 0) seconds = Math.max(1, until - s + 1);
+      n += this.counts[s % minute];
+    }
+    if (n === 0) return ago(now - this.last);
+    if (n < 2 * minute) return `${n}/min`;
+    const perSecond = n / seconds;
+    return `${perSecond < 100 ? perSecond.toFixed(1) : Math.round(perSecond).toLocaleString()}/s`;
+  }
+}
+
+function ago(milliseconds) {
+  const minutes = Math.floor(milliseconds / 60_000);
+  if (minutes < 1) return "just now";
+  if (minutes < 60) return `${minutes} min ago`;
+  if (minutes < 48 * 60) return `${Math.floor(minutes / 60)} h ago`;
+  return `${Math.floor(minutes / 60 / 24)} d ago`;
+}
+
+function topic(name) {
+  let t = topics.get(name);
+  if (!t) {
+    t = new Topic();
+    topics.set(name, t);
+    if (topics.size > maxKnown) {
+      let oldest = name;
+      for (const [other, { last }] of topics) {
+        if (other !== name && (oldest === name || last < topics.get(oldest).last)) oldest = other;
+      }
+      topics.delete(oldest);
+    }
+  }
+  return t;
+}
+
+// count takes note of a message.
+export function count(m) {
+  const time = Date.parse(m.time);
+  if (!Number.isNaN(time)) topic(m.topic).count(time);
+}
+
+// look asks the server for the topics that a filter matches. It returns what to
+// tell the user if the server refuses or does not answer, or "".
+export async function look(filter) {
+  const url = new URL("topics", document.baseURI);
+  url.searchParams.set("match", filter);
+  url.searchParams.set("limit", maxKnown);
+  let response;
+  let body;
+  try {
+    response = await fetch(url, { signal: AbortSignal.timeout(answerTimeout) });
+    body = await response.json();
+  } catch {
+    return "The server cannot be reached. Try again in a moment.";
+  }
+  if (!response.ok) {
+    return typeof body?.detail === "string" ? body.detail : `The answer was ${response.status}. Try again in a moment.`;
+  }
+  const theirs = Date.parse(response.headers.get("Date")) + 500; // it is cut to the second
+  if (Math.abs(theirs - Date.now()) > 2_000) ahead = theirs - Date.now();
+  for (const t of body?.topics ?? []) topic(t.topic).seen(Date.parse(t.time) || 0);
+  show();
+  return "";
+}
+
+// start lists the topics from now on: chosen is called with what the user
+// chooses, and live says whether there is any use in asking the server.
+export function start(chosen, live) {
+  choose = chosen;
+  const poll = () => {
+    if (live() && document.visibilityState === "visible") look("**");
+  };
+  setInterval(poll, pollEvery);
+  setInterval(show, 1_000);
+}
+
+// select marks the filter that is read.
+export function select(filter) {
+  current = filter;
+  show();
+}
+
+// The rows by topic: what stays in the list keeps its place, and the focus.
+const rows = new Map();
+
+function row(name, words) {
+  const button = document.createElement("button");
+  button.type = "button";
+  const label = document.createElement("span");
+  label.className = "name";
+  label.textContent = words;
+  const rate = document.createElement("span");
+  rate.className = "rate";
+  button.append(label, " ", rate);
+  button.addEventListener("click", () => choose(name));
+  const li = document.createElement("li");
+  li.append(button);
+  return { li, button, rate };
+}
+
+function show() {
+  const now = Date.now() + ahead;
+  const names = [...topics.keys()]
+    .sort((a, b) => topics.get(b).last - topics.get(a).last)
+    .slice(0, maxShown)
+    .sort();
+  const wanted = new Set(["**", ...names]);
+  for (const [name, { li }] of rows) {
+    if (wanted.has(name)) continue;
+    li.remove();
+    rows.delete(name);
+  }
+  let place = list.firstElementChild;
+  for (const name of wanted) {
+    let r = rows.get(name);
+    if (!r) {
+      r = row(name, name === "**" ? "All topics" : name);
+      rows.set(name, r);
+    }
+    if (r.li === place) place = place.nextElementSibling;
+    else list.insertBefore(r.li, place);
+    const rate = name === "**" ? "" : topics.get(name).rate(now);
+    if (r.rate.textContent !== rate) r.rate.textContent = rate;
+    if (name === current) r.button.setAttribute("aria-current", "true");
+    else r.button.removeAttribute("aria-current");
+  }
+  suggest(names);
+}
+
+// suggest offers names where one is typed.
+function suggest(names) {
+  const offered = [...known.children].map((option) => option.value);
+  if (offered.length === names.length && names.every((name, i) => name === offered[i])) return;
+  known.replaceChildren(...names.map((name) => {
+    const option = document.createElement("option");
+    option.value = name;
+    return option;
+  }));
+}

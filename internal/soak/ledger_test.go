@@ -1,0 +1,80 @@
+//go:build unix
+
+package soak_test
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// A ledger holds what was acknowledged: the truth that subscribers are compared
+// with. It may be used concurrently.
+type ledger struct {
+	plan []message
+	head atomic.Uint64 // the greatest sequence number so far
+
+	mu  sync.Mutex
+	ids []string // by a message's number; "" for one that is not acknowledged
+}
+
+func newLedger(plan []message) *ledger {
+	return &ledger{plan: plan, ids: make([]string, len(plan))}
+}
+
+// sequence returns the sequence number of an event's id.
+func sequence(id string) (uint64, error) {
+	_, digits, ok := strings.Cut(id, "-")
+	if !ok {
+		return 0, fmt.Errorf("the id %q has no sequence number", id)
+	}
+	return strconv.ParseUint(digits, 10, 64)
+}
+
+// ack notes that a message was acknowledged with an id.
+func (l *ledger) ack(n int, id string) error {
+	seq, err := sequence(id)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ids[n] != "" && l.ids[n] != id {
+		return fmt.Errorf("message %d is acknowledged as %s, and before as %s", n, id, l.ids[n])
+	}
+	l.ids[n] = id
+	for head := l.head.Load(); head < seq && !l.head.CompareAndSwap(head, seq); head = l.head.Load() {
+	}
+	return nil
+}
+
+// A stored message is one of the plan, and where it stands.
+type stored struct {
+	n   int
+	seq uint64
+	id  string
+}
+
+// order returns all acknowledged messages in their order. No two of them may
+// have the same place.
+func (l *ledger) order() ([]stored, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var all []stored
+	for n, id := range l.ids {
+		if id != "" {
+			seq, _ := sequence(id)
+			all = append(all, stored{n, seq, id})
+		}
+	}
+	slices.SortFunc(all, func(a, b stored) int { return int(int64(a.seq) - int64(b.seq)) })
+	for i := 1; i < len(all); i++ {
+		if all[i].seq == all[i-1].seq {
+			return nil, fmt.Errorf("messages %d and %d are both acknowledged as number %d", all[i-1].n, all[i].n, all[i].seq)
+		}
+	}
+	return all, nil
+}

@@ -1,0 +1,72 @@
+//go:build unix
+
+package soak_test
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"example.com/tidings/internal/leak"
+)
+
+var (
+	soak    = flag.Duration("soak", 0, "repeat each test for this long, with new seeds and more clients")
+	seed    = flag.Uint64("seed", 0, "the seed of what is random; 0 takes a new one")
+	program = flag.String("program", "", "test this build of cmd/tidings, instead of one made for the test")
+)
+
+// patience is how long anything that must happen may take: it only turns a hang
+// into a failure.
+const patience = 2 * time.Minute
+
+func TestMain(m *testing.M) { leak.Main(withProgram{m}) }
+
+// withProgram runs the tests with the program built for them.
+type withProgram struct{ *testing.M }
+
+func (m withProgram) Run() int {
+	flag.Parse()
+	if *program != "" {
+		return m.M.Run()
+	}
+	dir, err := os.MkdirTemp("", "tidings-soak")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	*program = filepath.Join(dir, "tidings")
+	build := exec.Command("go", "build", "-o", *program, "example.com/tidings/cmd/tidings")
+	build.Stdout, build.Stderr = os.Stderr, os.Stderr
+	if err := build.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "go build:", err)
+		return 1
+	}
+	return m.M.Run()
+}
+
+// rounds runs a test once, with a seed, or in a soak as often as there is time
+// for.
+func rounds(t *testing.T, test func(t *testing.T, seed uint64)) {
+	end := time.Now().Add(*soak)
+	for round := 0; round == 0 || time.Now().Before(end) && !t.Failed(); round++ {
+		s := *seed
+		if s == 0 || round > 0 {
+			s = rand.Uint64()
+		}
+		t.Run(fmt.Sprintf("seed=%d", s), func(t *testing.T) { test(t, s) })
+	}
+}
+
+// inSoak returns how many there are of something, in a test and in a soak.
+func inSoak(test, soaked int) int {
+	if *soak > 0 {
+		return soaked
+	}
+	return test
+}

@@ -1,0 +1,166 @@
+//go:build unix
+
+package soak_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A process is "tidings serve", which can be ended and started again on the same
+// address and with the same data. One goroutine uses it at a time.
+type process struct {
+	dir    string // its working directory
+	args   []string
+	addr   string // HOST:PORT, the same after each start
+	log    string // the file that has its stderr
+	opened time.Duration
+
+	cmd    *exec.Cmd
+	exited chan error
+	ctx    context.Context // ends before go test gives up
+}
+
+// serve starts the program. It ends with the test, which fails if the program
+// has logged an error.
+func serve(t testing.TB, args ...string) *process {
+	t.Helper()
+	dir := t.TempDir()
+	p := &process{dir: dir, addr: "127.0.0.1:0", args: args, log: filepath.Join(dir, "stderr")}
+	ctx, cancel := context.Background(), context.CancelFunc(func() {})
+	if deadline, ok := testDeadline(t); ok {
+		// go test would leave it running.
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-time.Second))
+	}
+	p.ctx = ctx
+	t.Cleanup(func() {
+		defer cancel()
+		p.kill()
+		b, err := os.ReadFile(p.log)
+		if err != nil {
+			t.Error(err)
+		}
+		for line := range bytes.Lines(b) {
+			if wrong(string(line)) {
+				t.Errorf("the program says: %s", line)
+			}
+		}
+		if t.Failed() {
+			t.Logf("the program's last words:\n%s", b[max(0, len(b)-4096):])
+		}
+	})
+	if err := p.start(); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func testDeadline(t testing.TB) (time.Time, bool) {
+	if t, ok := t.(*testing.T); ok {
+		return t.Deadline()
+	}
+	return time.Time{}, false
+}
+
+// wrong reports whether a line of the program's stderr is a failure of it.
+func wrong(line string) bool {
+	for _, s := range []string{"level=ERROR", "panic:", "fatal error:", "WARNING: DATA RACE"} {
+		if strings.Contains(line, s) {
+			return true
+		}
+	}
+	return false
+}
+
+// start starts the program and returns when it listens.
+func (p *process) start() error {
+	begin := time.Now()
+	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	args := append([]string{"serve", "--addr", p.addr, "--log-level", "warn"}, p.args...)
+	p.cmd = exec.CommandContext(p.ctx, *program, args...)
+	p.cmd.Dir = p.dir
+	p.cmd.Stderr = log
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "TIDINGS_") {
+			p.cmd.Env = append(p.cmd.Env, v)
+		}
+	}
+	stdout, err := p.cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := p.cmd.Start(); err != nil {
+		return err
+	}
+	reader := bufio.NewReader(stdout)
+	line, err := reader.ReadString('\n')
+	p.opened = time.Since(begin)
+	p.exited = make(chan error, 1)
+	go func(cmd *exec.Cmd, exited chan error) {
+		io.Copy(io.Discard, reader)
+		exited <- cmd.Wait()
+	}(p.cmd, p.exited)
+	addr, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "listening on http://")
+	if !ok {
+		p.kill()
+		b, _ := os.ReadFile(p.log)
+		return fmt.Errorf("the program's first line is %q (%v); its stderr ends with\n%s", line, err, b[max(0, len(b)-2048):])
+	}
+	p.addr = addr
+	return nil
+}
+
+// kill ends the program as a crash would, and returns when it has ended.
+func (p *process) kill() {
+	if p.cmd == nil || p.cmd.Process == nil {
+		return
+	}
+	p.cmd.Process.Kill()
+	err := <-p.exited
+	p.exited <- err
+}
+
+// terminate asks the program to end, and returns how it did.
+func (p *process) terminate() error {
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	select {
+	case err := <-p.exited:
+		p.exited <- err
+		return err
+	case <-time.After(patience):
+		return fmt.Errorf("the program has not ended within %v of SIGTERM", patience)
+	}
+}
+
+// memory returns how many bytes of memory are the process's own, its share of
+// what is shared included. ok is false where the system does not tell.
+func (p *process) memory() (n int64, ok bool) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", p.cmd.Process.Pid))
+	if err != nil {
+		return 0, false
+	}
+	for line := range strings.Lines(string(b)) {
+		if rest, found := strings.CutPrefix(line, "Pss:"); found {
+			kB, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+			return kB << 10, err == nil
+		}
+	}
+	return 0, false
+}

@@ -1,0 +1,114 @@
+//go:build unix
+
+package soak_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"iter"
+	"net"
+	"net/http"
+	"net/url"
+	"syscall"
+	"time"
+
+	"example.com/tidings/sse"
+)
+
+// A stream is one connection of a subscriber, on a socket of its own: what was
+// not read from it stays in the kernel and the server. One goroutine reads it;
+// close and cut may be called by others.
+type stream struct {
+	conn   *net.TCPConn
+	events iter.Seq2[sse.Event, error] // may be ranged again after a break
+}
+
+// A statusError is an answer that is no stream.
+type statusError struct {
+	status int
+	body   string
+}
+
+func (e *statusError) Error() string { return fmt.Sprintf("status %d: %s", e.status, e.body) }
+
+// dial subscribes. query has the topics, and what else is to be in the URL. With
+// a lastID that is not empty it is a client that comes back. A receive buffer of
+// 0 bytes is the system's.
+func dial(ctx context.Context, addr string, query url.Values, lastID string, receiveBuffer int) (*stream, error) {
+	d := net.Dialer{Timeout: patience}
+	if receiveBuffer > 0 {
+		d.Control = func(_, _ string, c syscall.RawConn) (err error) {
+			if controlErr := c.Control(func(fd uintptr) {
+				err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, receiveBuffer)
+				if err == nil {
+					// As on Ethernet. Loopback's 64 KiB are more than such a buffer
+					// holds, and the peer's kernel would wait before each segment.
+					err = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_MAXSEG, 1448)
+				}
+			}); controlErr != nil {
+				return controlErr
+			}
+			return err
+		}
+	}
+	conn, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	s := &stream{conn: conn.(*net.TCPConn)}
+	conn.SetDeadline(time.Now().Add(patience)) // for the headers
+	body, err := s.request(addr, query, lastID, receiveBuffer)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	conn.SetDeadline(time.Time{})
+	s.events = sse.Decode(body, &sse.DecodeOptions{LastEventID: lastID})
+	return s, nil
+}
+
+// request sends the request and returns the body of the answer.
+func (s *stream) request(addr string, query url.Values, lastID string, receiveBuffer int) (io.Reader, error) {
+	req, err := http.NewRequest("GET", "http://"+addr+"/events?"+query.Encode(), nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Accept", "text/event-stream")
+	if lastID != "" {
+		req.Header.Set("Last-Event-ID", lastID)
+	}
+	if err := req.Write(s.conn); err != nil {
+		return nil, err
+	}
+	size := 16 << 10
+	if receiveBuffer > 0 {
+		size = receiveBuffer
+	}
+	res, err := http.ReadResponse(bufio.NewReaderSize(s.conn, size), req)
+	if err != nil {
+		return nil, err
+	}
+	if res.StatusCode != http.StatusOK {
+		b, _ := io.ReadAll(io.LimitReader(res.Body, 1024))
+		return nil, &statusError{res.StatusCode, string(b)}
+	}
+	return res.Body, nil
+}
+
+// next returns the next event; io.EOF after a clean end.
+func (s *stream) next() (sse.Event, error) {
+	for ev, err := range s.events {
+		return ev, err
+	}
+	return sse.Event{}, io.EOF
+}
+
+func (s *stream) close() { s.conn.Close() }
+
+// cut closes the connection as one does that vanishes: by a reset.
+func (s *stream) cut() {
+	s.conn.SetLinger(0)
+	s.conn.Close()
+}
