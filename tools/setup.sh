@@ -39,6 +39,8 @@ look() {
 	"$tools/cc-works.sh" || need "gcc libc6-dev" "a C compiler" "the tests run without the race detector"
 	have curl || need "curl" "curl" "the tests that read with it skip"
 	have_browser || need "chromium" "Chromium" "the browser tests skip"
+	have python3 || need "python3" "Python" "its recipe is not tested"
+	have php || need "php-cli" "PHP" "its recipe is not tested"
 	have nginx || need "nginx-light" "nginx" "the proxy tests skip"
 	if ! have node; then
 		need "nodejs" "Node" "the test against Node's own server skips"

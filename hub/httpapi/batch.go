@@ -75,15 +75,14 @@ func (a *api) answerBatch(w http.ResponseWriter, r *http.Request, published []hu
 		size += len(p.Topic) + len(p.ID) + len(`{"id":"","topic":"","status":201}`) + 1
 	}
 	b := make([]byte, 0, size)
-	var last error // logged once
-	var refusal *problem.Problem
+	var refusal *problem.Problem // the last one
 	for _, p := range published {
 		if p.Err == nil {
 			b = appendStored(b, p)
 			continue
 		}
-		if last == nil || !errors.Is(p.Err, last) {
-			last, refusal = p.Err, a.unpublished(r, p.Err)
+		if refusal == nil || refusal.Type.Status() < 500 {
+			refusal = a.unpublished(r, p.Err) // otherwise all that follow have failed with it
 		}
 		if status == http.StatusOK {
 			status = refusal.Type.Status()

@@ -95,9 +95,10 @@ func parseLine(line []byte) (m hub.Message, refusal *problem.Problem) {
 	}
 	var seen struct{ topic, kind, data, key bool }
 	for s.enter(); s.peek() != '}'; s.next() {
-		name, ok := unquote(s.value())
+		quoted := s.value()
 		s.next() // the colon
 		value := s.value()
+		name, ok := fieldName(quoted)
 		switch {
 		case !ok:
 			refusal = notUnicode("the name of a field")
@@ -136,6 +137,17 @@ func parseLine(line []byte) (m hub.Message, refusal *problem.Problem) {
 	return m, nil
 }
 
+// fieldName returns what a name says, without allocating for those that are
+// known.
+func fieldName(quoted []byte) (string, bool) {
+	for _, known := range [...]string{"topic", "data", "type", "key"} {
+		if string(quoted[1:len(quoted)-1]) == known {
+			return known, true
+		}
+	}
+	return unquote(quoted)
+}
+
 // setText sets a field to a string, or leaves it empty for null.
 func setText(to *string, seen *bool, name string, value []byte) *problem.Problem {
 	if refusal := once(seen, name); refusal != nil {
@@ -169,19 +181,6 @@ func notText(name string, value []byte) *problem.Problem {
 
 func notUnicode(what string) *problem.Problem {
 	return problem.InvalidData.Withf(`There is half of a surrogate pair in %s, an escape such as \ud800 alone, which stands for no character.`, what)
-}
-
-// compact returns a JSON value without the white space in it.
-func compact(value []byte) string {
-	if bytes.IndexAny(value, whitespace) < 0 {
-		return string(value)
-	}
-	var b bytes.Buffer
-	b.Grow(len(value))
-	if err := json.Compact(&b, value); err != nil {
-		panic(err) // it is valid
-	}
-	return b.String()
 }
 
 // notJSON says where a line ceases to be JSON.

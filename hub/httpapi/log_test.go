@@ -2,10 +2,12 @@ package httpapi_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"log/slog"
 	"sync"
 
+	"example.com/tidings/hub"
 	"example.com/tidings/hub/httpapi"
 )
 
@@ -39,4 +41,59 @@ func (l *logBuffer) Reset() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.b.Reset()
+}
+
+// A faultyLog is a log that fails when it is told to.
+type faultyLog struct {
+	hub.Log
+	appends func(m hub.Message) error // nil for what succeeds
+	reads   error
+	waits   bool // Append waits until its context is done
+}
+
+func (l *faultyLog) Append(ctx context.Context, messages []hub.Message) []hub.Appended {
+	results := make([]hub.Appended, len(messages))
+	var stop error
+	for i, m := range messages {
+		var err error
+		switch {
+		case stop != nil:
+			err = stop
+		case l.waits:
+			<-ctx.Done()
+			err = ctx.Err()
+		case l.appends != nil:
+			err = l.appends(m)
+		}
+		if err != nil {
+			results[i].Err = err
+			if !errors.Is(err, hub.ErrKeyConflict) && !errors.Is(err, hub.ErrTooLarge) {
+				stop = err
+			}
+			continue
+		}
+		results[i] = l.Log.Append(ctx, messages[i:i+1])[0]
+	}
+	return results
+}
+
+func (l *faultyLog) Topics(ctx context.Context, f hub.Filter, after string, limit int) ([]hub.TopicInfo, error) {
+	if l.reads != nil {
+		return nil, l.reads
+	}
+	return l.Log.Topics(ctx, f, after, limit)
+}
+
+func (l *faultyLog) State(ctx context.Context) (hub.State, error) {
+	if l.reads != nil {
+		return hub.State{}, l.reads
+	}
+	return l.Log.State(ctx)
+}
+
+func (l *faultyLog) Get(ctx context.Context, seq uint64) (hub.Record, error) {
+	if l.reads != nil {
+		return hub.Record{}, l.reads
+	}
+	return l.Log.Get(ctx, seq)
 }

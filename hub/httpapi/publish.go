@@ -92,7 +92,7 @@ func answerPublished(w http.ResponseWriter, r *http.Request, p hub.Published) {
 	h["Location"] = values[2:3:3]
 	w.WriteHeader(status)
 	// Neither ids nor topics have characters that JSON escapes.
-	b := make([]byte, 0, 320)
+	b := make([]byte, 0, len(p.ID)+len(p.Topic)+len(`{"id":"","topic":""}`)+1)
 	b = append(b, `{"id":"`...)
 	b = append(b, p.ID...)
 	b = append(b, `","topic":"`...)

@@ -341,8 +341,7 @@ func TestClientThatLeavesHasItsMessagesStored(t *testing.T) {
 // A body that ends early, or does not come, is not stored.
 func TestBodyThatDoesNotArrive(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s := serve(t, setting{})
-		s.mem.HTTP.ReadTimeout = 30 * time.Second
+		s := serve(t, setting{http: func(srv *http.Server) { srv.ReadTimeout = 30 * time.Second }})
 		for _, tt := range []struct {
 			name, request, want string
 		}{

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"bytes"
 	"strconv"
+	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -75,6 +76,28 @@ func stringLen(b []byte) int {
 			return i + 1
 		}
 	}
+}
+
+// compact returns a valid JSON value without the white space between its tokens.
+func compact(value []byte) string {
+	if !bytes.ContainsAny(value, whitespace) {
+		return string(value)
+	}
+	var b strings.Builder
+	b.Grow(len(value))
+	for i := 0; i < len(value); {
+		n := 1
+		switch value[i] {
+		case ' ', '\t', '\r':
+			i++
+			continue
+		case '"':
+			n = stringLen(value[i:])
+		}
+		b.Write(value[i : i+n])
+		i += n
+	}
+	return b.String()
 }
 
 // unquote returns what a valid JSON string says, or false if that is no text:

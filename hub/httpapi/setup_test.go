@@ -1,12 +1,9 @@
 package httpapi_test
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -45,6 +42,7 @@ type setting struct {
 	api   httpapi.Options
 	mount func(api http.Handler) http.Handler
 	at    string // the path of the mount
+	http  func(*http.Server)
 }
 
 // serve opens a site that ends with the test, which is in a bubble.
@@ -73,7 +71,7 @@ func serve(t *testing.T, set setting) *site {
 	if set.mount != nil {
 		api = set.mount(api)
 	}
-	mem := memhttp.New(t, api, nil)
+	mem := memhttp.New(t, api, set.http)
 	return &site{h, mem, mem.Client(t, set.h2), mem.URL() + set.at}
 }
 
@@ -223,112 +221,6 @@ func golden(t *testing.T, name, got string) {
 	if got := mask(got); got != string(want) {
 		t.Errorf("%s: got\n%s\nwant\n%s", name, got, want)
 	}
-}
-
-// A stream reads what comes, in the order and at the times of a bubble.
-type stream struct {
-	res   *http.Response
-	lines *bufio.Reader
-}
-
-// listen opens a stream.
-func (s *site) listen(t *testing.T, path string, header ...string) *stream {
-	t.Helper()
-	res := s.request(t, "GET", path, nil, header...)
-	if res.StatusCode != 200 || res.Header.Get("Content-Type") != "text/event-stream" {
-		b, _ := io.ReadAll(res.Body)
-		t.Fatalf("%s %s %s", res.Status, res.Header.Get("Content-Type"), b)
-	}
-	return &stream{res, bufio.NewReader(res.Body)}
-}
-
-// next returns the next event as it is on the wire, without the blank line.
-// Comments are passed over.
-func (s *stream) next(t *testing.T) string {
-	t.Helper()
-	var got strings.Builder
-	for {
-		line, err := s.lines.ReadString('\n')
-		if err != nil {
-			t.Fatalf("the stream ends with %q, %v", got.String()+line, err)
-		}
-		if line == "\n" {
-			return mask(got.String())
-		}
-		if !strings.HasPrefix(line, ":") {
-			got.WriteString(line)
-		}
-	}
-}
-
-// want reads events and compares.
-func (s *stream) want(t *testing.T, events ...string) {
-	t.Helper()
-	for _, want := range events {
-		if got := s.next(t); got != want {
-			t.Fatalf("on the wire is\n%s\nwant\n%s", got, want)
-		}
-	}
-}
-
-// event returns a message as it is on the wire.
-func event(seq int, data string) string {
-	return fmt.Sprintf("data: %s\nid: %s-%d\n", data, epoch, seq)
-}
-
-// A faultyLog is a log that fails when it is told to.
-type faultyLog struct {
-	hub.Log
-	appends func(m hub.Message) error // nil for what succeeds
-	reads   error
-	waits   bool // Append waits until its context is done
-}
-
-func (l *faultyLog) Append(ctx context.Context, messages []hub.Message) []hub.Appended {
-	results := make([]hub.Appended, len(messages))
-	var stop error
-	for i, m := range messages {
-		var err error
-		switch {
-		case stop != nil:
-			err = stop
-		case l.waits:
-			<-ctx.Done()
-			err = ctx.Err()
-		case l.appends != nil:
-			err = l.appends(m)
-		}
-		if err != nil {
-			results[i].Err = err
-			if !errors.Is(err, hub.ErrKeyConflict) && !errors.Is(err, hub.ErrTooLarge) {
-				stop = err
-			}
-			continue
-		}
-		results[i] = l.Log.Append(ctx, messages[i : i+1])[0]
-	}
-	return results
-}
-
-func (l *faultyLog) Topics(ctx context.Context, f hub.Filter, after string, limit int) ([]hub.TopicInfo, error) {
-	if l.reads != nil {
-		return nil, l.reads
-	}
-	return l.Log.Topics(ctx, f, after, limit)
-}
-
-func (l *faultyLog) State(ctx context.Context) (hub.State, error) {
-	if l.reads != nil {
-		return hub.State{}, l.reads
-	}
-	return l.Log.State(ctx)
-}
-
-func (l *faultyLog) Get(ctx context.Context, seq uint64) (hub.Record, error) {
-	if l.reads != nil {
-		return hub.Record{}, l.reads
-	}
-	return l.Log.Get(ctx, seq)
 }
 
 // patience is more than anything takes, in a bubble.

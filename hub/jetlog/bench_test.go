@@ -144,3 +144,32 @@ func BenchmarkResume(b *testing.B) {
 		})
 	}
 }
+
+// A start after kill -9 with a million messages stored, each with a key, within
+// the window in which keys are remembered.
+func BenchmarkStart(b *testing.B) {
+	for _, n := range []int{1000, 1_000_000} {
+		b.Run(fmt.Sprintf("stored=%d", n), func(b *testing.B) {
+			dir := b.TempDir()
+			c := startChild(b, dir, 0)
+			c.append(n)
+			if got := len(c.stored(b, 0)); got != n {
+				b.Fatalf("%d messages are stored", got)
+			}
+			c.kill()
+			c.wait()
+			for b.Loop() {
+				l, err := jetlog.Open(b.Context(), &jetlog.Options{Dir: dir, Logger: quiet(b)})
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.StopTimer()
+				if st, err := l.State(b.Context()); err != nil || st.Last != uint64(n) {
+					b.Fatal(st, err)
+				}
+				l.Close()
+				b.StartTimer()
+			}
+		})
+	}
+}

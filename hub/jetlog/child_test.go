@@ -3,6 +3,7 @@ package jetlog_test
 import (
 	"bufio"
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,28 +14,68 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
+
 	"example.com/tidings/hub"
 	"example.com/tidings/hub/jetlog"
 	"example.com/tidings/internal/leak"
 )
 
+// natsEnv, if set, makes the test program the NATS server of go.mod, a process of
+// its own, with the arguments that it has.
+const natsEnv = "JETLOG_NATS"
+
 // childEnv, if set, makes the test program one that opens the log in the folder
 // that it names and appends: see child.
-const childEnv = "JETLOG_CHILD"
+// childBytesEnv has its MaxBytes.
+const (
+	childEnv      = "JETLOG_CHILD"
+	childBytesEnv = "JETLOG_CHILD_BYTES"
+)
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(childEnv); dir != "" {
 		child(dir)
 		return
 	}
+	if args := os.Getenv(natsEnv); args != "" {
+		natsMain(strings.Fields(args))
+		return
+	}
 	leak.Main(m)
 }
+
+// natsMain does what the program nats-server does.
+func natsMain(args []string) {
+	fs := flag.NewFlagSet("nats-server", flag.ExitOnError)
+	opts, err := server.ConfigureOptions(fs, args, func() {}, fs.Usage, func() {})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	s, err := server.NewServer(opts)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	s.ConfigureLogger()
+	if err := server.Run(s); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	s.WaitForShutdown()
+}
+
+// smallBlocks is a MaxBytes with which there are several blocks soon: JetStream's have a
+// quarter of it.
+const smallBlocks = 8 << 20
 
 // child appends in batches without end, or as many messages as its standard
 // input says, and prints what was acknowledged: a line each with the epoch, the
 // number, and the key.
 func child(dir string) {
-	l, err := jetlog.Open(context.Background(), &jetlog.Options{Dir: dir, Logger: slog.New(slog.DiscardHandler)})
+	maxBytes, _ := strconv.ParseInt(os.Getenv(childBytesEnv), 10, 64)
+	l, err := jetlog.Open(context.Background(), &jetlog.Options{Dir: dir, MaxBytes: maxBytes, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		fmt.Println("error", err)
 		os.Exit(1)
@@ -77,10 +118,10 @@ type childProcess struct {
 }
 
 // startChild starts a child in a folder, which opens the log and waits.
-func startChild(t *testing.T, dir string) *childProcess {
+func startChild(t testing.TB, dir string, maxBytes int) *childProcess {
 	t.Helper()
 	c := &childProcess{cmd: exec.Command(os.Args[0])}
-	c.cmd.Env = append(os.Environ(), childEnv+"="+dir)
+	c.cmd.Env = append(os.Environ(), childEnv+"="+dir, fmt.Sprintf("%s=%d", childBytesEnv, maxBytes))
 	c.cmd.Stderr = os.Stderr
 	stdout, err := c.cmd.StdoutPipe()
 	if err == nil {
@@ -103,7 +144,7 @@ func startChild(t *testing.T, dir string) *childProcess {
 	return c
 }
 
-func (c *childProcess) line(t *testing.T) string {
+func (c *childProcess) line(t testing.TB) string {
 	t.Helper()
 	watchdog := time.AfterFunc(patience, func() { c.cmd.Process.Kill() })
 	defer watchdog.Stop()
@@ -124,7 +165,7 @@ type acknowledged struct {
 
 // stored returns what it has acknowledged until it is done, or until n of it. The
 // rest of what it has printed is read when it is killed.
-func (c *childProcess) stored(t *testing.T, n int) []acknowledged {
+func (c *childProcess) stored(t testing.TB, n int) []acknowledged {
 	t.Helper()
 	var acks []acknowledged
 	for n <= 0 || len(acks) < n {

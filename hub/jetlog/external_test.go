@@ -1,14 +1,9 @@
 package jetlog_test
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -22,89 +17,6 @@ import (
 	"example.com/tidings/hub/jetlog"
 	"example.com/tidings/hub/logtest"
 )
-
-// patience is how long a test waits for another process. It only catches a hang.
-const patience = 30 * time.Second
-
-// buildNATS builds the NATS server of go.mod, once.
-var buildNATS = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "nats-server")
-	if err != nil {
-		return "", err
-	}
-	name := filepath.Join(dir, "nats-server.exe")
-	out, err := exec.Command("go", "build", "-o", name, "github.com/nats-io/nats-server/v2").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("building nats-server: %v\n%s", err, out)
-	}
-	return name, nil
-})
-
-// A natsServer is a real server in a process of its own.
-type natsServer struct {
-	url  string
-	args []string
-	cmd  *exec.Cmd
-}
-
-// startNATS starts a server with an empty store on a free port.
-func startNATS(t testing.TB) *natsServer {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	l.Close()
-	s := &natsServer{url: "nats://127.0.0.1:" + port, args: []string{"-js", "-sd", t.TempDir(), "-a", "127.0.0.1", "-p", port}}
-	t.Cleanup(s.kill)
-	s.start(t)
-	return s
-}
-
-func (s *natsServer) start(t testing.TB) {
-	t.Helper()
-	name, err := buildNATS()
-	if err != nil && os.Getenv("CI") != "true" {
-		t.Skip(err)
-	} else if err != nil {
-		t.Fatal(err)
-	}
-	s.cmd = exec.Command(name, s.args...)
-	stderr, err := s.cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ready := make(chan bool, 1)
-	go func() {
-		defer close(ready)
-		for lines := bufio.NewScanner(stderr); lines.Scan(); {
-			if strings.Contains(lines.Text(), "Server is ready") {
-				ready <- true
-			}
-		}
-	}()
-	select {
-	case ok := <-ready:
-		if !ok {
-			t.Fatal("the NATS server does not start")
-		}
-	case <-time.After(patience):
-		t.Fatal("the NATS server is not ready")
-	}
-}
-
-// kill ends the server as kill -9 does.
-func (s *natsServer) kill() {
-	if s.cmd != nil {
-		s.cmd.Process.Kill()
-		s.cmd.Wait()
-		s.cmd = nil
-	}
-}
 
 // connect connects to a server, and fails the test if it cannot.
 func connect(t testing.TB, opts jetlog.ClusterOptions) *jetlog.Log {

@@ -18,7 +18,7 @@ const (
 	DefaultStream      = "tidings"
 )
 
-// SyncAlways, as Options.Sync, has each message on the disk before it is
+// SyncAlways is the Options.Sync that has each message on the disk before it is
 // acknowledged.
 const SyncAlways time.Duration = -1
 

@@ -1,6 +1,7 @@
 package jetlog
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
@@ -93,13 +94,14 @@ func decodeType(s string) string {
 	return s
 }
 
+var typeLine = []byte("\r\n" + typeHeader + ": ")
+
 // typeIn returns the type in a stored message's raw headers.
 func typeIn(header []byte) string {
-	const name = "\r\n" + typeHeader + ": "
-	_, rest, ok := strings.Cut(string(header), name)
+	_, rest, ok := bytes.Cut(header, typeLine)
 	if !ok {
 		return ""
 	}
-	value, _, _ := strings.Cut(rest, "\r\n")
-	return decodeType(value)
+	value, _, _ := bytes.Cut(rest, []byte("\r\n"))
+	return decodeType(string(value))
 }

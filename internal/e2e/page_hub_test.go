@@ -66,9 +66,9 @@ func TestPageShowsTopicsIDsAndRates(t *testing.T) {
 
 	v.do(t, chromedp.Click(chromedp.CSS("#topics button")))
 	v.untilFilter(t, "**")
-	got := v.untilEntries(t, 2)
+	v.untilEntries(t, 2)
 	publishTo(t, s.URL, "orders.2", "to come")
-	got = v.untilEntries(t, 3)
+	got := v.untilEntries(t, 3)
 	var want []shown
 	for _, w := range []shown{
 		{Topic: "messages", Text: "hello"},

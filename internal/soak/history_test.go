@@ -11,9 +11,9 @@ import (
 	"example.com/tidings/hub"
 )
 
-// get returns the JSON that the server answers with.
-func (tr *trial) get(path string, v any) error {
-	res, err := tr.pub.client.Get("http://" + tr.server.addr + path)
+// get takes the JSON that a server answers with.
+func get(p *publisher, addr, path string, v any) error {
+	res, err := p.client.Get("http://" + addr + path)
 	if err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func (tr *trial) checkTopic(topic string, want []stored) error {
 		Last  string
 		Count int
 	}
-	if err := tr.get("/topics/"+topic, &info); err != nil {
+	if err := get(tr.pub, tr.server.addr, "/topics/"+topic, &info); err != nil {
 		return err
 	}
 	if info.Count != len(want) || info.Last != want[len(want)-1].id {
@@ -96,7 +96,7 @@ func (tr *trial) checkTopic(topic string, want []stored) error {
 			Next   string
 			More   bool
 		}
-		if err := tr.get("/topics/"+topic+"/events?limit=500&after="+after, &page); err != nil {
+		if err := get(tr.pub, tr.server.addr, "/topics/"+topic+"/events?limit=500&after="+after, &page); err != nil {
 			return err
 		}
 		if page.Gap != nil {

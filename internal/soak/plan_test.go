@@ -91,13 +91,11 @@ func busyFilters(r *rand.Rand) []string {
 	g, n := r.IntN(busyGroups), r.IntN(len(busyNames))
 	name := busyNames[n : n+1]
 	switch r.IntN(20) {
-	case 0:
-		return []string{"**"}
-	case 1:
-		return []string{"busy.**"}
-	case 2, 3, 4:
+	case 0: // much to read: few do
+		return []string{[...]string{"**", "busy.**", "ballast.*"}[r.IntN(3)]}
+	case 1, 2, 3:
 		return []string{"busy.*." + name}
-	case 5, 6, 7:
+	case 4, 5, 6:
 		return []string{fmt.Sprintf("busy.%d.*", g)}
 	case 8, 9:
 		return []string{fmt.Sprintf("busy.%d.**", g), quietTopic(r.IntN(quietTopics))}

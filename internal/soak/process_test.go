@@ -91,7 +91,7 @@ func (p *process) start() error {
 		return err
 	}
 	defer log.Close()
-	args := append([]string{"serve", "--addr", p.addr, "--log-level", "warn"}, p.args...)
+	args := append([]string{"serve", "--addr", p.addr, "--log-level", "debug"}, p.args...)
 	p.cmd = exec.CommandContext(p.ctx, *program, args...)
 	p.cmd.Dir = p.dir
 	p.cmd.Stderr = log
@@ -132,6 +132,7 @@ func (p *process) kill() {
 	}
 	p.cmd.Process.Kill()
 	err := <-p.exited
+	println("CPU", p.cmd.ProcessState.UserTime().String(), p.cmd.ProcessState.SystemTime().String())
 	p.exited <- err
 }
 

@@ -43,8 +43,8 @@ func patiently(r *rand.Rand, _ int) (int, time.Duration) {
 // passed their last message: they stay within it by tidings.position.
 func TestReplayTurnsIntoLive(t *testing.T) {
 	rounds(t, func(t *testing.T, seed uint64) {
-		const messages, third = 60_000, 67
-		// What is retained is about a third of what is published, and the window
+		const messages, third = 50_000, 67
+		// What is retained is about a quarter of what is published, and the window
 		// is far less.
 		tr := newTrial(t, seed, messages, 0.5, "--retention-bytes", "10MiB", "--buffer", "500", "--keep-alive", "300ms")
 		tr.maxLag = 8_000
@@ -59,6 +59,72 @@ func TestReplayTurnsIntoLive(t *testing.T) {
 		first := tr.retained()
 		if n := len(everyTopic()); first <= order[n-1].seq {
 			t.Errorf("the first message that is retained is %d: retention has not passed the first messages of the quiet topics, up to %d", first, order[n-1].seq)
+		}
+	})
+}
+
+// The same with a server that is killed ten times meanwhile, and started again on
+// the same data. What was acknowledged is there, and what was not is published
+// again, under its key: each message is stored once.
+func TestKilledTenTimes(t *testing.T) {
+	rounds(t, func(t *testing.T, seed uint64) {
+		const messages, kills = 50_000, 10
+		tr := newTrial(t, seed, messages, 1, "--keep-alive", "300ms", "--buffer", "2000")
+		tr.subscribe(
+			kind{name: "quiet", count: 67, filters: quietFilters, life: patiently, away: 300 * time.Millisecond},
+			kind{name: "cut", count: 67, filters: busyFilters, life: openOnly, away: 500 * time.Millisecond, late: 2 * time.Second},
+			kind{name: "busy", count: 58, filters: busyFilters, life: briefly, away: 500 * time.Millisecond, late: time.Second},
+			kind{name: "start", count: 4, filters: busyFilters, from: "start", life: briefly, away: 500 * time.Millisecond, late: 3 * time.Second},
+			kind{name: "staying", count: 4, filters: busyFilters, life: stays},
+		)
+		tr.publish(tr.last)
+		for i := range kills {
+			tr.awaitAcked((i + 1) * tr.last / (kills + 1))
+			tr.server.kill()
+			if err := tr.server.start(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		order := tr.finish()
+		for _, s := range tr.subs {
+			if s.from == "start" && s.start != 0 {
+				t.Errorf("%s, from the start, begins after %d", s.name, s.start)
+			}
+		}
+		tr.checkHistory(order)
+	})
+}
+
+// stays is a connection that the client does not end.
+func stays(*rand.Rand, int) (int, time.Duration) { return -1, -1 }
+
+// A server that is asked to stop ends each stream cleanly, and each acknowledged
+// message reaches its subscribers before or after the restart.
+func TestStoppedAndStartedAgain(t *testing.T) {
+	rounds(t, func(t *testing.T, seed uint64) {
+		const messages, stops = 10_000, 3
+		tr := newTrial(t, seed, messages, 1, "--keep-alive", "300ms")
+		tr.subscribe(
+			kind{name: "staying", count: 40, filters: busyFilters, life: stays},
+			kind{name: "quiet", count: 10, filters: quietFilters, life: stays},
+			kind{name: "busy", count: 10, filters: busyFilters, life: briefly, away: 200 * time.Millisecond},
+		)
+		tr.awaitOpen()
+		tr.publish(tr.last)
+		for i := range stops {
+			tr.awaitAcked((i + 1) * tr.last / (stops + 1))
+			if err := tr.server.terminate(); err != nil {
+				t.Errorf("after SIGTERM the program ends with %v", err)
+			}
+			if err := tr.server.start(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		tr.checkHistory(tr.finish())
+		for _, s := range tr.subs {
+			if s.brokenEnds > 0 {
+				t.Errorf("%s: %d streams are broken off, %d end cleanly; all should", s.name, s.brokenEnds, s.cleanEnds)
+			}
 		}
 	})
 }

@@ -99,6 +99,7 @@ type kind struct {
 	name    string
 	count   int
 	filters func(*rand.Rand) []string
+	from    string
 	life    func(r *rand.Rand, connection int) (messages int, lasts time.Duration)
 	away    time.Duration // at most, between connections
 	late    time.Duration // at most, before the first
@@ -113,6 +114,7 @@ func (tr *trial) subscribe(kinds ...kind) {
 			s := &subscriber{
 				name:     fmt.Sprintf("%s-%d", k.name, i),
 				filters:  k.filters(r),
+				from:     k.from,
 				envelope: r.IntN(8) == 0,
 				plan:     tr.plan,
 				r:        r,

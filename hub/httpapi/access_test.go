@@ -1,0 +1,193 @@
+package httpapi_test
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"example.com/tidings/hub"
+	"example.com/tidings/hub/httpapi"
+	"example.com/tidings/sse"
+)
+
+func TestAuthorizeIsAskedOnceForEachRequest(t *testing.T) {
+	protocols(t, func(t *testing.T, h2 bool) {
+		var asked []string
+		s := serve(t, setting{h2: h2, api: httpapi.Options{Authorize: func(r *http.Request, access httpapi.Access) error {
+			asked = append(asked, fmt.Sprintf("%s topics %v filters %v for %s", access.Action, access.Topics, access.Filters, r.Header.Get("Authorization")))
+			return nil
+		}}})
+		id := s.publish(t, "/topics/a", "x", "Authorization", "ada")
+		for _, tt := range []struct{ method, path, body, want string }{
+			{"POST", "/topics/a.b", "x", "publish topics [a.b] filters []"},
+			{"POST", "/batch", `{"topic":"b","data":1}` + "\n" + `{"topic":"a","data":1}` + "\n" + `{"topic":"b","data":1}`, "publish topics [b a] filters []"},
+			{"HEAD", "/events", "", "subscribe topics [] filters [messages]"},
+			{"HEAD", "/events?topic=a&topic=b.*", "", "subscribe topics [] filters [a b.*]"},
+			{"HEAD", "/events?lastEventId=" + id + "&topic=a", "", "subscribe topics [] filters [a]"},
+			{"GET", "/topics", "", "read topics [] filters [**]"},
+			{"GET", "/topics?match=a.**", "", "read topics [] filters [a.**]"},
+			{"GET", "/topics/a", "", "read topics [a] filters []"},
+			{"HEAD", "/topics/nothing", "", "read topics [nothing] filters []"},
+			{"GET", "/topics/a/events", "", "read topics [a] filters []"},
+			{"GET", "/topics/a/events/" + id, "", "read topics [a] filters []"},
+			// What is not valid asks for nothing.
+			{"GET", "/nothing", "", ""},
+			{"PUT", "/topics/a", "", ""},
+			{"POST", "/topics/a.*", "x", ""},
+			{"POST", "/batch", `{"topic":"a"}`, ""},
+			{"GET", "/events?topic=a..b", "", ""},
+			{"GET", "/topics?limit=0", "", ""},
+			{"GET", "/topics/a/events?after=x", "", ""},
+		} {
+			asked = nil
+			var header []string
+			if tt.path == "/batch" {
+				header = []string{"Content-Type", "application/x-ndjson"}
+			}
+			r := s.send(t, tt.method, tt.path, tt.body, append(header, "Authorization", "ada")...)
+			want := tt.want + " for ada"
+			if tt.want == "" {
+				want = ""
+			}
+			if got := strings.Join(asked, "\n"); got != want {
+				t.Errorf("%s %s (%d): asked %q, want %q", tt.method, tt.path, r.status, got, want)
+			}
+		}
+	})
+}
+
+// ownRefusal answers for itself.
+type ownRefusal struct{ error }
+
+func (ownRefusal) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("WWW-Authenticate", "Bearer")
+	http.Error(w, "Who are you?", http.StatusUnauthorized)
+}
+
+// Every route refuses as Authorize says, and nothing is read, stored or begun.
+func TestAuthorizeRefuses(t *testing.T) {
+	protocols(t, func(t *testing.T, h2 bool) {
+		for _, tt := range []struct {
+			name    string
+			err     error
+			status  int
+			problem bool
+			header  string // of Www-Authenticate
+			says    string
+			logs    string
+		}{
+			{"any error", errSecret, 403, true, "", "You may not", "secret"},
+			{"a status", &sse.StatusError{Status: 404, Message: "There is nothing."}, 404, false, "", "There is nothing.", ""},
+			{"a status that is wrapped", fmt.Errorf("secret: %w", &sse.StatusError{Status: 401, Header: http.Header{"Www-Authenticate": {"Basic"}}}), 401, false, "Basic", "Unauthorized", ""},
+			{"a status with a reason", &sse.StatusError{Status: 403, Err: errSecret}, 403, false, "", "Forbidden", "secret"},
+			{"a failure", &sse.StatusError{Status: 503}, 503, false, "", "Service Unavailable", "503"},
+			{"204, which ends an EventSource", &sse.StatusError{Status: 204}, 204, false, "", "", ""},
+			{"one that answers for itself", ownRefusal{errSecret}, 401, false, "Bearer", "Who are you?", "secret"},
+		} {
+			var logged logBuffer
+			log := &faultyLog{Log: hub.NewMemoryLog(nil)}
+			opts := logTo(&logged)
+			var refuse error
+			opts.Authorize = func(*http.Request, httpapi.Access) error { return refuse }
+			s := serve(t, setting{h2: h2, log: log, api: opts})
+			id := s.publish(t, "/topics/a", "the data")
+			refuse = tt.err
+			log.reads = errors.New("the log is read")
+			log.appends = func(hub.Message) error { t.Errorf("%s: something is stored", tt.name); return nil }
+			for _, request := range []struct{ method, path string }{
+				{"POST", "/topics/a"}, {"POST", "/batch"},
+				{"GET", "/events?topic=a&from=start"}, {"HEAD", "/events"},
+				{"GET", "/topics"}, {"GET", "/topics/a"}, {"GET", "/topics/nothing"},
+				{"GET", "/topics/a/events"}, {"GET", "/topics/a/events/" + id},
+			} {
+				logged.Reset()
+				body, header := "", []string{"If-None-Match", "*"}
+				if request.method == "POST" {
+					body, header = `{"topic":"a","data":1}`, []string{"Content-Type", "application/x-ndjson"}
+				}
+				r := s.send(t, request.method, request.path, body, header...)
+				if r.status != tt.status || r.header.Get("Www-Authenticate") != tt.header || r.header.Get("Etag") != "" || r.header.Get("Location") != "" {
+					t.Errorf("%s: %s %s: %d %v", tt.name, request.method, request.path, r.status, r.header)
+				}
+				if request.method != "HEAD" && !strings.Contains(r.body, tt.says) || strings.Contains(r.body, "secret") || strings.Contains(r.body, "the data") {
+					t.Errorf("%s: %s %s: %s", tt.name, request.method, request.path, r.body)
+				}
+				if tt.problem && request.method != "HEAD" {
+					r.problem(t, 403, "forbidden")
+				}
+				if got := logged.String(); tt.logs == "" && got != "" || !strings.Contains(got, tt.logs) || strings.Contains(got, "is read") {
+					t.Errorf("%s: %s %s: the log has %q, want %q", tt.name, request.method, request.path, got, tt.logs)
+				}
+			}
+			log.reads = nil
+			if info, subscribers, err := s.hub.Topic(t.Context(), "a"); err != nil || info.Count != 1 || subscribers != 0 {
+				t.Errorf("%s: %+v with %d subscribers, %v", tt.name, info, subscribers, err)
+			}
+		}
+	})
+}
+
+// A publisher who is refused need not send a body first.
+func TestAuthorizeComesBeforeTheBody(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := serve(t, setting{api: httpapi.Options{Authorize: func(*http.Request, httpapi.Access) error { return errSecret }}})
+		c, err := s.mem.Dial()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		fmt.Fprint(c, "POST /topics/a HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 100\r\n\r\n")
+		got := make([]byte, len("HTTP/1.1 403"))
+		if _, err := c.Read(got); err != nil || string(got) != "HTTP/1.1 403" {
+			t.Errorf("got %q, %v", got, err)
+		}
+	})
+}
+
+func TestWithin(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		topics  string
+		filters string
+		allowed string
+		want    bool
+	}{
+		{"a topic", "a", "", "a", true},
+		{"another topic", "b", "", "a", false},
+		{"one of two", "a b", "", "a", false},
+		{"each by another", "a b", "", "a b", true},
+		{"a topic by a filter", "users.7.inbox", "", "users.7.**", true},
+		{"a filter by a wider one", "", "users.7.*", "users.7.**", true},
+		{"a filter that reaches further", "", "users.*.inbox", "users.7.**", false},
+		{"one filter of two", "", "users.7.* **", "users.7.**", false},
+		{"everything", "", "**", "**", true},
+		{"topics and filters", "a", "b", "a", false},
+		{"nothing is allowed", "a", "", "", false},
+		{"nothing is asked for", "", "", "**", false},
+	} {
+		filters := func(s string) []hub.Filter {
+			all, err := hub.ParseFilters(strings.Fields(s)...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return all
+		}
+		access := httpapi.Access{Topics: strings.Fields(tt.topics), Filters: filters(tt.filters)}
+		if got := access.Within(filters(tt.allowed)...); got != tt.want {
+			t.Errorf("%s: %t", tt.name, got)
+		}
+	}
+}
+
+func TestActionString(t *testing.T) {
+	for a, want := range map[httpapi.Action]string{
+		httpapi.Publish: "publish", httpapi.Subscribe: "subscribe", httpapi.Read: "read", httpapi.Administer: "administer",
+		0: "action 0", -1: "action -1", 9: "action 9",
+	} {
+		if got := a.String(); got != want {
+			t.Errorf("%d: %q, want %q", int(a), got, want)
+		}
+	}
+}

@@ -1,0 +1,88 @@
+package e2e_test
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// The programs of docs/recipes.md, run as they stand there but for the address,
+// publish what a subscriber then gets, and print its id where they say so.
+func TestRecipes(t *testing.T) {
+	t.Parallel()
+	interpreters := map[string][]string{ // by the language of the block, the names to look for
+		"sh":     {"sh"},
+		"python": {"python3"},
+		"php":    {"php"},
+		"js":     {"node"},
+	}
+	doc, err := os.ReadFile("../../docs/recipes.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	program(t, "curl")
+	dir := t.TempDir()
+	p := startProcess(t, dir, "127.0.0.1:0")
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, "GET", p.URL+"/events?topic=orders.*", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	stream := receive(res.Body)
+	if ev, ok := stream.next(t); !ok || ev.Type != "tidings.open" {
+		t.Fatalf("first comes %+v", ev)
+	}
+
+	ran := map[string]bool{}
+	blocks := regexp.MustCompile("(?ms)^```(\\w+)\n(.*?)^```$").FindAllStringSubmatch(string(doc), -1)
+	for i, block := range blocks {
+		language, text := block[1], strings.ReplaceAll(block[2], "http://127.0.0.1:8080", p.URL)
+		names, ok := interpreters[language]
+		if !ok {
+			t.Errorf("block %d is of an unknown language: %s", i, language)
+			continue
+		}
+		interpreter := program(t, names...)
+		file := filepath.Join(dir, "recipe."+language)
+		if language == "js" {
+			file = strings.TrimSuffix(file, "js") + "mjs" // for await
+		}
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.CommandContext(ctx, interpreter, file)
+		cmd.Env = append(cmd.Environ(), "no_proxy=*")
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s: %v\n%s\n%s", language, err, out, text)
+		}
+		wants := []string{`{"status":"shipped"}`}
+		if strings.Contains(text, "/batch") {
+			wants = []string{`{"status":"packed"}`, `{"status":"shipped"}`}
+		}
+		for _, want := range wants {
+			ev, ok := stream.next(t)
+			if data := strings.ReplaceAll(ev.Data, " ", ""); !ok || data != want || ev.Type != "" {
+				t.Errorf("%s: the subscriber gets %+v, want %s", language, ev, want)
+			}
+			if !strings.Contains(string(out), ev.ID) {
+				t.Errorf("%s: it prints %q, without the id %s", language, out, ev.ID)
+			}
+		}
+		ran[language] = true
+	}
+	if len(ran) != len(interpreters) {
+		t.Errorf("the recipes that ran are %v, want one for each of %v", ran, interpreters)
+	}
+}

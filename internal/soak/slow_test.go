@@ -1,0 +1,302 @@
+//go:build unix
+
+package soak_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"example.com/tidings/hub"
+	"example.com/tidings/sse"
+)
+
+// One client stops reading, and another reads hardly anything, while 100 MB pass.
+// Those that read have everything while the other still stalls, and the backlog
+// takes no memory. When the one reads again, or comes back after the server has
+// closed its connection, it is handed every message, in order; and so is the
+// other.
+func TestSlowSubscriberHurtsNobody(t *testing.T) {
+	rounds(t, func(t *testing.T, _ uint64) {
+		const messages, warm, batch = 100_000, 20_000, 200
+		healthy := inSoak(20, 500)
+		p := serve(t)
+		ledger := newLedger(kilobyte(messages, "feed"))
+		pub := newPublisher(ledger, func() string { return p.addr }, false)
+		defer pub.close()
+		ctx, fail := context.WithCancelCause(t.Context())
+		var running sync.WaitGroup
+		defer running.Wait()
+		defer fail(nil)
+		check := func(err error) {
+			t.Helper()
+			if cause := context.Cause(ctx); cause != nil {
+				t.Fatal(cause)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		follow := func(receiveBuffer int) *listener {
+			t.Helper()
+			l, err := listen(ctx, p.addr, "feed", ledger.plan, 0, 1, receiveBuffer)
+			check(err)
+			context.AfterFunc(ctx, func() { l.close() })
+			return l
+		}
+
+		// The crowd.
+		var crowd sync.WaitGroup
+		for i := range healthy {
+			l := follow(0)
+			crowd.Add(1)
+			running.Go(func() {
+				defer crowd.Done()
+				if _, err := l.until(ctx, messages, false); err != nil {
+					fail(fmt.Errorf("healthy client %d: %w", i, err))
+				}
+			})
+		}
+		// The one that stops, and the one that reads a message now and then.
+		stalled, slow := follow(4096), follow(4096)
+		var hurry atomic.Bool
+		done := make(chan struct{})
+		running.Go(func() {
+			defer close(done)
+			for slow.next < messages {
+				if _, err := slow.until(ctx, min(messages, slow.next+1), false); err != nil {
+					fail(fmt.Errorf("the slow client: %w", err))
+					return
+				}
+				if !hurry.Load() {
+					sleep(ctx, 5*time.Millisecond)
+				}
+			}
+		})
+
+		check(publishAll(ctx, pub, 0, warm, batch))
+		m := watchMemory(p)
+		check(publishAll(ctx, pub, warm, messages, batch))
+		published := time.Now()
+		crowd.Wait()
+		most, ok := m.stop()
+		check(nil)
+		t.Logf("%d healthy clients have everything %v after the last message; memory was %d MiB after the first %d messages, and at most %d MiB from then on",
+			healthy, time.Since(published).Round(time.Millisecond), m.begin>>20, warm, most>>20)
+		if ok && most-m.begin > memoryGrowth {
+			t.Errorf("memory has grown by %d MiB while the backlog grew by 100 MB", (most-m.begin)>>20)
+		}
+		if slow.next == messages {
+			t.Error("the slow client has everything: it is not slow")
+		}
+
+		// The server closes the stalled one, some time after its last write was
+		// taken.
+		awaitSubscribers(t, pub, p.addr, "feed", 1)
+		returned, err := stalled.until(ctx, messages, true)
+		check(err)
+		if returned == 0 {
+			t.Error("the stalled client's connection was not closed")
+		}
+		hurry.Store(true)
+		<-done
+		check(nil)
+		for _, l := range []*listener{stalled, slow} {
+			for _, gap := range l.gaps {
+				t.Errorf("there is a gap: %s", gap.Data)
+			}
+		}
+	})
+}
+
+// memoryGrowth is by how much a server may grow while clients stall. The window
+// has 8,192 messages of 1 kB. A heap may be twice what it holds, and the log keeps
+// blocks of 8 MB in memory for its readers.
+const memoryGrowth = 48 << 20
+
+// A memoryWatch watches the memory of a process.
+type memoryWatch struct {
+	p     *process
+	begin int64 // when it began
+	most  int64
+	ok    bool
+	quit  chan struct{}
+	done  chan struct{}
+}
+
+func watchMemory(p *process) *memoryWatch {
+	m := &memoryWatch{p: p, quit: make(chan struct{}), done: make(chan struct{})}
+	m.begin, m.ok = p.memory()
+	go func() {
+		defer close(m.done)
+		for tick := time.Tick(50 * time.Millisecond); ; {
+			now, ok := p.memory()
+			m.most, m.ok = max(m.most, now), m.ok && ok
+			select {
+			case <-tick:
+			case <-m.quit:
+				return
+			}
+		}
+	}()
+	return m
+}
+
+// stop returns the most memory that was seen. ok is false where the system does
+// not tell.
+func (m *memoryWatch) stop() (most int64, ok bool) {
+	close(m.quit)
+	<-m.done
+	return m.most, m.ok
+}
+
+// awaitSubscribers waits until a topic has no more than so many subscribers.
+func awaitSubscribers(t *testing.T, pub *publisher, addr, topic string, most int) {
+	t.Helper()
+	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		var info struct{ Subscribers int }
+		if err := get(pub, addr, "/topics/"+topic, &info); err != nil {
+			t.Fatal(err)
+		}
+		if info.Subscribers <= most {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("after %v topic %s has %d subscribers", patience, topic, info.Subscribers)
+		}
+	}
+}
+
+// A client that stalls for longer than retention lasts, and then reads again on
+// the same connection, is told of one gap, with how many messages it has missed,
+// and gets the rest in order.
+func TestSlowSubscriberBeyondRetention(t *testing.T) {
+	const messages, batch = 30_000, 500
+	for attempt := range 5 {
+		p := serve(t, "--retention-bytes", "8MiB", "--buffer", "1000")
+		ledger := newLedger(kilobyte(messages, "feed", "other"))
+		pub := newPublisher(ledger, func() string { return p.addr }, false)
+		defer pub.close()
+		l, err := listen(t.Context(), p.addr, "feed", ledger.plan, 0, 2, 4096)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.close()
+		begin := time.Now()
+		if err := publishAll(t.Context(), pub, 0, messages, batch); err != nil {
+			t.Fatal(err)
+		}
+		before := -2
+		for l.next < messages && err == nil {
+			if l.next >= 0 {
+				before = l.next - l.step
+			}
+			gaps := len(l.gaps)
+			if err = l.take(); err == nil && len(l.gaps) > gaps {
+				if err = l.take(); err == nil {
+					checkGap(t, ledger, l, before, hub.GapLag, uint64((l.next-l.step-before)/l.step-1))
+				}
+			}
+		}
+		if err == nil {
+			if len(l.gaps) != 1 {
+				t.Errorf("there are %d gaps: %+v", len(l.gaps), l.gaps)
+			}
+			return
+		}
+		if time.Since(begin) < 9*time.Second {
+			t.Fatalf("after message %d of %d: %v", l.next, messages, err)
+		}
+		t.Logf("attempt %d: the machine is so slow that the server has closed the connection: %v", attempt, err)
+	}
+	t.Skip("the machine is too slow to stall and read again within the write timeout")
+}
+
+// checkGap checks a listener's only gap, after which it has just taken the first
+// message.
+func checkGap(t *testing.T, ledger *ledger, l *listener, before int, reason string, missed uint64) {
+	t.Helper()
+	if len(l.gaps) != 1 {
+		t.Fatalf("there are %d gaps: %+v", len(l.gaps), l.gaps)
+	}
+	var gap struct {
+		Reason, After, Next string
+		Missed              uint64
+	}
+	if err := json.Unmarshal([]byte(l.gaps[0].Data), &gap); err != nil {
+		t.Fatal(err)
+	}
+	seq := func(id string) uint64 {
+		s, err := sequence(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	if gap.Reason != reason || gap.Missed != missed {
+		t.Errorf("the gap is %s, and should be %q with %d missed", l.gaps[0].Data, reason, missed)
+	}
+	if l.gaps[0].ID != gap.Next {
+		t.Errorf("the gap %s has the id %s", l.gaps[0].Data, l.gaps[0].ID)
+	}
+	// It lies between the last message before it, the first that was missed, the
+	// last that was missed, and the first after it.
+	first := l.next - l.step
+	places := []uint64{seq(gap.After), seq(ledger.ids[before+l.step]) - 1, seq(ledger.ids[first-l.step]), seq(gap.Next), seq(ledger.ids[first]) - 1}
+	if before >= 0 {
+		places = append([]uint64{seq(ledger.ids[before])}, places...)
+	}
+	for i := 1; i < len(places); i++ {
+		if places[i] < places[i-1] {
+			t.Errorf("the gap %s between messages %d and %d is not between them: %d", l.gaps[0].Data, before, first, places)
+		}
+	}
+}
+
+// Who comes back after retention has passed its id is told of one gap, and gets
+// the rest in order.
+func TestReturnBeyondRetention(t *testing.T) {
+	const messages, batch, seen = 30_000, 500, 100
+	p := serve(t, "--retention-bytes", "8MiB", "--buffer", "1000")
+	ledger := newLedger(kilobyte(messages, "feed", "other"))
+	pub := newPublisher(ledger, func() string { return p.addr }, false)
+	defer pub.close()
+	l, err := listen(t.Context(), p.addr, "feed", ledger.plan, 0, 2, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { l.close() }()
+	if err := publishAll(t.Context(), pub, 0, seen, seen); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.until(t.Context(), seen, false); err != nil {
+		t.Fatal(err)
+	}
+	l.close()
+	if err := publishAll(t.Context(), pub, seen, messages, batch); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	// The gap, and the first message after it.
+	for range 2 {
+		if err := l.take(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(l.gaps) != 1 || l.gaps[0].Type != sse.GapEventType {
+		t.Fatalf("there are %d gaps", len(l.gaps))
+	}
+	checkGap(t, ledger, l, seen-2, hub.GapExpired, 0)
+	if _, err := l.until(t.Context(), messages, false); err != nil {
+		t.Fatal(err)
+	}
+	if len(l.gaps) != 1 {
+		t.Errorf("there are %d gaps: %+v", len(l.gaps), l.gaps)
+	}
+}
