@@ -62,7 +62,7 @@ func Example() {
 			log.Fatal(err)
 		}
 		if ev.Type != hub.OpenEventType {
-			fmt.Println(ev.Type, ev.Data)
+			fmt.Println(ev.Data)
 		}
 		if ev.Data == "sun" {
 			break
@@ -70,9 +70,9 @@ func Example() {
 	}
 
 	// Output:
-	// message rain
-	// mail hello, Zoë
-	// message sun
+	// rain
+	// hello, Zoë
+	// sun
 }
 
 // Any string can be part of a topic.

@@ -85,7 +85,25 @@ type process struct {
 // serve starts "tidings serve" and returns when it listens.
 func serve(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
-	p := &process{cmd: command(t, env, append([]string{"serve"}, args...)...), stderr: new(bytes.Buffer), exited: make(chan error, 1)}
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		p, line, err := tryServe(t, env, args...)
+		var ok bool
+		if p.url, ok = strings.CutPrefix(strings.TrimSuffix(line, "\n"), "listening on "); ok {
+			return p
+		}
+		p.cmd.Process.Kill()
+		p.wait(t)
+		// A port that was just left may for a moment be that of some connection.
+		if !strings.Contains(p.stderr.String(), "another program listens there") || time.Now().After(deadline) {
+			t.Fatalf("the first line is %q (%v); stderr: %s", line, err, p.stderr)
+		}
+	}
+}
+
+// tryServe starts the program and returns its first line, or why there is none.
+func tryServe(t *testing.T, env []string, args ...string) (p *process, line string, err error) {
+	t.Helper()
+	p = &process{cmd: command(t, env, append([]string{"serve"}, args...)...), stderr: new(bytes.Buffer), exited: make(chan error, 1)}
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -95,22 +113,17 @@ func serve(t *testing.T, env []string, args ...string) *process {
 		t.Fatal(err)
 	}
 	p.stdout = bufio.NewReader(stdout)
-	line, err := p.stdout.ReadString('\n')
+	line, err = p.stdout.ReadString('\n')
 	go func() {
 		io.Copy(io.Discard, p.stdout)
 		p.exited <- p.cmd.Wait()
 	}()
 	t.Cleanup(func() {
 		p.cmd.Process.Kill()
-		<-p.exited
+		err := <-p.exited
+		p.exited <- err
 	})
-	var ok bool
-	if p.url, ok = strings.CutPrefix(strings.TrimSuffix(line, "\n"), "listening on "); !ok {
-		p.cmd.Process.Kill()
-		p.wait(t)
-		t.Fatalf("the first line is %q (%v); stderr: %s", line, err, p.stderr)
-	}
-	return p
+	return p, line, err
 }
 
 // wait waits until the process has exited, and returns how.

@@ -126,6 +126,9 @@ func TestBatchRefuses(t *testing.T) {
 			if p.Line != 5 || !strings.HasPrefix(p.Detail, "Line 5: ") {
 				t.Errorf("%s: line %d, detail %q", tt.name, p.Line, p.Detail)
 			}
+			if tt.name == "no topic" {
+				golden(t, "problem.golden.json", r.body)
+			}
 			if p.Column != tt.column || p.Field != tt.field || !strings.Contains(p.Detail, tt.says) {
 				t.Errorf("%s: column %d, field %q and detail %q; want %d, %q and %q", tt.name, p.Column, p.Field, p.Detail, tt.column, tt.field, tt.says)
 			}

@@ -27,10 +27,10 @@ const natsEnv = "JETLOG_NATS"
 
 // childEnv, if set, makes the test program one that opens the log in the folder
 // that it names and appends: see child.
-// childBytesEnv has its MaxBytes.
+// childPadEnv has how many bytes each message's data is longer than it needs to be.
 const (
-	childEnv      = "JETLOG_CHILD"
-	childBytesEnv = "JETLOG_CHILD_BYTES"
+	childEnv    = "JETLOG_CHILD"
+	childPadEnv = "JETLOG_CHILD_PAD"
 )
 
 func TestMain(m *testing.M) {
@@ -66,16 +66,12 @@ func natsMain(args []string) {
 	s.WaitForShutdown()
 }
 
-// smallBlocks is a MaxBytes with which there are several blocks soon: JetStream's have a
-// quarter of it.
-const smallBlocks = 8 << 20
-
 // child appends in batches without end, or as many messages as its standard
 // input says, and prints what was acknowledged: a line each with the epoch, the
 // number, and the key.
 func child(dir string) {
-	maxBytes, _ := strconv.ParseInt(os.Getenv(childBytesEnv), 10, 64)
-	l, err := jetlog.Open(context.Background(), &jetlog.Options{Dir: dir, MaxBytes: maxBytes, Logger: slog.New(slog.DiscardHandler)})
+	pad, _ := strconv.Atoi(os.Getenv(childPadEnv))
+	l, err := jetlog.Open(context.Background(), &jetlog.Options{Dir: dir, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		fmt.Println("error", err)
 		os.Exit(1)
@@ -93,7 +89,7 @@ func child(dir string) {
 		}
 		for i := range batch {
 			key := fmt.Sprintf("%s/%d", epoch, n+i)
-			batch[i] = hub.Message{Topic: fmt.Sprintf("t.%d", (n+i)%3), Key: key, Data: "data of " + key}
+			batch[i] = hub.Message{Topic: fmt.Sprintf("t.%d", (n+i)%3), Key: key, Data: "data of " + key + strings.Repeat(" ", pad)}
 		}
 		n += len(batch)
 		for i, a := range l.Append(context.Background(), batch) {
@@ -118,10 +114,10 @@ type childProcess struct {
 }
 
 // startChild starts a child in a folder, which opens the log and waits.
-func startChild(t testing.TB, dir string, maxBytes int) *childProcess {
+func startChild(t testing.TB, dir string, pad int) *childProcess {
 	t.Helper()
 	c := &childProcess{cmd: exec.Command(os.Args[0])}
-	c.cmd.Env = append(os.Environ(), childEnv+"="+dir, fmt.Sprintf("%s=%d", childBytesEnv, maxBytes))
+	c.cmd.Env = append(os.Environ(), childEnv+"="+dir, fmt.Sprintf("%s=%d", childPadEnv, pad))
 	c.cmd.Stderr = os.Stderr
 	stdout, err := c.cmd.StdoutPipe()
 	if err == nil {

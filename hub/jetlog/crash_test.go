@@ -39,7 +39,7 @@ func TestKill(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	want := map[uint64]string{}
 	for range 5 {
-		c := startChild(t, dir, smallBlocks)
+		c := startChild(t, dir, 0)
 		c.append(0)
 		acks := c.stored(t, 2000)
 		c.kill()
@@ -159,7 +159,7 @@ func TestLostEnd(t *testing.T) {
 						t.Fatal(err)
 					}
 				} else {
-					c := startChild(t, dir, smallBlocks)
+					c := startChild(t, dir, 0)
 					c.append(1000)
 					acks := c.stored(t, 0)
 					c.kill()
@@ -233,26 +233,26 @@ func TestHoles(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "data")
 			if row.kill {
-				c := startChild(t, dir, smallBlocks)
-				c.append(25_000)
+				c := startChild(t, dir, 20_000)
+				c.append(1200)
 				c.stored(t, 0)
 				c.kill()
 				c.wait()
 			} else {
-				l, err := jetlog.Open(t.Context(), &jetlog.Options{Dir: dir, MaxBytes: smallBlocks, Logger: quiet(t)})
+				l, err := jetlog.Open(t.Context(), &jetlog.Options{Dir: dir, Logger: quiet(t)})
 				if err != nil {
 					t.Fatal(err)
 				}
-				data := strings.Repeat("x", 10_000)
-				for i := range 600 {
-					mustAppend(t, l, []hub.Message{{Topic: fmt.Sprintf("t.%d", i%3), Data: data}})
+				data := strings.Repeat("x", 20_000)
+				for range 400 {
+					mustAppend(t, l, []hub.Message{{Topic: "t.1", Data: data}, {Topic: "t.2", Data: data}, {Topic: "t.3", Data: data}})
 				}
 				if err := l.Close(); err != nil {
 					t.Fatal(err)
 				}
 			}
 			names := blocks(t, dir)
-			if len(names) < 3 { // one of them in the middle
+			if len(names) < 3 { // of 8 MiB, one of them in the middle
 				t.Fatalf("there are %d blocks", len(names))
 			}
 			if row.corrupt {
@@ -318,7 +318,7 @@ func TestHoles(t *testing.T) {
 // A folder that is in use is refused to another process, which is told by whom.
 func TestLock(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
-	c := startChild(t, dir, smallBlocks)
+	c := startChild(t, dir, 0)
 	_, err := jetlog.Open(t.Context(), &jetlog.Options{Dir: dir, Logger: quiet(t)})
 	want := fmt.Sprintf("the data folder %q is in use by another process (pid %d)", dir, c.cmd.Process.Pid)
 	if err == nil || err.Error() != want {

@@ -128,6 +128,7 @@ func TestPageForAScreenReader(t *testing.T) {
 	v := visitPage(t, newTab(t), s.URL)
 	s.publish(t, "Ada", "hello")
 	v.untilShown(t, "Ada", "hello")
+	v.untilRate(t, "messages", "1/min")
 
 	if got := eval[string](t, v.tab, "document.documentElement.lang"); got != "en" {
 		t.Errorf("the page's language is %q, want en", got)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/tidings/hub"
 	"example.com/tidings/internal/server"
 
 	"github.com/chromedp/chromedp"
@@ -145,6 +146,12 @@ func TestPageShowsMarkupAsText(t *testing.T) {
 	} {
 		s.publish(t, markup, markup)
 		v.untilShown(t, markup, markup)
+		// As the type and data of what is not from the form.
+		if _, err := s.hub.Publish(t.Context(), hub.Message{Topic: "messages", Type: markup, Data: markup}); err != nil {
+			t.Fatal(err)
+		}
+		v.until(t, `[...document.querySelectorAll("#messages > li.raw")].some(li =>
+			li.querySelector(".type").textContent === %s && li.querySelector(".text").textContent === %s)`, js(markup), js(markup))
 	}
 	got := eval[[]string](t, v.tab, `[...document.querySelectorAll("#messages *")].map(e => e.localName)`)
 	for _, name := range []string{"img", "script", "a", "h1", "b"} {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // tidings is the program, built once for all tests.
@@ -48,41 +49,45 @@ type process struct {
 }
 
 // startProcess starts "tidings serve" in a folder, where its data is, on the
-// address; it is killed at the end of the test.
+// address, which may just have been left; it is killed at the end of the test.
 func startProcess(t *testing.T, dir, addr string) *process {
 	t.Helper()
 	tidings.once.Do(buildTidings)
 	if tidings.err != nil {
 		t.Fatal(tidings.err)
 	}
-	p := &process{cmd: exec.Command(tidings.path, "serve", "--addr", addr), ended: make(chan struct{})}
-	p.cmd.Dir, p.cmd.Stderr = dir, &p.stderr
-	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "TIDINGS_") {
-			p.cmd.Env = append(p.cmd.Env, v)
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		p := &process{cmd: exec.Command(tidings.path, "serve", "--addr", addr), ended: make(chan struct{})}
+		p.cmd.Dir, p.cmd.Stderr = dir, &p.stderr
+		for _, v := range os.Environ() {
+			if !strings.HasPrefix(v, "TIDINGS_") {
+				p.cmd.Env = append(p.cmd.Env, v)
+			}
+		}
+		stdout, err := p.cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		out := bufio.NewReader(stdout)
+		line, err := out.ReadString('\n')
+		go func() {
+			defer close(p.ended)
+			io.Copy(io.Discard, out)
+			p.cmd.Wait()
+		}()
+		var ok bool
+		if p.URL, ok = strings.CutPrefix(strings.TrimSpace(line), "listening on "); ok {
+			t.Cleanup(func() { p.end(os.Kill) })
+			return p
+		}
+		p.end(os.Kill)
+		if !strings.Contains(p.stderr.String(), "another program listens there") || time.Now().After(deadline) {
+			t.Fatalf("tidings serve prints %q (%v)\n%s", line, err, &p.stderr)
 		}
 	}
-	stdout, err := p.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	out := bufio.NewReader(stdout)
-	line, err := out.ReadString('\n')
-	go func() {
-		defer close(p.ended)
-		io.Copy(io.Discard, out)
-		p.cmd.Wait()
-	}()
-	t.Cleanup(func() { p.end(os.Kill) })
-	var ok bool
-	if p.URL, ok = strings.CutPrefix(strings.TrimSpace(line), "listening on "); !ok {
-		p.end(os.Kill)
-		t.Fatalf("tidings serve prints %q (%v)\n%s", line, err, &p.stderr)
-	}
-	return p
 }
 
 // end sends a signal, and waits for the process's end.

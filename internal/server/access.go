@@ -8,22 +8,22 @@ import (
 	"example.com/tidings/internal/problem"
 )
 
-// authorize decides, for every route of the API and for the seed's feed, whether
-// the client may do what it asks for; an error that is an http.Handler answers.
-// Everyone may whom the host and origin policies let through: there are no
-// identities yet, and this is their place.
-func authorize(*http.Request, httpapi.Access) error { return nil }
-
-// refuse answers where authorize does not allow the seed's feed.
-func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	var answer interface {
+// authorize asks Config.Authorize where the API does not ask itself, and returns
+// how the request is refused, or nil.
+func (s *Server) authorize(r *http.Request, access httpapi.Access) http.Handler {
+	if s.cfg.Authorize == nil {
+		return nil
+	}
+	err := s.cfg.Authorize(r, access)
+	if err == nil {
+		return nil
+	}
+	s.log.InfoContext(r.Context(), "a request was refused", "method", r.Method, "path", r.URL.Path, "action", access.Action, "error", err)
+	if refusal, ok := errors.AsType[interface {
 		error
 		http.Handler
+	}](err); ok {
+		return refusal
 	}
-	if errors.As(err, &answer) {
-		answer.ServeHTTP(w, r)
-		return
-	}
-	s.log.WarnContext(r.Context(), "a request was not allowed", "path", r.URL.Path, "error", err)
-	problem.Forbidden.With("You may not do this here.").ServeHTTP(w, r)
+	return problem.Forbidden.Withf("You may not %s here.", access.Action)
 }

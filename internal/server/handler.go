@@ -49,7 +49,7 @@ func (s *Server) Handler(h *hub.Hub) http.Handler {
 		Server: s,
 		hub:    h,
 		api: httpapi.New(h, &httpapi.Options{
-			Authorize:  authorize,
+			Authorize:  s.cfg.Authorize,
 			MaxMessage: s.cfg.MaxMessage,
 			Logger:     s.log,
 		}),

@@ -34,8 +34,8 @@ const feedTopic = "messages"
 
 // postMessage takes a message and publishes it.
 func (s *site) postMessage(w http.ResponseWriter, r *http.Request) {
-	if err := authorize(r, httpapi.Access{Action: httpapi.Publish, Topics: []string{feedTopic}}); err != nil {
-		s.refuse(w, r, err)
+	if refusal := s.authorize(r, httpapi.Access{Action: httpapi.Publish, Topics: []string{feedTopic}}); refusal != nil {
+		refusal.ServeHTTP(w, r)
 		return
 	}
 	m, refusal := readMessage(w, r)

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"example.com/tidings/hub"
+	"example.com/tidings/hub/httpapi"
 )
 
 // The defaults of a [Config].
@@ -61,6 +62,12 @@ type Config struct {
 	// AllowOrigins are the origins, scheme://host[:port], besides its own whose
 	// pages may use the server.
 	AllowOrigins []string
+
+	// Authorize decides what a request may do, on every route of the API and for
+	// the seed's feed, as that of httpapi.Options does: this is the one place for
+	// identities. Nil allows everything to everyone whom the host and the origin
+	// let through.
+	Authorize func(*http.Request, httpapi.Access) error
 
 	// MaxMessage bounds the data of a message of POST /topics and /batch, in
 	// bytes. 0 means the default of package httpapi.

@@ -335,6 +335,47 @@ func TestStopCutsWhatDoesNotEnd(t *testing.T) {
 	}
 }
 
+// A lateLog tells that it was closed, and fails to.
+type lateLog struct {
+	hub.Log
+	closed chan struct{}
+}
+
+func (l lateLog) Close() error {
+	close(l.closed)
+	l.Log.Close()
+	return errors.New("not all is on the disk")
+}
+
+// The log is closed when the server has stopped, and how that went is told.
+func TestStopClosesTheLog(t *testing.T) {
+	cfg := server.Config{Addr: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler)}
+	s, err := server.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Listen(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	messages := lateLog{hub.NewMemoryLog(nil), make(chan struct{})}
+	h := newHub(t, cfg, messages, hub.Options{})
+	ctx, cancel := context.WithCancel(t.Context())
+	ran := make(chan error, 1)
+	go func() { ran <- s.Run(ctx, h) }()
+	l := listen(t, client(t, "HTTP/1.1"), s.URL())
+	select {
+	case <-messages.closed:
+		t.Fatal("the log is closed while the server runs")
+	default:
+	}
+	cancel()
+	l.wantEnd(t)
+	if err := <-ran; err == nil || !strings.Contains(err.Error(), "not all is on the disk") {
+		t.Errorf("Run returned %v", err)
+	}
+	<-messages.closed
+}
+
 func TestCloseReleasesAServerThatNeverRan(t *testing.T) {
 	s, err := server.New(server.Config{Addr: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/url"
 	"strings"
+	"sync/atomic"
 
 	"example.com/tidings/hub"
 	"example.com/tidings/sse"
@@ -35,10 +36,11 @@ func publishAll(ctx context.Context, pub *publisher, first, end, batch int) erro
 	return nil
 }
 
-// A listener follows one topic of messages that a single publisher has published
-// in order, and checks each as it comes.
+// A listener follows one topic, on which a single publisher publishes messages in
+// the order of their plan, and checks each as it comes. One goroutine uses it at
+// a time; others may close it.
 type listener struct {
-	*stream
+	stream atomic.Pointer[stream]
 	addr   string
 	query  url.Values
 	buffer int
@@ -58,11 +60,15 @@ func listen(ctx context.Context, addr, topic string, plan []message, next, step,
 
 // open opens the stream, anew if there was one, and takes tidings.open.
 func (l *listener) open(ctx context.Context) error {
-	var err error
-	if l.stream, err = dial(ctx, l.addr, l.query, l.lastID, l.buffer); err != nil {
+	st, err := dial(ctx, l.addr, l.query, l.lastID, l.buffer)
+	if err != nil {
 		return err
 	}
-	ev, err := l.stream.next()
+	l.stream.Store(st)
+	if ctx.Err() != nil { // whoever closed the last one has not seen this one
+		st.close()
+	}
+	ev, err := st.next()
 	if err != nil || ev.Type != hub.OpenEventType {
 		return fmt.Errorf("the stream begins with %+v, %v", ev, err)
 	}
@@ -73,13 +79,20 @@ func (l *listener) open(ctx context.Context) error {
 	return nil
 }
 
+// close closes the connection that there is.
+func (l *listener) close() {
+	if st := l.stream.Load(); st != nil {
+		st.close()
+	}
+}
+
 // errOrder is wrapped by the error for a message that should not come now.
 var errOrder = errors.New("out of order")
 
 // take takes what comes next: a message, which must be the next one, or one
 // further on if a gap has been told just before. It is io.EOF at a clean end.
 func (l *listener) take() error {
-	ev, err := l.stream.next()
+	ev, err := l.stream.Load().next()
 	if err != nil {
 		return err
 	}
@@ -118,7 +131,7 @@ func (l *listener) until(ctx context.Context, end int, mayReturn bool) (returned
 			return returned, fmt.Errorf("before message %d of %d: %w", l.next, end, err)
 		default:
 			returned++
-			l.stream.close()
+			l.close()
 			if err := l.open(ctx); err != nil {
 				return returned, err
 			}

@@ -91,7 +91,7 @@ func (p *process) start() error {
 		return err
 	}
 	defer log.Close()
-	args := append([]string{"serve", "--addr", p.addr, "--log-level", "debug"}, p.args...)
+	args := append([]string{"serve", "--addr", p.addr, "--log-level", "warn"}, p.args...)
 	p.cmd = exec.CommandContext(p.ctx, *program, args...)
 	p.cmd.Dir = p.dir
 	p.cmd.Stderr = log

@@ -152,7 +152,8 @@ func (s *subscriber) connect(ctx context.Context) error {
 		s.brokenEnds++
 		c.end, err = err.Error(), nil
 	}
-	if err == nil && c.end != "itself" && !s.refusals {
+	// One whose host is slow may be taken for one that stalls, and be cut.
+	if err == nil && c.end == "the server" && !s.refusals {
 		err = fmt.Errorf("the server has ended the stream: %v", c)
 	}
 	return err

@@ -4,7 +4,8 @@
 const minute = 60; // seconds, what rates are counted over
 const maxKnown = 500; // topics, those longest silent go first
 const maxShown = 50; // of them
-const pollEvery = 10_000; // milliseconds
+const listed = 100; // topics that the server is asked for
+const pollEvery = 15_000; // milliseconds
 const answerTimeout = 10_000; // milliseconds
 
 const list = document.getElementById("topics");
@@ -87,7 +88,7 @@ export function count(m) {
 export async function look(filter) {
   const url = new URL("topics", document.baseURI);
   url.searchParams.set("match", filter);
-  url.searchParams.set("limit", maxKnown);
+  url.searchParams.set("limit", listed);
   let response;
   let body;
   try {

@@ -1,0 +1,113 @@
+//go:build unix
+
+package soak_test
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"testing"
+)
+
+// A server that is killed while it stores a batch leaves the beginning of the
+// batch: no hole, and nothing out of order. The batch, sent again with its keys,
+// is completed, and nothing is in it twice.
+func TestBatchCutInTheMiddle(t *testing.T) {
+	const messages, attempts = 40_000, 8
+	cuts := 0
+	for attempt := range attempts {
+		stored, err := cutBatch(t, messages)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("attempt %d: killed after %d messages of %d were stored", attempt, stored, messages)
+		if stored > 0 && stored < messages {
+			if cuts++; cuts == 2 {
+				return
+			}
+		}
+	}
+	if cuts == 0 {
+		t.Errorf("in %d attempts no batch was cut in the middle", attempts)
+	}
+}
+
+// cutBatch kills a server while it stores a batch, checks what is left, sends the
+// batch again, and returns how much had been left.
+func cutBatch(t *testing.T, messages int) (stored int, err error) {
+	t.Helper()
+	plan := make([]message, messages)
+	for i := range plan {
+		plan[i] = message{Topic: "feed", Data: fmt.Sprintf("%d of a batch", i), Key: fmt.Sprintf("key-%d", i)}
+	}
+	ledger := newLedger(plan)
+	p := serve(t)
+	addr := p.addr
+	pub := newPublisher(ledger, func() string { return addr }, false)
+	defer pub.close()
+	l, err := listen(t.Context(), addr, "feed", plan, 0, 1, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { l.close() }()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	posted := make(chan error, 1)
+	go func() { posted <- pub.batch(ctx, 0, messages) }()
+	// The first message that arrives shows that some are stored.
+	if err := l.take(); err != nil {
+		return 0, err
+	}
+	p.kill()
+	if err := <-posted; err == nil {
+		return messages, nil
+	}
+	l.close()
+	if err := p.start(); err != nil {
+		return 0, err
+	}
+	var info, after struct{ Count int }
+	if err := get(pub, addr, "/topics/feed", &info); err != nil {
+		return 0, err
+	}
+	whole := &listener{addr: addr, query: url.Values{"topic": {"feed"}, "from": {"start"}}, plan: plan, step: 1}
+	if err := whole.open(t.Context()); err != nil {
+		return 0, err
+	}
+	defer whole.close()
+	// What there is comes in order, without a hole, and as it was published.
+	if _, err := whole.until(t.Context(), info.Count, false); err != nil {
+		return 0, err
+	}
+	if err := pub.batch(ctx, 0, messages); err != nil {
+		return 0, err
+	}
+	order, err := ledger.order()
+	if err != nil {
+		return 0, err
+	}
+	for i, o := range order {
+		if o.n != i || o.seq != order[0].seq+uint64(i) {
+			return 0, fmt.Errorf("message %d of the batch is stored as the one with the number %d, as %s", o.n, i, o.id)
+		}
+	}
+	// And then the rest, just once, both to who was there and to who comes back.
+	if err := l.open(t.Context()); err != nil {
+		return 0, err
+	}
+	for _, each := range []*listener{whole, l} {
+		if _, err := each.until(t.Context(), messages, false); err != nil {
+			return 0, err
+		}
+		if each.lastID != order[messages-1].id {
+			return 0, fmt.Errorf("the last message comes as %s, and was acknowledged as %s", each.lastID, order[messages-1].id)
+		}
+		if len(each.gaps) > 0 {
+			return 0, fmt.Errorf("there is a gap: %s", each.gaps[0].Data)
+		}
+	}
+	if err := get(pub, addr, "/topics/feed", &after); err != nil || after.Count != messages {
+		return 0, fmt.Errorf("the topic has %d messages, and should have %d (%v)", after.Count, messages, err)
+	}
+	return info.Count, nil
+}
