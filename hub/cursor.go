@@ -26,6 +26,7 @@ type cursor struct {
 	lag     Lag
 
 	timeline timeline // by which pos counts
+	era      int      // of the view that it is from
 	pos      uint64   // everything that matches up to here has been handed on
 	first    item     // what comes before all else, if it is not the zero item
 	chosen   []uint64 // records up to pos that come next, see FromLast
@@ -108,8 +109,8 @@ func (c *cursor) run(ctx context.Context, keepAlive time.Duration, yield func(it
 		v := c.hub.view.load()
 		var next item
 		switch {
-		case !v.timeline.equal(c.timeline):
-			next.gap = c.rebase(v.timeline)
+		case v.era != c.era:
+			next.gap = c.rebase(v)
 		case c.pos+1 >= v.first && !c.joined.Load():
 			c.join()
 		case c.pos >= v.last():
@@ -164,7 +165,7 @@ func (c *cursor) scan(v *view) *entry {
 func (c *cursor) wait(ctx context.Context, silence *silence) (tick bool) {
 	h := c.hub
 	h.mu.Lock()
-	if v := h.view.load(); v.last() > c.pos || !v.timeline.equal(c.timeline) {
+	if v := h.view.load(); v.last() > c.pos || v.era != c.era {
 		h.mu.Unlock()
 		return false
 	}
@@ -197,7 +198,7 @@ func (c *cursor) wait(ctx context.Context, silence *silence) (tick bool) {
 func (c *cursor) join() {
 	c.hub.mu.Lock()
 	v := c.hub.view.load()
-	if c.pos+1 < v.first || !v.timeline.equal(c.timeline) {
+	if c.pos+1 < v.first || v.era != c.era {
 		c.hub.mu.Unlock()
 		return
 	}
@@ -252,16 +253,19 @@ func (c *cursor) gapSince(reason string, after, missed uint64) *sse.GapError {
 	}
 }
 
-// rebase has the cursor count by another timeline, after the log was opened
-// anew, and returns the gap that this makes, if any.
-func (c *cursor) rebase(to timeline) *sse.GapError {
+// rebase has the cursor go on in a view that was made anew, and returns the gap
+// that this makes, if any.
+func (c *cursor) rebase(v *view) *sse.GapError {
 	at := c.timeline.position(c.pos)
-	after, reason := to.resolve(at)
-	c.timeline, c.pos = to, after
+	after, reason := v.timeline.resolve(at)
+	if after > v.last() {
+		after, reason = v.last(), GapLost
+	}
+	c.timeline, c.era, c.pos = v.timeline, v.era, after
 	if reason == "" {
 		return nil
 	}
-	return &sse.GapError{Reason: reason, After: at.String(), Next: to.position(after).String()}
+	return &sse.GapError{Reason: reason, After: at.String(), Next: c.timeline.position(after).String()}
 }
 
 // catchUp hands on a batch from the log, and reports whether yield wants more.

@@ -84,11 +84,6 @@ func ParsePosition(s string) (Position, error) {
 // A timeline names sequence numbers by epochs.
 type timeline []Epoch
 
-// equal reports whether the log was not opened anew between the two.
-func (t timeline) equal(u timeline) bool {
-	return len(t) == len(u) && t[len(t)-1].ID == u[len(u)-1].ID
-}
-
 // position returns the position after the record with a sequence number. It is
 // named after the epoch that assigned the number.
 func (t timeline) position(seq uint64) Position {

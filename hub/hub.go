@@ -109,6 +109,11 @@ func New(ctx context.Context, log Log, opts *Options) (*Hub, error) {
 	return h, nil
 }
 
+// drainWait is how long a hub that drains waits to see in the log what it has
+// acknowledged. It takes milliseconds, unless the log cannot be reached; then
+// subscribers get the rest when they come back.
+const drainWait = 500 * time.Millisecond
+
 // Drain stops the hub gently: Publish returns [ErrClosed], new subscriptions are
 // refused for now, and each stream ends once it has what was published, or at
 // once if it is far behind. It does not wait for that. Draining again does
@@ -123,12 +128,12 @@ func (h *Hub) Drain() {
 	close(h.draining)
 	go func() {
 		h.publishing.Wait()
-		ctx, cancel := context.WithTimeout(h.ctx, 5*time.Second)
+		ctx, cancel := context.WithTimeout(h.ctx, drainWait)
 		defer cancel()
 		h.mu.Lock()
 		last := h.appended
 		h.mu.Unlock()
-		h.await(ctx, last) // what it cannot reach in time is read after the reconnect
+		h.await(ctx, last)
 		close(h.drained)
 	}()
 }
@@ -173,7 +178,11 @@ func (h *Hub) reload(ctx context.Context) error {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.view.store(view{ring: r, timeline: epochs})
+	next := view{ring: r, timeline: epochs}
+	if was := h.view.p.Load(); was != nil {
+		next.era = was.era + 1
+	}
+	h.view.store(next)
 	h.unsettle()
 	return nil
 }
@@ -205,7 +214,7 @@ func (h *Hub) tail() {
 			return
 		case <-time.After(wait):
 		}
-		if now, was := h.log.Epochs(), h.view.load().timeline; now[len(now)-1].ID != was[len(was)-1].ID {
+		if h.isStale() {
 			switch err := h.reload(h.ctx); {
 			case errors.Is(err, ErrClosed):
 				return
@@ -214,6 +223,17 @@ func (h *Hub) tail() {
 			}
 		}
 	}
+}
+
+// isStale reports whether the view is of a log that is no longer the same: that was
+// opened anew, or has lost its end.
+func (h *Hub) isStale() bool {
+	v, epochs := h.view.load(), h.log.Epochs()
+	if epochs[len(epochs)-1].ID != v.timeline[len(v.timeline)-1].ID {
+		return true
+	}
+	state, err := h.log.State(h.ctx)
+	return err == nil && state.Last < v.last()
 }
 
 // extend adds records to the view, and wakes who waits for them: they take mu

@@ -159,7 +159,7 @@ func TestDrainWaitsForWhatIsAcknowledged(t *testing.T) {
 		log.hold()
 		publish(t, h, "a:1", "a:2")
 		h.Drain()
-		time.AfterFunc(time.Second, log.release)
+		time.AfterFunc(400*time.Millisecond, log.release)
 		s.want(t, "a:1", "a:2")
 		if _, _, ok := s.next(); ok {
 			t.Error("the stream goes on")

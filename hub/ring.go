@@ -122,6 +122,7 @@ func (r ring) excess(maxRecords, maxBytes int) int {
 type view struct {
 	ring
 	timeline timeline
+	era      int // counts how often the view was made anew, from the log
 }
 
 // A viewer holds the current view.

@@ -2,6 +2,7 @@ package jetlog_test
 
 import (
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,4 +46,17 @@ func TestEmbedded(t *testing.T) {
 			return open(t, jetlog.Options{Dir: t.TempDir(), MaxBytes: maxBytes, MaxAge: maxAge})
 		},
 	})
+}
+
+// An embedded log reads the server's store itself. With a version of the server in
+// which it cannot find that, it warns, and is many times slower.
+func TestEmbeddedReadsTheStore(t *testing.T) {
+	var text strings.Builder
+	l := open(t, jetlog.Options{Dir: t.TempDir(), Logger: slog.New(slog.NewTextHandler(&text, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if text.Len() > 0 {
+		t.Errorf("the log warns: %s", text.String())
+	}
 }
