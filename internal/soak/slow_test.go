@@ -62,7 +62,7 @@ func TestSlowSubscriberHurtsNobody(t *testing.T) {
 			})
 		}
 		// The one that stops, and the one that reads a message now and then.
-		stalled, slow := follow(4096), follow(4096)
+		stalled, slow := follow(4096), follow(32<<10)
 		var hurry atomic.Bool
 		var slowReturned int // it may be so slow that the server takes it for stalled
 		done := make(chan struct{})
@@ -102,6 +102,7 @@ func TestSlowSubscriberHurtsNobody(t *testing.T) {
 		// The server closes the stalled one, some time after its last write was
 		// taken.
 		awaitSubscribers(t, pub, p.addr, "feed", 1) // the slow one
+		stalled.buffer = 0
 		returned, err := stalled.until(ctx, messages, true)
 		check(err)
 		if returned == 0 {
