@@ -44,6 +44,7 @@ var places = []place{
 	{path: "internal/house", std: true},
 	{path: "internal/leak", std: true},
 	{path: "internal/memhttp", std: true},
+	{path: "internal/soak", std: true},
 }
 
 // natsPath begins the import path of every package of NATS.
