@@ -17,6 +17,12 @@ const (
 	readBytes   = 256 << 10
 )
 
+// What a cursor takes from the view at a time, and holds likewise.
+const (
+	burstEntries = 64
+	burstBytes   = 64 << 10
+)
+
 // A cursor is one subscriber's place in the log. It has no queue: it reads from
 // the view, which all share, and further back from the log, at its own pace. It
 // belongs to the goroutine that runs it, but for what is guarded by the hub's mu.
@@ -30,6 +36,7 @@ type cursor struct {
 	pos      uint64   // everything that matches up to here has been handed on
 	first    item     // what comes before all else, if it is not the zero item
 	chosen   []uint64 // records up to pos that come next, see FromLast
+	burst    []*entry // those that were found in the view and come next
 	oldest   bool     // it began with the oldest message: what had expired by then is not missed
 	wake     chan struct{}
 
@@ -52,6 +59,7 @@ type item struct {
 	entry *entry
 	gap   *sse.GapError
 	tick  bool
+	more  bool // another item comes at once
 }
 
 // notice takes note of a record that matches, as the hub's head comes to it.
@@ -92,6 +100,12 @@ func (c *cursor) run(ctx context.Context, keepAlive time.Duration, yield func(it
 	defer c.hub.leave(c)
 	silence := newSilence(keepAlive)
 	defer silence.stop()
+	handOn := yield
+	yield = func(it item) bool {
+		ok := handOn(it)
+		silence.restart()
+		return ok
+	}
 	if c.first != (item{}) && !yield(c.first) {
 		return nil
 	}
@@ -109,7 +123,7 @@ func (c *cursor) run(ctx context.Context, keepAlive time.Duration, yield func(it
 		v := c.hub.view.load()
 		var next item
 		switch {
-		case v.era != c.era:
+		case v.era() != c.era:
 			next.gap = c.rebase(v)
 		case c.pos+1 >= v.first && !c.joined.Load():
 			c.join()
@@ -119,22 +133,22 @@ func (c *cursor) run(ctx context.Context, keepAlive time.Duration, yield func(it
 			}
 			next.tick = c.wait(ctx, silence)
 		case c.pos+1 >= v.first:
-			next.entry = c.scan(v)
+			c.scan(v)
 		case c.lag == LagSkip && c.joined.Load():
 			next.gap = c.skip()
 		case c.hub.isDrained():
 			return nil // the client comes back for it
 		default:
-			if more, err := c.catchUp(ctx, v.last(), silence, yield); err != nil || !more {
+			if more, err := c.catchUp(ctx, v.last(), yield); err != nil || !more {
 				return c.failed(ctx, err)
 			}
 		}
 		v = nil // a subscriber that stalls must not hold a window that has moved on
-		if next != (item{}) {
-			if !yield(next) {
-				return nil
-			}
-			silence.restart()
+		if !c.handBurst(ctx, yield) {
+			return nil
+		}
+		if next != (item{}) && !yield(next) {
+			return nil
 		}
 	}
 	return nil
@@ -148,16 +162,32 @@ func (c *cursor) failed(ctx context.Context, err error) error {
 	return fmt.Errorf("hub: read the log: %w", err)
 }
 
-// scan returns the next record of the view that matches, or nil at its end.
-func (c *cursor) scan(v *view) *entry {
-	for _, rec := range v.from(c.pos + 1) {
-		c.pos = rec.Seq
-		if matchAny(c.filters, rec.Topic) {
-			c.handed++
-			return rec
+// scan takes the next records of the view that match.
+func (c *cursor) scan(v *view) {
+	bytes := 0
+	for _, e := range v.from(c.pos + 1) {
+		c.pos = e.Seq
+		if !matchAny(c.filters, e.Topic) {
+			continue
+		}
+		c.burst = append(c.burst, e)
+		if bytes += len(e.Data); len(c.burst) == burstEntries || bytes >= burstBytes {
+			return
 		}
 	}
-	return nil
+}
+
+// handBurst hands on what scan has found, and reports whether yield wants more.
+func (c *cursor) handBurst(ctx context.Context, yield func(item) bool) bool {
+	for i, e := range c.burst {
+		c.burst[i] = nil
+		c.handed++
+		if ctx.Err() != nil || !yield(item{entry: e, more: i+1 < len(c.burst)}) {
+			return false
+		}
+	}
+	c.burst = c.burst[:0]
+	return true
 }
 
 // wait waits at the head for a record that matches. It reports whether there was
@@ -165,7 +195,7 @@ func (c *cursor) scan(v *view) *entry {
 func (c *cursor) wait(ctx context.Context, silence *silence) (tick bool) {
 	h := c.hub
 	h.mu.Lock()
-	if v := h.view.load(); v.last() > c.pos || v.era != c.era {
+	if v := h.view.load(); v.last() > c.pos || v.era() != c.era {
 		h.mu.Unlock()
 		return false
 	}
@@ -198,7 +228,7 @@ func (c *cursor) wait(ctx context.Context, silence *silence) (tick bool) {
 func (c *cursor) join() {
 	c.hub.mu.Lock()
 	v := c.hub.view.load()
-	if c.pos+1 < v.first || v.era != c.era {
+	if c.pos+1 < v.first || v.era() != c.era {
 		c.hub.mu.Unlock()
 		return
 	}
@@ -258,10 +288,12 @@ func (c *cursor) gapSince(reason string, after, missed uint64) *sse.GapError {
 func (c *cursor) rebase(v *view) *sse.GapError {
 	at := c.timeline.position(c.pos)
 	after, reason := v.timeline.resolve(at)
-	if after > v.last() {
-		after, reason = v.last(), GapLost
+	for _, end := range v.ends[c.era:] {
+		if after > end {
+			after, reason = end, GapLost
+		}
 	}
-	c.timeline, c.era, c.pos = v.timeline, v.era, after
+	c.timeline, c.era, c.pos = v.timeline, v.era(), after
 	if reason == "" {
 		return nil
 	}
@@ -269,7 +301,7 @@ func (c *cursor) rebase(v *view) *sse.GapError {
 }
 
 // catchUp hands on a batch from the log, and reports whether yield wants more.
-func (c *cursor) catchUp(ctx context.Context, upTo uint64, silence *silence, yield func(item) bool) (bool, error) {
+func (c *cursor) catchUp(ctx context.Context, upTo uint64, yield func(item) bool) (bool, error) {
 	b, err := c.hub.log.Read(ctx, Query{
 		Filters: c.filters, After: c.pos, UpTo: upTo,
 		MaxRecords: readRecords, MaxBytes: readBytes,
@@ -284,7 +316,6 @@ func (c *cursor) catchUp(ctx context.Context, upTo uint64, silence *silence, yie
 			if !yield(item{gap: gap}) {
 				return false, nil
 			}
-			silence.restart()
 		}
 	}
 	c.oldest = false
@@ -292,10 +323,9 @@ func (c *cursor) catchUp(ctx context.Context, upTo uint64, silence *silence, yie
 		rec := &b.Records[i]
 		c.pos = rec.Seq
 		c.handed++
-		if ctx.Err() != nil || !yield(item{entry: c.timeline.entry(*rec)}) {
+		if ctx.Err() != nil || !yield(item{entry: c.timeline.entry(*rec), more: i+1 < len(b.Records)}) {
 			return false, nil
 		}
-		silence.restart()
 	}
 	c.pos = b.Through
 	return true, nil

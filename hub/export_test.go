@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"iter"
+	"sync/atomic"
 
 	"example.com/tidings/sse"
 )
@@ -75,5 +76,5 @@ func (h *Hub) Events(ctx context.Context, sub Subscription) (iter.Seq2[sse.Event
 		return nil, err
 	}
 	context.AfterFunc(ctx, release)
-	return h.events(ctx, c, sub), nil
+	return h.events(ctx, c, sub, new(atomic.Bool)), nil
 }

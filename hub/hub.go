@@ -178,11 +178,11 @@ func (h *Hub) reload(ctx context.Context) error {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	next := view{ring: r, timeline: epochs}
-	if was := h.view.p.Load(); was != nil {
-		next.era = was.era + 1
+	var ends []uint64
+	if was := h.view.load(); was != nil {
+		ends = was.ends
 	}
-	h.view.store(next)
+	h.view.store(view{ring: r, timeline: epochs, ends: append(ends[:len(ends):len(ends)], state.Last)})
 	h.unsettle()
 	return nil
 }

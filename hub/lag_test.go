@@ -67,6 +67,7 @@ func TestLagSkipReplaysFirst(t *testing.T) {
 		h := newHub(t, nil, &hub.Options{Window: 4})
 		all := numbered("a", "", 1000)
 		publish(t, h, all...)
+		synctest.Wait()
 		s := subscribe(t, h, hub.Subscription{Topics: []string{"a"}, Lag: hub.LagSkip, From: hub.FromStart()})
 		s.want(t, all...)
 	})

@@ -122,8 +122,13 @@ func (r ring) excess(maxRecords, maxBytes int) int {
 type view struct {
 	ring
 	timeline timeline
-	era      int // counts how often the view was made anew, from the log
+	// A view that is made anew, from the log, begins an era. ends has how far the
+	// log went when each did.
+	ends []uint64
 }
+
+// era returns the number of the view's era.
+func (v *view) era() int { return len(v.ends) }
 
 // A viewer holds the current view.
 type viewer struct{ p atomic.Pointer[view] }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"example.com/tidings/sse"
@@ -58,7 +59,9 @@ func (h *Hub) ServeEvents(w http.ResponseWriter, r *http.Request, sub Subscripti
 		return err
 	}
 	defer release()
-	err = sse.Serve(w, r, h.events(r.Context(), c, sub), &sse.ServeOptions{
+	g := newGatherer(w)
+	defer g.release()
+	err = sse.Serve(g, r, h.events(r.Context(), c, sub, &g.more), &sse.ServeOptions{
 		// The sequence keeps the stream alive itself, unless the log is slow.
 		KeepAlive:      h.opts.KeepAlive + h.opts.KeepAlive/4,
 		KeepAliveEvent: keepAlive,
@@ -71,8 +74,9 @@ func (h *Hub) ServeEvents(w http.ResponseWriter, r *http.Request, sub Subscripti
 	return err
 }
 
-// events returns a cursor's items as they stand on the wire.
-func (h *Hub) events(ctx context.Context, c *cursor, sub Subscription) iter.Seq2[sse.Event, error] {
+// events returns a cursor's items as they stand on the wire. Before each, more is
+// set to whether another comes at once.
+func (h *Hub) events(ctx context.Context, c *cursor, sub Subscription, more *atomic.Bool) iter.Seq2[sse.Event, error] {
 	return func(yield func(sse.Event, error) bool) {
 		if !yield(h.openEvent(c, sub), nil) {
 			return
@@ -95,6 +99,7 @@ func (h *Hub) events(ctx context.Context, c *cursor, sub Subscription) iter.Seq2
 				ev = sse.Event{Type: PositionEventType, Data: toJSON(positionData{id}), ID: id}
 			}
 			told = at
+			more.Store(it.more)
 			return yield(ev, nil)
 		})
 		if err != nil {

@@ -229,7 +229,7 @@ func (h *Hub) open(ctx context.Context, sub Subscription) (c *cursor, release fu
 // begin finds where the subscription begins.
 func (c *cursor) begin(ctx context.Context, sub Subscription) error {
 	v := c.hub.view.load()
-	c.timeline, c.era, c.pos = v.timeline, v.era, v.last()
+	c.timeline, c.era, c.pos = v.timeline, v.era(), v.last()
 	id, idErr := sub.From.id, error(nil)
 	if sub.LastEventID != "" {
 		id, idErr = ParsePosition(sub.LastEventID)

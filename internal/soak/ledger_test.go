@@ -51,6 +51,25 @@ func (l *ledger) ack(n int, id string) error {
 	return nil
 }
 
+// ascending checks that messages which were published one after the other, be it
+// in one batch, stand in that order, whatever was between.
+func (l *ledger) ascending(first, end int) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	last := uint64(0)
+	for n := first; n < end; n++ {
+		seq, err := sequence(l.ids[n])
+		if err != nil {
+			return err
+		}
+		if seq <= last {
+			return fmt.Errorf("message %d was published after message %d, and is stored before it, as %s", n, n-1, l.ids[n])
+		}
+		last = seq
+	}
+	return nil
+}
+
 // A stored message is one of the plan, and where it stands.
 type stored struct {
 	n   int

@@ -132,7 +132,6 @@ func (p *process) kill() {
 	}
 	p.cmd.Process.Kill()
 	err := <-p.exited
-	println("CPU", p.cmd.ProcessState.UserTime().String(), p.cmd.ProcessState.SystemTime().String())
 	p.exited <- err
 }
 

@@ -210,13 +210,16 @@ func (tr *trial) publish(upTo int) {
 					return fmt.Errorf("publish messages %d to %d at once: %w", first, end, err)
 				}
 				tr.acked.Add(int64(end) - first)
-				continue
-			}
-			for i := int(first); i < end; i++ {
-				if err := tr.pub.single(tr.ctx, i); err != nil {
-					return fmt.Errorf("publish message %d: %w", i, err)
+			} else {
+				for i := int(first); i < end; i++ {
+					if err := tr.pub.single(tr.ctx, i); err != nil {
+						return fmt.Errorf("publish message %d: %w", i, err)
+					}
+					tr.acked.Add(1)
 				}
-				tr.acked.Add(1)
+			}
+			if err := tr.ledger.ascending(int(first), end); err != nil {
+				return err
 			}
 		}
 		return nil
