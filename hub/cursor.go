@@ -120,6 +120,7 @@ func (c *cursor) run(ctx context.Context, keepAlive time.Duration, yield func(it
 	}
 	c.chosen = nil
 	for ctx.Err() == nil {
+		drained := c.hub.isDrained() // before the view is taken
 		v := c.hub.view.load()
 		var next item
 		switch {
@@ -128,7 +129,7 @@ func (c *cursor) run(ctx context.Context, keepAlive time.Duration, yield func(it
 		case c.pos+1 >= v.first && !c.joined.Load():
 			c.join()
 		case c.pos >= v.last():
-			if c.hub.isDrained() {
+			if drained {
 				return nil
 			}
 			next.tick = c.wait(ctx, silence)
@@ -195,7 +196,7 @@ func (c *cursor) handBurst(ctx context.Context, yield func(item) bool) bool {
 func (c *cursor) wait(ctx context.Context, silence *silence) (tick bool) {
 	h := c.hub
 	h.mu.Lock()
-	if v := h.view.load(); v.last() > c.pos || v.era() != c.era {
+	if v := h.view.load(); v.last() > c.pos || v.era() != c.era || !c.joined.Load() {
 		h.mu.Unlock()
 		return false
 	}
@@ -235,6 +236,7 @@ func (c *cursor) join() {
 	c.joined.Store(true)
 	c.counted, c.matched = max(c.pos, v.last()), 0
 	c.hub.mu.Unlock()
+	c.oldest = false
 	c.ahead, c.handed = c.matches(v, c.pos), 0
 }
 
@@ -288,9 +290,9 @@ func (c *cursor) gapSince(reason string, after, missed uint64) *sse.GapError {
 func (c *cursor) rebase(v *view) *sse.GapError {
 	at := c.timeline.position(c.pos)
 	after, reason := v.timeline.resolve(at)
-	for _, end := range v.ends[c.era:] {
-		if after > end {
-			after, reason = end, GapLost
+	for _, e := range v.eras[c.era:] {
+		if after > e.last || e.lost {
+			after, reason = min(after, e.last), GapLost
 		}
 	}
 	c.timeline, c.era, c.pos = v.timeline, v.era(), after
@@ -312,7 +314,7 @@ func (c *cursor) catchUp(ctx context.Context, upTo uint64, yield func(item) bool
 	if b.Lost > c.pos {
 		after := c.pos
 		c.pos = b.Lost
-		if gap := c.passed(ctx, after, b.Expired); gap != nil {
+		if gap := c.passed(ctx, after, b); gap != nil {
 			if !yield(item{gap: gap}) {
 				return false, nil
 			}
@@ -333,8 +335,9 @@ func (c *cursor) catchUp(ctx context.Context, upTo uint64, yield func(item) bool
 
 // passed returns the gap from after to where the cursor is now, of which the log
 // lacks messages: nil if none of them would have been handed on.
-func (c *cursor) passed(ctx context.Context, after uint64, expired bool) *sse.GapError {
-	if !expired {
+func (c *cursor) passed(ctx context.Context, after uint64, b Batch) *sse.GapError {
+	if !b.Expired {
+		c.recount()
 		return c.gapSince(GapLost, after, 0)
 	}
 	if c.oldest {
@@ -343,7 +346,10 @@ func (c *cursor) passed(ctx context.Context, after uint64, expired bool) *sse.Ga
 	if !c.joined.Load() {
 		return c.gapSince(GapExpired, after, 0)
 	}
-	missed, known := c.missed(ctx)
+	missed, known := c.missed(ctx, b)
+	if !known {
+		c.recount()
+	}
 	c.handed += missed
 	if known && missed == 0 {
 		return nil
@@ -352,14 +358,18 @@ func (c *cursor) passed(ctx context.Context, after uint64, expired bool) *sse.Ga
 }
 
 // missed returns how many of the records that it is owed the cursor can no longer
-// come to: all but those that the log still holds.
-func (c *cursor) missed(ctx context.Context) (n uint64, known bool) {
+// come to: all but those of the batch in hand and those that the log still holds.
+func (c *cursor) missed(ctx context.Context, b Batch) (n uint64, known bool) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	left, through, err := c.hub.log.Count(ctx, c.filters, c.pos)
+	left, through, err := c.hub.log.Count(ctx, c.filters, b.Through)
 	if err != nil || !c.hub.await(ctx, through) {
 		return 0, false
 	}
+	if state, err := c.hub.log.State(ctx); err != nil || state.First > b.Through+1 {
+		return 0, false // of what comes after the batch some has gone, perhaps before it was counted
+	}
+	left += uint64(len(b.Records))
 	owed, v, ok := c.owed()
 	if !ok || v.first > through+1 {
 		return 0, false
@@ -368,6 +378,13 @@ func (c *cursor) missed(ctx context.Context) (n uint64, known bool) {
 		return 0, false
 	}
 	return owed - left, true
+}
+
+// recount has the cursor join anew, once it is in the window again.
+func (c *cursor) recount() {
+	c.hub.mu.Lock()
+	defer c.hub.mu.Unlock()
+	c.joined.Store(false)
 }
 
 // enter has the hub tell the cursor what comes.

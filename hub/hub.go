@@ -83,7 +83,7 @@ type Hub struct {
 	index       index
 	cursors     map[*cursor]struct{} // those in the index
 	subscribers int
-	appended    uint64 // the greatest sequence number that Publish was given
+	appended    uint64 // the greatest sequence number that Publish was given by this log
 	closed      bool   // by Drain
 }
 
@@ -109,9 +109,9 @@ func New(ctx context.Context, log Log, opts *Options) (*Hub, error) {
 	return h, nil
 }
 
-// drainWait is how long a hub that drains waits to see in the log what it has
-// acknowledged. It takes milliseconds, unless the log cannot be reached; then
-// subscribers get the rest when they come back.
+// drainWait is how long a hub that drains waits for what is being published, and to
+// see in the log what it has acknowledged. It takes milliseconds, unless the log
+// cannot be reached; then subscribers get the rest when they come back.
 const drainWait = 500 * time.Millisecond
 
 // Drain stops the hub gently: Publish returns [ErrClosed], new subscriptions are
@@ -127,9 +127,17 @@ func (h *Hub) Drain() {
 	h.closed = true
 	close(h.draining)
 	go func() {
-		h.publishing.Wait()
 		ctx, cancel := context.WithTimeout(h.ctx, drainWait)
 		defer cancel()
+		published := make(chan struct{})
+		go func() {
+			h.publishing.Wait()
+			close(published)
+		}()
+		select {
+		case <-published:
+		case <-ctx.Done(): // the log hangs
+		}
 		h.mu.Lock()
 		last := h.appended
 		h.mu.Unlock()
@@ -171,6 +179,9 @@ func (h *Hub) reload(ctx context.Context) error {
 			r = ring{first: b.Lost + 1}
 		}
 		for i := range b.Records {
+			if b.Records[i].Seq != r.last()+1 {
+				r = ring{first: b.Records[i].Seq}
+			}
 			r = r.push(timeline(epochs).entry(b.Records[i]))
 			r = r.drop(r.excess(h.opts.Window, h.opts.WindowBytes))
 		}
@@ -178,11 +189,16 @@ func (h *Hub) reload(ctx context.Context) error {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	var ends []uint64
+	next := view{ring: r, timeline: epochs, eras: []era{{last: state.Last}}}
 	if was := h.view.load(); was != nil {
-		ends = was.ends
+		// Another slice of the same epochs is of a log that has lost its end. Where
+		// it now goes further than we had seen, what was lost is not known.
+		same := epochs[len(epochs)-1].ID == was.timeline[len(was.timeline)-1].ID
+		lost := same && &epochs[0] != &was.timeline[0] && state.Last >= was.last()
+		next.eras = append(was.eras[:len(was.eras):len(was.eras)], era{state.Last, lost})
 	}
-	h.view.store(view{ring: r, timeline: epochs, ends: append(ends[:len(ends):len(ends)], state.Last)})
+	h.view.store(next)
+	h.appended = min(h.appended, state.Last)
 	h.unsettle()
 	return nil
 }
@@ -202,6 +218,9 @@ func (h *Hub) tail() {
 	const pause, longest = 50 * time.Millisecond, 2 * time.Second
 	for wait := pause; ; wait = min(2*wait, longest) {
 		for records, err := range h.log.Tail(h.ctx, h.view.load().last()) {
+			if err == nil && h.isAnew() {
+				err = errAnew
+			}
 			if err != nil {
 				h.opts.Logger.Warn("hub: following the log failed; trying again", "error", err)
 				break
@@ -209,32 +228,40 @@ func (h *Hub) tail() {
 			h.extend(records)
 			wait = pause
 		}
-		select {
-		case <-h.ctx.Done():
-			return
-		case <-time.After(wait):
-		}
-		if h.isStale() {
-			switch err := h.reload(h.ctx); {
+		for current := false; !current; wait = min(2*wait, longest) {
+			select {
+			case <-h.ctx.Done():
+				return
+			case <-time.After(wait):
+			}
+			switch err := h.renew(); {
+			case err == nil:
+				current = true
 			case errors.Is(err, ErrClosed):
 				return
-			case err != nil && h.ctx.Err() == nil:
+			case h.ctx.Err() == nil:
 				h.opts.Logger.Warn("hub: reading the log failed; trying again", "error", err)
 			}
 		}
 	}
 }
 
-// isStale reports whether the view is of a log that is no longer the same: that was
+// errAnew ends following a log that was opened anew.
+var errAnew = errors.New("the log was opened anew")
+
+// renew makes the view anew if it is of a log that is no longer the same: that was
 // opened anew, or has lost its end.
-func (h *Hub) isStale() bool {
-	v, epochs := h.view.load(), h.log.Epochs()
-	if epochs[len(epochs)-1].ID != v.timeline[len(v.timeline)-1].ID {
-		return true
-	}
+func (h *Hub) renew() error {
 	state, err := h.log.State(h.ctx)
-	return err == nil && state.Last < v.last()
+	if err == nil && (h.isAnew() || state.Last < h.view.load().last()) {
+		err = h.reload(h.ctx)
+	}
+	return err
 }
+
+// isAnew reports whether the log was opened anew since the view was made: it then
+// has another slice of epochs.
+func (h *Hub) isAnew() bool { return &h.log.Epochs()[0] != &h.view.load().timeline[0] }
 
 // extend adds records to the view, and wakes who waits for them: they take mu
 // before they look.

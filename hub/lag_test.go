@@ -2,6 +2,7 @@ package hub_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -128,6 +129,88 @@ func TestLagBeyondRetention(t *testing.T) {
 
 // entrySize is what a message with a short topic takes in memory besides its data.
 const entrySize = 192 + 4
+
+// Wherever a subscriber began: what it is overtaken by later, it is told of.
+func TestLagBeyondRetentionFromAPlaceInThePast(t *testing.T) {
+	for name, from := range map[string]hub.From{
+		"now": {}, "start": hub.FromStart(), "count": hub.FromCount(100), "time": hub.FromTime(time.Unix(0, 0)), "last": hub.FromLast(),
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				h := newHub(t, hub.NewMemoryLog(&hub.MemoryOptions{MaxAge: time.Hour}), &hub.Options{Window: 4})
+				s := subscribe(t, h, hub.Subscription{Topics: []string{"a"}, From: from})
+				publish(t, h, "a:live")
+				s.want(t, "a:live")
+				publish(t, h, numbered("a", "", 100)...)
+				synctest.Wait()
+				time.Sleep(2 * time.Hour)
+				publish(t, h, numbered("a", "new", 10)...)
+				synctest.Wait()
+				s.want(t, "gap lag 100")
+				s.want(t, numbered("a", "new", 10)...)
+			})
+		})
+	}
+}
+
+// The number that was missed is right also when retention goes on while it is found
+// out, and after a gap of which it was not known; or it is not given.
+func TestMissedIsNeverAGuess(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log := &meddledLog{Log: hub.NewMemoryLog(&hub.MemoryOptions{MaxAge: time.Hour})}
+		h := newHub(t, log, &hub.Options{Window: 4})
+		s := subscribe(t, h, hub.Subscription{Topics: []string{"a"}})
+		publish(t, h, "a:live")
+		s.want(t, "a:live")
+		publish(t, h, numbered("a", "old", 100)...)
+		time.Sleep(40 * time.Minute)
+		publish(t, h, numbered("a", "mid", 50)...)
+		time.Sleep(30 * time.Minute)
+		publish(t, h, numbered("a", "new", 10)...)
+		synctest.Wait()
+		// While it counts, "mid" expires; the batch in hand has it.
+		log.beforeCount = func() error { time.Sleep(35 * time.Minute); return nil }
+		ev, err, _ := s.next()
+		if got := text(ev, err); got != "gap lag 100" && got != "gap expired 0" && got != "gap lag 0" {
+			t.Fatalf("first comes %s", got)
+		}
+		s.want(t, numbered("a", "mid", 50)...)
+		s.want(t, numbered("a", "new", 10)...)
+
+		// A gap of unknown size, and then one whose size is known.
+		publish(t, h, numbered("a", "x", 100)...)
+		synctest.Wait()
+		time.Sleep(2 * time.Hour)
+		publish(t, h, "a:y")
+		synctest.Wait()
+		log.beforeCount = func() error { return errors.New("not now") }
+		s.want(t, "gap lag 0", "a:y")
+		log.beforeCount = nil
+		publish(t, h, "a:live again")
+		s.want(t, "a:live again")
+		publish(t, h, numbered("a", "z", 7)...)
+		synctest.Wait()
+		time.Sleep(2 * time.Hour)
+		publish(t, h, numbered("a", "end", 4)...)
+		synctest.Wait()
+		s.want(t, "gap lag 7", "a:end0")
+	})
+}
+
+// A meddledLog has something happen before it counts.
+type meddledLog struct {
+	hub.Log
+	beforeCount func() error
+}
+
+func (l *meddledLog) Count(ctx context.Context, filters []hub.Filter, after uint64) (n, through uint64, err error) {
+	if l.beforeCount != nil {
+		if err := l.beforeCount(); err != nil {
+			return 0, 0, err
+		}
+	}
+	return l.Log.Count(ctx, filters, after)
+}
 
 // What expired concerned others alone: then there is no gap.
 func TestExpiryOfWhatOthersGetIsNoGap(t *testing.T) {

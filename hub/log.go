@@ -34,8 +34,9 @@ type Log interface {
 	State(ctx context.Context) (State, error)
 
 	// Epochs returns the epochs that positions are named after, oldest first,
-	// at least one. The result is never changed in place: another slice means
-	// that the log has been opened anew.
+	// at least one. It is the same slice, never changed in place, until the log is
+	// opened anew, or has lost its end; then it is another one, from before Tail
+	// or Read return anything of the new log.
 	Epochs() []Epoch
 
 	// Read returns the next retained records that q asks for. When there are

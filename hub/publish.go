@@ -78,7 +78,9 @@ func (h *Hub) append(ctx context.Context, messages []Message) ([]Published, erro
 		}
 	}
 	h.mu.Lock()
-	h.appended = max(h.appended, last)
+	if &names[0] == &h.view.load().timeline[0] { // otherwise the log is about to be read anew
+		h.appended = max(h.appended, last)
+	}
 	h.mu.Unlock()
 	return published, nil
 }

@@ -167,6 +167,32 @@ func TestDrainWaitsForWhatIsAcknowledged(t *testing.T) {
 	})
 }
 
+// A log that hangs does not hold up the end.
+func TestDrainOfALogThatHangs(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log := &hangingLog{Log: hub.NewMemoryLog(nil), hangs: make(chan struct{})}
+		h := newHub(t, log, nil)
+		go h.Publish(t.Context(), hub.Message{Topic: "a"})
+		synctest.Wait()
+		start := time.Now()
+		if err := h.Close(); err != nil || time.Since(start) > time.Second {
+			t.Errorf("Close: %v after %v", err, time.Since(start))
+		}
+		close(log.hangs)
+	})
+}
+
+// A hangingLog stores nothing until it no longer hangs.
+type hangingLog struct {
+	hub.Log
+	hangs chan struct{}
+}
+
+func (l *hangingLog) Append(ctx context.Context, messages []hub.Message) []hub.Appended {
+	<-l.hangs
+	return l.Log.Append(ctx, messages)
+}
+
 // Close closes the log, and again does nothing.
 func TestClose(t *testing.T) {
 	bubble(t, func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -17,8 +18,9 @@ import (
 type fragileLog struct {
 	mu sync.Mutex
 	hub.Log
-	failed chan struct{} // closed when it fails
-	epochs []hub.Epoch
+	failed     chan struct{} // closed when it fails
+	epochs     []hub.Epoch
+	stateFails int // how often State still fails
 }
 
 func newFragileLog() *fragileLog {
@@ -44,6 +46,15 @@ func (l *fragileLog) Append(ctx context.Context, messages []hub.Message) []hub.A
 }
 
 func (l *fragileLog) State(ctx context.Context) (hub.State, error) {
+	l.mu.Lock()
+	fails := l.stateFails > 0
+	if fails {
+		l.stateFails--
+	}
+	l.mu.Unlock()
+	if fails {
+		return hub.State{}, errors.New("not now")
+	}
 	log, _ := l.inner()
 	return log.State(ctx)
 }
@@ -101,15 +112,19 @@ func (l *fragileLog) reopen(t *testing.T, n int, how reopening) {
 		}
 		next.Append(t.Context(), []hub.Message{{Topic: rec.Topic, Data: rec.Data}})
 	}
-	l.Log.Close()
-	l.Log = next
 	epoch := hub.Epoch{ID: hub.NewEpochID(time.Now().Add(time.Second)), First: uint64(n) + 1}
 	switch how {
+	case sameEpoch:
+		if state, err := l.Log.State(t.Context()); err != nil || state.Last != uint64(n) {
+			l.epochs = slices.Clone(l.epochs)
+		}
 	case wiped:
 		l.epochs = []hub.Epoch{epoch}
 	case newEpoch:
 		l.epochs = append(l.epochs[:len(l.epochs):len(l.epochs)], epoch)
 	}
+	l.Log.Close()
+	l.Log = next
 	close(l.failed)
 	l.failed = make(chan struct{})
 }
@@ -167,6 +182,72 @@ func TestLogThatIsOpenedAnew(t *testing.T) {
 			})
 		})
 	}
+}
+
+// While what is left of the log cannot be found out, the hub follows nothing.
+func TestLogThatIsOpenedAnewWithDifficulty(t *testing.T) {
+	for name, how := range map[string]reopening{"new epoch": newEpoch, "same epoch": sameEpoch, "wiped": wiped} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				log := newFragileLog()
+				h := newHub(t, log, nil)
+				live := subscribe(t, h, hub.Subscription{Topics: []string{"a"}})
+				publish(t, h, numbered("a", "", 10)...)
+				live.want(t, numbered("a", "", 10)...)
+				log.stateFails = 3
+				log.reopen(t, 0, how)
+				time.Sleep(time.Minute)
+				// Once more, with what was stored since.
+				publish(t, h, "a:once")
+				reason := map[reopening]string{newEpoch: "lost", sameEpoch: "lost", wiped: "unknown"}[how]
+				live.want(t, "gap "+reason+" 0", "a:once")
+				log.stateFails = 1
+				log.reopen(t, 1, newEpoch)
+				time.Sleep(time.Minute)
+				publish(t, h, "a:twice")
+				live.want(t, "a:twice")
+			})
+		})
+	}
+}
+
+// A log elsewhere that has lost its end, and goes further again before anyone has
+// looked: who is connected is told, though nobody knows how much it was.
+func TestLostEndThatIsOvertaken(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log := newFragileLog()
+		h := newHub(t, log, nil)
+		live := subscribe(t, h, hub.Subscription{Topics: []string{"a"}})
+		publish(t, h, numbered("a", "", 10)...)
+		live.want(t, numbered("a", "", 10)...)
+		log.reopen(t, 5, sameEpoch)
+		publish(t, h, numbered("a", "new", 8)...) // 6 to 13
+		time.Sleep(time.Minute)
+		live.want(t, "gap lost 0", "a:new5", "a:new6", "a:new7")
+	})
+}
+
+// What is published right after the log was opened anew has one id, in the answer
+// and in the stream.
+func TestIDsAfterTheLogWasOpenedAnew(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log := newFragileLog()
+		h := newHub(t, log, nil)
+		live := subscribe(t, h, hub.Subscription{Topics: []string{"a"}})
+		publish(t, h, numbered("a", "", 10)...)
+		live.want(t, numbered("a", "", 10)...)
+		// The log is replaced under a tail that goes on.
+		log.mu.Lock()
+		log.epochs = append(log.epochs[:1:1], hub.Epoch{ID: hub.NewEpochID(time.Now().Add(time.Second)), First: 11})
+		log.mu.Unlock()
+		ids := publish(t, h, "a:new", "a:newer")
+		for i, want := range []string{"a:new", "a:newer"} {
+			if ev, err, _ := live.next(); text(ev, err) != want || ev.ID != ids[i] {
+				t.Errorf("%s comes as %s, and was published as %s", text(ev, err), ev.ID, ids[i])
+			}
+		}
+		subscribe(t, h, hub.Subscription{Topics: []string{"a"}, LastEventID: ids[0]}).want(t, "a:newer")
+	})
 }
 
 // A log that fails for a while, and is then as it was, is nobody's concern.

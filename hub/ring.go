@@ -122,13 +122,18 @@ func (r ring) excess(maxRecords, maxBytes int) int {
 type view struct {
 	ring
 	timeline timeline
-	// A view that is made anew, from the log, begins an era. ends has how far the
-	// log went when each did.
-	ends []uint64
+	// A view that is made anew, from the log, begins an era.
+	eras []era
+}
+
+// An era begins with how far the log then went.
+type era struct {
+	last uint64
+	lost bool // the log has lost its end before, and it is not known where
 }
 
 // era returns the number of the view's era.
-func (v *view) era() int { return len(v.ends) }
+func (v *view) era() int { return len(v.eras) }
 
 // A viewer holds the current view.
 type viewer struct{ p atomic.Pointer[view] }

@@ -134,6 +134,20 @@ func TestWhatIsAcknowledgedIsNotSkipped(t *testing.T) {
 	})
 }
 
+// Now is after what was acknowledged, even if the hub has not seen that yet.
+func TestNowIsAfterWhatIsAcknowledged(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log := &heldLog{Log: hub.NewMemoryLog(nil)}
+		h := newHub(t, log, nil)
+		log.hold()
+		publish(t, h, "a:before")
+		s := subscribe(t, h, hub.Subscription{Topics: []string{"a"}})
+		publish(t, h, "a:after")
+		log.release()
+		s.want(t, "a:after")
+	})
+}
+
 // An id with which the hub can do nothing makes a gap, and the subscription goes
 // on at a place that the gap names.
 func TestIDsThatMakeAGap(t *testing.T) {

@@ -277,6 +277,13 @@ func (c *cursor) resume(ctx context.Context, id Position) error {
 func (c *cursor) beginAnew(ctx context.Context, from From) (err error) {
 	log, head := c.hub.log, c.pos
 	switch from.kind {
+	case fromNow:
+		// What this hub has acknowledged it may see only in a moment.
+		c.hub.mu.Lock()
+		if c.hub.view.load().era() == c.era {
+			c.pos = max(c.pos, c.hub.appended)
+		}
+		c.hub.mu.Unlock()
 	case fromStart:
 		var state State
 		state, err = log.State(ctx)
@@ -292,7 +299,11 @@ func (c *cursor) beginAnew(ctx context.Context, from From) (err error) {
 	case fromCount:
 		if from.n > 0 {
 			c.oldest = true // if there are fewer
-			c.pos, err = log.Back(ctx, c.filters, from.n, head)
+			var state State
+			if state, err = log.State(ctx); err == nil {
+				c.pos, err = log.Back(ctx, c.filters, from.n, head)
+				c.pos = min(head, max(c.pos, state.First-1))
+			}
 		}
 	case fromTime:
 		var seq uint64

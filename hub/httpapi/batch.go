@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"example.com/tidings/hub"
+	"example.com/tidings/internal/idempotency"
 	"example.com/tidings/internal/problem"
 )
 
@@ -51,8 +52,8 @@ func (a *api) publishBatch(w http.ResponseWriter, r *http.Request, _, _ string) 
 }
 
 func checkBatchHead(h http.Header) *problem.Problem {
-	if len(h[keyHeader]) > 0 {
-		return problem.InvalidKey.With("A batch has no " + keyHeader + " of its own: give each message a key, as in {\"topic\": …, \"data\": …, \"key\": …}.").About("key")
+	if len(h[idempotency.Header]) > 0 {
+		return problem.InvalidKey.With("A batch has no " + idempotency.Header + " of its own: give each message a key, as in {\"topic\": …, \"data\": …, \"key\": …}.").About("key")
 	}
 	mediaType, _, err := mime.ParseMediaType(h.Get("Content-Type"))
 	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) || !slices.Contains(lineTypes, mediaType) {

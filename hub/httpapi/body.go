@@ -46,7 +46,7 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int, tooLarge func()
 		case err == io.EOF:
 			return use(b)
 		case err != nil:
-			return unreadable(r, err, tooLarge)
+			return unreadable(err, tooLarge)
 		case len(b) == cap(b):
 			b = append(b, 0)[:len(b)]
 		}
@@ -54,16 +54,13 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int, tooLarge func()
 }
 
 // unreadable returns the problem of a body that could not be read to its end.
-func unreadable(r *http.Request, err error, tooLarge func() *problem.Problem) *problem.Problem {
+// net/http closes the connection: where the next request begins is not known.
+func unreadable(err error, tooLarge func() *problem.Problem) *problem.Problem {
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return tooLarge()
 	}
-	refusal := problem.IncompleteBody.With("The body could not be read to its end. Send all of it.")
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		refusal = problem.RequestTimeout.With("The body did not arrive in time. Send it again, faster.")
+		return problem.RequestTimeout.With("The body did not arrive in time. Send it again, faster.")
 	}
-	if r.ProtoMajor == 1 {
-		refusal.Set("Connection", "close") // where the body ends is not known
-	}
-	return refusal
+	return problem.IncompleteBody.With("The body could not be read to its end. Send all of it.")
 }

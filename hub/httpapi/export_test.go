@@ -4,11 +4,12 @@ import (
 	"net/http"
 
 	"example.com/tidings/hub"
+	"example.com/tidings/internal/idempotency"
 )
 
-// IdempotencyKey is idempotencyKey.
+// IdempotencyKey is idempotency.Key.
 func IdempotencyKey(h http.Header) (string, error) {
-	key, refusal := idempotencyKey(h)
+	key, refusal := idempotency.Key(h)
 	if refusal != nil {
 		return "", refusal
 	}

@@ -48,7 +48,7 @@ type faultyLog struct {
 	hub.Log
 	appends func(m hub.Message) error // nil for what succeeds
 	reads   error
-	waits   bool // Append waits until its context is done
+	waits   bool // Append and Topics wait until their context is done
 }
 
 func (l *faultyLog) Append(ctx context.Context, messages []hub.Message) []hub.Appended {
@@ -78,6 +78,10 @@ func (l *faultyLog) Append(ctx context.Context, messages []hub.Message) []hub.Ap
 }
 
 func (l *faultyLog) Topics(ctx context.Context, f hub.Filter, after string, limit int) ([]hub.TopicInfo, error) {
+	if l.waits {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	if l.reads != nil {
 		return nil, l.reads
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"example.com/tidings/hub"
+	"example.com/tidings/internal/idempotency"
 	"example.com/tidings/internal/problem"
 )
 
@@ -67,7 +68,7 @@ func (a *api) readHead(r *http.Request, m *hub.Message) *problem.Problem {
 	if m.Type, refusal = single(q, "type", problem.InvalidType); refusal != nil {
 		return refusal
 	}
-	if m.Key, refusal = idempotencyKey(r.Header); refusal != nil {
+	if m.Key, refusal = idempotency.Key(r.Header); refusal != nil {
 		return refusal
 	}
 	return checkEncoding(r.Header)

@@ -1,10 +1,12 @@
 package httpapi_test
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"example.com/tidings/hub"
@@ -243,6 +245,28 @@ func TestLogFails(t *testing.T) {
 			if got := logged.String(); !strings.Contains(got, "level=ERROR") || !strings.Contains(got, "secret") {
 				t.Errorf("%s %s logs %q", tt.method, tt.path, got)
 			}
+		}
+	})
+}
+
+// A client that leaves while the log is read is no failure of the log.
+func TestClientThatLeavesIsNotLogged(t *testing.T) {
+	protocols(t, func(t *testing.T, h2 bool) {
+		var logged logBuffer
+		s := serve(t, setting{h2: h2, log: &faultyLog{Log: hub.NewMemoryLog(nil), waits: true}, api: logTo(&logged)})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		req, err := http.NewRequestWithContext(ctx, "GET", s.base+"/topics", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res, err := s.client.Do(req); err == nil {
+			t.Errorf("got %s", res.Status)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if got := logged.String(); got != "" {
+			t.Errorf("the log has %s", got)
 		}
 	})
 }

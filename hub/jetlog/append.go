@@ -49,7 +49,12 @@ func (l *Log) admit(ctx context.Context, messages []hub.Message) error {
 func (l *Log) appendAll(ctx context.Context, c *core, messages []hub.Message, results []hub.Appended) {
 	g := newGroup(len(messages))
 	for i, m := range messages {
-		c.pub.send(ctx, g, i, m)
+		if err := c.pub.send(ctx, g, i, m); err != nil {
+			for j := i + 1; j < len(messages); j++ {
+				g.set(j, ack{err: err})
+			}
+			break
+		}
 	}
 	var stop error
 	for i, a := range c.pub.wait(ctx, g) {

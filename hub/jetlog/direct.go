@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"reflect"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -110,8 +112,18 @@ func (d *directSource) loaded(s *stored, err error) (hub.Record, error) {
 	case errors.Is(err, server.ErrStoreClosed):
 		return hub.Record{}, errReopened
 	}
-	// The rest, a damaged record included, is not there.
-	return hub.Record{}, hub.ErrNotFound
+	if unreadable(err) {
+		return hub.Record{}, fmt.Errorf("jetlog: the store cannot be read: %w", err)
+	}
+	return hub.Record{}, hub.ErrNotFound // a damaged record, too, is not there
+}
+
+// unreadable reports whether the system could not read a file, as when the process
+// has no descriptor left: what is in it is there all the same.
+func unreadable(err error) bool {
+	_, isPath := errors.AsType[*fs.PathError](err)
+	_, isSystem := errors.AsType[syscall.Errno](err)
+	return isPath || isSystem
 }
 
 func (d *directSource) get(_ context.Context, seq uint64) (hub.Record, error) {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -23,6 +24,7 @@ type external struct {
 	js   jetstream.JetStream
 
 	look     chan struct{} // has the stream looked at without waiting
+	reused   atomic.Bool   // a number was assigned again
 	watching sync.WaitGroup
 
 	mu    sync.Mutex
@@ -156,8 +158,14 @@ func (x *external) connect(ctx context.Context, l *Log) (*core, error) {
 		epochs: []hub.Epoch{{ID: epoch, First: 1}},
 	}
 	c.head.advance(info.State.Last)
-	c.pub, err = newPublisher(x.nc, l.names, c.head)
-	return c, err
+	if c.pub, err = newPublisher(x.nc, l.names, c.head); err != nil {
+		return nil, err
+	}
+	c.pub.reused = func() {
+		x.reused.Store(true)
+		x.suspect()
+	}
+	return c, nil
 }
 
 // older reports whether a server is older than what we need: batches of DIRECT.GET.
@@ -309,6 +317,8 @@ func (x *external) changed(l *Log) string {
 		return "" // it cannot be asked now
 	case info.Config.Metadata[epochKey] != c.epochs[0].ID:
 		return "the stream was made again"
+	case x.reused.Swap(false):
+		return fmt.Sprintf("the stream has lost its end, and assigns numbers up to %d again", head)
 	case info.State.Last < head:
 		return fmt.Sprintf("the stream has lost its end: it was at %d, and is at %d", head, info.State.Last)
 	}

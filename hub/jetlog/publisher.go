@@ -25,6 +25,7 @@ type publisher struct {
 	head   *head
 	prefix string // of the subjects that acknowledgements come to
 	sub    *nats.Subscription
+	reused func() // called, if not nil, when a number is assigned again
 
 	// A message takes a slot, and one more for each slotBytes. JetStream refuses
 	// what is under way beyond 10,000 messages or 128 MiB.
@@ -46,6 +47,7 @@ type pending struct {
 	group *group
 	index int
 	slots int
+	head  uint64 // when it was sent
 }
 
 // A group is the messages of one call.
@@ -87,23 +89,25 @@ func newGroup(n int) *group {
 	return g
 }
 
-// send sends message i of a group. The group gets the result.
-func (p *publisher) send(ctx context.Context, g *group, i int, m hub.Message) {
+// send sends message i of a group. The group gets the result. With an error, which
+// the group gets too, nothing that follows may be sent: it would be stored without
+// this one before it.
+func (p *publisher) send(ctx context.Context, g *group, i int, m hub.Message) error {
 	n := min(1+len(m.Data)/slotBytes, maxSlots)
 	if err := p.acquire(ctx, n); err != nil {
 		g.set(i, ack{err: err})
-		return
+		return err
 	}
 	p.mu.Lock()
 	if p.broken != nil {
 		p.mu.Unlock()
 		p.release(n)
 		g.set(i, ack{err: p.broken})
-		return
+		return p.broken
 	}
 	p.serial++
 	id := p.serial
-	p.pending[id] = pending{g, i, n}
+	p.pending[id] = pending{g, i, n, p.head.seq.Load()}
 	p.mu.Unlock()
 
 	var err error
@@ -118,8 +122,11 @@ func (p *publisher) send(ctx context.Context, g *group, i int, m hub.Message) {
 	case errors.Is(err, nats.ErrMaxPayload):
 		p.settle(id, ack{err: hub.ErrTooLarge})
 	case err != nil:
-		p.settle(id, ack{err: fmt.Errorf("jetlog: %w", err)})
+		err = fmt.Errorf("jetlog: %w", err)
+		p.settle(id, ack{err: err})
+		return err
 	}
+	return nil
 }
 
 func header(m hub.Message) nats.Header {
@@ -168,6 +175,12 @@ func (p *publisher) acknowledged(m *nats.Msg) {
 	}
 	a := parseAck(m)
 	if a.err == nil && !a.repeat {
+		p.mu.Lock()
+		d, ok := p.pending[id]
+		p.mu.Unlock()
+		if ok && a.seq <= d.head && p.reused != nil {
+			p.reused()
+		}
 		p.head.advance(a.seq)
 	}
 	p.settle(id, a)
@@ -286,6 +299,6 @@ func (p *publisher) abandon(g *group) {
 }
 
 // errNoAnswer says that JetStream has not said whether it stored a message.
-var errNoAnswer = fmt.Errorf("jetlog: JetStream has not acknowledged the message within %v", requestTimeout)
+var errNoAnswer = fmt.Errorf("jetlog: JetStream has not acknowledged the message within %v: %w", requestTimeout, context.DeadlineExceeded)
 
 func (p *publisher) close() { _ = p.sub.Unsubscribe() }

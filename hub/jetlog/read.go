@@ -25,6 +25,7 @@ const (
 type reading struct {
 	src   source
 	holes *holes
+	names naming
 	sel   *selection
 	q     hub.Query
 	batch hub.Batch
@@ -43,7 +44,7 @@ func read(ctx context.Context, src source, known *holes, names naming, q hub.Que
 	if q.UpTo <= q.After {
 		return hub.Batch{Through: q.After}, nil
 	}
-	r := &reading{src: src, holes: known, sel: names.selection(q.Filters), q: q, limit: q.UpTo, pos: q.After}
+	r := &reading{src: src, holes: known, names: names, sel: names.selection(q.Filters), q: q, limit: q.UpTo, pos: q.After}
 	if end, ok := known.at(q.After + 1); ok {
 		r.lost(end, false)
 	}
@@ -142,29 +143,39 @@ func (r *reading) scan(ctx context.Context, chunk int) (selected, seen int, err 
 // its beginning it says that what lies between is lost; later it ends, and the
 // next one begins there.
 func (r *reading) gap(ctx context.Context, next uint64) (bool, error) {
-	st, err := r.src.state(ctx)
-	if err != nil {
-		return false, err
-	}
 	begins := r.pos == r.q.After
-	if st.First > r.pos+1 {
+	expired := func() (bool, error) {
+		st, err := r.src.state(ctx)
+		if err != nil || st.First <= r.pos+1 {
+			return false, err
+		}
 		if begins {
 			r.lost(st.First-1, true)
 		}
-		return begins && r.pos+1 == next, nil
+		return true, nil
 	}
-	// A replica's retention may be ahead of the leader's.
-	rec, err := r.src.get(ctx, r.pos+1)
+	if gone, err := expired(); gone || err != nil {
+		return begins && r.pos+1 == next, err
+	}
+	// A replica's retention may be ahead of the leader's, which is asked here.
+	rec, err := r.src.next(ctx, r.names.everything(), r.pos+1)
 	switch {
-	case err == nil:
+	case errors.Is(err, hub.ErrNotFound):
+		return false, nil // all of it has gone meanwhile
+	case err != nil:
+		return false, err
+	case rec.Seq == r.pos+1:
 		r.take(rec)
 		return r.pos+1 == next, nil
-	case !errors.Is(err, hub.ErrNotFound):
-		return false, err
 	}
-	r.holes.add(r.pos+1, next-1)
+	// Retention may have taken it while we asked.
+	if gone, err := expired(); gone || err != nil {
+		return begins && r.pos+1 == next, err
+	}
+	through := min(rec.Seq, next) - 1
+	r.holes.add(r.pos+1, through)
 	if begins {
-		r.lost(next-1, false)
+		r.lost(through, false)
 	}
 	return begins && r.pos+1 == next, nil
 }
@@ -249,7 +260,7 @@ func at(ctx context.Context, src source, names naming, t time.Time) (uint64, err
 	if err != nil {
 		return 0, err
 	}
-	all := &selection{subjects: []string{names.all()}, all: true}
+	all := names.everything()
 	// The first from low on is asked for each time, as some may be missing.
 	low, high := st.First, st.Last+1
 	for low < high {

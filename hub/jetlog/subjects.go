@@ -59,6 +59,11 @@ func (n naming) selection(filters []hub.Filter) *selection {
 	return s
 }
 
+// everything selects all records.
+func (n naming) everything() *selection {
+	return &selection{subjects: []string{n.all()}, all: true}
+}
+
 func (s *selection) match(topic string) bool {
 	if s.all {
 		return true

@@ -34,9 +34,10 @@ var places = []place{
 	{path: "hub/jetlog", may: []string{"hub", "sse", "stream", "broadcast"}},
 	{path: "hub/logtest", may: []string{"hub", "sse", "stream", "broadcast"}},
 	{path: "internal/fanout", may: []string{"hub", "sse", "stream", "broadcast"}},
-	{path: "hub/httpapi", may: []string{"hub", "internal/fanout", "internal/problem", "sse", "stream", "broadcast"}},
+	{path: "hub/httpapi", may: []string{"hub", "internal/fanout", "internal/idempotency", "internal/problem", "sse", "stream", "broadcast"}},
+	{path: "internal/idempotency", may: []string{"hub", "internal/problem"}, std: true},
 	{path: "internal/problem", std: true},
-	{path: "internal/server", may: []string{"hub/httpapi", "hub", "internal/fanout", "internal/problem", "sse", "stream", "broadcast"}},
+	{path: "internal/server", may: []string{"hub/httpapi", "hub", "internal/fanout", "internal/idempotency", "internal/problem", "sse", "stream", "broadcast"}},
 	{path: "cmd/...", may: append([]string{"internal/server"}, library...)},
 	{path: "examples/...", may: append([]string{"examples/internal/..."}, library...)},
 	// For tests alone: nothing above may import them.

@@ -14,6 +14,7 @@ import (
 
 	"example.com/tidings/hub"
 	"example.com/tidings/hub/httpapi"
+	"example.com/tidings/internal/idempotency"
 	"example.com/tidings/internal/problem"
 	"example.com/tidings/sse"
 )
@@ -38,16 +39,22 @@ func (s *site) postMessage(w http.ResponseWriter, r *http.Request) {
 		refusal.ServeHTTP(w, r)
 		return
 	}
-	m, refusal := readMessage(w, r)
+	key, refusal := idempotency.Key(r.Header)
+	var m message
+	if refusal == nil {
+		m, refusal = readMessage(w, r)
+	}
 	if refusal != nil {
 		refusal.ServeHTTP(w, r)
 		return
 	}
 	event, err := sse.JSON("", m)
 	if err == nil {
-		_, err = s.hub.Publish(r.Context(), hub.Message{Topic: feedTopic, Data: event.Data})
+		_, err = s.hub.Publish(r.Context(), hub.Message{Topic: feedTopic, Data: event.Data, Key: key})
 	}
 	switch {
+	case errors.Is(err, hub.ErrKeyConflict):
+		problem.KeyConflict.With("The idempotency key was used for another message. Each message has a key of its own; the same one is for sending that message again.").About("key").ServeHTTP(w, r)
 	case errors.Is(err, hub.ErrClosed):
 		problem.Stopping.With("The server is stopping and has not taken the message. Send it again in a moment.").
 			Set("Retry-After", "1").ServeHTTP(w, r)

@@ -39,20 +39,27 @@ function remember(name) {
   }
 }
 
-function request(to, name, content) {
-  if (to === feedTopic) {
-    return fetch(new URL("messages", document.baseURI), {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ user: name, text: content }),
-      signal: AbortSignal.timeout(answerTimeout),
-    });
+// What is sent again after no answer has come keeps its key, and is stored once.
+let unanswered = { message: "", key: "" };
+
+function keyOf(message) {
+  if (unanswered.message !== message) {
+    // crypto.randomUUID is there on HTTPS and loopback only.
+    const bytes = crypto.getRandomValues(new Uint8Array(16));
+    unanswered = { message, key: Array.from(bytes, (b) => b.toString(16).padStart(2, "0")).join("") };
   }
-  return fetch(new URL(`topics/${encodeURIComponent(to)}`, document.baseURI), {
-    method: "POST",
-    body: content,
-    signal: AbortSignal.timeout(answerTimeout),
-  });
+  return unanswered.key;
+}
+
+function request(to, name, content) {
+  const headers = { "Idempotency-Key": keyOf(JSON.stringify([to, name, content])) };
+  const signal = AbortSignal.timeout(answerTimeout);
+  if (to === feedTopic) {
+    headers["Content-Type"] = "application/json";
+    const body = JSON.stringify({ user: name, text: content });
+    return fetch(new URL("messages", document.baseURI), { method: "POST", headers, body, signal });
+  }
+  return fetch(new URL(`topics/${encodeURIComponent(to)}`, document.baseURI), { method: "POST", headers, body: content, signal });
 }
 
 // post sends a message and returns what to tell the user if that failed.
@@ -62,10 +69,11 @@ async function post(to, name, content) {
     response = await request(to, name, content);
   } catch (e) {
     if (e?.name === "TimeoutError") {
-      return "No answer within 10 seconds, so the message may not have been sent. If this page is open in many tabs, close some.";
+      return "No answer within 10 seconds. Send it again: it is stored once. If this page is open in many tabs, close some.";
     }
     return "Not sent: the server cannot be reached. The message is still here; try again in a moment.";
   }
+  unanswered = { message: "", key: "" };
   if (response.ok) return "";
   let problem;
   try {

@@ -1,21 +1,25 @@
-package httpapi
+// Package idempotency reads the Idempotency-Key of a request, by which a message
+// that is published again is stored once.
+package idempotency
 
 import (
 	"net/http"
+	"strconv"
 	"strings"
 
 	"example.com/tidings/hub"
 	"example.com/tidings/internal/problem"
 )
 
-const keyHeader = "Idempotency-Key"
+// Header is the name of the header.
+const Header = "Idempotency-Key"
 
-// idempotencyKey returns the key of a request, or "" if it has none. It is a
+// Key returns the key of a request, or "" if it has none. It is a
 // string as the draft of the header has it (draft-ietf-httpapi-idempotency-key-header,
 // RFC 9651, section 3.3.3), or the same without quotes, as most clients send it:
 // "a1" and a1 are one key.
-func idempotencyKey(h http.Header) (string, *problem.Problem) {
-	values := h[keyHeader]
+func Key(h http.Header) (string, *problem.Problem) {
+	values := h[Header]
 	switch len(values) {
 	case 0:
 		return "", nil
@@ -27,10 +31,10 @@ func idempotencyKey(h http.Header) (string, *problem.Problem) {
 	key, ok := value, true
 	if strings.HasPrefix(value, `"`) {
 		if key, ok = unquoteKey(value); !ok {
-			return "", badKey(`is %s, which begins with a quote and is not one quoted string of ASCII characters; in it \" stands for a quote and \\ for a backslash`, quote(value))
+			return "", badKey(`is %s, which begins with a quote and is not one quoted string of ASCII characters; in it \" stands for a quote and \\ for a backslash`, strconv.Quote(value))
 		}
 	} else if strings.ContainsFunc(value, func(c rune) bool { return c <= ' ' || c > '~' || c == '"' || c == ',' }) {
-		return "", badKey(`is %s. Put a key that has spaces, commas or quotes between quotes; it has no characters beyond ASCII`, quote(value))
+		return "", badKey(`is %s. Put a key that has spaces, commas or quotes between quotes; it has no characters beyond ASCII`, strconv.Quote(value))
 	}
 	switch {
 	case key == "":
@@ -42,7 +46,7 @@ func idempotencyKey(h http.Header) (string, *problem.Problem) {
 }
 
 func badKey(format string, args ...any) *problem.Problem {
-	return problem.InvalidKey.Withf("The header "+keyHeader+" "+format+".", args...).About("key")
+	return problem.InvalidKey.Withf("The header "+Header+" "+format+".", args...).About("key")
 }
 
 // unquoteKey returns what a string of RFC 9651 says. Parameters are not known.
