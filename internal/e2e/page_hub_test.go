@@ -454,3 +454,35 @@ func words(line string) []string {
 	}
 	return all
 }
+
+// What is sent again, because no answer came, is in the feed once.
+func TestPageSendsAgainWithoutADuplicate(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, server.Config{})
+	v := visitPage(t, newTab(t), s.URL)
+	// The first answer is lost on its way.
+	eval[chromedp.Void](t, v.tab, `void (() => {
+		const real = window.fetch;
+		window.fetch = async (...request) => {
+			window.fetch = real;
+			await real(...request);
+			throw new TypeError("the connection is lost");
+		};
+	})()`)
+	v.do(t,
+		chromedp.SendKeys(chromedp.CSS("#user"), "Ada"),
+		chromedp.SendKeys(chromedp.CSS("#text"), "once"+kb.Enter),
+	)
+	v.until(t, `document.querySelector("#error").innerText !== ""`)
+	v.do(t, chromedp.Focus(chromedp.CSS("#text")), chromedp.KeyEvent(kb.Enter))
+	v.until(t, `document.querySelector("#text").value === ""`)
+	// The same text once more, as a message of its own.
+	v.do(t, chromedp.SendKeys(chromedp.CSS("#text"), "once"+kb.Enter))
+	v.until(t, `document.querySelector("#text").value === ""`)
+	s.publish(t, "Bob", "the end")
+	v.untilShown(t, "Bob", "the end")
+	got := eval[[]string](t, v.tab, `[...document.querySelectorAll("#messages .text")].map(e => e.textContent)`)
+	if want := []string{"once", "once", "the end"}; !slices.Equal(got, want) {
+		t.Errorf("the feed shows %q, want %q", got, want)
+	}
+}

@@ -268,3 +268,23 @@ func TestFeedIsTheTopicMessages(t *testing.T) {
 		t.Errorf("the event is %+v, %v; want the data %s", ev, err, want)
 	}
 }
+
+// A message that is posted again under its key is stored once.
+func TestPostMessageAgain(t *testing.T) {
+	s := start(t, server.Config{})
+	c := client(t, "HTTP/1.1")
+	again := func(key, text string) reply {
+		return send(t, c, "POST", s.url+"/messages", strings.NewReader(`{"user":"ada","text":"`+text+`"}`),
+			"Content-Type", "application/json", "Idempotency-Key", key)
+	}
+	for range 3 {
+		if r := again("k1", "hello"); r.status != 200 || r.body != "queued" {
+			t.Errorf("%d %s", r.status, r.body)
+		}
+	}
+	again("k1", "another").problem(t, 422, "key-conflict")
+	again(`"k1`, "hello").problem(t, 400, "invalid-key")
+	if got, _, err := s.hub.Topic(t.Context(), "messages"); err != nil || got.Count != 1 {
+		t.Errorf("the topic is %+v, %v", got, err)
+	}
+}
