@@ -1,10 +1,11 @@
 # Each target's comment after ## is its line in `make help`.
 
-# For each fuzz function and each benchmark; a pattern of benchmark names; and
-# more for go test, such as TESTFLAGS='-run TestX -count=10'.
+# For each fuzz function and each benchmark; a pattern of benchmark names; for each
+# test of make soak; and more for go test, such as TESTFLAGS='-run TestX -count=10'.
 FUZZTIME ?= 5s
 BENCHTIME ?= 0.3s
 BENCH ?= .
+SOAK ?= 10m
 TESTFLAGS ?=
 
 # Packages tested at the same time. The tests that drive a browser share the
@@ -62,6 +63,10 @@ frameworks: ## the tests of the nested modules, with the race detector
 fuzz: ## each fuzz function for FUZZTIME (5s)
 	@echo '== fuzz'
 	@tools/fuzz.sh $(FUZZTIME)
+
+.PHONY: soak
+soak: ## the guarantees of the hub, tested for SOAK (10m) each, with new seeds and more clients
+	@race=$$(tools/race.sh) && go test $$race -timeout 0 -count=1 -v ./internal/soak -soak $(SOAK)
 
 .PHONY: bench
 bench: ## each benchmark for BENCHTIME (0.3s), with allocations; BENCH selects by name
