@@ -10,11 +10,11 @@ const (
 	// GapExpired: retention has removed what came after the client's id.
 	GapExpired = "expired"
 
-	// GapLost: the log has lost messages, by a loss of power, a restored backup or
-	// a damaged file.
+	// GapLost: the log has lost messages, by a loss of power or a damaged file.
 	GapLost = "lost"
 
-	// GapUnknown: the client's id is not of this log.
+	// GapUnknown: the client's id is not of this log, or of a time that a restored
+	// backup does not know of.
 	GapUnknown = "unknown"
 
 	// GapFuture: the client's id is after the newest message.

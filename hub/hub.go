@@ -71,6 +71,7 @@ type Hub struct {
 	ctx    context.Context // of the tail; done at the end of Close
 	cancel context.CancelFunc
 	tailed chan struct{} // closed when the tail has ended
+	kept   chan struct{} // closed when expire has ended
 
 	publishing sync.WaitGroup // Publish calls that are under way
 	draining   chan struct{}  // closed by Drain
@@ -95,6 +96,7 @@ func New(ctx context.Context, log Log, opts *Options) (*Hub, error) {
 		log:      log,
 		opts:     opts.cloneWithDefaults(),
 		tailed:   make(chan struct{}),
+		kept:     make(chan struct{}),
 		draining: make(chan struct{}),
 		drained:  make(chan struct{}),
 		cursors:  map[*cursor]struct{}{},
@@ -106,6 +108,7 @@ func New(ctx context.Context, log Log, opts *Options) (*Hub, error) {
 		return nil, err
 	}
 	go h.tail()
+	go h.expire()
 	return h, nil
 }
 
@@ -153,6 +156,7 @@ func (h *Hub) Close() error {
 	<-h.drained
 	h.cancel()
 	<-h.tailed
+	<-h.kept
 	return h.log.Close()
 }
 
@@ -262,6 +266,34 @@ func (h *Hub) renew() error {
 // isAnew reports whether the log was opened anew since the view was made: it then
 // has another slice of epochs.
 func (h *Hub) isAnew() bool { return &h.log.Epochs()[0] != &h.view.load().timeline[0] }
+
+// expireInterval is how often the window is held to the log's retention.
+const expireInterval = time.Second
+
+// expire has the window hold nothing that the log no longer retains, for as long as
+// the hub lives: a stream would hand on what the history says has expired.
+func (h *Hub) expire() {
+	defer close(h.kept)
+	ticker := time.NewTicker(expireInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-h.ctx.Done():
+			return
+		}
+		state, err := h.log.State(h.ctx)
+		if err != nil {
+			continue // the tail says so
+		}
+		h.mu.Lock()
+		if next := *h.view.load(); state.First > next.first && !h.isAnew() {
+			next.ring = next.drop(int(min(state.First-next.first, uint64(len(next.records)))))
+			h.view.store(next)
+		}
+		h.mu.Unlock()
+	}
+}
 
 // extend adds records to the view, and wakes who waits for them: they take mu
 // before they look.

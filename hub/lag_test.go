@@ -244,6 +244,33 @@ func TestExpiredID(t *testing.T) {
 	})
 }
 
+// What retention has removed no stream hands on, from memory neither.
+func TestWhatHasExpiredIsNotInTheWindow(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHub(t, hub.NewMemoryLog(&hub.MemoryOptions{MaxAge: time.Hour}), nil)
+		old := publish(t, h, "a:1", "a:2")
+		stalled := subscribe(t, h, hub.Subscription{Topics: []string{"a"}, From: hub.FromStart()})
+		stalled.want(t, "a:1", "a:2")
+		publish(t, h, "a:3", "a:4", "a:5")
+		time.Sleep(time.Hour + 2*time.Second)
+		publish(t, h, "a:6")
+		synctest.Wait()
+		if n := h.InWindow(); n != 1 {
+			t.Errorf("%d messages are in the window, want 1", n)
+		}
+		subscribe(t, h, hub.Subscription{Topics: []string{"a"}, LastEventID: old[0]}).want(t, "gap expired 0", "a:6")
+		stalled.want(t, "gap lag 3", "a:6")
+		// All of it.
+		time.Sleep(time.Hour + 2*time.Second)
+		synctest.Wait()
+		if n := h.InWindow(); n != 0 {
+			t.Errorf("%d messages are in the window, want none", n)
+		}
+		publish(t, h, "a:7")
+		stalled.want(t, "a:7")
+	})
+}
+
 // Whatever a subscriber's pace, the window's size and the retention: what it gets
 // and what it is told to have missed, in order, is what was published.
 func TestWhatIsHandedOnAndWhatIsMissedAddUp(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"math/rand/v2"
+	"mime"
 	"net/http"
 	"strconv"
 	"strings"
@@ -187,5 +188,17 @@ func (h *Hub) ServeUnavailable(w http.ResponseWriter, r *http.Request) {
 // AcceptsEvents reports whether a request says that it accepts text/event-stream,
 // as an EventSource does.
 func AcceptsEvents(r *http.Request) bool {
-	return strings.Contains(strings.ToLower(strings.Join(r.Header.Values("Accept"), ",")), "text/event-stream")
+	for _, value := range r.Header.Values("Accept") {
+		for part := range strings.SplitSeq(value, ",") {
+			mediaType, params, err := mime.ParseMediaType(part)
+			if err != nil || mediaType != "text/event-stream" {
+				continue
+			}
+			// A weight of 0 is "not acceptable" (RFC 9110, section 12.4.2).
+			if q, err := strconv.ParseFloat(params["q"], 64); err != nil || q > 0 {
+				return true
+			}
+		}
+	}
+	return false
 }

@@ -302,7 +302,7 @@ func TestUnavailable(t *testing.T) {
 			if len(waits) < 10 {
 				t.Errorf("%s: 20 clients are told to wait for %v: all come back at once", name, waits)
 			}
-			res := request(t, s, "GET")
+			res := request(t, s, "GET", "Accept", "text/html, text/event-stream; q=0, */*")
 			if wait, err := strconv.Atoi(res.Header.Get("Retry-After")); res.StatusCode != 503 || err != nil || wait < 2 || wait > 8 {
 				t.Errorf("%s: curl gets %s with Retry-After %q", name, res.Status, res.Header.Get("Retry-After"))
 			}

@@ -94,7 +94,7 @@ func TestAuthorizeRefuses(t *testing.T) {
 			s := serve(t, setting{h2: h2, log: log, api: opts})
 			id := s.publish(t, "/topics/a", "the data")
 			refuse = tt.err
-			log.reads = errors.New("the log is read")
+			log.failReads(errors.New("the log is read"))
 			log.appends = func(hub.Message) error { t.Errorf("%s: something is stored", tt.name); return nil }
 			for _, request := range []struct{ method, path string }{
 				{"POST", "/topics/a"}, {"POST", "/batch"},
@@ -121,7 +121,7 @@ func TestAuthorizeRefuses(t *testing.T) {
 					t.Errorf("%s: %s %s: the log has %q, want %q", tt.name, request.method, request.path, got, tt.logs)
 				}
 			}
-			log.reads = nil
+			log.failReads(nil)
 			if info, subscribers, err := s.hub.Topic(t.Context(), "a"); err != nil || info.Count != 1 || subscribers != 0 {
 				t.Errorf("%s: %+v with %d subscribers, %v", tt.name, info, subscribers, err)
 			}

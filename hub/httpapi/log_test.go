@@ -45,10 +45,26 @@ func (l *logBuffer) Reset() {
 
 // A faultyLog is a log that fails when it is told to.
 type faultyLog struct {
+	mu    sync.Mutex
+	reads error // that reading fails with, see failReads
+
 	hub.Log
 	appends func(m hub.Message) error // nil for what succeeds
-	reads   error
-	waits   bool // Append and Topics wait until their context is done
+	waits   bool                      // Append and Topics wait until their context is done
+}
+
+// failReads has reading fail, or no longer if err is nil. The hub itself reads at
+// any time.
+func (l *faultyLog) failReads(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.reads = err
+}
+
+func (l *faultyLog) readError() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.reads
 }
 
 func (l *faultyLog) Append(ctx context.Context, messages []hub.Message) []hub.Appended {
@@ -82,22 +98,22 @@ func (l *faultyLog) Topics(ctx context.Context, f hub.Filter, after string, limi
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
-	if l.reads != nil {
-		return nil, l.reads
+	if err := l.readError(); err != nil {
+		return nil, err
 	}
 	return l.Log.Topics(ctx, f, after, limit)
 }
 
 func (l *faultyLog) State(ctx context.Context) (hub.State, error) {
-	if l.reads != nil {
-		return hub.State{}, l.reads
+	if err := l.readError(); err != nil {
+		return hub.State{}, err
 	}
 	return l.Log.State(ctx)
 }
 
 func (l *faultyLog) Get(ctx context.Context, seq uint64) (hub.Record, error) {
-	if l.reads != nil {
-		return hub.Record{}, l.reads
+	if err := l.readError(); err != nil {
+		return hub.Record{}, err
 	}
 	return l.Log.Get(ctx, seq)
 }

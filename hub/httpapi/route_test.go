@@ -218,7 +218,7 @@ func TestLogFails(t *testing.T) {
 		log := &faultyLog{Log: hub.NewMemoryLog(nil)}
 		s := serve(t, setting{h2: h2, log: log, api: logTo(&logged)})
 		id := s.publish(t, "/topics/a", "x")
-		log.reads = errSecret
+		log.failReads(errSecret)
 		log.appends = func(hub.Message) error { return errSecret }
 		for _, tt := range []struct {
 			method, path string

@@ -100,7 +100,7 @@ func (a *api) showTopic(w http.ResponseWriter, r *http.Request, topic, _ string)
 // mayRead answers a request that may not read a topic, or that names none.
 func (a *api) mayRead(w http.ResponseWriter, r *http.Request, topic string) bool {
 	if err := hub.CheckTopic(topic); err != nil {
-		invalid(err).ServeHTTP(w, r)
+		of("topic", err).ServeHTTP(w, r)
 		return false
 	}
 	if refusal := a.authorize(r, Access{Action: Read, Topics: []string{topic}}); refusal != nil {
