@@ -91,7 +91,7 @@ func parseLine(line []byte) (m hub.Message, refusal *problem.Problem) {
 	}
 	s := scanner{rest: line}
 	if s.next(); s.peek() != '{' {
-		return m, problem.InvalidMessage.Withf("A message is a JSON object, not %s. %s", kindOf(s.peek()), lineForm)
+		return m, problem.InvalidMessage.Withf("A message is a JSON object, not %s. %s", problem.KindOf(s.peek()), lineForm)
 	}
 	var seen struct{ topic, kind, data, key bool }
 	for s.enter(); s.peek() != '}'; s.next() {
@@ -176,7 +176,7 @@ func once(seen *bool, name string) *problem.Problem {
 }
 
 func notText(name string, value []byte) *problem.Problem {
-	return problem.InvalidMessage.Withf("The field %q must be a string, not %s. %s", name, kindOf(value[0]), lineForm).About(name)
+	return problem.InvalidMessage.Withf("The field %q must be a string, not %s. %s", name, problem.KindOf(value[0]), lineForm).About(name)
 }
 
 func notUnicode(what string) *problem.Problem {
@@ -202,22 +202,4 @@ func notJSON(line []byte) *problem.Problem {
 	p := problem.InvalidJSON.Withf("At column %d %s. %s", 1+utf8.RuneCount(line[:offset]), what, batchForm)
 	p.Column = 1 + utf8.RuneCount(line[:offset])
 	return p
-}
-
-// kindOf says what a JSON value is that begins with c.
-func kindOf(c byte) string {
-	switch c {
-	case '{':
-		return "an object"
-	case '[':
-		return "an array"
-	case '"':
-		return "a string"
-	case 't', 'f':
-		return "a boolean"
-	case 'n':
-		return "null"
-	default:
-		return "a number"
-	}
 }

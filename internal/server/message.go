@@ -206,18 +206,5 @@ func invalidUTF8(b []byte) int {
 
 // jsonKind says what a valid JSON text is.
 func jsonKind(text []byte) string {
-	switch c := bytes.TrimLeft(text, " \t\r\n")[0]; c {
-	case '{':
-		return "an object"
-	case '[':
-		return "an array"
-	case '"':
-		return "a string"
-	case 't', 'f':
-		return "a boolean"
-	case 'n':
-		return "null"
-	default:
-		return "a number"
-	}
+	return problem.KindOf(bytes.TrimLeft(text, " \t\r\n")[0])
 }

@@ -26,42 +26,53 @@ func lines(n int) []byte {
 	return bytes.Repeat(fmt.Appendf(nil, `{"topic":"orders.42","data":%q}`+"\n", payload), n)
 }
 
+// A load is a request that a benchmark sends again and again.
+type load struct {
+	name, path, contentType string
+	body                    []byte
+	status                  string // of the answer
+	messages                int    // in one request
+}
+
+// The loads of the benchmarks of publishing.
+var (
+	single    = load{"single", "/topics/orders.42", "text/plain", payload, "201", 1}
+	batch100  = load{"batch=100", "/batch", "application/x-ndjson", lines(100), "200", 100}
+	batch1000 = load{"batch=1000", "/batch", "application/x-ndjson", lines(1000), "200", 1000}
+)
+
 // Durable publishes over HTTP: the messages that are acknowledged in a second, and
 // how long a request takes.
 func BenchmarkPublish(b *testing.B) {
 	for _, sync := range []string{"1s", "100ms", "always"} {
-		for _, kind := range []struct {
-			name, path, contentType string
-			body                    []byte
-			status                  string
-			messages                int
-		}{
-			{"single", "/topics/orders.42", "text/plain", payload, "201", 1},
-			{"batch=100", "/batch", "application/x-ndjson", lines(100), "200", 100},
-			{"batch=1000", "/batch", "application/x-ndjson", lines(1000), "200", 1000},
-		} {
+		for _, l := range []load{single, batch100, batch1000} {
 			for _, connections := range []int{1, 64} {
-				if sync == "always" && kind.messages*connections > 10_000 {
+				if sync == "always" && l.messages*connections > 10_000 {
 					continue // more at a time than are synced before the server gives up waiting
 				}
-				b.Run(fmt.Sprintf("sync=%s/%s/connections=%d", sync, kind.name, connections), func(b *testing.B) {
-					p := serve(b, "--sync", sync)
-					posters := make([]*poster, connections)
-					for i := range posters {
-						var err error
-						if posters[i], err = newPoster("http://"+p.addr, kind.path, kind.contentType, kind.body); err != nil {
-							b.Fatal(err)
-						}
-						defer posters[i].close()
-					}
-					for b.Loop() {
-						took := postAll(b, posters, kind.status)
-						b.ReportMetric(float64(len(took)*kind.messages)/benchFor.Seconds(), "messages/s")
-						reportLatency(b, took, "ack")
-					}
+				b.Run(fmt.Sprintf("sync=%s/%s/connections=%d", sync, l.name, connections), func(b *testing.B) {
+					l.run(b, serve(b, "--sync", sync), connections)
 				})
 			}
 		}
+	}
+}
+
+// run has connections send the load to a server, and reports what comes of it.
+func (l load) run(b *testing.B, p *process, connections int) {
+	b.Helper()
+	posters := make([]*poster, connections)
+	for i := range posters {
+		var err error
+		if posters[i], err = newPoster("http://"+p.addr, l.path, l.contentType, l.body); err != nil {
+			b.Fatal(err)
+		}
+		defer posters[i].close()
+	}
+	for b.Loop() {
+		took := postAll(b, posters, l.status)
+		b.ReportMetric(float64(len(took)*l.messages)/benchFor.Seconds(), "messages/s")
+		reportLatency(b, took, "ack")
 	}
 }
 

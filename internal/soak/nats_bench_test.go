@@ -22,32 +22,11 @@ func BenchmarkPublishToNATS(b *testing.B) {
 	for _, replicas := range []int{1, 3} {
 		b.Run(fmt.Sprintf("replicas=%d", replicas), func(b *testing.B) {
 			urls := startNATS(b, server, replicas)
-			for i, kind := range []struct {
-				name, path, contentType string
-				body                    []byte
-				status                  string
-				messages                int
-			}{
-				{"single", "/topics/orders.42", "text/plain", payload, "201", 1},
-				{"batch=100", "/batch", "application/x-ndjson", lines(100), "200", 100},
-			} {
+			for i, l := range []load{single, batch100} {
 				for _, connections := range []int{1, 64} {
-					b.Run(fmt.Sprintf("%s/connections=%d", kind.name, connections), func(b *testing.B) {
+					b.Run(fmt.Sprintf("%s/connections=%d", l.name, connections), func(b *testing.B) {
 						stream := fmt.Sprintf("bench%d-%d", i, connections)
-						p := serve(b, "--nats", urls, "--nats-replicas", fmt.Sprint(replicas), "--nats-stream", stream)
-						posters := make([]*poster, connections)
-						for i := range posters {
-							var err error
-							if posters[i], err = newPoster("http://"+p.addr, kind.path, kind.contentType, kind.body); err != nil {
-								b.Fatal(err)
-							}
-							defer posters[i].close()
-						}
-						for b.Loop() {
-							took := postAll(b, posters, kind.status)
-							b.ReportMetric(float64(len(took)*kind.messages)/benchFor.Seconds(), "messages/s")
-							reportLatency(b, took, "ack")
-						}
+						l.run(b, serve(b, "--nats", urls, "--nats-replicas", fmt.Sprint(replicas), "--nats-stream", stream), connections)
 					})
 				}
 			}
