@@ -1,0 +1,155 @@
+//go:build unix
+
+package soak_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"net"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/tidings/sse"
+)
+
+// Two nodes on one NATS server: what is published to either reaches the
+// subscribers of both, with the same ids, and a client of one resumes on the
+// other.
+func TestNodesShareALog(t *testing.T) {
+	urls := startNATS(t, buildNATS(t), 1)
+	nodes := []*process{serve(t, "--nats", urls), serve(t, "--nats", urls)}
+	streams := []func() (sse.Event, error, bool){streamOn(t, nodes[0], "start", ""), streamOn(t, nodes[1], "start", "")}
+	var ids []string
+	for i := range 20 {
+		id := publishOn(t, nodes[i%2], fmt.Sprint(i))
+		ids = append(ids, id)
+		for n, next := range streams {
+			if ev, err, _ := next(); ev.Data != fmt.Sprint(i) || ev.ID != id || err != nil {
+				t.Fatalf("message %d, which is %s, comes to node %d as %+v, %v", i, id, n, ev, err)
+			}
+		}
+	}
+	// The first node is gone, and its client goes on elsewhere.
+	nodes[0].kill()
+	next := streamOn(t, nodes[1], "now", ids[9])
+	for i := 10; i < 20; i++ {
+		if ev, err, _ := next(); ev.Data != fmt.Sprint(i) || ev.ID != ids[i] || err != nil {
+			t.Fatalf("after %s comes %+v, %v; want message %d", ids[9], ev, err, i)
+		}
+	}
+	id := publishOn(t, nodes[1], "live")
+	if ev, err, _ := next(); ev.Data != "live" || ev.ID != id || err != nil {
+		t.Errorf("then comes %+v, %v", ev, err)
+	}
+}
+
+// publishOn publishes to the topic orders.42, and returns the message's id.
+func publishOn(t *testing.T, p *process, data string) string {
+	t.Helper()
+	res, err := http.Post("http://"+p.addr+"/topics/orders.42", "text/plain", strings.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var published struct{ ID string }
+	if err := json.NewDecoder(res.Body).Decode(&published); err != nil || res.StatusCode != http.StatusCreated {
+		t.Fatalf("%s, %v", res.Status, err)
+	}
+	return published.ID
+}
+
+// streamOn opens a stream, which has begun when it returns, and ends with the test.
+func streamOn(t *testing.T, p *process, from, lastEventID string) (next func() (sse.Event, error, bool)) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.addr+"/events?topic=orders.*&from="+from, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Last-Event-ID", lastEventID)
+	tr := &http.Transport{}
+	res, err := (&http.Client{Transport: tr}).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, stop := iter.Pull2(sse.Decode(res.Body, nil))
+	t.Cleanup(func() {
+		cancel()
+		stop()
+		res.Body.Close()
+		tr.CloseIdleConnections()
+	})
+	if ev, err, _ := next(); ev.Type != "tidings.open" || err != nil {
+		t.Fatalf("first comes %+v, %v", ev, err)
+	}
+	return next
+}
+
+// buildNATS builds the NATS server of go.mod, and returns its path.
+func buildNATS(t testing.TB) string {
+	t.Helper()
+	server := filepath.Join(t.TempDir(), "nats-server")
+	if out, err := exec.Command("go", "build", "-o", server, "github.com/nats-io/nats-server/v2").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return server
+}
+
+// startNATS starts servers that end with the test, a cluster if they are several,
+// and returns their URLs.
+func startNATS(t testing.TB, program string, n int) string {
+	t.Helper()
+	var clients, routes, urls []string
+	for range n {
+		clients, routes = append(clients, freePort(t)), append(routes, freePort(t))
+		urls = append(urls, "nats://"+clients[len(clients)-1])
+	}
+	for i := range n {
+		host, port, _ := net.SplitHostPort(clients[i])
+		args := []string{"-a", host, "-p", port, "-js", "-sd", t.TempDir(), "-n", fmt.Sprint("n", i)}
+		if n > 1 {
+			args = append(args, "--cluster_name", "bench", "--cluster", "nats://"+routes[i], "--routes", "nats://"+strings.Join(routes, ",nats://"))
+		}
+		cmd := exec.Command(program, args...)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			cmd.Process.Kill()
+			cmd.Wait()
+		})
+	}
+	for _, addr := range clients {
+		for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+			conn, err := net.Dial("tcp", addr)
+			if err == nil {
+				conn.Close()
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatal(err)
+			}
+		}
+	}
+	if n > 1 {
+		time.Sleep(5 * time.Second) // until they have a leader; only benchmarks have several
+	}
+	return strings.Join(urls, ",")
+}
+
+// freePort returns an address that nobody listens on.
+func freePort(t testing.TB) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
+}
