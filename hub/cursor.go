@@ -38,6 +38,7 @@ type cursor struct {
 	chosen   []uint64 // records up to pos that come next, see FromLast
 	burst    []*entry // those that were found in the view and come next
 	oldest   bool     // it began with the oldest message: what had expired by then is not missed
+	away     bool     // it catches up for a stream that was taken over
 	wake     chan struct{}
 
 	// A cursor joins when it has reached the window. From then on it counts what
@@ -106,53 +107,95 @@ func (c *cursor) run(ctx context.Context, keepAlive time.Duration, yield func(it
 		silence.restart()
 		return ok
 	}
-	if c.first != (item{}) && !yield(c.first) {
-		return nil
-	}
-	for _, seq := range c.chosen {
-		switch rec, err := c.hub.log.Get(ctx, seq); {
-		case errors.Is(err, ErrNotFound): // expired since
-		case err != nil:
-			return c.failed(ctx, err)
-		case !yield(item{entry: c.timeline.entry(rec)}):
-			return nil
-		}
-	}
-	c.chosen = nil
 	for ctx.Err() == nil {
 		drained := c.hub.isDrained() // before the view is taken
-		v := c.hub.view.load()
-		var next item
+		at, err := c.step(ctx, yield)
 		switch {
-		case v.era() != c.era:
-			next.gap = c.rebase(v)
-		case c.pos+1 >= v.first && !c.joined.Load():
-			c.join()
-		case c.pos >= v.last():
-			if drained {
-				return nil
-			}
-			next.tick = c.wait(ctx, silence)
-		case c.pos+1 >= v.first:
-			c.scan(v)
-		case c.lag == LagSkip && c.joined.Load():
-			next.gap = c.skip()
-		case c.hub.isDrained():
-			return nil // the client comes back for it
-		default:
-			if more, err := c.catchUp(ctx, v.last(), yield); err != nil || !more {
-				return c.failed(ctx, err)
-			}
-		}
-		v = nil // a subscriber that stalls must not hold a window that has moved on
-		if !c.handBurst(ctx, yield) {
+		case err != nil || at == ended:
+			return c.failed(ctx, err)
+		case at != atHead:
+		case drained:
 			return nil
-		}
-		if next != (item{}) && !yield(next) {
+		case c.wait(ctx, silence) && !yield(item{tick: true}):
 			return nil
 		}
 	}
 	return nil
+}
+
+// A whereabouts says where a cursor is after a step.
+type whereabouts int
+
+const (
+	onTheWay whereabouts = iota
+	inWindow             // what comes next is in the view
+	atHead               // there is nothing more, for now
+	ended                // yield has returned false, or the hub has drained
+)
+
+// step hands on some of what comes next, if there is anything.
+func (c *cursor) step(ctx context.Context, yield func(item) bool) (whereabouts, error) {
+	switch {
+	case c.first != (item{}):
+		it := c.first
+		c.first = item{}
+		return c.wanted(yield(it)), nil
+	case len(c.chosen) > 0:
+		more, err := c.choose(ctx, yield)
+		return c.wanted(more), err
+	}
+	v := c.hub.view.load()
+	var gap *sse.GapError
+	switch {
+	case v.era() != c.era:
+		gap = c.rebase(v)
+	case c.pos+1 >= v.first && !c.joined.Load():
+		c.join()
+		return inWindow, nil
+	case c.pos >= v.last():
+		return atHead, nil
+	case c.pos+1 >= v.first:
+		c.scan(v)
+		v = nil // a subscriber that stalls must not hold a window that has moved on
+		return c.wanted(c.handBurst(ctx, yield)), nil
+	case c.lag == LagSkip && c.joined.Load():
+		gap = c.skip()
+	case c.hub.isDrained():
+		return ended, nil // the client comes back for it
+	default:
+		last := v.last()
+		v = nil
+		more, err := c.catchUp(ctx, last, yield)
+		return c.wanted(more), err
+	}
+	return c.wanted(gap == nil || yield(item{gap: gap})), nil
+}
+
+func (c *cursor) wanted(more bool) whereabouts {
+	if !more {
+		return ended
+	}
+	return onTheWay
+}
+
+// choose hands on the next of the records that were chosen, and reports whether
+// yield wants more.
+func (c *cursor) choose(ctx context.Context, yield func(item) bool) (bool, error) {
+	n := min(len(c.chosen), readRecords)
+	for i, seq := range c.chosen[:n] {
+		switch rec, err := c.hub.log.Get(ctx, seq); {
+		case errors.Is(err, ErrNotFound): // expired since
+		case err != nil:
+			return false, err
+		case !yield(item{entry: c.timeline.entry(rec)}):
+			c.chosen = c.chosen[i+1:]
+			return false, nil
+		}
+	}
+	if c.chosen = c.chosen[n:]; len(c.chosen) == 0 {
+		c.chosen = nil
+	}
+	return true, nil
 }
 
 // failed returns the error of the log that ends the stream.
@@ -304,10 +347,7 @@ func (c *cursor) rebase(v *view) *sse.GapError {
 
 // catchUp hands on a batch from the log, and reports whether yield wants more.
 func (c *cursor) catchUp(ctx context.Context, upTo uint64, yield func(item) bool) (bool, error) {
-	b, err := c.hub.log.Read(ctx, Query{
-		Filters: c.filters, After: c.pos, UpTo: upTo,
-		MaxRecords: readRecords, MaxBytes: readBytes,
-	})
+	b, err := c.hub.read(ctx, c, upTo)
 	if err != nil {
 		return false, err
 	}
@@ -321,11 +361,10 @@ func (c *cursor) catchUp(ctx context.Context, upTo uint64, yield func(item) bool
 		}
 	}
 	c.oldest = false
-	for i := range b.Records {
-		rec := &b.Records[i]
-		c.pos = rec.Seq
+	for i, e := range b.entries {
+		c.pos = e.Seq
 		c.handed++
-		if ctx.Err() != nil || !yield(item{entry: c.timeline.entry(*rec), more: i+1 < len(b.Records)}) {
+		if ctx.Err() != nil || !yield(item{entry: e, more: i+1 < len(b.entries)}) {
 			return false, nil
 		}
 	}
@@ -335,7 +374,7 @@ func (c *cursor) catchUp(ctx context.Context, upTo uint64, yield func(item) bool
 
 // passed returns the gap from after to where the cursor is now, of which the log
 // lacks messages: nil if none of them would have been handed on.
-func (c *cursor) passed(ctx context.Context, after uint64, b Batch) *sse.GapError {
+func (c *cursor) passed(ctx context.Context, after uint64, b *batch) *sse.GapError {
 	if !b.Expired {
 		c.recount()
 		return c.gapSince(GapLost, after, 0)
@@ -359,7 +398,7 @@ func (c *cursor) passed(ctx context.Context, after uint64, b Batch) *sse.GapErro
 
 // missed returns how many of the records that it is owed the cursor can no longer
 // come to: all but those of the batch in hand and those that the log still holds.
-func (c *cursor) missed(ctx context.Context, b Batch) (n uint64, known bool) {
+func (c *cursor) missed(ctx context.Context, b *batch) (n uint64, known bool) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	left, through, err := c.hub.log.Count(ctx, c.filters, b.Through)
@@ -369,7 +408,7 @@ func (c *cursor) missed(ctx context.Context, b Batch) (n uint64, known bool) {
 	if state, err := c.hub.log.State(ctx); err != nil || state.First > b.Through+1 {
 		return 0, false // of what comes after the batch some has gone, perhaps before it was counted
 	}
-	left += uint64(len(b.Records))
+	left += uint64(len(b.entries))
 	owed, v, ok := c.owed()
 	if !ok || v.first > through+1 {
 		return 0, false
@@ -391,7 +430,7 @@ func (c *cursor) recount() {
 func (h *Hub) enter(c *cursor) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.index.add(c)
+	h.index.add(c, c.filters)
 	h.cursors[c] = struct{}{}
 }
 
@@ -399,7 +438,7 @@ func (h *Hub) enter(c *cursor) {
 func (h *Hub) leave(c *cursor) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.index.remove(c)
+	h.index.remove(c, c.filters)
 	delete(h.cursors, c)
 }
 

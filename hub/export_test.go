@@ -21,7 +21,7 @@ func PositionAt(epochs []Epoch, seq uint64) Position { return timeline(epochs).p
 
 // An Index is an index of filter sets.
 type Index struct {
-	x       index
+	x       index[*cursor]
 	cursors map[int]*cursor
 }
 
@@ -31,12 +31,12 @@ func (x *Index) Add(n int, filters []Filter) {
 		x.cursors = map[int]*cursor{}
 	}
 	x.cursors[n] = &cursor{filters: filters}
-	x.x.add(x.cursors[n])
+	x.x.add(x.cursors[n], filters)
 }
 
 // Remove removes a set.
 func (x *Index) Remove(n int) {
-	x.x.remove(x.cursors[n])
+	x.x.remove(x.cursors[n], x.cursors[n].filters)
 	delete(x.cursors, n)
 }
 
@@ -71,10 +71,9 @@ func (h *Hub) Cursors() (running, places int) {
 
 // Events returns what ServeEvents sends.
 func (h *Hub) Events(ctx context.Context, sub Subscription) (iter.Seq2[sse.Event, error], error) {
-	c, release, err := h.open(ctx, sub)
+	c, _, err := h.open(ctx, sub)
 	if err != nil {
 		return nil, err
 	}
-	context.AfterFunc(ctx, release)
 	return h.events(ctx, c, sub, new(atomic.Bool)), nil
 }

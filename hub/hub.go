@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -37,6 +38,11 @@ type Options struct {
 	// Retry is how long clients are told to wait before they reconnect. 0 means 2
 	// seconds.
 	Retry time.Duration
+
+	// TakeOver has ServeEvents take connections over from net/http where it can, which
+	// then cost the kernel's part and little else: see [Hub.ServeEvents] for what
+	// that changes. It has no effect on other systems than Linux.
+	TakeOver bool
 
 	// Logger is where the hub logs what no caller sees. Nil means slog.Default().
 	Logger *slog.Logger
@@ -78,10 +84,15 @@ type Hub struct {
 	drained    chan struct{}  // closed when everything published is in the view
 
 	view viewer // stored under mu
+	fan  *fan   // of the streams that were taken over; nil where none are
+
+	shared batches       // read from the log
+	begun  atomic.Uint64 // streams of ServeEvents that net/http serves
+	served atomic.Int64  // those of them that have not ended
 
 	mu          sync.Mutex
 	moved       sync.Cond // of mu: the view has another head, or someone who waits should look up
-	index       index
+	index       index[*cursor]
 	cursors     map[*cursor]struct{} // those in the index
 	subscribers int
 	appended    uint64 // the greatest sequence number that Publish was given by this log
@@ -103,7 +114,11 @@ func New(ctx context.Context, log Log, opts *Options) (*Hub, error) {
 	}
 	h.moved.L = &h.mu
 	h.ctx, h.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	if err := h.reload(ctx); err != nil {
+	err := h.reload(ctx)
+	if err == nil && h.opts.TakeOver {
+		h.fan, err = newFan(h)
+	}
+	if err != nil {
 		h.cancel()
 		return nil, err
 	}
@@ -146,14 +161,17 @@ func (h *Hub) Drain() {
 		h.mu.Unlock()
 		h.await(ctx, last)
 		close(h.drained)
+		h.fan.drain()
 	}()
 }
 
 // Close drains the hub, and closes the log. It does not wait for streams to end,
-// which are cut where they still read from the log.
+// which are cut where they still read from the log; those that were taken over have
+// half a second, since nobody else would.
 func (h *Hub) Close() error {
 	h.Drain()
 	<-h.drained
+	h.fan.close()
 	h.cancel()
 	<-h.tailed
 	<-h.kept
@@ -186,7 +204,9 @@ func (h *Hub) reload(ctx context.Context) error {
 			if b.Records[i].Seq != r.last()+1 {
 				r = ring{first: b.Records[i].Seq}
 			}
-			r = r.push(timeline(epochs).entry(b.Records[i]))
+			e := timeline(epochs).entry(b.Records[i])
+			e.framed = h.opts.TakeOver
+			r = r.push(e)
 			r = r.drop(r.excess(h.opts.Window, h.opts.WindowBytes))
 		}
 		after = b.Through
@@ -203,6 +223,7 @@ func (h *Hub) reload(ctx context.Context) error {
 	}
 	h.view.store(next)
 	h.appended = min(h.appended, state.Last)
+	h.fan.renewed(&next)
 	h.unsettle()
 	return nil
 }
@@ -292,6 +313,7 @@ func (h *Hub) expire() {
 			h.view.store(next)
 		}
 		h.mu.Unlock()
+		h.shared.forget()
 	}
 }
 
@@ -301,6 +323,7 @@ func (h *Hub) extend(records []Record) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	next := *h.view.load()
+	var added []*entry
 	for i := range records {
 		rec := &records[i]
 		switch last := next.last(); {
@@ -312,11 +335,17 @@ func (h *Hub) extend(records []Record) {
 			next.ring = ring{first: rec.Seq}
 			h.unsettle()
 		}
-		next.ring = next.push(next.timeline.entry(*rec))
+		e := next.timeline.entry(*rec)
+		if h.fan != nil {
+			e.framed = true
+			added = append(added, e)
+		}
+		next.ring = next.push(e)
 		next.ring = next.drop(next.excess(h.opts.Window, h.opts.WindowBytes))
 		h.index.match(rec.Topic, func(c *cursor) { c.notice(rec.Seq) })
 	}
 	h.view.store(next)
+	h.fan.extended(added)
 	h.moved.Broadcast()
 }
 

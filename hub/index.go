@@ -2,30 +2,30 @@ package hub
 
 import "strings"
 
-// An index finds the cursors whose filters match a topic without asking each: by
-// a tree of the filters' tokens. It is guarded by the hub's mu.
-type index struct{ root node }
+// An index finds those whose filters match a topic without asking each: by a tree of
+// the filters' tokens. It has no lock of its own.
+type index[T comparable] struct{ root node[T] }
 
 // A node stands for the filters that begin with the tokens on the way to it.
-type node struct {
-	next map[string]*node // by token, * among them
-	here map[*cursor]int  // filters that end here, by cursor
-	rest map[*cursor]int  // filters that go on with a last **
+type node[T comparable] struct {
+	next map[string]*node[T] // by token, * among them
+	here map[T]int           // filters that end here, by whose they are
+	rest map[T]int           // filters that go on with a last **
 }
 
-// add adds a cursor's filters.
-func (x *index) add(c *cursor) {
-	for _, f := range c.filters {
+// add adds filters that are of c.
+func (x *index[T]) add(c T, filters []Filter) {
+	for _, f := range filters {
 		n := &x.root
 		prefix, rest := strings.CutSuffix(f.pattern, "**")
 		prefix = strings.TrimSuffix(prefix, ".")
 		if prefix != "" {
 			for token := range strings.SplitSeq(prefix, ".") {
 				if n.next == nil {
-					n.next = map[string]*node{}
+					n.next = map[string]*node[T]{}
 				}
 				if n.next[token] == nil {
-					n.next[token] = &node{}
+					n.next[token] = &node[T]{}
 				}
 				n = n.next[token]
 			}
@@ -35,21 +35,21 @@ func (x *index) add(c *cursor) {
 			at = &n.rest
 		}
 		if *at == nil {
-			*at = map[*cursor]int{}
+			*at = map[T]int{}
 		}
 		(*at)[c]++
 	}
 }
 
 // remove removes what add has added.
-func (x *index) remove(c *cursor) {
-	for _, f := range c.filters {
+func (x *index[T]) remove(c T, filters []Filter) {
+	for _, f := range filters {
 		x.root.remove(c, f.pattern)
 	}
 }
 
 // remove removes a filter below n, and reports whether nothing is left there.
-func (n *node) remove(c *cursor, pattern string) (empty bool) {
+func (n *node[T]) remove(c T, pattern string) (empty bool) {
 	token, rest, more := strings.Cut(pattern, ".")
 	switch {
 	case token == "**":
@@ -69,24 +69,24 @@ func (n *node) remove(c *cursor, pattern string) (empty bool) {
 	return n.empty()
 }
 
-func forget(m map[*cursor]int, c *cursor) {
+func forget[T comparable](m map[T]int, c T) {
 	if m[c]--; m[c] == 0 {
 		delete(m, c)
 	}
 }
 
-func (n *node) empty() bool { return len(n.next) == 0 && len(n.here) == 0 && len(n.rest) == 0 }
+func (n *node[T]) empty() bool { return len(n.next) == 0 && len(n.here) == 0 && len(n.rest) == 0 }
 
-// match calls f for each cursor of which a filter matches the topic, once for
-// each such filter.
-func (x *index) match(topic string, f func(*cursor)) { x.root.match(topic, f) }
+// match calls f for each of whom a filter matches the topic, once for each such
+// filter.
+func (x *index[T]) match(topic string, f func(T)) { x.root.match(topic, f) }
 
-func (n *node) match(topic string, f func(*cursor)) {
+func (n *node[T]) match(topic string, f func(T)) {
 	for c := range n.rest {
 		f(c)
 	}
 	token, rest, more := strings.Cut(topic, ".")
-	for _, child := range [...]*node{n.next[token], n.next["*"]} {
+	for _, child := range [...]*node[T]{n.next[token], n.next["*"]} {
 		switch {
 		case child == nil:
 		case more:

@@ -26,13 +26,22 @@ type entry struct {
 
 	once     sync.Once
 	envelope string
+
+	// For streams that were taken over: the event as it stands on their wire, by
+	// Format.
+	frames [2]atomic.Pointer[[]byte]
+	framed bool // there may be such streams
 }
 
 // entryOverhead is what an entry takes beside its strings.
-const entryOverhead = 192
+const entryOverhead = 224
 
 func (e *entry) size() int {
-	return len(e.Topic) + len(e.Type) + len(e.Data) + len(e.id) + entryOverhead
+	n := len(e.Topic) + len(e.Type) + len(e.Data) + len(e.id) + entryOverhead
+	if e.framed {
+		n += len(e.Data)
+	}
+	return n
 }
 
 // entry returns a record with its id.

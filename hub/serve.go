@@ -50,16 +50,16 @@ func (h *Hub) ServeEvents(w http.ResponseWriter, r *http.Request, sub Subscripti
 	if sub.LastEventID == "" {
 		sub.LastEventID = sse.LastEventID(r)
 	}
-	c, release, err := h.open(r.Context(), sub)
+	c, place, err := h.open(r.Context(), sub)
 	if err != nil {
-		refuse := h.refuse
-		if sub.Refuse != nil {
-			refuse = sub.Refuse
-		}
-		refuse(w, r, err)
+		h.refuse(w, r, sub, err)
 		return err
 	}
-	defer release()
+	if taken, err := h.takeOver(w, r, c, place, sub); taken {
+		return err
+	}
+	defer place.leave()
+	defer h.begin(r, sub)()
 	g := newGatherer(w)
 	defer g.release()
 	err = sse.Serve(g, r, h.events(r.Context(), c, sub, &g.more), &sse.ServeOptions{
@@ -90,14 +90,11 @@ func (h *Hub) events(ctx context.Context, c *cursor, sub Subscription, more *ato
 			case it.entry != nil:
 				ev, at = it.entry.wire(sub.Format), it.entry.Seq
 			case it.gap != nil:
-				// The client has been told, and goes on after it.
-				ev = it.gap.Event()
-				ev.ID = it.gap.Next
+				ev = gapEvent(it.gap)
 			case at == told:
 				ev = keepAlive
 			default:
-				id := c.timeline.position(at).String()
-				ev = sse.Event{Type: PositionEventType, Data: toJSON(positionData{id}), ID: id}
+				ev = positionEvent(c.timeline, at)
 			}
 			told = at
 			more.Store(it.more)
@@ -133,6 +130,20 @@ type (
 	}
 )
 
+// gapEvent returns a gap as an event, whose id is where the client, which has been told
+// then, goes on.
+func gapEvent(gap *sse.GapError) sse.Event {
+	ev := gap.Event()
+	ev.ID = gap.Next
+	return ev
+}
+
+// positionEvent returns the keep-alive which says how far the log has gone on.
+func positionEvent(names timeline, seq uint64) sse.Event {
+	id := names.position(seq).String()
+	return sse.Event{Type: PositionEventType, Data: toJSON(positionData{id}), ID: id}
+}
+
 // openEvent returns the first event of a stream. Its id is where the stream
 // begins, so that a client which is cut before the first message resumes there.
 // Where a gap comes next it is the client's own id, so that one which is cut
@@ -150,7 +161,11 @@ func (h *Hub) openEvent(c *cursor, sub Subscription) sse.Event {
 }
 
 // refuse answers where a subscription cannot begin.
-func (h *Hub) refuse(w http.ResponseWriter, r *http.Request, err error) {
+func (h *Hub) refuse(w http.ResponseWriter, r *http.Request, sub Subscription, err error) {
+	if sub.Refuse != nil {
+		sub.Refuse(w, r, err)
+		return
+	}
 	invalid, ok := errors.AsType[*InvalidError](err)
 	switch {
 	case ok:

@@ -177,12 +177,12 @@ type Event struct {
 // Subscribe fails with an [*InvalidError], [ErrReserved], [ErrUnavailable] or an
 // error of the log.
 func (h *Hub) Subscribe(ctx context.Context, sub Subscription) (iter.Seq2[Event, error], error) {
-	c, release, err := h.open(ctx, sub)
+	c, place, err := h.open(ctx, sub)
 	if err != nil {
 		return nil, err
 	}
 	return func(yield func(Event, error) bool) {
-		defer release()
+		defer place.leave()
 		err := c.run(ctx, -1, func(it item) bool {
 			if it.gap != nil {
 				return yield(Event{}, it.gap)
@@ -195,9 +195,33 @@ func (h *Hub) Subscribe(ctx context.Context, sub Subscription) (iter.Seq2[Event,
 	}, nil
 }
 
+// A place is one among the hub's subscribers. It is given back once.
+type place struct {
+	hub     *Hub
+	once    sync.Once
+	unwatch func() bool
+}
+
+func (p *place) leave() {
+	p.unwatch()
+	p.giveBack()
+}
+
+func (p *place) giveBack() {
+	p.once.Do(func() {
+		p.hub.mu.Lock()
+		defer p.hub.mu.Unlock()
+		p.hub.subscribers--
+	})
+}
+
+// keep has the end of the context no longer give the place back. It returns false if
+// it has.
+func (p *place) keep() bool { return p.unwatch() }
+
 // open takes a place among the subscribers, and the position where the
-// subscription begins. release gives the place back; so does the end of ctx.
-func (h *Hub) open(ctx context.Context, sub Subscription) (c *cursor, release func(), err error) {
+// subscription begins. The end of ctx gives the place back.
+func (h *Hub) open(ctx context.Context, sub Subscription) (*cursor, *place, error) {
 	if len(sub.Topics) == 0 || len(sub.Topics) > MaxFilters {
 		return nil, nil, invalid("filter", "is wanted 1 to %d times, and was given %d times", MaxFilters, len(sub.Topics))
 	}
@@ -212,18 +236,14 @@ func (h *Hub) open(ctx context.Context, sub Subscription) (c *cursor, release fu
 	}
 	h.subscribers++
 	h.mu.Unlock()
-	once := sync.OnceFunc(func() {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		h.subscribers--
-	})
-	c = &cursor{hub: h, filters: normalize(filters), lag: sub.Lag, wake: make(chan struct{}, 1)}
+	p := &place{hub: h}
+	c := &cursor{hub: h, filters: normalize(filters), lag: sub.Lag, wake: make(chan struct{}, 1)}
 	if err := c.begin(ctx, sub); err != nil {
-		once()
+		p.giveBack()
 		return nil, nil, err
 	}
-	unwatch := context.AfterFunc(ctx, once)
-	return c, func() { unwatch(); once() }, nil
+	p.unwatch = context.AfterFunc(ctx, p.giveBack)
+	return c, p, nil
 }
 
 // begin finds where the subscription begins.
@@ -338,9 +358,15 @@ func printable(id string) string {
 
 // subscribersOf returns how many subscribers of this hub a topic has.
 func (h *Hub) subscribersOf(topic string) int {
+	n := h.fan.subscribersOf(topic)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	seen := map[*cursor]bool{}
-	h.index.match(topic, func(c *cursor) { seen[c] = true })
-	return len(seen)
+	h.index.match(topic, func(c *cursor) { seen[c] = !c.away })
+	for _, counts := range seen {
+		if counts {
+			n++
+		}
+	}
+	return n
 }

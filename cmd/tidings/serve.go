@@ -71,6 +71,10 @@ func serveCommand() *cli.Command {
 				Usage:     "send a sign of life on a stream that was silent for this `DURATION`; 0 sends none",
 				Validator: notNegative,
 			},
+			&cli.BoolFlag{
+				Name: "take-over", Sources: env("TIDINGS_TAKE_OVER"), Value: true,
+				Usage: "on Linux, serve streams without net/http, at a fraction of its cost; --take-over=false does not",
+			},
 			&cli.StringSliceFlag{
 				Name: "allow-host", Sources: env("TIDINGS_ALLOW_HOST"),
 				Usage: "answer to this host `NAME`, too, besides localhost; repeat it, or separate names by commas",
@@ -157,6 +161,7 @@ func openHub(ctx context.Context, cmd *cli.Command, store store, logger *slog.Lo
 		MaxSubscribers: cmd.Int("max-subscribers"),
 		KeepAlive:      keepAlive(cmd.Duration("keep-alive")),
 		WriteTimeout:   server.DefaultWriteTimeout,
+		TakeOver:       cmd.Bool("take-over"),
 		Logger:         logger,
 	})
 	if err == nil {

@@ -1,0 +1,129 @@
+package fanout
+
+import (
+	"errors"
+	"runtime"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Group has the shards of one source. Its methods may be called concurrently.
+type Group struct {
+	shards []*Shard
+	next   atomic.Uint32
+	room   int // streams that there may be
+
+	opened atomic.Int64 // streams since memory was given back
+}
+
+// New returns a group, which has to be closed.
+func New(opts Options) (*Group, error) {
+	n := opts.Shards
+	if n == 0 {
+		n = max(1, runtime.GOMAXPROCS(0)/2)
+	}
+	g := &Group{room: room()}
+	for range n {
+		s, err := newShard(g, opts)
+		if err != nil {
+			return nil, errors.Join(err, g.Close())
+		}
+		g.shards = append(g.shards, s)
+	}
+	return g, nil
+}
+
+// reserve is how many descriptors are left to everything that is not a stream, so
+// that there are some to say no with.
+const reserve = 256
+
+// room returns how many streams there may be, by the limit of open files.
+func room() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return int(^uint(0) >> 1)
+	}
+	most := int(min(limit.Cur, 1<<30))
+	return most - min(reserve, most/4)
+}
+
+// Take returns the shard that the next stream goes to, with a place for it, which is
+// given back by [Shard.Yield] or the stream's end. It returns nil when the process
+// has no descriptor for one more.
+func (g *Group) Take() *Shard {
+	n := 0
+	for _, s := range g.shards {
+		n += int(s.places.Load())
+	}
+	if n >= g.room {
+		return nil
+	}
+	s := g.shards[int(g.next.Add(1)-1)%len(g.shards)]
+	s.places.Add(1)
+	return s
+}
+
+// Yield gives a place back in which no stream was opened.
+func (s *Shard) Yield() { s.places.Add(-1) }
+
+// Shards returns all shards.
+func (g *Group) Shards() []*Shard { return g.shards }
+
+// Drain has each stream end when it has what it is owed. It does not wait for that.
+// No more may be opened.
+func (g *Group) Drain() {
+	for _, s := range g.shards {
+		s.Do(s.drain)
+	}
+}
+
+// Drained returns when no stream is left after Drain, or when stop is received from.
+func (g *Group) Drained(stop <-chan time.Time) {
+	for _, s := range g.shards {
+		select {
+		case <-s.empty:
+		case <-stop:
+			return
+		}
+	}
+}
+
+// Close cuts what streams there are, and returns when nothing of the group is left.
+func (g *Group) Close() error {
+	var errs []error
+	for _, s := range g.shards {
+		s.Do(s.close)
+		<-s.done
+		errs = append(errs, s.ep.Close())
+		<-s.watched
+	}
+	return errors.Join(errs...)
+}
+
+// Stats returns the figures of each shard.
+func (g *Group) Stats() []Stats {
+	all := make([]Stats, len(g.shards))
+	for i, s := range g.shards {
+		all[i] = *s.stats.Load()
+	}
+	return all
+}
+
+// After many connections there is much garbage of net/http's, which the runtime gives
+// back to the system slowly, if at all.
+const (
+	manyOpened = 1000
+	quietFor   = 2 * time.Second
+)
+
+// giveBack gives memory back to the system when many streams have been opened and
+// no more are just now.
+func (g *Group) giveBack(sinceLast time.Duration) {
+	if sinceLast >= quietFor && g.opened.Load() >= manyOpened {
+		g.opened.Store(0)
+		go debug.FreeOSMemory()
+	}
+}

@@ -1,0 +1,145 @@
+package fanout
+
+import (
+	"slices"
+	"sort"
+)
+
+// A Set is the streams of a shard that get the same frames. It has no more of them
+// than it has to: those that a stream of it, which can be written to, has not got.
+type Set struct {
+	// Key is the feed's.
+	Key any
+
+	id      uint32
+	members []uint32 // slots
+	list    []Frame  // those after from
+	from    uint64   // a position
+	base    uint64   // how many frames had come before the list: see slot.count
+	behind  int      // members that are in the shard's queue of those behind
+	dirty   bool     // it is in the shard's list of those that are owed something
+}
+
+// firstCount leaves room below for frames that are prepended.
+const firstCount = 1 << 62
+
+// total is the count after the last frame.
+func (set *Set) total() uint64 { return set.base + uint64(len(set.list)) }
+
+// From returns the position after which the set has its frames.
+func (set *Set) From() uint64 { return set.from }
+
+// Len returns how many streams are in the set.
+func (set *Set) Len() int { return len(set.members) }
+
+// keptList is how long a list may be whose memory is kept for the next frames.
+const keptList = 64
+
+// trim drops the frames that have been counted up to low.
+func (set *Set) trim(low uint64) {
+	if low <= set.base {
+		return
+	}
+	n := int(low - set.base)
+	set.from = set.list[n-1].Position()
+	set.base = low
+	if n == len(set.list) && cap(set.list) > keptList {
+		set.list = nil
+		return
+	}
+	set.list = slices.Delete(set.list, 0, n)
+}
+
+// NewSet returns a set without streams and frames, which has what is appended after a
+// position.
+func (s *Shard) NewSet(key any, from uint64) *Set {
+	set := &Set{Key: key, from: from, base: firstCount}
+	if n := len(s.freeSets); n > 0 {
+		set.id = s.freeSets[n-1]
+		s.freeSets = s.freeSets[:n-1]
+		s.sets[set.id] = set
+	} else {
+		set.id = uint32(len(s.sets))
+		s.sets = append(s.sets, set)
+	}
+	s.now.Sets++
+	return set
+}
+
+// Append appends a frame to a set: its streams are going to be sent it, unless they
+// have it.
+func (s *Shard) Append(set *Set, f Frame) {
+	set.list = append(set.list, f)
+	s.mark(set)
+}
+
+// Prepend puts frames before those of a set, which then has all after a position.
+func (s *Shard) Prepend(set *Set, frames []Frame, from uint64) {
+	set.list = slices.Insert(set.list, 0, frames...)
+	set.base -= uint64(len(frames))
+	set.from = from
+}
+
+// Reset drops the frames of a set, which then has what is appended after a position.
+// Its streams have to be settled again, or be away.
+func (s *Shard) Reset(set *Set, from uint64) {
+	set.base, set.list, set.from = set.total(), nil, from
+}
+
+// Forget drops the frames of a set up to a position. Streams that were not sent them
+// have to be settled again.
+func (s *Shard) Forget(set *Set, through uint64) {
+	set.trim(set.base + uint64(countUpTo(set.list, through)))
+}
+
+// countUpTo returns how many of the frames have the position or a lesser one.
+func countUpTo(list []Frame, position uint64) int {
+	return sort.Search(len(list), func(i int) bool { return list[i].Position() > position })
+}
+
+// Longer reports whether a set holds more than n frames.
+func (set *Set) Longer(n int) bool { return len(set.list) > n }
+
+// mark has a set's streams looked after.
+func (s *Shard) mark(set *Set) {
+	if !set.dirty {
+		set.dirty = true
+		s.dirty = append(s.dirty, set)
+	}
+}
+
+// Sets calls f for each set.
+func (s *Shard) Sets(f func(*Set)) {
+	for _, set := range s.sets {
+		if set != nil {
+			f(set)
+		}
+	}
+}
+
+func (s *Shard) join(i uint32, set *Set) {
+	sl := &s.slots[i]
+	sl.set, sl.member = set.id, uint32(len(set.members))
+	set.members = append(set.members, i)
+}
+
+func (s *Shard) quit(i uint32) {
+	sl := &s.slots[i]
+	set := s.sets[sl.set]
+	last := len(set.members) - 1
+	moved := set.members[last]
+	set.members[sl.member] = moved
+	s.slots[moved].member = sl.member
+	set.members = set.members[:last]
+	if last == 0 {
+		s.Drop(set)
+	}
+}
+
+// Drop drops a set without streams.
+func (s *Shard) Drop(set *Set) {
+	s.sets[set.id] = nil
+	s.freeSets = append(s.freeSets, set.id)
+	s.now.Sets--
+	s.feed.Vacated(set)
+}
