@@ -19,7 +19,7 @@ const (
 	Publish    Action = iota + 1 // to store messages
 	Subscribe                    // to receive messages, retained ones among them
 	Read                         // to look at topics and at what is retained
-	Administer                   // what is the operator's; no route asks for it yet
+	Administer                   // what is the operator's; none of the routes here asks for it
 )
 
 // String returns the action's name in lower case.

@@ -103,11 +103,17 @@ func (g *Group) Close() error {
 	return errors.Join(errs...)
 }
 
-// Stats returns the figures of each shard.
+// Stats returns the figures of each shard, once that has a moment.
 func (g *Group) Stats() []Stats {
 	all := make([]Stats, len(g.shards))
 	for i, s := range g.shards {
-		all[i] = *s.stats.Load()
+		now := make(chan Stats, 1)
+		if s.Do(func() { now <- s.now }) {
+			all[i] = <-now
+		} else {
+			<-s.done
+			all[i] = s.now
+		}
 	}
 	return all
 }

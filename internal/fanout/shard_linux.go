@@ -51,7 +51,8 @@ type Shard struct {
 	ep      *os.File
 	done    chan struct{} // closed when the goroutine has ended
 	watched chan struct{} // closed when nobody waits for epoll any more
-	empty   chan struct{} // closed when it has drained
+	empty   chan struct{} // closed by drained
+	drained func()        // that it has; again does nothing
 
 	mu     sync.Mutex
 	inbox  []func()
@@ -81,7 +82,7 @@ func newShard(g *Group, opts Options) (*Shard, error) {
 		empty:   make(chan struct{}),
 		time:    time.Now(),
 	}
-	s.stats.Store(new(Stats))
+	s.drained = sync.OnceFunc(func() { close(s.empty) })
 	raw, err := s.ep.SyscallConn()
 	if err != nil {
 		s.ep.Close()
@@ -178,20 +179,10 @@ func (s *Shard) turn() bool {
 	}
 	s.hurry()
 	s.beat()
-	s.publish()
-	return !s.ending && (more || len(s.dirty) > 0 || s.behind.len() > 0 || s.due < len(s.slots))
-}
-
-func (s *Shard) publish() {
-	stats := s.now
-	s.stats.Store(&stats)
-	if s.draining && stats.Streams == 0 {
-		select {
-		case <-s.empty:
-		default:
-			close(s.empty)
-		}
+	if s.draining && s.now.Streams == 0 {
+		s.drained()
 	}
+	return !s.ending && (more || len(s.dirty) > 0 || s.behind.len() > 0 || s.due < len(s.slots))
 }
 
 // takeInbox does some of what was asked for.
@@ -298,6 +289,5 @@ func (s *Shard) cutAll() {
 			s.end(uint32(i), Cut)
 		}
 	}
-	s.draining = true
-	s.publish()
+	s.drained()
 }

@@ -56,6 +56,7 @@ func (s *Server) Handler(h *hub.Hub) http.Handler {
 		routes: map[string]route{},
 	}
 	st.routes["/messages"] = route{methods: map[string]http.Handler{http.MethodPost: http.HandlerFunc(st.postMessage)}}
+	st.routes["/metrics"] = route{methods: map[string]http.Handler{http.MethodGet: s.metrics(h)}, private: true}
 	for path, a := range s.assets {
 		st.routes[path] = route{methods: map[string]http.Handler{http.MethodGet: a}}
 	}

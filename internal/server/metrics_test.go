@@ -1,0 +1,60 @@
+package server_test
+
+import (
+	"errors"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+
+	"example.com/tidings/hub"
+	"example.com/tidings/hub/httpapi"
+	"example.com/tidings/internal/server"
+)
+
+// Which way a stream takes is a metric, and so is what the shards have done.
+func TestMetrics(t *testing.T) {
+	for _, takeOver := range []bool{false, true} {
+		if takeOver && runtime.GOOS != "linux" {
+			continue
+		}
+		s := startOn(t, server.Config{}, hub.NewMemoryLog(nil), hub.Options{TakeOver: takeOver})
+		c := client(t, "HTTP/1.1")
+		res := get(t, c, s.url+"/events?topic=orders")
+		defer res.Body.Close()
+		stats := s.hub.Stats()
+		if takeOver != (stats.TakenOver == 1) || takeOver != (stats.NetHTTP == 0) {
+			t.Errorf("take over %v: %+v", takeOver, stats)
+		}
+		got := send(t, c, "GET", s.url+"/metrics", nil)
+		if got.status != 200 || !strings.HasPrefix(got.header.Get("Content-Type"), "text/plain") {
+			t.Fatalf("%d %s", got.status, got.header.Get("Content-Type"))
+		}
+		want := []string{
+			"tidings_subscribers 1", `tidings_streams{path="net/http"} 1`, `tidings_streams{path="taken over"} 0`,
+			`tidings_streams_begun_total{path="net/http"} 1`, "go_goroutines ",
+		}
+		if takeOver {
+			want = []string{
+				"tidings_subscribers 1", `tidings_streams{path="net/http"} 0`, `tidings_streams{path="taken over"} 1`,
+				`tidings_streams_begun_total{path="taken over"} 1`, `tidings_fanout_streams{shard="0"}`,
+				`tidings_fanout_ends_total{reason="client left",shard="0"} 0`, "process_open_fds ",
+			}
+		}
+		for _, line := range want {
+			if !strings.Contains(got.body, line) {
+				t.Errorf("take over %v: %q is not among the metrics:\n%s", takeOver, line, got.body)
+			}
+		}
+	}
+}
+
+func TestMetricsAreTheOperators(t *testing.T) {
+	s := start(t, server.Config{Authorize: func(_ *http.Request, a httpapi.Access) error {
+		if a.Action == httpapi.Administer {
+			return errors.New("no")
+		}
+		return nil
+	}})
+	send(t, client(t, "HTTP/1.1"), "GET", s.url+"/metrics", nil).problem(t, 403, "forbidden")
+}
