@@ -134,7 +134,7 @@ func (f *feed) moveOn(head uint64, change func()) {
 		}
 	})
 	change()
-	f.head = head
+	f.head, f.position = head, nil
 	f.shard.Sets(func(set *fanout.Set) { f.shard.Reset(set, head) })
 }
 

@@ -27,6 +27,7 @@ type Shard struct {
 	walked   []*Set              // is dirty at the next turn
 	behind   queue               // streams that are owed much
 	rare     map[uint32]*unusual // by slot
+	mostRare int                 // entries that there were in it
 	batch    batch
 	draining bool
 	ending   bool

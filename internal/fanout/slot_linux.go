@@ -274,9 +274,10 @@ func (s *Shard) unusual(i uint32) *unusual {
 }
 
 func (s *Shard) forget(i uint32) {
+	s.mostRare = max(s.mostRare, len(s.rare))
 	delete(s.rare, i)
 	s.slots[i].rare = false
-	if len(s.rare) == 0 {
-		s.rare = map[uint32]*unusual{} // what a map has grown to it keeps
+	if len(s.rare) == 0 && s.mostRare > 1024 {
+		s.rare, s.mostRare = map[uint32]*unusual{}, 0 // what a map has grown to it keeps
 	}
 }

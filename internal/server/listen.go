@@ -45,7 +45,8 @@ func (s *Server) Listen(ctx context.Context) error {
 			return &NotLoopbackError{s.cfg.Addr}
 		}
 	}
-	lc := net.ListenConfig{Control: userTimeout(s.cfg.WriteTimeout)}
+	var lc net.ListenConfig
+	inherit(&lc, s.cfg.WriteTimeout)
 	lc.SetMultipathTCP(false) // TCP_USER_TIMEOUT is defined for TCP
 	ln, err := lc.Listen(ctx, network(s.cfg.Addr), s.cfg.Addr)
 	if err != nil {

@@ -3,9 +3,9 @@
 package server
 
 import (
-	"syscall"
+	"net"
 	"time"
 )
 
-// userTimeout does nothing where TCP_USER_TIMEOUT does not exist.
-func userTimeout(time.Duration) func(network, address string, c syscall.RawConn) error { return nil }
+// inherit does nothing where connections do not inherit options.
+func inherit(*net.ListenConfig, time.Duration) {}

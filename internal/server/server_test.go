@@ -80,6 +80,7 @@ func startOn(t *testing.T, cfg server.Config, messages hub.Log, opts hub.Options
 func newHub(t *testing.T, cfg server.Config, messages hub.Log, opts hub.Options) *hub.Hub {
 	t.Helper()
 	opts.KeepAlive, opts.WriteTimeout, opts.Logger = cfg.KeepAlive, cfg.WriteTimeout, cfg.Logger
+	opts.TakeOver = opts.TakeOver || strings.Contains(t.Name(), strings.ReplaceAll(takenOver, " ", "_"))
 	h, err := hub.New(context.Background(), messages, &opts)
 	if err != nil {
 		t.Fatal(err)
@@ -104,13 +105,16 @@ func (r *running) wantSubscribers(t *testing.T, want int) {
 	}
 }
 
-// protocols are those in which each promise is tested.
-var protocols = []string{"HTTP/1.1", "h2c"}
+// protocols are those in which each promise is tested. In a subtest of takenOver the
+// hub takes connections over, where it can.
+var protocols = []string{"HTTP/1.1", takenOver, "h2c"}
+
+const takenOver = "HTTP/1.1 taken over"
 
 // client returns a client of one of the protocols.
 func client(t *testing.T, protocol string) *http.Client {
 	transport := &http.Transport{Protocols: new(http.Protocols), DisableCompression: true}
-	transport.Protocols.SetHTTP1(protocol == "HTTP/1.1")
+	transport.Protocols.SetHTTP1(strings.HasPrefix(protocol, "HTTP/1.1"))
 	transport.Protocols.SetUnencryptedHTTP2(protocol == "h2c")
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport}
