@@ -43,6 +43,16 @@ var keepAlive = sse.Event{Comment: "keep-alive"}
 // position just before the first message. Where messages are missing it has an
 // event of the type [sse.GapEventType]. Each message is an event with an id.
 //
+// With [Options.TakeOver] ServeEvents returns at once where it takes the connection
+// over: a GET over HTTP/1.1 without TLS, on Linux, where no wrapper of w hides
+// Hijack. The stream goes on without net/http, in some 50 bytes until there is
+// something to send, and with the same events. What is different is what stands around it: the
+// request's context ends, deferred functions and middlewares see a request that took
+// microseconds, what a wrapper of w would do with the headers or the body does not
+// happen (what w.Header() holds is sent), ConnState says StateHijacked, and
+// http.Server.Shutdown does not wait: [Hub.Close] does. The response has "Connection:
+// close".
+//
 // Where the subscription cannot begin, ServeEvents answers by itself and returns
 // why, unless Subscription.Refuse does: 400 or 403 for what is wrong with it. When
 // it is only that it cannot be taken just now, see [Hub.ServeUnavailable].

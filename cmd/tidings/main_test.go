@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -407,13 +408,39 @@ func TestSettings(t *testing.T) {
 	}
 }
 
+// Streams are taken over, unless the setting says no, or the system cannot.
+func TestTakeOverIsASetting(t *testing.T) {
+	for _, tt := range []struct {
+		env  string
+		args []string
+		path string
+	}{
+		{"TIDINGS_TAKE_OVER=", nil, "taken over"},
+		{"TIDINGS_TAKE_OVER=false", nil, "net/http"},
+		{"TIDINGS_TAKE_OVER=true", []string{"--take-over=false"}, "net/http"},
+	} {
+		if runtime.GOOS != "linux" {
+			tt.path = "net/http"
+		}
+		p := serve(t, []string{tt.env}, append(tt.args, "--addr", "127.0.0.1:0", "--memory")...)
+		get(t, p.url+"/events")
+		metrics, err := io.ReadAll(get(t, p.url+"/metrics").Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := fmt.Sprintf("tidings_streams_begun_total{path=%q} 1", tt.path); !strings.Contains(string(metrics), want) {
+			t.Errorf("%s %v: %s is not among the metrics:\n%s", tt.env, tt.args, want, metrics)
+		}
+	}
+}
+
 func TestEmptyEnvironmentVariablesAreAsNotSet(t *testing.T) {
 	p := serve(t, []string{
 		"TIDINGS_ADDR=", "TIDINGS_INSECURE_ANONYMOUS=", "TIDINGS_BUFFER=", "TIDINGS_KEEP_ALIVE=", "TIDINGS_ALLOW_HOST=",
 		"TIDINGS_ALLOW_ORIGIN=", "TIDINGS_LOG_FORMAT=", "TIDINGS_LOG_LEVEL=", "TIDINGS_DATA=", "TIDINGS_MEMORY=", "TIDINGS_NATS=",
 		"TIDINGS_NATS_CREDS=", "TIDINGS_NATS_CA=", "TIDINGS_NATS_CERT=", "TIDINGS_NATS_KEY=", "TIDINGS_NATS_STREAM=",
 		"TIDINGS_NATS_REPLICAS=", "TIDINGS_SYNC=", "TIDINGS_RETENTION_AGE=", "TIDINGS_RETENTION_BYTES=", "TIDINGS_DEDUP_WINDOW=",
-		"TIDINGS_RESERVE=", "TIDINGS_MAX_MESSAGE=", "TIDINGS_MAX_SUBSCRIBERS=",
+		"TIDINGS_RESERVE=", "TIDINGS_MAX_MESSAGE=", "TIDINGS_MAX_SUBSCRIBERS=", "TIDINGS_TAKE_OVER=",
 	}, "--addr", "127.0.0.1:0")
 	if res := get(t, p.url+"/"); res.StatusCode != 200 {
 		t.Errorf("GET /: %s", res.Status)
@@ -461,6 +488,7 @@ func TestHelpNamesEverySetting(t *testing.T) {
 		"--max-subscribers N":      "TIDINGS_MAX_SUBSCRIBERS",
 		"--buffer N":               "TIDINGS_BUFFER",
 		"--keep-alive DURATION":    "TIDINGS_KEEP_ALIVE",
+		"--take-over":              "TIDINGS_TAKE_OVER",
 		"--allow-host NAME":        "TIDINGS_ALLOW_HOST",
 		"--allow-origin ORIGIN":    "TIDINGS_ALLOW_ORIGIN",
 		"--insecure-anonymous":     "TIDINGS_INSECURE_ANONYMOUS",
