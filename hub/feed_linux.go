@@ -135,7 +135,10 @@ func (f *feed) moveOn(head uint64, change func()) {
 	})
 	change()
 	f.head, f.position = head, nil
-	f.shard.Sets(func(set *fanout.Set) { f.shard.Reset(set, head) })
+	f.shard.Sets(func(set *fanout.Set) {
+		f.shard.Reset(set, head)
+		set.Key.(*filterSet).last = 0 // a log that has lost its end uses numbers again
+	})
 }
 
 // setOf returns the set of the streams with the given filters.

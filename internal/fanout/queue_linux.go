@@ -1,28 +1,35 @@
 package fanout
 
-// A queue holds streams in the order in which they were added.
-type queue struct {
-	streams []Stream
-	first   int
+// A queue is first in, first out.
+type queue[T any] struct {
+	items []T
+	first int
 }
 
-func (q *queue) len() int { return len(q.streams) - q.first }
+// keptQueue is how long a queue may get whose memory is kept.
+const keptQueue = 1024
 
-func (q *queue) add(st Stream) { q.streams = append(q.streams, st) }
+func (q *queue[T]) len() int { return len(q.items) - q.first }
 
-// take removes the first one.
-func (q *queue) take() Stream {
-	st := q.streams[q.first]
+func (q *queue[T]) add(item T) { q.items = append(q.items, item) }
+
+// take removes the first item.
+func (q *queue[T]) take() T {
+	var none T
+	item := q.items[q.first]
+	q.items[q.first] = none
 	q.first++
 	switch {
-	case q.first == len(q.streams):
-		*q = queue{streams: q.streams[:0]}
-		if cap(q.streams) > 1024 {
-			q.streams = nil
+	case q.first < len(q.items):
+		if q.first >= keptQueue && q.first > len(q.items)/2 {
+			n := copy(q.items, q.items[q.first:])
+			clear(q.items[n:])
+			*q = queue[T]{items: q.items[:n]}
 		}
-	case q.first >= 1024 && q.first > len(q.streams)/2:
-		n := copy(q.streams, q.streams[q.first:])
-		*q = queue{streams: q.streams[:n]}
+	case cap(q.items) > keptQueue:
+		*q = queue[T]{}
+	default:
+		*q = queue[T]{items: q.items[:0]}
 	}
-	return st
+	return item
 }

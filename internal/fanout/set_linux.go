@@ -17,7 +17,8 @@ type Set struct {
 	from    uint64   // a position
 	base    uint64   // how many frames had come before the list: see slot.count
 	behind  int      // members that are in the shard's queue of those behind
-	dirty   bool     // it is in the shard's list of those that are owed something
+	dirty   bool     // it is in the shard's queue of those that are owed something
+	walk    walk     // while it is the one that is walked
 }
 
 // firstCount leaves room below for frames that are prepended.
@@ -100,39 +101,12 @@ func countUpTo(list []Frame, position uint64) int {
 // Longer reports whether a set holds more than n frames.
 func (set *Set) Longer(n int) bool { return len(set.list) > n }
 
-// mark has a set's streams looked after.
-func (s *Shard) mark(set *Set) {
-	if !set.dirty {
-		set.dirty = true
-		s.dirty = append(s.dirty, set)
-	}
-}
-
 // Sets calls f for each set.
 func (s *Shard) Sets(f func(*Set)) {
 	for _, set := range s.sets {
 		if set != nil {
 			f(set)
 		}
-	}
-}
-
-func (s *Shard) join(i uint32, set *Set) {
-	sl := &s.slots[i]
-	sl.set, sl.member = set.id, uint32(len(set.members))
-	set.members = append(set.members, i)
-}
-
-func (s *Shard) quit(i uint32) {
-	sl := &s.slots[i]
-	set := s.sets[sl.set]
-	last := len(set.members) - 1
-	moved := set.members[last]
-	set.members[sl.member] = moved
-	s.slots[moved].member = sl.member
-	set.members = set.members[:last]
-	if last == 0 {
-		s.Drop(set)
 	}
 }
 

@@ -23,9 +23,9 @@ type Shard struct {
 	free     []uint32
 	sets     []*Set // by id
 	freeSets []uint32
-	dirty    []*Set              // sets with streams that may be owed something
-	walked   []*Set              // is dirty at the next turn
-	behind   queue               // streams that are owed much
+	dirty    queue[*Set]         // sets with streams that may be owed something
+	walked   *Set                // that is gone through just now
+	behind   queue[Stream]       // streams that are owed much
 	rare     map[uint32]*unusual // by slot
 	mostRare int                 // entries that there were in it
 	batch    batch
@@ -33,7 +33,7 @@ type Shard struct {
 	ending   bool
 
 	epfd   int
-	events [256]unix.EpollEvent
+	events [64]unix.EpollEvent
 
 	ticker   *time.Ticker
 	tick     time.Duration
@@ -160,11 +160,12 @@ func (s *Shard) run() {
 	}
 }
 
-// How much of each kind of work is done before the next has its turn.
+// How much of each kind of work is done before the next has its turn: some hundred
+// microseconds.
 const (
-	turnTodo   = 64
-	turnBehind = 16
-	turnSlots  = 128
+	turnTodo   = 16
+	turnWalk   = 128
+	turnBehind = 8
 	turnBeats  = 64
 )
 
@@ -172,18 +173,15 @@ const (
 func (s *Shard) turn() bool {
 	more := s.takeInbox()
 	more = s.poll() || more
+	// Who comes late in a walk gets what has come meanwhile in the same write.
 	s.feed.Advance()
-	s.dirty, s.walked = s.walked[:0], s.dirty
-	for i, set := range s.walked {
-		s.walked[i] = nil
-		s.walk(set)
-	}
+	s.walk()
 	s.hurry()
 	s.beat()
 	if s.draining && s.now.Streams == 0 {
 		s.drained()
 	}
-	return !s.ending && (more || len(s.dirty) > 0 || s.behind.len() > 0 || s.due < len(s.slots))
+	return !s.ending && (more || s.walked != nil || s.dirty.len() > 0 || s.behind.len() > 0 || s.due < len(s.slots))
 }
 
 // takeInbox does some of what was asked for.
@@ -229,42 +227,6 @@ func (s *Shard) happened(st Stream, events uint32) {
 	}
 	if events&unix.EPOLLOUT != 0 && s.slots[st.Slot].stalled {
 		s.serve(st.Slot)
-	}
-}
-
-// walk writes to each stream of a set what it is owed.
-func (s *Shard) walk(set *Set) {
-	set.dirty = false
-	low, again := set.total(), false
-	for m, n := 0, 1; m < len(set.members); n++ {
-		i := set.members[m]
-		if sl := &s.slots[i]; sl.state == live && !sl.stalled {
-			switch owed := set.total() - sl.count; {
-			case owed > burstFrames:
-				s.fallBehind(i)
-			case owed > 0:
-				s.serve(i)
-			case s.draining:
-				s.Finish(i)
-			}
-			if sl.state == live && !sl.stalled {
-				low = min(low, sl.count)
-				again = again || sl.count < set.total() || s.draining
-			}
-		}
-		if m < len(set.members) && set.members[m] == i { // otherwise it is gone, and another one has its place
-			m++
-		}
-		// Who comes late gets what has come meanwhile in the same write.
-		if n%turnSlots == 0 {
-			s.feed.Advance()
-		}
-	}
-	if set.behind == 0 {
-		set.trim(low)
-	}
-	if again {
-		s.mark(set)
 	}
 }
 
