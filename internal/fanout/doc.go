@@ -1,5 +1,5 @@
 // Package fanout serves many HTTP/1.1 responses that are event streams from few
-// goroutines (Linux). A stream is a duplicated socket and 40 bytes: no goroutine, no
+// goroutines (Linux). A stream is a duplicated socket and 48 bytes: no goroutine, no
 // buffer and nothing of net/http while it is idle.
 //
 // Streams that get the same frames in the same order are a [Set]. A [Shard] has a

@@ -34,13 +34,15 @@ type Shard struct {
 
 	epfd   int
 	events [64]unix.EpollEvent
+	info   unix.TCPInfo
 
 	ticker   *time.Ticker
 	tick     time.Duration
+	inquiry  uint16    // ticks from one question about a stream to the next
 	clock    uint16    // ticks, modulo 65,536
 	time     time.Time // of the last tick
 	lastOpen time.Time
-	due      int // the slot from which on keep-alives may be due; len(slots) when all are done
+	due      int // the slot from which on streams are to be looked at for their time; len(slots) when all are done
 
 	now    Stats // published as stats after each turn
 	stats  atomic.Pointer[Stats]
@@ -95,6 +97,7 @@ func newShard(g *Group, opts Options) (*Shard, error) {
 			s.tick = max(min(s.tick, limit), 5*time.Millisecond)
 		}
 	}
+	s.inquiry = uint16(max(1, min(opts.WriteTimeout/inquiries/s.tick, 1<<15)))
 	s.feed = opts.Feed(s)
 	s.ticker = time.NewTicker(s.tick)
 	go s.watch(raw)

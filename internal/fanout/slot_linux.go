@@ -11,7 +11,7 @@ import (
 // another.
 type Stream struct{ Slot, gen uint32 }
 
-// A slot is a stream: 40 bytes and no pointers, so that the garbage collector does not
+// A slot is a stream: 48 bytes and no pointers, so that the garbage collector does not
 // look at them.
 type slot struct {
 	fd      int32
@@ -27,6 +27,9 @@ type slot struct {
 	stalled bool  // the socket is full
 	armed   bool  // epoll tells when it no longer is
 	rare    bool  // it has an entry in the shard's map of those
+
+	unanswered uint16 // since when its host seems to be silent, by the shard's clock; 0 if it does not
+	sent       bool   // something was written since its host was last found to have everything
 }
 
 // A state says where what a stream gets comes from.
@@ -44,7 +47,8 @@ const (
 type unusual struct {
 	rest  []byte    // of a frame that is on the wire in part: half a chunk is never begun again
 	queue [][]byte  // what comes after it. The slice is shared with other streams
-	since time.Time // when the socket was last seen to take something, or when the stream was ended
+	since time.Time // when the client was last seen to take something, or when the stream was ended
+	acked uint64    // bytes that its host had acknowledged then
 }
 
 // unsent is how much a socket may hold that was not sent yet (TCP_NOTSENT_LOWAT). A
@@ -72,6 +76,7 @@ func (s *Shard) Open(fd int, set *Set, form, tag uint8) (slotNumber uint32, ok b
 		return 0, false
 	}
 	unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsent)
+	unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 0) // see inquire
 	if int(i) < len(s.slots) {
 		s.free = s.free[:len(s.free)-1]
 	} else {

@@ -145,7 +145,7 @@ func (s *Shard) serve(i uint32) {
 			}
 			s.now.Bytes += uint64(n)
 			if n > 0 {
-				sl.last = s.clock
+				sl.last, sl.sent = s.clock, true
 			}
 			if n < b.bytes {
 				s.partly(i, n)

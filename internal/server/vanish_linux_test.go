@@ -5,11 +5,14 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"example.com/tidings/hub"
 	"example.com/tidings/internal/server"
 )
 
@@ -95,4 +98,32 @@ func TestHTTP2PeerThatHangsIsNoticed(t *testing.T) {
 		t.Error("the server has closed the connection without asking whether its peer is there")
 	}
 	s.wantSubscribers(t, 0)
+}
+
+// A client that reads slowly takes something all the time, though for longer than the
+// write timeout not enough for its socket to take more.
+func TestSlowReaderIsNotCutOff(t *testing.T) {
+	s := startOn(t, server.Config{WriteTimeout: 500 * time.Millisecond}, hub.NewMemoryLog(nil), hub.Options{TakeOver: true})
+	small := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 4096) })
+	}}
+	conn, err := small.DialContext(t.Context(), "tcp", s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	io.WriteString(conn, "GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	s.wantSubscribers(t, 1)
+	c := client(t, "HTTP/1.1")
+	for range 4 {
+		post(t, c, s.url, "alice", strings.Repeat("x", 1<<20))
+	}
+	buf := make([]byte, 2048)
+	for begin := time.Now(); time.Since(begin) < 6*time.Second; time.Sleep(50 * time.Millisecond) {
+		conn.SetReadDeadline(time.Now().Add(patience))
+		if _, err := io.ReadFull(conn, buf); err != nil {
+			t.Fatalf("it was cut off after %v: %v", time.Since(begin), err)
+		}
+	}
+	s.wantSubscribers(t, 1)
 }
