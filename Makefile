@@ -18,7 +18,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 PLATFORMS = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
 # Modules beside the library's own, so that nobody who uses it inherits what they need.
-NESTED = $(wildcard internal/frameworks)
+NESTED = $(wildcard internal/frameworks bench)
 
 # The directories that have a benchmark.
 BENCHED = $$(grep -rl --include='*_test.go' --exclude-dir=frameworks '^func Benchmark' . | xargs -n 1 dirname | sort -u)
@@ -31,7 +31,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 .PHONY: help
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: test
 test: setup lint unit frameworks fuzz ## install what is missing, then check and test everything
@@ -71,6 +71,14 @@ soak: ## the guarantees of the hub, tested for SOAK (10m) each, with new seeds a
 .PHONY: bench
 bench: ## each benchmark for BENCHTIME (0.3s), with allocations; BENCH selects by name
 	go test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) $(BENCHED)
+
+.PHONY: bench-peers
+bench-peers: ## tidings serve beside its peers, five runs in 20 minutes: see bench/README.md
+	@bench/peers.sh
+
+.PHONY: bench-fanout
+bench-fanout: ## what the fan-out has to reach, and whether it does, five runs in 20 minutes
+	@bench/fanout.sh
 
 .PHONY: api
 api: ## write api.txt anew, after a change to the public packages

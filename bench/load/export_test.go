@@ -1,0 +1,21 @@
+//go:build linux
+
+package main
+
+var (
+	AppendMessage = appendMessage
+	NewSpread     = newSpread
+	ProcessTime   = processTime
+	Storm         = storm
+	Topics        = topics
+	Gets          = gets
+)
+
+type (
+	Spread       = spread
+	StormResult  = stormResult
+	Stream       = stream
+	TopicsResult = topicsResult
+)
+
+func (s *Stream) Feed(b []byte, found func(at int64, number uint32)) error { return s.feed(b, found) }

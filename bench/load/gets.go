@@ -1,0 +1,64 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// gets sends one GET after the other over one connection, with a pause between
+// them, and tells how long they take. It begins when an answer has in it what
+// -begin says: in that of /topics a count, when the first message is published.
+func gets(args []string) (any, error) {
+	var t target
+	flags := flag.NewFlagSet("load gets", flag.ExitOnError)
+	t.register(flags)
+	path := flags.String("path", "/topics", "the path that is asked for")
+	begin := flags.String("begin", `"count":`, "begin when the answer has this in it")
+	pause := flags.Duration("pause", 20*time.Millisecond, "the pause between an answer and the next request")
+	length := flags.Duration("for", 20*time.Second, "how long it is measured")
+	if err := t.parse(flags, args); err != nil {
+		return nil, err
+	}
+	client := &http.Client{Timeout: 10 * time.Second}
+	get := func() (string, error) {
+		res, err := client.Get("http://" + t.addr + *path)
+		if err != nil {
+			return "", err
+		}
+		defer res.Body.Close()
+		body, err := io.ReadAll(res.Body)
+		if err == nil && res.StatusCode != http.StatusOK {
+			err = fmt.Errorf("the status is %s", res.Status)
+		}
+		return string(body), err
+	}
+	for until := time.Now().Add(time.Minute); ; time.Sleep(*pause) {
+		body, err := get()
+		if err != nil {
+			return nil, err
+		}
+		if strings.Contains(body, *begin) {
+			break
+		}
+		if time.Now().After(until) {
+			return nil, errors.New("no message within a minute")
+		}
+	}
+	latencies := make([]int64, 0, *length / *pause + 1)
+	for until := time.Now().Add(*length); time.Now().Before(until); {
+		time.Sleep(*pause)
+		start := time.Now()
+		if _, err := get(); err != nil {
+			return nil, err
+		}
+		latencies = append(latencies, int64(time.Since(start)))
+	}
+	return newSpread(latencies), nil
+}

@@ -1,0 +1,75 @@
+//go:build linux
+
+// Load measures what fanload cannot: what a message to one topic of many costs,
+// other requests during a fan-out, and a storm of reconnects. Each is a command:
+//
+//	load gets   -addr HOST:PORT …
+//	load topics -addr HOST:PORT -pid PID …
+//	load storm  -addr HOST:PORT …
+//
+// It speaks to tidings serve, from one thread and with no work of its own for a
+// message but to look at it, since it shares the machine with the server. It
+// prints one line of JSON, and fails when it could not measure; that messages are
+// missing is part of what it has measured.
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"runtime/debug"
+)
+
+// commands take their arguments and return what is printed.
+var commands = map[string]func(args []string) (any, error){
+	"gets":   gets,
+	"topics": topics,
+	"storm":  storm,
+}
+
+func main() {
+	if len(os.Args) < 2 || commands[os.Args[1]] == nil {
+		fmt.Fprintln(os.Stderr, "usage: load gets|topics|storm [flags]; load COMMAND -h lists them")
+		os.Exit(2)
+	}
+	debug.SetGCPercent(-1) // nothing is allocated while it measures
+	result, err := commands[os.Args[1]](os.Args[2:])
+	if err == nil {
+		err = json.NewEncoder(os.Stdout).Encode(result)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "load:", err)
+		os.Exit(1)
+	}
+}
+
+// A target is the server that is measured, as the flags name it.
+type target struct {
+	addr string
+	port int
+	size int // of a message's data, in bytes
+}
+
+// register adds the flags that every command has.
+func (t *target) register(flags *flag.FlagSet) {
+	flags.StringVar(&t.addr, "addr", "127.0.0.1:8080", "the server, an address of the loopback")
+	flags.IntVar(&t.size, "size", 100, "bytes of a message")
+}
+
+// parse parses the arguments of a command.
+func (t *target) parse(flags *flag.FlagSet, args []string) error {
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	addr, err := net.ResolveTCPAddr("tcp4", t.addr)
+	if err != nil {
+		return err
+	}
+	if !addr.IP.IsLoopback() {
+		return fmt.Errorf("%s is not an address of the loopback: this is for a server on the same machine", t.addr)
+	}
+	t.addr, t.port = addr.String(), addr.Port
+	return nil
+}

@@ -1,0 +1,158 @@
+# What peers.sh and fanout.sh have in common. They source it: it is no program.
+#
+# A sitting is RUNS runs of several cells: a server, started anew with a fresh
+# port and fresh data, and a load on it. Each run has every cell once, so that
+# whatever else the machine does hits all alike. A cell's results are lines of
+# JSON in the file $results/CELL.
+# shellcheck shell=bash
+set -euo pipefail
+
+bench=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+tree=$(dirname "$bench")
+PATH=$PATH:/usr/sbin:/sbin # where Debian puts nginx
+
+RUNS=${RUNS:-5}   # how often each cell is run
+SCALE=${SCALE:-1} # divides subscribers and messages, to see that all of it works
+TIDINGS=${TIDINGS:-}             # a binary to measure in place of the tree's
+TIDINGS_FLAGS=${TIDINGS_FLAGS:-} # more flags for tidings serve
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/tidings-bench.XXXXXX")
+results=$work/results
+mkdir "$results"
+port=$((20000 + RANDOM % 8000))
+server= # the pid of the server that runs, or empty
+client= # of the load
+asking= # and of one that runs beside it
+
+say() { printf '%s\n' "$*" >&2; }
+
+# stop PID: ends a process that was started here, and returns when it is gone.
+stop() {
+	kill "$1" 2>/dev/null || true
+	local tries=0
+	while kill -0 "$1" 2>/dev/null; do
+		tries=$((tries + 1))
+		[ $tries -ne 300 ] || kill -KILL "$1" 2>/dev/null || true
+		sleep 0.05
+	done
+	wait "$1" 2>/dev/null || true
+}
+
+finish() {
+	trap - EXIT
+	[ -z "$client" ] || stop "$client"
+	[ -z "$asking" ] || stop "$asking"
+	[ -z "$server" ] || stop "$server"
+	rm -rf "$work"
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# As many descriptors as may be: a subscriber is one on either side.
+ulimit -S -n "$(ulimit -H -n)"
+
+# build: the programs that every sitting needs.
+build() {
+	say "building"
+	gcc -O2 -o "$work/fanload" "$bench/fanload.c" 2>"$work/gcc.log" || { cat "$work/gcc.log" >&2; return 1; }
+	gcc -O2 -o "$work/floor" "$bench/floor.c" 2>"$work/gcc.log" || { cat "$work/gcc.log" >&2; return 1; }
+	if [ -z "$TIDINGS" ]; then
+		TIDINGS=$work/tidings
+		(cd "$tree" && go build -o "$TIDINGS" ./cmd/tidings)
+	fi
+}
+
+# serve NAME: starts a server with a fresh port and fresh data, waits until it
+# listens, and sets server, port and pids.
+serve() {
+	local name=$1 data=$work/data
+	port=$((port + 1))
+	rm -rf "$data"
+	mkdir "$data"
+	(
+		case $name in
+		floor) exec "$work/floor" $port ;;
+		# shellcheck disable=SC2086 # flags are a list of words
+		tidings) exec "$TIDINGS" serve --addr 127.0.0.1:$port --data "$data/log" $TIDINGS_FLAGS ;;
+		nchan) nchan_conf "$data" $port && exec nginx -e stderr -c "$data/nginx.conf" ;;
+		*) exec "$work/peers/$name" $port ;;
+		esac
+	) >"$work/server.log" 2>&1 &
+	server=$!
+	local tries=0
+	until (exec 3<>/dev/tcp/127.0.0.1/$port) 2>/dev/null; do
+		tries=$((tries + 1))
+		if [ $tries -gt 300 ] || ! kill -0 $server 2>/dev/null; then
+			say "$name does not listen:"
+			cat "$work/server.log" >&2
+			return 1
+		fi
+		sleep 0.05
+	done
+	pids=$server
+	[ "$name" != nchan ] || pids="$server $(cat /proc/$server/task/$server/children)"
+	sleep 0.5
+}
+
+# unserve: ends the server.
+unserve() {
+	stop "$server"
+	server=
+}
+
+# run COMMAND...: runs a load, so that a signal to this script ends it at once.
+run() {
+	"$@" &
+	client=$!
+	local status=0
+	wait $client || status=$?
+	client=
+	return $status
+}
+
+# fanload CELL PATHS FLAGS...: loads the server that runs; PATHS are that of
+# subscribing and that of publishing.
+fanload() {
+	local cell=$1 paths=$2 flags=()
+	shift 2
+	for pid in $pids; do flags+=(-i "$pid"); done
+	run "$work/fanload" "${flags[@]}" -p $port -u "${paths% *}" -U "${paths#* }" -X $'Content-Type: text/plain\r\n' -B '{}' \
+		-s 100 -l "$cell" "$@" >>"$results/$cell" || say "$cell: fanload failed"
+}
+
+# scaled N: N divided by SCALE.
+scaled() { echo $(($1 / SCALE)); }
+
+# values CELL KEY [N]: what each run has for KEY, for its Nth occurrence in a line.
+values() {
+	[ -e "$results/$1" ] || return 0
+	awk -v key="\"$2\":" -v nth="${3:-1}" '{
+		rest = $0
+		for (n = 1; (i = index(rest, key)) > 0; n++) {
+			rest = substr(rest, i + length(key))
+			if (n == nth) { match(rest, /^-?[0-9.e+]+/); print substr(rest, 1, RLENGTH); break }
+		}
+	}' "$results/$1"
+}
+
+# median CELL KEY [N], lowest, highest, total: of the runs; nothing when there is
+# none.
+median() { values "$@" | sort -g | awk '{ v[NR] = $1 } END { if (NR) printf "%.10g\n", (v[int((NR + 1) / 2)] + v[int(NR / 2) + 1]) / 2 }'; }
+lowest() { values "$@" | sort -g | head -n 1; }
+highest() { values "$@" | sort -g | tail -n 1; }
+total() { values "$@" | awk '{ t += $1 } END { printf "%.0f\n", t }'; }
+
+# calc EXPRESSION [FORMAT]: awk's arithmetic; "–" when a figure is missing, which
+# leaves a gap in the expression.
+calc() { awk "BEGIN { printf \"${2:-%.2f}\", $1 }" 2>/dev/null || printf '–'; }
+
+# machine: the line that belongs to every figure.
+machine() {
+	local model
+	model=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)
+	printf '%s, %s cores, %s MB, Linux %s, %s, %s; tree %s; medians of %s\n' "${model:-$(uname -m)}" "$(nproc)" \
+		"$(awk '/^MemTotal/ { print int($2 / 1024) }' /proc/meminfo)" "$(uname -r)" "$(go env GOVERSION)" "$(date -u +%F)" \
+		"$(git -C "$tree" describe --tags --always --dirty 2>/dev/null || echo unknown)" "$RUNS"
+	[ "$SCALE" = 1 ] || printf '\nSCALE=%s: too small for figures that mean something.\n' "$SCALE"
+}
