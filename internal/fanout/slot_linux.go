@@ -221,7 +221,10 @@ func (s *Shard) Place(slot uint32, position, has uint64) {
 	s.leaveState(sl)
 	sl.state, sl.pos = live, has
 	sl.count = set.base + uint64(countUpTo(set.list, position))
-	if sl.count < set.total() || s.draining {
+	switch {
+	case sl.count < set.total():
+		s.fallBehind(slot)
+	case s.draining:
 		s.mark(set)
 	}
 }
@@ -234,15 +237,15 @@ func (s *Shard) Leave(slot uint32) {
 	s.now.Away++
 }
 
-// fallBehind has a stream served in its turn among those that are owed much, so that
-// the others do not wait for them.
+// fallBehind has a live stream served in its turn among those that are owed much, or have
+// just come, so that it does not wait for a walk, and no walk for it.
 func (s *Shard) fallBehind(i uint32) {
 	s.slots[i].state = behind
 	s.sets[s.slots[i].set].behind++
 	s.behind.add(s.Name(i))
 }
 
-// hurry serves some of those that are owed much.
+// hurry serves some of those that have to catch up.
 func (s *Shard) hurry() {
 	for n := min(s.behind.len(), turnBehind); n > 0; n-- {
 		st := s.behind.take()
@@ -255,14 +258,14 @@ func (s *Shard) hurry() {
 		}
 		sl := &s.slots[st.Slot]
 		set := s.sets[sl.set]
-		if !sl.stalled && set.total()-sl.count > burstFrames {
+		if !sl.stalled && sl.count < set.total() {
 			s.behind.add(st)
 			continue
 		}
 		s.leaveState(sl)
 		sl.state = live
-		if set.behind == 0 || sl.count < set.total() || s.draining {
-			s.mark(set)
+		if set.behind == 0 || s.draining {
+			s.mark(set) // which no longer has to keep what they were owed
 		}
 	}
 }

@@ -186,7 +186,9 @@ func (s *Shard) proceed(i uint32, x *unusual) {
 		s.feed.Written(i)
 	case sl.count < set.base:
 		s.feed.Resettle(i)
-	case sl.count < set.total() || s.draining:
+	case sl.state == live && sl.count < set.total():
+		s.fallBehind(i)
+	case s.draining:
 		s.mark(set)
 	}
 }
