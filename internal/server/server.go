@@ -188,7 +188,7 @@ func (s *Server) Run(ctx context.Context, h *hub.Hub) error {
 	defer s.abandon()
 	s.use(h)
 	served := make(chan error, 1)
-	go func() { served <- s.http.Serve(s.listener) }()
+	go func() { served <- s.http.Serve(&pacedListener{Listener: s.listener}) }()
 	select {
 	case err := <-served:
 		s.abandon()
