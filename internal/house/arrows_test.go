@@ -38,7 +38,8 @@ var places = []place{
 	{path: "internal/idempotency", may: []string{"hub", "internal/problem"}, std: true},
 	{path: "internal/problem", std: true},
 	{path: "internal/server", may: []string{"hub/httpapi", "hub", "internal/idempotency", "internal/problem", "sse", "stream", "broadcast"}},
-	{path: "cmd/...", may: append([]string{"internal/server"}, library...)},
+	{path: "internal/bench"},
+	{path: "cmd/...", may: append([]string{"internal/bench", "internal/server"}, library...)},
 	{path: "examples/...", may: append([]string{"examples/internal/..."}, library...)},
 	// For tests alone: nothing above may import them.
 	{path: "internal/e2e", std: true},

@@ -1,0 +1,9 @@
+package bench_test
+
+import (
+	"testing"
+
+	"example.com/tidings/internal/leak"
+)
+
+func TestMain(m *testing.M) { leak.Main(m) }

@@ -1,0 +1,93 @@
+package bench
+
+import (
+	"bytes"
+	"encoding/binary"
+	"hash/crc32"
+)
+
+// A marker is what the data of a message begins with. Its text is
+//
+//	SUM RUN TOPIC SEQUENCE TIME
+//
+// and the rest is filler. The numbers are in hexadecimal, of eight digits, and TIME
+// of sixteen. SUM is the CRC-32C of all the data after it, so that no change of a
+// byte on the way goes unnoticed.
+type marker struct {
+	run   uint32
+	topic uint32 // from 0
+	seq   uint32 // among the topic's messages, from 0
+	at    int64  // nanoseconds since the run began
+}
+
+// Where the numbers of a marker begin, each with a space before it, and what it
+// takes in all.
+const (
+	runAt      = 9
+	topicAt    = 18
+	seqAt      = 27
+	timeAt     = 36
+	markerSize = 52
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// newData returns the data of a message of so many bytes, for put.
+func newData(size int) []byte {
+	data := bytes.Repeat([]byte{'x'}, size)
+	for _, i := range []int{runAt, topicAt, seqAt, timeAt} {
+		data[i-1] = ' '
+	}
+	return data
+}
+
+// put writes a marker, and the sum that belongs to it, over that of data.
+func (m marker) put(data []byte) {
+	putHex(data[runAt:], m.run)
+	putHex(data[topicAt:], m.topic)
+	putHex(data[seqAt:], m.seq)
+	putHex(data[timeAt:], uint32(uint64(m.at)>>32))
+	putHex(data[timeAt+8:], uint32(m.at))
+	putHex(data, crc32.Update(0, castagnoli, data[runAt:]))
+}
+
+// parseMarker returns the marker of a message's data. It reports false where data
+// has changed since put; that data of others passes is as likely as that a sum of 32
+// bits is right by chance.
+func parseMarker(data []byte) (m marker, ok bool) {
+	if len(data) < markerSize || data[runAt-1] != ' ' || binary.LittleEndian.Uint64(data) != hex(crc32.Update(0, castagnoli, data[runAt:])) {
+		return m, false
+	}
+	return marker{
+		run:   parseHex(data[runAt:]),
+		topic: parseHex(data[topicAt:]),
+		seq:   parseHex(data[seqAt:]),
+		at:    int64(uint64(parseHex(data[timeAt:]))<<32 | uint64(parseHex(data[timeAt+8:]))),
+	}, true
+}
+
+func putHex(b []byte, v uint32) { binary.LittleEndian.PutUint64(b, hex(v)) }
+
+// ones has a 1 in each of its eight bytes.
+const ones = 0x0101010101010101
+
+// hex returns the eight digits of v, the first in the lowest byte. All are made at
+// once, each in its byte, since there is one such number or more to check in each
+// delivery.
+func hex(v uint32) uint64 {
+	x := uint64(v)
+	x = (x>>16 | x<<32) & 0x0000ffff0000ffff
+	x = (x>>8 | x<<16) & 0x00ff00ff00ff00ff
+	x = (x>>4 | x<<8) & (0xf * ones)
+	letters := (x + 6*ones) >> 4 & ones // 1 where the digit is 10 or more
+	return x + '0'*ones + letters*('a'-'0'-10)
+}
+
+// parseHex is the inverse of hex, for what is known to be its digits.
+func parseHex(b []byte) uint32 {
+	x := binary.LittleEndian.Uint64(b)
+	x = x&(0xf*ones) + x>>6&ones*9
+	x = (x<<4 | x>>8) & 0x00ff00ff00ff00ff
+	x = (x<<8 | x>>16) & 0x0000ffff0000ffff
+	return uint32(x<<16 | x>>32)
+}

@@ -1,0 +1,30 @@
+package bench
+
+import "sync"
+
+// problems keep the first of each kind of what went wrong, in words. They may be
+// used by several goroutines.
+type problems struct {
+	mu    sync.Mutex
+	seen  map[string]bool
+	texts []string
+}
+
+func (p *problems) note(kind, text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.seen[kind] {
+		return
+	}
+	if p.seen == nil {
+		p.seen = map[string]bool{}
+	}
+	p.seen[kind] = true
+	p.texts = append(p.texts, text)
+}
+
+func (p *problems) list() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.texts
+}

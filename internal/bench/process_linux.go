@@ -1,0 +1,69 @@
+package bench
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"time"
+)
+
+// A process is the server's, as the kernel tells of it.
+type process struct{ dir string }
+
+// tick is the unit of the times in /proc, on every architecture that Go has.
+const tick = 10 * time.Millisecond
+
+// newProcess returns the process of a number, or one line on why it cannot be
+// measured.
+func newProcess(pid int) (*process, error) {
+	p := &process{dir: "/proc/" + strconv.Itoa(pid)}
+	_, err := p.cpu()
+	if err == nil {
+		_, err = p.memory()
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("--pid %d: there is no such process", pid)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("--pid %d: its memory may be read by its own user and root only; run the bench as one of them, or leave --pid out", pid)
+	case err != nil:
+		return nil, fmt.Errorf("--pid %d: %w", pid, err)
+	}
+	return p, nil
+}
+
+// cpu returns the time that the process has spent on processors, its own and the
+// kernel's for it, to 10 ms (proc(5), stat).
+func (p *process) cpu() (time.Duration, error) {
+	b, err := os.ReadFile(p.dir + "/stat")
+	if err != nil {
+		return 0, err
+	}
+	// The name in parentheses may hold spaces and parentheses.
+	f := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
+	if len(f) < 13 {
+		return 0, fmt.Errorf("%s/stat is cut short", p.dir)
+	}
+	user, err1 := strconv.ParseInt(string(f[11]), 10, 64)
+	system, err2 := strconv.ParseInt(string(f[12]), 10, 64)
+	return time.Duration(user+system) * tick, errors.Join(err1, err2)
+}
+
+// memory returns the proportional set size of the process, in bytes: its own
+// pages, and its part of those that it shares.
+func (p *process) memory() (int64, error) {
+	b, err := os.ReadFile(p.dir + "/smaps_rollup")
+	if err != nil {
+		return 0, err
+	}
+	for line := range bytes.Lines(b) {
+		if f := bytes.Fields(line); len(f) == 3 && string(f[0]) == "Pss:" {
+			kib, err := strconv.ParseInt(string(f[1]), 10, 64)
+			return kib << 10, err
+		}
+	}
+	return 0, fmt.Errorf("%s/smaps_rollup names no PSS", p.dir)
+}
