@@ -71,9 +71,16 @@ func (h *Hub) Cursors() (running, places int) {
 
 // Events returns what ServeEvents sends.
 func (h *Hub) Events(ctx context.Context, sub Subscription) (iter.Seq2[sse.Event, error], error) {
-	c, _, err := h.open(ctx, sub)
+	c, place, err := h.open(ctx, sub)
 	if err != nil {
 		return nil, err
 	}
+	place.watch(ctx)
 	return h.events(ctx, c, sub, new(atomic.Bool)), nil
 }
+
+// Era returns how often the hub has read the log anew, counted from 1.
+func (h *Hub) Era() int { return h.view.load().era() }
+
+// Drained reports whether all that was published before Drain is in the window.
+func (h *Hub) Drained() bool { return h.isDrained() }

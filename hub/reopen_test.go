@@ -129,22 +129,27 @@ func (l *fragileLog) reopen(t *testing.T, n int, how reopening) {
 	l.failed = make(chan struct{})
 }
 
+// How a log of ten messages is opened anew, and what those who are connected are told.
+var openedAnew = []struct {
+	name     string
+	survives int
+	how      reopening
+	want     []string // after which comes what is published next
+}{
+	{"nothing is lost", 10, newEpoch, nil},
+	{"nothing is lost, elsewhere", 10, sameEpoch, nil},
+	{"the end is lost", 7, newEpoch, []string{"gap lost 0"}},
+	{"the end is lost, elsewhere", 7, sameEpoch, []string{"gap lost 0"}},
+	{"the last one is lost", 9, newEpoch, []string{"gap lost 0"}},
+	{"the last one is lost, elsewhere", 9, sameEpoch, []string{"gap lost 0"}},
+	{"everything is lost", 0, newEpoch, []string{"gap lost 0"}},
+	{"it is another log", 0, wiped, []string{"gap unknown 0"}},
+}
+
 // When the log fails and is opened anew, with less than it had, the subscribers
 // that are connected are told that messages were lost, and go on.
 func TestLogThatIsOpenedAnew(t *testing.T) {
-	for _, tt := range []struct {
-		name     string
-		survives int
-		how      reopening
-		want     []string // after which comes what is published next
-	}{
-		{"nothing is lost", 10, newEpoch, nil},
-		{"nothing is lost, elsewhere", 10, sameEpoch, nil},
-		{"the end is lost", 7, newEpoch, []string{"gap lost 0"}},
-		{"the end is lost, elsewhere", 7, sameEpoch, []string{"gap lost 0"}},
-		{"everything is lost", 0, newEpoch, []string{"gap lost 0"}},
-		{"it is another log", 0, wiped, []string{"gap unknown 0"}},
-	} {
+	for _, tt := range openedAnew {
 		t.Run(tt.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				log := newFragileLog()

@@ -68,6 +68,7 @@ func (h *Hub) ServeEvents(w http.ResponseWriter, r *http.Request, sub Subscripti
 	if taken, err := h.takeOver(w, r, c, place, sub); taken {
 		return err
 	}
+	place.watch(r.Context())
 	defer place.leave()
 	defer h.begin(r, sub)()
 	g := newGatherer(w)

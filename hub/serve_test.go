@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -89,6 +90,43 @@ func (w *wire) end(t *testing.T) {
 	}
 }
 
+// onTheWire are messages on orders.1 to x, after one that came before the stream, and
+// what a stream of orders.* and x then is, byte for byte.
+var onTheWire = struct {
+	open     string
+	messages []hub.Message
+	data     []string
+}{
+	"event: tidings.open\nretry: 2000\ndata: {\"topics\":[\"orders.*\",\"x\"],\"position\":\"E-1\"}\nid: E-1\n\n",
+	[]hub.Message{
+		{Topic: "orders.2", Data: "plain"},
+		{Topic: "orders.2", Type: "status", Data: "a\nb\r\nc\rd"},
+		{Topic: "other", Data: "not asked for"},
+		{Topic: "orders.2", Data: ""},
+		{Topic: "x", Type: "ping", Data: ""},
+		{Topic: "x", Type: "message", Data: ""},
+		{Topic: "x", Type: " é", Data: " <&>\u2028"},
+	},
+	[]string{
+		"data: plain\nid: E-2\n\n",
+		"event: status\ndata: a\ndata: b\ndata: c\ndata: d\nid: E-3\n\n",
+		"event: message\ndata:\nid: E-5\n\n", // what is acknowledged is dispatched
+		"event: ping\ndata:\nid: E-6\n\n",
+		"event: message\ndata:\nid: E-7\n\n",
+		"event:  é\ndata:  <&>\u2028\nid: E-8\n\n",
+	},
+}
+
+// publishAll publishes messages.
+func publishAll(t *testing.T, h *hub.Hub, messages []hub.Message) {
+	t.Helper()
+	for _, m := range messages {
+		if _, err := h.Publish(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // The whole of a stream, byte for byte.
 func TestOnTheWire(t *testing.T) {
 	bubble(t, func(t *testing.T) {
@@ -96,26 +134,11 @@ func TestOnTheWire(t *testing.T) {
 		publish(t, h, "orders.1:before")
 		synctest.Wait()
 		w := open(t, serveHub(t, h, hub.Subscription{Topics: []string{"orders.*", "x"}}))
-		w.want(t, "event: tidings.open\nretry: 2000\ndata: {\"topics\":[\"orders.*\",\"x\"],\"position\":\"E-1\"}\nid: E-1\n\n")
-		for _, m := range []hub.Message{
-			{Topic: "orders.2", Data: "plain"},
-			{Topic: "orders.2", Type: "status", Data: "a\nb\r\nc\rd"},
-			{Topic: "other", Data: "not asked for"},
-			{Topic: "orders.2", Data: ""},
-			{Topic: "x", Type: "ping", Data: ""},
-			{Topic: "x", Type: "message", Data: ""},
-			{Topic: "x", Type: " é", Data: " <&>\u2028"},
-		} {
-			if _, err := h.Publish(t.Context(), m); err != nil {
-				t.Fatal(err)
-			}
+		w.want(t, onTheWire.open)
+		publishAll(t, h, onTheWire.messages)
+		for _, want := range onTheWire.data {
+			w.want(t, want)
 		}
-		w.want(t, "data: plain\nid: E-2\n\n")
-		w.want(t, "event: status\ndata: a\ndata: b\ndata: c\ndata: d\nid: E-3\n\n")
-		w.want(t, "event: message\ndata:\nid: E-5\n\n") // what is acknowledged is dispatched
-		w.want(t, "event: ping\ndata:\nid: E-6\n\n")
-		w.want(t, "event: message\ndata:\nid: E-7\n\n")
-		w.want(t, "event:  é\ndata:  <&>\u2028\nid: E-8\n\n")
 		h.Drain()
 		w.end(t)
 	})
@@ -347,7 +370,7 @@ func TestLogThatCannotBeRead(t *testing.T) {
 		h := newHub(t, log, &hub.Options{Window: 1})
 		publish(t, h, "a:1", "a:2", "a:3")
 		synctest.Wait()
-		log.broken = true
+		log.broken.Store(true)
 		w := open(t, serveHub(t, h, hub.Subscription{Topics: []string{"a"}, From: hub.FromStart()}))
 		w.want(t, "event: tidings.open\nretry: 2000\ndata: {\"topics\":[\"a\"],\"position\":\"E-0\"}\nid: E-0\n\n")
 		if rest, err := io.ReadAll(w.lines); len(rest) > 0 || err == nil {
@@ -358,11 +381,11 @@ func TestLogThatCannotBeRead(t *testing.T) {
 
 type unreadableLog struct {
 	hub.Log
-	broken bool
+	broken atomic.Bool
 }
 
 func (l *unreadableLog) Read(ctx context.Context, q hub.Query) (hub.Batch, error) {
-	if l.broken {
+	if l.broken.Load() {
 		return hub.Batch{}, errors.New("out of order")
 	}
 	return l.Log.Read(ctx, q)

@@ -18,9 +18,9 @@ import (
 // Where a subscription begins: what was published before it, a message a second,
 // and what it then gets before what is published later. In from, $N is the id of
 // the Nth message, and $0 the position before the first.
-func TestWhereASubscriptionBegins(t *testing.T) {
-	before := []string{"a:1", "b:2", "a:3", "c.d:4", "a:5", "b:6"}
-	for _, tt := range []struct {
+var (
+	beforeASubscription  = []string{"a:1", "b:2", "a:3", "c.d:4", "a:5", "b:6"}
+	whereASubscriptionIs = []struct {
 		rule   string
 		topics string
 		from   string
@@ -47,7 +47,12 @@ func TestWhereASubscriptionBegins(t *testing.T) {
 		{"a time to come", "**", "2000-01-02T00:00:00Z", ""},
 		{"several topics", "a c.d", "start", "a:1 a:3 c.d:4 a:5"},
 		{"topics that overlap", "a * ** a", "start", "a:1 b:2 a:3 c.d:4 a:5 b:6"},
-	} {
+	}
+)
+
+func TestWhereASubscriptionBegins(t *testing.T) {
+	before := beforeASubscription
+	for _, tt := range whereASubscriptionIs {
 		for _, where := range []string{"window", "log"} {
 			for _, how := range []string{"from", "last event ID"} {
 				if how != "from" && !strings.HasPrefix(tt.from, "$") {
@@ -148,23 +153,26 @@ func TestNowIsAfterWhatIsAcknowledged(t *testing.T) {
 	})
 }
 
+// Ids with which the hub can do nothing, in a log of a:1, a:2 and a:3.
+var idsThatMakeAGap = []struct {
+	name, id string // $E is the log's epoch
+	from     string
+	reason   string
+	want     string // after the gap
+}{
+	{"malformed, from now", "17", "now", hub.GapMalformed, ""},
+	{"malformed, from the oldest", "<script>", "start", hub.GapMalformed, "a:1 a:2 a:3"},
+	{"malformed, from the last", "é\x7f", "last", hub.GapMalformed, "a:3"},
+	{"of a log before this one", "000000000000-2", "now", hub.GapUnknown, "a:1 a:2 a:3"},
+	{"of another log, from a place that the id beats", "zzzzzzzzzzzz-2", "last", hub.GapUnknown, "a:1 a:2 a:3"},
+	{"to come", "$E-4", "start", hub.GapFuture, ""},
+	{"far to come", "$E-18446744073709551615", "start", hub.GapFuture, ""},
+}
+
 // An id with which the hub can do nothing makes a gap, and the subscription goes
 // on at a place that the gap names.
 func TestIDsThatMakeAGap(t *testing.T) {
-	for _, tt := range []struct {
-		name, id string // $E is the log's epoch
-		from     hub.From
-		reason   string
-		want     string // after the gap
-	}{
-		{"malformed, from now", "17", hub.From{}, hub.GapMalformed, ""},
-		{"malformed, from the oldest", "<script>", hub.FromStart(), hub.GapMalformed, "a:1 a:2 a:3"},
-		{"malformed, from the last", "é\x7f", hub.FromLast(), hub.GapMalformed, "a:3"},
-		{"of a log before this one", "000000000000-2", hub.From{}, hub.GapUnknown, "a:1 a:2 a:3"},
-		{"of another log, from a place that the id beats", "zzzzzzzzzzzz-2", hub.FromLast(), hub.GapUnknown, "a:1 a:2 a:3"},
-		{"to come", "$E-4", hub.FromStart(), hub.GapFuture, ""},
-		{"far to come", "$E-18446744073709551615", hub.FromStart(), hub.GapFuture, ""},
-	} {
+	for _, tt := range idsThatMakeAGap {
 		t.Run(tt.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				h := newHub(t, nil, nil)
@@ -172,8 +180,12 @@ func TestIDsThatMakeAGap(t *testing.T) {
 				synctest.Wait()
 				last, _ := hub.ParsePosition(ids[2])
 				id := strings.Replace(tt.id, "$E", last.Epoch, 1)
-				s := subscribe(t, h, hub.Subscription{Topics: []string{"a"}, LastEventID: id, From: tt.from})
-				_, err, _ := s.next()
+				from, err := hub.ParseFrom(tt.from)
+				if err != nil {
+					t.Fatal(err)
+				}
+				s := subscribe(t, h, hub.Subscription{Topics: []string{"a"}, LastEventID: id, From: from})
+				_, err, _ = s.next()
 				gap, ok := errors.AsType[*sse.GapError](err)
 				if !ok || gap.Reason != tt.reason || gap.Missed != 0 {
 					t.Fatalf("first comes %v, want a gap of the reason %s", err, tt.reason)
@@ -189,7 +201,7 @@ func TestIDsThatMakeAGap(t *testing.T) {
 				s.want(t, "a:4")
 				// Where it went on has a name by which others go on there, too.
 				again := subscribe(t, h, hub.Subscription{Topics: []string{"a"}, LastEventID: gap.Next})
-				if tt.from != hub.FromLast() || tt.reason != hub.GapMalformed {
+				if tt.from != "last" || tt.reason != hub.GapMalformed {
 					again.want(t, append(strings.Fields(tt.want), "a:4")...)
 				}
 			})

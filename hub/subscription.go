@@ -181,6 +181,7 @@ func (h *Hub) Subscribe(ctx context.Context, sub Subscription) (iter.Seq2[Event,
 	if err != nil {
 		return nil, err
 	}
+	place.watch(ctx)
 	return func(yield func(Event, error) bool) {
 		defer place.leave()
 		err := c.run(ctx, -1, func(it item) bool {
@@ -202,8 +203,13 @@ type place struct {
 	unwatch func() bool
 }
 
+// watch has the end of a context give the place back, too.
+func (p *place) watch(ctx context.Context) { p.unwatch = context.AfterFunc(ctx, p.giveBack) }
+
 func (p *place) leave() {
-	p.unwatch()
+	if p.unwatch != nil {
+		p.unwatch()
+	}
 	p.giveBack()
 }
 
@@ -215,12 +221,8 @@ func (p *place) giveBack() {
 	})
 }
 
-// keep has the end of the context no longer give the place back. It returns false if
-// it has.
-func (p *place) keep() bool { return p.unwatch() }
-
 // open takes a place among the subscribers, and the position where the
-// subscription begins. The end of ctx gives the place back.
+// subscription begins. The place has to be given back.
 func (h *Hub) open(ctx context.Context, sub Subscription) (*cursor, *place, error) {
 	if len(sub.Topics) == 0 || len(sub.Topics) > MaxFilters {
 		return nil, nil, invalid("filter", "is wanted 1 to %d times, and was given %d times", MaxFilters, len(sub.Topics))
@@ -242,7 +244,6 @@ func (h *Hub) open(ctx context.Context, sub Subscription) (*cursor, *place, erro
 		p.giveBack()
 		return nil, nil, err
 	}
-	p.unwatch = context.AfterFunc(ctx, p.giveBack)
 	return c, p, nil
 }
 

@@ -146,20 +146,15 @@ func (h *Hub) takeOver(w http.ResponseWriter, r *http.Request, c *cursor, place 
 		h.refuse(w, r, sub, ErrUnavailable)
 		return true, ErrUnavailable
 	}
-	if !place.keep() {
-		shard.Yield()
-		return false, nil // the client has left
-	}
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil { // a wrapper hides it
 		shard.Yield()
-		place.unwatch = context.AfterFunc(r.Context(), place.giveBack)
 		return false, nil
 	}
 	err = h.adopt(conn, w.Header(), r, shard, c, sub)
 	if err != nil {
 		shard.Yield()
-		place.giveBack()
+		place.leave()
 		conn.Close()
 	}
 	return true, err
@@ -175,7 +170,7 @@ func (h *Hub) adopt(conn net.Conn, header http.Header, r *http.Request, shard *f
 		if !h.fan.off.Swap(true) {
 			h.opts.Logger.Warn("hub: connections are not taken over any more: they are not plain TCP", "type", fmt.Sprintf("%T", conn))
 		}
-		conn.SetWriteDeadline(time.Now().Add(h.opts.WriteTimeout))
+		h.limitWrite(conn)
 		_, err := conn.Write(append(opening, "0\r\n\r\n"...))
 		return errors.Join(err, fmt.Errorf("hub: a %T cannot be taken over", conn))
 	}
@@ -184,7 +179,7 @@ func (h *Hub) adopt(conn net.Conn, header http.Header, r *http.Request, shard *f
 		h.opts.Logger.Warn("hub: a stream could not begin", "error", err)
 		answer := &bufferedResponse{header: http.Header{}}
 		h.refuse(answer, r, sub, ErrUnavailable)
-		conn.SetWriteDeadline(time.Now().Add(h.opts.WriteTimeout))
+		h.limitWrite(conn)
 		conn.Write(answer.bytes())
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
@@ -198,6 +193,13 @@ func (h *Hub) adopt(conn net.Conn, header http.Header, r *http.Request, shard *f
 		return ErrClosed
 	}
 	return nil
+}
+
+// limitWrite has the next write to a connection end after the write timeout.
+func (h *Hub) limitWrite(conn net.Conn) {
+	if h.opts.WriteTimeout > 0 {
+		conn.SetWriteDeadline(time.Now().Add(h.opts.WriteTimeout))
+	}
 }
 
 // open makes a descriptor a stream.
@@ -224,22 +226,23 @@ func (f *feed) open(fd int, c *cursor, sub Subscription, opening []byte, remote 
 	f.shard.Send(slot, [][]byte{opening}, told)
 }
 
+// ours are the fields of a header that are set anew, or that make no sense on a stream.
+var ours = map[string]bool{
+	"Content-Type": true, "Content-Length": true, "Transfer-Encoding": true, "Trailer": true, "Connection": true, "Date": true,
+}
+
 // head returns the status line and the header of a response that is a stream.
 func head(header http.Header) []byte {
-	h := header.Clone()
-	for _, key := range []string{"Content-Length", "Transfer-Encoding", "Connection", "Trailer", "Date"} {
-		h.Del(key)
-	}
-	h.Set("Content-Type", "text/event-stream")
-	for key, value := range map[string]string{"Cache-Control": "no-cache", "X-Accel-Buffering": "no"} {
-		if h.Get(key) == "" {
-			h.Set(key, value)
-		}
-	}
-	b := bytes.NewBuffer(make([]byte, 0, 512))
+	b := bytes.NewBuffer(make([]byte, 0, 1024))
 	b.WriteString("HTTP/1.1 200 OK\r\n")
-	h.Write(b)
-	b.WriteString("Date: ")
+	header.WriteSubset(b, ours)
+	if header.Get("Cache-Control") == "" {
+		b.WriteString("Cache-Control: no-cache\r\n")
+	}
+	if header.Get("X-Accel-Buffering") == "" {
+		b.WriteString("X-Accel-Buffering: no\r\n")
+	}
+	b.WriteString("Content-Type: text/event-stream\r\nDate: ")
 	b.Write(time.Now().UTC().AppendFormat(b.AvailableBuffer(), http.TimeFormat))
 	// Nobody reads another request (RFC 9112, section 9.6).
 	b.WriteString("\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n")

@@ -13,10 +13,11 @@ func (s *Shard) ticked() {
 	s.clock++
 	for i, x := range s.rare {
 		sl := &s.slots[i]
-		if sl.stalled && (s.clock+uint16(i))%s.inquiry == 0 && s.ask(sl) && s.info.Bytes_acked != x.acked {
-			x.acked, x.since = s.info.Bytes_acked, s.time // it takes something, if not enough for more
-		}
 		since := s.time.Sub(x.since) - s.tick // it was taken from the tick before
+		ask := (s.clock+uint16(i))%s.inquiry == 0 || since > s.opts.WriteTimeout
+		if sl.stalled && ask && s.ask(sl) && s.info.Bytes_acked != x.acked {
+			x.acked, x.since, since = s.info.Bytes_acked, s.time, 0 // it takes something, if not enough for more
+		}
 		switch {
 		case sl.stalled && since > s.opts.WriteTimeout:
 			s.end(i, TimedOut)
@@ -78,6 +79,9 @@ func (s *Shard) ask(sl *slot) bool {
 // which a small window is full, one that reads slowly is not cut off.
 func (s *Shard) inquire(i uint32) {
 	sl := &s.slots[i]
+	if !sl.tuned {
+		s.tune(sl)
+	}
 	if !s.ask(sl) {
 		return
 	}
@@ -98,7 +102,7 @@ func (s *Shard) inquire(i uint32) {
 func (s *Shard) discard(i uint32) bool {
 	// With MSG_TRUNC the kernel discards so much without copying it.
 	const enough = 64 << 10
-	for range 4 { // what is left then stays in the kernel, which takes no more of it
+	for range 4 {
 		n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(s.slots[i].fd), 0, enough, unix.MSG_DONTWAIT|unix.MSG_TRUNC, 0, 0)
 		switch {
 		case errno == unix.EAGAIN || errno == unix.EINTR:
@@ -108,5 +112,6 @@ func (s *Shard) discard(i uint32) bool {
 			return false
 		}
 	}
+	s.remind(i) // others have their turn first
 	return true
 }

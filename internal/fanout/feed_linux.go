@@ -67,7 +67,8 @@ type Options struct {
 	// means never.
 	KeepAlive time.Duration
 
-	// WriteTimeout is for how long a socket may take nothing of what it is owed.
+	// WriteTimeout is for how long a socket may take nothing of what it is owed. Not
+	// positive means for ever.
 	WriteTimeout time.Duration
 
 	// Feed returns the feed of a shard.

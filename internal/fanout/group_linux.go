@@ -2,6 +2,7 @@ package fanout
 
 import (
 	"errors"
+	"os"
 	"runtime"
 	"runtime/debug"
 	"sync/atomic"
@@ -92,12 +93,15 @@ func (g *Group) Drained(stop <-chan time.Time) {
 }
 
 // Close cuts what streams there are, and returns when nothing of the group is left.
+// Closing again does nothing.
 func (g *Group) Close() error {
 	var errs []error
 	for _, s := range g.shards {
 		s.Do(s.close)
 		<-s.done
-		errs = append(errs, s.ep.Close())
+		if err := s.ep.Close(); !errors.Is(err, os.ErrClosed) {
+			errs = append(errs, err)
+		}
 		<-s.watched
 	}
 	return errors.Join(errs...)

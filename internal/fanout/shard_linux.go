@@ -2,6 +2,7 @@ package fanout
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -45,7 +46,6 @@ type Shard struct {
 	due      int // the slot from which on streams are to be looked at for their time; len(slots) when all are done
 
 	now    Stats // published as stats after each turn
-	stats  atomic.Pointer[Stats]
 	places atomic.Int64 // see Group.Take
 
 	// For any goroutine.
@@ -91,13 +91,16 @@ func newShard(g *Group, opts Options) (*Shard, error) {
 		s.ep.Close()
 		return nil, fmt.Errorf("fanout: epoll: %w", err)
 	}
+	if opts.WriteTimeout <= 0 {
+		s.opts.WriteTimeout = math.MaxInt64
+	}
 	s.tick = 500 * time.Millisecond
-	for _, limit := range []time.Duration{opts.KeepAlive / 32, opts.WriteTimeout / 16, linger / 3} {
+	for _, limit := range []time.Duration{opts.KeepAlive / 32, s.opts.WriteTimeout / 16, linger / 3} {
 		if limit > 0 {
 			s.tick = max(min(s.tick, limit), 5*time.Millisecond)
 		}
 	}
-	s.inquiry = uint16(max(1, min(opts.WriteTimeout/inquiries/s.tick, 1<<15)))
+	s.inquiry = uint16(max(1, min(s.opts.WriteTimeout/inquiries/s.tick, 1<<15)))
 	s.feed = opts.Feed(s)
 	s.ticker = time.NewTicker(s.tick)
 	go s.watch(raw)

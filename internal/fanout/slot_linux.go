@@ -30,6 +30,7 @@ type slot struct {
 
 	unanswered uint16 // since when its host seems to be silent, by the shard's clock; 0 if it does not
 	sent       bool   // something was written since its host was last found to have everything
+	tuned      bool   // its socket has the options that it is to have
 }
 
 // A state says where what a stream gets comes from.
@@ -55,6 +56,14 @@ type unusual struct {
 // client that stalls would cost the kernel 4 MiB.
 const unsent = 128 << 10
 
+// tune sets a socket's options. That can wait for the second write or the first inquiry,
+// and be out of the way when thousands come at once.
+func (s *Shard) tune(sl *slot) {
+	sl.tuned = true
+	unix.SetsockoptInt(int(sl.fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsent)
+	unix.SetsockoptInt(int(sl.fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 0) // see inquire
+}
+
 // Open makes a socket, which is the shard's from now on, a stream of a set. It is away,
 // and what it gets first is for Send to say. Form is that of its frames; tag is the
 // feed's. If the kernel refuses, the socket is closed and ok is false.
@@ -75,8 +84,6 @@ func (s *Shard) Open(fd int, set *Set, form, tag uint8) (slotNumber uint32, ok b
 		s.Yield()
 		return 0, false
 	}
-	unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsent)
-	unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 0) // see inquire
 	if int(i) < len(s.slots) {
 		s.free = s.free[:len(s.free)-1]
 	} else {
@@ -105,14 +112,20 @@ func (st Stream) String() string {
 
 // arm has epoll tell when a socket takes more. If it does already, it tells at once.
 func (s *Shard) arm(i uint32) {
-	sl := &s.slots[i]
-	ev := unix.EpollEvent{
-		Events: unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLOUT | edge,
-		Fd:     int32(i), Pad: int32(sl.gen),
-	}
-	if !sl.armed && unix.EpollCtl(s.epfd, unix.EPOLL_CTL_MOD, int(sl.fd), &ev) == nil {
+	if sl := &s.slots[i]; !sl.armed {
 		sl.armed = true
+		sl.armed = s.remind(i)
 	}
+}
+
+// remind has epoll tell again what is so already, and reports whether it will.
+func (s *Shard) remind(i uint32) bool {
+	sl := &s.slots[i]
+	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP | edge, Fd: int32(i), Pad: int32(sl.gen)}
+	if sl.armed {
+		ev.Events |= unix.EPOLLOUT
+	}
+	return unix.EpollCtl(s.epfd, unix.EPOLL_CTL_MOD, int(sl.fd), &ev) == nil
 }
 
 // Name returns the name of the stream in a slot.
@@ -199,7 +212,10 @@ func (s *Shard) Break(slot uint32) { s.end(slot, Broken) }
 func (s *Shard) leaveState(sl *slot) {
 	switch sl.state {
 	case behind:
-		s.sets[sl.set].behind--
+		set := s.sets[sl.set]
+		if set.behind--; set.behind == 0 {
+			s.mark(set) // which no longer has to keep what they were owed
+		}
 	case away:
 		s.now.Away--
 	}
@@ -264,8 +280,8 @@ func (s *Shard) hurry() {
 		}
 		s.leaveState(sl)
 		sl.state = live
-		if set.behind == 0 || s.draining {
-			s.mark(set) // which no longer has to keep what they were owed
+		if s.draining {
+			s.mark(set)
 		}
 	}
 }

@@ -82,7 +82,9 @@ func (s *Shard) quit(i uint32) {
 		gap = set.walk.next
 	}
 	last := len(set.members) - 1
-	s.move(set, last, gap)
+	if gap < last {
+		s.move(set, last, gap)
+	}
 	set.members = set.members[:last]
 	if last == 0 {
 		s.Drop(set)

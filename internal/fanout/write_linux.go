@@ -138,6 +138,9 @@ func (s *Shard) serve(i uint32) {
 		}
 		b := &s.batch
 		if b.n > 0 {
+			if sl.sent && !sl.tuned {
+				s.tune(sl)
+			}
 			n, errno := s.write(sl.fd)
 			if errno != 0 {
 				s.end(i, s.leaving(i))

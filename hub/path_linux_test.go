@@ -1,0 +1,59 @@
+package hub_test
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+
+	"example.com/tidings/hub"
+)
+
+// A process that has no descriptor for a stream says so politely, keeps the streams it
+// has, and takes others when it has some again.
+func TestPathWithoutDescriptors(t *testing.T) {
+	none := make(chan bool, 1)
+	none <- false
+	s := path(hub.PathTakenOver).station(t, nil, nil, func(srv *http.Server) {
+		inner := srv.Handler
+		srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			without := <-none
+			defer func() { none <- without }()
+			if without {
+				var was syscall.Rlimit
+				if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &was); err != nil {
+					t.Error(err)
+				}
+				// The connection itself was accepted just before.
+				syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: 3, Max: was.Max})
+				defer syscall.Setrlimit(syscall.RLIMIT_NOFILE, &was)
+			}
+			inner.ServeHTTP(w, r)
+		})
+	})
+	// set says whether there are none, once no request is under way.
+	set := func(without bool) { <-none; none <- without }
+	before := s.stream(t, query("a")).opened(t)
+	set(true)
+	for range 3 {
+		if res := s.refused(t, "Accept", "text/event-stream"); res.StatusCode != 200 || res.Header.Get("Content-Type") != "text/event-stream" {
+			t.Errorf("an EventSource gets %s %v", res.Status, res.Header)
+		} else if body, err := io.ReadAll(res.Body); !strings.HasPrefix(string(body), "retry: ") || err != nil {
+			t.Errorf("it is told %q, %v", body, err)
+		}
+		set(true)
+		if res := s.refused(t); res.StatusCode != 503 || res.Header.Get("Retry-After") == "" || !res.Close {
+			t.Errorf("curl gets %s %v", res.Status, res.Header)
+		}
+		set(true)
+	}
+	set(false)
+	after := s.stream(t, query("a")).opened(t)
+	publish(t, s.Hub, "a:x")
+	before.expect(t, "x")
+	after.expect(t, "x")
+	if stats := s.Stats(); stats.Subscribers != 2 || stats.TakenOver != 2 || stats.NetHTTPBegun != 0 {
+		t.Errorf("%+v", stats)
+	}
+}
