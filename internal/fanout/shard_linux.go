@@ -45,7 +45,7 @@ type Shard struct {
 	lastOpen time.Time
 	due      int // the slot from which on streams are to be looked at for their time; len(slots) when all are done
 
-	now    Stats // published as stats after each turn
+	now    Stats
 	places atomic.Int64 // see Group.Take
 
 	// For any goroutine.

@@ -18,7 +18,7 @@ const (
 	rushConnections = 64
 	rushWithin      = 50 * time.Millisecond
 	rushOver        = time.Second
-	rushPercent     = 400
+	rushPercent     = 300
 )
 
 // A pacedListener does not accept connections faster than they are served. When
