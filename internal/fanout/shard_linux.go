@@ -169,9 +169,9 @@ func (s *Shard) run() {
 // How much of each kind of work is done before the next has its turn: some hundred
 // microseconds.
 const (
-	turnTodo   = 16
-	turnWalk   = 128
-	turnBehind = 8
+	turnTodo   = 8
+	turnWalk   = 256
+	turnBehind = 4
 	turnBeats  = 64
 )
 
