@@ -17,7 +17,7 @@ func TestBatchCutInTheMiddle(t *testing.T) {
 	const messages, attempts = 10_000, 8 // as many as a batch may have
 	cuts := 0
 	for attempt := range attempts {
-		stored, err := cutBatch(t, messages)
+		stored, err := cutBatch(t, path(attempt)%paths, messages)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -35,14 +35,14 @@ func TestBatchCutInTheMiddle(t *testing.T) {
 
 // cutBatch kills a server while it stores a batch, checks what is left, sends the
 // batch again, and returns how much had been left.
-func cutBatch(t *testing.T, messages int) (stored int, err error) {
+func cutBatch(t *testing.T, way path, messages int) (stored int, err error) {
 	t.Helper()
 	plan := make([]message, messages)
 	for i := range plan {
 		plan[i] = message{Topic: "feed", Data: fmt.Sprintf("%d %s", i, strings.Repeat("of a batch ", 60)), Key: fmt.Sprintf("key-%d", i)}
 	}
 	ledger := newLedger(plan)
-	p := serve(t)
+	p := (&process{path: way}).serve(t)
 	addr := p.addr
 	pub := newPublisher(ledger, func() string { return addr }, false)
 	defer pub.close()

@@ -25,6 +25,14 @@ func newLedger(plan []message) *ledger {
 	return &ledger{plan: plan, ids: make([]string, len(plan))}
 }
 
+// extend adds messages to the plan, while nobody else uses that.
+func (l *ledger) extend(messages ...message) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.plan = append(l.plan, messages...)
+	l.ids = append(l.ids, make([]string, len(messages))...)
+}
+
 // sequence returns the sequence number of an event's id.
 func sequence(id string) (uint64, error) {
 	_, digits, ok := strings.Cut(id, "-")

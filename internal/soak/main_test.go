@@ -50,16 +50,18 @@ func (m withProgram) Run() int {
 	return m.M.Run()
 }
 
-// rounds runs a test once, with a seed, or in a soak as often as there is time
-// for.
-func rounds(t *testing.T, test func(t *testing.T, seed uint64)) {
+// rounds runs a test once on each path, with a seed, or in a soak as often as there is
+// time for.
+func rounds(t *testing.T, test func(t *testing.T, seed uint64, p path)) {
 	end := time.Now().Add(*soak)
 	for round := 0; round == 0 || time.Now().Before(end) && !t.Failed(); round++ {
 		s := *seed
 		if s == 0 || round > 0 {
 			s = rand.Uint64()
 		}
-		t.Run(fmt.Sprintf("seed=%d", s), func(t *testing.T) { test(t, s) })
+		t.Run(fmt.Sprintf("seed=%d", s), func(t *testing.T) {
+			bothPaths(t, func(t *testing.T, p path) { test(t, s, p) })
+		})
 	}
 }
 

@@ -6,11 +6,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"iter"
 	"net"
 	"net/http"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -20,11 +22,26 @@ import (
 
 // Two nodes on one NATS server: what is published to either reaches the
 // subscribers of both, with the same ids, and a client of one resumes on the
-// other.
+// other, whose streams take another path.
 func TestNodesShareALog(t *testing.T) {
 	urls := startNATS(t, buildNATS(t), 1)
-	nodes := []*process{serve(t, "--nats", urls), serve(t, "--nats", urls)}
+	bothPaths(t, func(t *testing.T, p path) { testNodes(t, urls, p) })
+}
+
+func testNodes(t *testing.T, urls string, first path) {
+	args := []string{"--nats", urls, "--nats-stream", fmt.Sprint("path", int(first))}
+	nodes := []*process{
+		(&process{args: args, path: first}).serve(t),
+		(&process{args: args, path: first.other()}).serve(t),
+	}
 	streams := []func() (sse.Event, error, bool){streamOn(t, nodes[0], "start", ""), streamOn(t, nodes[1], "start", "")}
+	if runtime.GOOS == "linux" {
+		for _, p := range nodes {
+			if all, want := metrics(t, p), fmt.Sprintf("tidings_streams{path=%q} 1\n", p.path); !strings.Contains(all, want) {
+				t.Errorf("the metrics of a node with a stream lack %s", want)
+			}
+		}
+	}
 	var ids []string
 	for i := range 20 {
 		id := publishOn(t, nodes[i%2], fmt.Sprint(i))
@@ -47,6 +64,21 @@ func TestNodesShareALog(t *testing.T) {
 	if ev, err, _ := next(); ev.Data != "live" || ev.ID != id || err != nil {
 		t.Errorf("then comes %+v, %v", ev, err)
 	}
+}
+
+// metrics returns the answer of GET /metrics.
+func metrics(t *testing.T, p *process) string {
+	t.Helper()
+	res, err := http.Get("http://" + p.addr + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }
 
 // publishOn publishes to the topic orders.42, and returns the message's id.

@@ -23,6 +23,8 @@ import (
 type process struct {
 	dir    string // its working directory
 	args   []string
+	path   path   // of its streams, from the next start on
+	files  int    // that it may have open, 0 for what the system allows
 	addr   string // HOST:PORT, the same after each start
 	log    string // the file that has its stderr
 	opened time.Duration
@@ -36,8 +38,14 @@ type process struct {
 // has logged an error.
 func serve(t testing.TB, args ...string) *process {
 	t.Helper()
-	dir := t.TempDir()
-	p := &process{dir: dir, addr: "127.0.0.1:0", args: args, log: filepath.Join(dir, "stderr")}
+	return (&process{args: args}).serve(t)
+}
+
+// serve starts the program of which only args, path and files are set.
+func (p *process) serve(t testing.TB) *process {
+	t.Helper()
+	p.dir, p.addr = t.TempDir(), "127.0.0.1:0"
+	p.log = filepath.Join(p.dir, "stderr")
 	ctx, cancel := context.Background(), context.CancelFunc(func() {})
 	if deadline, ok := testDeadline(t); ok {
 		// go test would leave it running.
@@ -91,8 +99,13 @@ func (p *process) start() error {
 		return err
 	}
 	defer log.Close()
-	args := append([]string{"serve", "--addr", p.addr, "--log-level", "warn"}, p.args...)
+	args := []string{"serve", "--addr", p.addr, "--log-level", "warn", fmt.Sprintf("--take-over=%t", p.path == takenOver)}
+	args = append(args, p.args...)
 	p.cmd = exec.CommandContext(p.ctx, *program, args...)
+	if p.files > 0 {
+		args = append([]string{"-c", fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, p.files), *program}, args...)
+		p.cmd = exec.CommandContext(p.ctx, "sh", args...)
+	}
 	p.cmd.Dir = p.dir
 	p.cmd.Stderr = log
 	for _, v := range os.Environ() {

@@ -42,11 +42,11 @@ func patiently(r *rand.Rand, _ int) (int, time.Duration) {
 // tidings.open. Another third listens to topics so quiet that retention has
 // passed their last message: they stay within it by tidings.position.
 func TestReplayTurnsIntoLive(t *testing.T) {
-	rounds(t, func(t *testing.T, seed uint64) {
-		const messages, third = 50_000, 67
-		// What is retained is about a quarter of what is published, and the window
-		// is far less.
-		tr := newTrial(t, seed, messages, 0.5, "--retention-bytes", "10MiB", "--buffer", "500", "--keep-alive", "300ms")
+	rounds(t, func(t *testing.T, seed uint64, way path) {
+		const messages, third = 25_000, 67
+		// What is retained is about half of what is published, and the window is far
+		// less.
+		tr := newTrial(t, seed, way, messages, 0.5, "--retention-bytes", "10MiB", "--buffer", "500", "--keep-alive", "300ms")
 		tr.maxLag = 8_000
 		tr.subscribe(kind{name: "quiet", count: third, filters: quietFilters, life: patiently, away: 300 * time.Millisecond})
 		tr.awaitOpen()
@@ -63,13 +63,13 @@ func TestReplayTurnsIntoLive(t *testing.T) {
 	})
 }
 
-// The same with a server that is killed ten times meanwhile, and started again on
-// the same data. What was acknowledged is there, and what was not is published
+// The same with a server that is killed ten times in all meanwhile, and started again
+// on the same data, each time with the other path for its streams. What was acknowledged is there, and what was not is published
 // again, under its key: each message is stored once.
 func TestKilledTenTimes(t *testing.T) {
-	rounds(t, func(t *testing.T, seed uint64) {
-		const messages, kills = 50_000, 10
-		tr := newTrial(t, seed, messages, 1, "--keep-alive", "300ms", "--buffer", "2000")
+	rounds(t, func(t *testing.T, seed uint64, way path) {
+		const messages, kills = 25_000, 5
+		tr := newTrial(t, seed, way, messages, 1, "--keep-alive", "300ms", "--buffer", "2000")
 		tr.subscribe(
 			kind{name: "quiet", count: 67, filters: quietFilters, life: patiently, away: 300 * time.Millisecond},
 			kind{name: "cut", count: 67, filters: busyFilters, life: openOnly, away: 500 * time.Millisecond, late: 2 * time.Second},
@@ -81,6 +81,7 @@ func TestKilledTenTimes(t *testing.T) {
 		for i := range kills {
 			tr.awaitAcked((i + 1) * tr.last / (kills + 1))
 			tr.server.kill()
+			tr.server.path = tr.server.path.other()
 			if err := tr.server.start(); err != nil {
 				t.Fatal(err)
 			}
@@ -101,9 +102,9 @@ func stays(*rand.Rand, int) (int, time.Duration) { return -1, -1 }
 // A server that is asked to stop ends each stream cleanly, and each acknowledged
 // message reaches its subscribers before or after the restart.
 func TestStoppedAndStartedAgain(t *testing.T) {
-	rounds(t, func(t *testing.T, seed uint64) {
-		const messages, stops = 10_000, 3
-		tr := newTrial(t, seed, messages, 1, "--keep-alive", "300ms")
+	rounds(t, func(t *testing.T, seed uint64, way path) {
+		const messages, stops = 6_000, 2
+		tr := newTrial(t, seed, way, messages, 1, "--keep-alive", "300ms")
 		tr.subscribe(
 			kind{name: "staying", count: 40, filters: busyFilters, life: stays},
 			kind{name: "quiet", count: 10, filters: quietFilters, life: stays},

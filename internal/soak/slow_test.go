@@ -16,16 +16,16 @@ import (
 	"example.com/tidings/sse"
 )
 
-// One client stops reading, and another reads hardly anything, while 100 MB pass.
+// One client stops reading, and another reads hardly anything, while 60 MB pass.
 // Those that read have everything while the other still stalls, and the backlog
 // takes no memory. When the one reads again, or comes back after the server has
 // closed its connection, it is handed every message, in order; and so is the
 // other.
 func TestSlowSubscriberHurtsNobody(t *testing.T) {
-	rounds(t, func(t *testing.T, _ uint64) {
-		const messages, batch = 100_000, 200
+	rounds(t, func(t *testing.T, _ uint64, way path) {
+		const messages, batch = 60_000, 200
 		healthy := inSoak(20, 500)
-		p := serve(t)
+		p := (&process{path: way}).serve(t)
 		ledger := newLedger(kilobyte(messages, "feed"))
 		pub := newPublisher(ledger, func() string { return p.addr }, false)
 		defer pub.close()
@@ -132,7 +132,7 @@ func TestSlowSubscriberHurtsNobody(t *testing.T) {
 // each healthy client. NATS keeps what was written in the last 10 seconds, 30 MB;
 // the window has 8,192 messages, 10 MB; a heap may be twice what it holds, and
 // somewhat more at times; and 40 MB is what a server takes that has nothing to do.
-// If one who stalls held what it has not read, that would be 100 MB more, and
+// If one who stalls held what it has not read, that would be 60 MB more, and
 // likewise twice.
 const (
 	pace       = 3000
@@ -195,9 +195,13 @@ func awaitSubscribers(t *testing.T, pub *publisher, addr, topic string, most int
 // the same connection, is told of one gap, with how many messages it has missed,
 // and gets the rest in order.
 func TestSlowSubscriberBeyondRetention(t *testing.T) {
+	bothPaths(t, testSlowBeyondRetention)
+}
+
+func testSlowBeyondRetention(t *testing.T, way path) {
 	const messages, batch = 30_000, 500
 	for attempt := range 5 {
-		p := serve(t, "--retention-bytes", "8MiB", "--buffer", "1000")
+		p := (&process{args: []string{"--retention-bytes", "8MiB", "--buffer", "1000"}, path: way}).serve(t)
 		ledger := newLedger(kilobyte(messages, "feed", "other"))
 		pub := newPublisher(ledger, func() string { return p.addr }, false)
 		defer pub.close()
@@ -284,8 +288,12 @@ func checkGap(t *testing.T, ledger *ledger, l *listener, before int, reason stri
 // Who comes back after retention has passed its id is told of one gap, and gets
 // the rest in order.
 func TestReturnBeyondRetention(t *testing.T) {
+	bothPaths(t, testReturnBeyondRetention)
+}
+
+func testReturnBeyondRetention(t *testing.T, way path) {
 	const messages, batch, seen = 30_000, 500, 100
-	p := serve(t, "--retention-bytes", "8MiB", "--buffer", "1000")
+	p := (&process{args: []string{"--retention-bytes", "8MiB", "--buffer", "1000"}, path: way}).serve(t)
 	ledger := newLedger(kilobyte(messages, "feed", "other"))
 	pub := newPublisher(ledger, func() string { return p.addr }, false)
 	defer pub.close()

@@ -42,13 +42,13 @@ type trial struct {
 	acked   atomic.Int64
 }
 
-// newTrial starts the program with the given flags, and plans n messages. share
-// is that of messages with a key.
-func newTrial(t *testing.T, seed uint64, n int, share float64, args ...string) *trial {
+// newTrial starts the program, on a path and with the given flags, and plans n
+// messages. share is that of messages with a key.
+func newTrial(t *testing.T, seed uint64, way path, n int, share float64, args ...string) *trial {
 	tr := &trial{t: t, r: rand.New(rand.NewPCG(seed, 0)), restarts: share == 1}
 	tr.plan, tr.last = plan(tr.r, n, share)
 	tr.ledger = newLedger(tr.plan)
-	tr.server = serve(t, args...)
+	tr.server = (&process{args: args, path: way}).serve(t)
 	// A server is started again on the same address.
 	addr := tr.server.addr
 	tr.pub = newPublisher(tr.ledger, func() string { return addr }, tr.restarts)

@@ -1,0 +1,361 @@
+package soak_test
+
+import (
+	"errors"
+	"io"
+	"os"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"example.com/tidings/internal/server"
+)
+
+// A faultTest has a server with many healthy subscribers, which get messages all the
+// time, and others to whom something happens.
+type faultTest struct {
+	server  *process
+	crowd   *crowd
+	healthy []*member
+	steady  *traffic // what the healthy ones follow
+	large   *traffic // of messages larger than what a socket takes
+	audit   *auditor
+	was     account   // at rest
+	began   time.Time // of publishing large messages
+	stall   int       // of its streams, those whose clients do not read: they end some time
+}
+
+// largeMessage is the size of a large message: the server never has all of one in the
+// buffers of a client that does not read.
+const largeMessage = 400 << 10
+
+// writeTimeout is for how long a client may take nothing.
+const writeTimeout = server.DefaultWriteTimeout
+
+// smallBuffer is that of clients which are to have only a part of a large message.
+const smallBuffer = 32 << 10
+
+// newFaultTest has so many healthy subscribers connect to a server.
+func newFaultTest(t *testing.T, p *process, healthy int) *faultTest {
+	t.Helper()
+	ft := &faultTest{server: p}
+	ft.crowd = crowdOf(t, ft.server.addr)
+	ft.steady = newTraffic(t, ft.server.addr, "steady", 100)
+	ft.large = newTraffic(t, ft.server.addr, "large", largeMessage)
+	ft.audit = audit(t, ft.server)
+	begin := time.Now()
+	ft.healthy = ft.join(t, "steady", healthy, manner{})
+	t.Logf("%d subscribers have connected in %v", healthy, time.Since(begin).Round(time.Millisecond))
+	return ft
+}
+
+// needFiles skips the test, or fails it where CI=true, if a process may not have so
+// many files open.
+func needFiles(t *testing.T, n uint64) {
+	t.Helper()
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if limit.Max >= n {
+		return
+	}
+	const why = "a process may have %d files open, and this test needs %d: see ulimit -Hn"
+	if os.Getenv("CI") == "true" {
+		t.Fatalf(why, limit.Max, n)
+	}
+	t.Skipf(why, limit.Max, n)
+}
+
+// join has subscribers connect, none of which is refused.
+func (ft *faultTest) join(t *testing.T, topic string, n int, how manner) []*member {
+	t.Helper()
+	members, err := ft.crowd.join(topic, n, how)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ft.crowd.awaitAll(t, members, "the stream has begun", func(m *member) bool { return m.opened })
+	return members
+}
+
+// check waits until the healthy subscribers have everything, and the server is where it
+// was.
+func (ft *faultTest) check(t *testing.T) {
+	t.Helper()
+	begin := time.Now()
+	ft.crowd.awaitHealthy(t, ft.healthy, ft.steady)
+	t.Logf("after %v the others have everything", time.Since(begin).Round(time.Millisecond))
+	ft.audit.awaitReturn(t, ft.was, ft.stall)
+	ft.crowd.awaitHealthy(t, ft.healthy, ft.steady)
+}
+
+// What clients do to a server on the way that takes connections over, among thousands
+// of others: each of those gets every message, once and in order, and afterwards the
+// server holds what it did before.
+func TestFaults(t *testing.T) {
+	healthy, killed := 4000, 1000
+	if testing.Short() {
+		healthy, killed = 800, 200
+	}
+	const stalled, slow = 100, 50
+	needFiles(t, uint64(healthy+killed+1000))
+	// With a small window some are served from the log.
+	ft := newFaultTest(t, serve(t, "--buffer", "500"), healthy)
+	ft.steady.flow(t, 100*time.Millisecond, 1)
+	// These stall while the rest happens.
+	ft.stall = stalled
+	stalling := ft.join(t, "large", stalled, manner{buffer: smallBuffer})
+	slowly := ft.join(t, "large", slow, manner{buffer: smallBuffer})
+	ft.crowd.each(stalling, ft.crowd.pause)
+	ft.crowd.each(slowly, ft.crowd.pause)
+	ft.began = time.Now()
+	ft.publish(t, ft.large, 2)
+	ft.was = ft.audit.rest(t)
+	t.Logf("at rest: %+v", ft.was)
+
+	ok := t.Run("clients that stop reading and go on", func(t *testing.T) { ft.slow(t, slowly) }) &&
+		t.Run("a process with its connections is killed", func(t *testing.T) { ft.killed(t, killed) }) &&
+		t.Run("clients send more than the request", ft.sending) &&
+		t.Run("clients shut down their side", ft.halfClosed) &&
+		t.Run("connections are reset in the middle of an event", ft.reset) &&
+		t.Run("descriptors are used again at once", ft.reused) &&
+		t.Run("clients that stop reading for good", func(t *testing.T) { ft.stalled(t, stalling) }) &&
+		t.Run("SIGTERM", ft.stopped)
+	if !ok {
+		t.FailNow()
+	}
+}
+
+// slow has clients read again that have stopped.
+func (ft *faultTest) slow(t *testing.T, members []*member) {
+	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		f := ft.audit.figures(t)
+		if n := f.sum("tidings_fanout_stalled_streams") + f.timedOut(); n >= len(members)+ft.stall {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the clients do not stall")
+		}
+	}
+	ft.crowd.awaitHealthy(t, ft.healthy, ft.steady)
+	if f := ft.audit.figures(t); f.timedOut() > 0 {
+		t.Log("the machine is so slow that the first connections have already been closed")
+	}
+	ft.crowd.each(members, ft.crowd.resume)
+	if returned := ft.catchUp(t, members); returned > 0 && time.Since(ft.began) < writeTimeout {
+		t.Errorf("the server has closed %d connections whose clients read again before it should", returned)
+	}
+	ft.crowd.each(members, (*member).cut)
+	ft.was.streams -= len(members)
+	ft.check(t)
+}
+
+// publish publishes n messages of a traffic that does not flow.
+func (ft *faultTest) publish(t *testing.T, tr *traffic, n int) {
+	t.Helper()
+	if err := tr.publish(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// catchUp has clients of large messages read on until they have everything. They come
+// back if the server has closed their connection; so often is returned.
+func (ft *faultTest) catchUp(t *testing.T, members []*member) (returned int) {
+	t.Helper()
+	messages, begin := ft.large.acked(), time.Now()
+	for {
+		var gone []*member
+		ft.crowd.await(t, "the clients have read on", func() bool {
+			gone = gone[:0]
+			waiting := false
+			for _, m := range members {
+				switch {
+				case m.has(messages):
+				case m.end != nil:
+					gone = append(gone, m)
+				default:
+					waiting = true
+				}
+			}
+			return !waiting
+		})
+		if len(gone) == 0 {
+			break
+		}
+		if returned += len(gone); time.Since(begin) > patience {
+			t.Fatalf("after %v the clients have not caught up", patience)
+		}
+		if err := ft.crowd.connect(gone, manner{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("after %v they have %d messages each; the server had closed %d connections", time.Since(begin).Round(time.Millisecond), messages, returned)
+	return returned
+}
+
+// killed kills a process that has subscribers.
+func (ft *faultTest) killed(t *testing.T, n int) {
+	held := hold(t, ft.server.addr, ft.steady.topic, n)
+	ft.crowd.awaitHealthy(t, ft.healthy, ft.steady)
+	if now := ft.audit.account(t); now.streams > ft.was.streams+n || now.streams < ft.was.streams+n-ft.stall {
+		t.Fatalf("with %d clients of another process, the server has %+v; before %+v", n, now, ft.was)
+	}
+	held.kill()
+	ft.check(t)
+}
+
+// sending has clients send after their request, a little and a lot.
+func (ft *faultTest) sending(t *testing.T) {
+	const talkers, floods = 300, 20
+	const flood = 12 << 20 // of each: more than the kernels' buffers hold
+	talking := ft.join(t, ft.steady.topic, talkers, manner{})
+	flooding := ft.join(t, ft.steady.topic, floods, manner{})
+	block := make([]byte, 64<<10)
+	for i := range block {
+		block[i] = "GET /events?topic=large HTTP/1.1\r\nHost: localhost\r\n\r\n"[i%52]
+	}
+	begin, rounds, sent := time.Now(), 0, map[*member]int{}
+	ft.crowd.await(t, "the server has taken what was sent", func() bool {
+		all := true
+		for _, m := range flooding {
+			if n, err := unix.Write(m.fd, block); err == nil {
+				sent[m] += n
+			}
+			all = all && sent[m] >= flood
+		}
+		if rounds%20 == 0 {
+			for _, m := range talking {
+				unix.Write(m.fd, block[:60])
+			}
+		}
+		rounds++
+		return all
+	})
+	t.Logf("%d clients have sent %d MiB each in %v", floods, flood>>20, time.Since(begin).Round(time.Millisecond))
+	ft.crowd.awaitHealthy(t, talking, ft.steady)
+	ft.crowd.awaitHealthy(t, flooding, ft.steady)
+	ft.crowd.each(talking, (*member).close)
+	ft.crowd.each(flooding, (*member).close)
+	ft.check(t)
+}
+
+// halfClosed has clients say that they send no more, which is how net/http, too, sees
+// that a client leaves.
+func (ft *faultTest) halfClosed(t *testing.T) {
+	members := ft.join(t, ft.steady.topic, 300, manner{})
+	before := ft.audit.figures(t)
+	ft.crowd.each(members, func(m *member) { unix.Shutdown(m.fd, unix.SHUT_WR) })
+	ft.crowd.awaitAll(t, members, "the stream has ended", func(m *member) bool { return m.end != nil })
+	ft.check(t)
+	if n := ft.audit.figures(t).left() - before.left(); n != len(members) {
+		t.Errorf("%d streams are said to have ended because their clients left, of %d", n, len(members))
+	}
+}
+
+// reset resets connections when a part of a message has come.
+func (ft *faultTest) reset(t *testing.T) {
+	before := ft.audit.figures(t)
+	const each = 40
+	var members []*member
+	for i := range 5 {
+		members = append(members, ft.join(t, ft.large.topic, each, manner{buffer: smallBuffer, cutAt: 1 + (i+1)*largeMessage/6})...)
+	}
+	ft.publish(t, ft.large, 1)
+	ft.crowd.awaitAll(t, members, "the connection was reset", func(m *member) bool {
+		if m.end != nil && !errors.Is(m.end, errCut) {
+			ft.crowd.wrong = m.end
+		}
+		return m.end != nil
+	})
+	ft.check(t)
+	if n := ft.audit.figures(t).sum("tidings_fanout_short_writes_total") - before.sum("tidings_fanout_short_writes_total"); n < len(members) {
+		t.Errorf("only %d writes were short: %d connections should have been reset in the middle of an event", n, len(members))
+	}
+}
+
+// stalled waits until the server has closed the connections of those that do not read.
+// They come back, and miss nothing.
+func (ft *faultTest) stalled(t *testing.T, members []*member) {
+	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+		now := ft.audit.account(t)
+		if now.streams == len(ft.healthy) {
+			ft.was.streams, ft.stall = now.streams, 0
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("after %v the server has not closed all connections: %+v", patience, now)
+		}
+		ft.crowd.awaitHealthy(t, ft.healthy, ft.steady)
+	}
+	// The kernel, too, closes a connection whose peer takes nothing for so long.
+	if n := ft.audit.figures(t).timedOut(); n == 0 {
+		t.Errorf("no connection is said to have been closed because its client did not read")
+	} else {
+		t.Logf("the server has closed %d connections whose clients did not read", n)
+	}
+	ft.check(t)
+	ft.crowd.each(members, ft.crowd.resume)
+	ft.crowd.awaitAll(t, members, "the connection was closed", func(m *member) bool { return m.end != nil })
+	ft.catchUp(t, members)
+	ft.crowd.each(members, (*member).close)
+	ft.check(t)
+}
+
+// stopped has the server stop while it has much to do. Each stream ends cleanly, and
+// who comes back misses nothing.
+func (ft *faultTest) stopped(t *testing.T) {
+	ft.steady.close()
+	ft.steady.flow(t, 20*time.Millisecond, 1)
+	for first := ft.steady.acked(); ft.steady.acked() < first+20; {
+		ft.crowd.awaitHealthy(t, ft.healthy, ft.steady)
+	}
+	begin := time.Now()
+	if err := ft.server.terminate(); err != nil {
+		t.Errorf("after SIGTERM the program ends with %v", err)
+	}
+	took := time.Since(begin).Round(time.Millisecond)
+	acked := ft.steady.acked()
+	ft.crowd.awaitAll(t, ft.healthy, "the stream has ended", func(m *member) bool { return m.end != nil })
+	broken, behind := 0, 0
+	ft.crowd.each(ft.healthy, func(m *member) {
+		if !errors.Is(m.end, io.EOF) {
+			broken++
+		}
+		if m.next < acked {
+			behind++
+		}
+		m.close()
+	})
+	t.Logf("the program has ended %v after SIGTERM; %d messages were acknowledged, and %d streams have ended without the last of them", took, acked, behind)
+	if broken > 0 {
+		t.Errorf("%d streams are broken off, of %d", broken, len(ft.healthy))
+	}
+	if took > longestStop {
+		t.Errorf("the program has ended %v after SIGTERM", took)
+	}
+	if err := ft.server.start(); err != nil {
+		t.Fatal(err)
+	}
+	ft.steady.close()
+	ft.steady.flow(t, 100*time.Millisecond, 1)
+	begin = time.Now()
+	if err := ft.crowd.connect(ft.healthy, manner{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("all have come back within %v", time.Since(begin).Round(time.Millisecond))
+	ft.crowd.awaitHealthy(t, ft.healthy, ft.steady)
+	t.Logf("all have everything after %v", time.Since(begin).Round(time.Millisecond))
+	ft.steady.close()
+	ft.crowd.awaitHealthy(t, ft.healthy, ft.steady)
+	ft.crowd.each(ft.healthy, func(m *member) {
+		if err := m.compare(ft.steady.ledger, ft.steady.acked()); err != nil && ft.crowd.wrong == nil {
+			ft.crowd.wrong = err
+		}
+	})
+	ft.crowd.await(t, "it was compared", func() bool { return true })
+}
+
+// longestStop is how long the program may take to stop: a second, and another two on a
+// machine that is busy.
+const longestStop = 3 * time.Second

@@ -1,0 +1,280 @@
+package soak_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+
+	"golang.org/x/sys/unix"
+
+	"example.com/tidings/hub"
+	"example.com/tidings/sse"
+)
+
+// A member is one client of a crowd, and follows one topic. It is used on the crowd's
+// goroutine.
+type member struct {
+	topic  string
+	number int // among the crowd's
+	fd     int // -1 when it is closed
+
+	raw    []byte // what has come of a part of the answer that is not whole yet
+	inBody bool
+
+	opened bool   // this connection has had its tidings.open
+	start  uint64 // where the first connection has begun
+	first  int    // the number of the first message that came, -1 before
+	next   int    // that of the one that is to come; -1 if it may be any
+	lastID []byte
+
+	cutAt int   // if not 0, the connection is reset once raw is so long
+	end   error // why there is no more: io.EOF after a clean end
+}
+
+// errRefused is the end of one that was told to come back later.
+var errRefused = errors.New("refused for now")
+
+// errCut is the end of a connection that the member has reset.
+var errCut = errors.New("reset by the test")
+
+// has reports whether the member has had so many messages of the topic, from where it
+// has begun.
+func (m *member) has(messages int) bool { return m.next >= messages }
+
+// receive takes what has come.
+func (m *member) receive(b []byte) error {
+	if len(m.raw) > 0 {
+		m.raw = append(m.raw, b...)
+		b = m.raw
+	}
+	for {
+		n, err := m.take(b)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			break
+		}
+		b = b[n:]
+	}
+	switch {
+	case len(b) > 0:
+		m.raw = append(m.raw[:0], b...)
+	case cap(m.raw) > 4096:
+		m.raw = nil
+	default:
+		m.raw = m.raw[:0]
+	}
+	return nil
+}
+
+// take takes the header or one chunk (RFC 9112, section 7.1) of the answer, and
+// returns its length, 0 if it is not whole.
+func (m *member) take(b []byte) (n int, err error) {
+	if m.end != nil && len(b) > 0 {
+		return 0, fmt.Errorf("after the end comes %q", b)
+	}
+	if !m.inBody {
+		n = bytes.Index(b, []byte("\r\n\r\n"))
+		if n < 0 {
+			return 0, nil
+		}
+		head := b[:n+4]
+		switch {
+		case !bytes.HasPrefix(head, []byte("HTTP/1.1 200 ")):
+			return 0, fmt.Errorf("the answer is %q", b[:min(len(b), 500)])
+		case bytes.Contains(head, []byte("\r\nTransfer-Encoding: chunked\r\n")):
+			m.inBody = true
+			return len(head), nil
+		}
+		return m.takeRefusal(head, b[len(head):])
+	}
+	line := bytes.IndexByte(b, '\n')
+	if line < 0 {
+		return 0, nil
+	}
+	size := 0
+	for _, c := range b[:max(0, line-1)] {
+		switch {
+		case '0' <= c && c <= '9':
+			size = size<<4 | int(c-'0')
+		case 'a' <= c|0x20 && c|0x20 <= 'f':
+			size = size<<4 | int(c|0x20-'a'+10)
+		default:
+			return 0, fmt.Errorf("there is no chunk: %q", b[:min(len(b), 100)])
+		}
+	}
+	n = line + 1 + size + 2
+	if len(b) < n {
+		return 0, nil
+	}
+	if line < 2 || b[line-1] != '\r' || b[n-2] != '\r' || b[n-1] != '\n' {
+		return 0, fmt.Errorf("there is no chunk: %q … %q", b[:min(n, 100)], b[max(0, n-100):n])
+	}
+	if size == 0 {
+		m.end = io.EOF
+		return n, nil
+	}
+	return n, m.takeEvents(b[line+1 : n-2])
+}
+
+// takeRefusal takes an answer that tells an EventSource when to come back.
+func (m *member) takeRefusal(head, body []byte) (n int, err error) {
+	_, length, _ := bytes.Cut(head, []byte("\r\nContent-Length: "))
+	digits, _, _ := bytes.Cut(length, []byte("\r\n"))
+	size, ok := natural(digits)
+	switch {
+	case ok && len(body) < size:
+		return 0, nil
+	case ok && refusal.Match(body) && bytes.Contains(head, []byte("\r\nConnection: close\r\n")):
+		m.end = errRefused
+		return len(head) + len(body), nil
+	}
+	return 0, fmt.Errorf("the answer is %q%q", head, body)
+}
+
+// refusal is the body of an answer to an EventSource that is no stream.
+var refusal = regexp.MustCompile(`^retry: [2-8]\d{3}\n$`)
+
+// takeEvents takes a chunk's events, which are whole.
+func (m *member) takeEvents(b []byte) error {
+	var typ, data, id []byte
+	for len(b) > 0 {
+		end := bytes.IndexByte(b, '\n')
+		if end < 0 {
+			return fmt.Errorf("a chunk ends in the middle of a line: %q", b[:min(len(b), 100)])
+		}
+		line := b[:end]
+		b = b[end+1:]
+		name, value, _ := bytes.Cut(line, []byte(": "))
+		switch {
+		case len(line) == 0:
+			if err := m.takeEvent(typ, data, id); err != nil {
+				return fmt.Errorf("%w: event %q, id %q, data %.200q", err, typ, id, data)
+			}
+			typ, data, id = nil, nil, nil
+		case line[0] == ':':
+		case string(name) == "event":
+			typ = value
+		case string(name) == "data":
+			data = value
+		case string(name) == "id":
+			id = value
+		case string(name) != "retry":
+			return fmt.Errorf("there is no field: %.100q", line)
+		}
+	}
+	if typ != nil || data != nil || id != nil {
+		return fmt.Errorf("a chunk ends in the middle of an event")
+	}
+	return nil
+}
+
+func (m *member) takeEvent(typ, data, id []byte) error {
+	switch string(typ) {
+	case hub.OpenEventType:
+		return m.takeOpen(data, id)
+	case sse.GapEventType:
+		return errors.New("there is a gap")
+	case hub.PositionEventType:
+		m.lastID = append(m.lastID[:0], id...)
+		return nil
+	case "":
+	default:
+		return errors.New("nobody has published that")
+	}
+	digits, rest, _ := bytes.Cut(data, []byte(" "))
+	topic, _, _ := bytes.Cut(rest, []byte(" "))
+	n, ok := natural(digits)
+	switch {
+	case !m.opened || !ok:
+		return errors.New("that should not come")
+	case string(topic) != m.topic:
+		return fmt.Errorf("that is not for a subscriber of %s", m.topic)
+	case m.next >= 0 && n != m.next:
+		return fmt.Errorf("message %d should come, after %q", m.next, m.lastID)
+	}
+	if m.first < 0 {
+		m.first = n
+	}
+	m.next = n + 1
+	m.lastID = append(m.lastID[:0], id...)
+	return nil
+}
+
+func (m *member) takeOpen(data, id []byte) error {
+	if m.opened || !bytes.Contains(data, []byte(`"topics":["`+m.topic+`"]`)) {
+		return errors.New("that should not come")
+	}
+	m.opened = true
+	if len(m.lastID) > 0 {
+		if !bytes.Equal(id, m.lastID) {
+			return fmt.Errorf("it came back with %q", m.lastID)
+		}
+		return nil
+	}
+	var err error
+	m.start, err = sequence(string(id))
+	m.lastID = append(m.lastID, id...)
+	return err
+}
+
+// natural returns the number that digits stand for.
+func natural(digits []byte) (n int, ok bool) {
+	for _, c := range digits {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = 10*n + int(c-'0')
+	}
+	return n, len(digits) > 0
+}
+
+// close closes the connection.
+func (m *member) close() {
+	if m.fd >= 0 {
+		unix.Close(m.fd)
+		m.fd = -1
+	}
+}
+
+// cut resets the connection.
+func (m *member) cut() {
+	unix.SetsockoptLinger(m.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	m.close()
+	m.end = errCut
+}
+
+// compare compares what the member has had with what was acknowledged on its topic: no
+// more and no less, from where it has begun.
+func (m *member) compare(l *ledger, messages int) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if m.first < 0 || m.next != messages || string(m.lastID) != l.ids[messages-1] {
+		return fmt.Errorf("client %d has had messages %d up to %d, the last as %q, of %d, the last of which is %q", m.number, m.first, m.next, m.lastID, messages, l.ids[messages-1])
+	}
+	return m.beganAt(l)
+}
+
+// beganRight returns an error unless the first message that came is the first one after
+// where the member has begun.
+func (m *member) beganRight(l *ledger) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return m.beganAt(l)
+}
+
+// beganAt is beganRight for who holds the ledger's mu.
+func (m *member) beganAt(l *ledger) error {
+	if seq, _ := sequence(l.ids[m.first]); seq <= m.start {
+		return fmt.Errorf("client %d began after %d, and message %d, which is %d, came", m.number, m.start, m.first, seq)
+	}
+	if m.first > 0 {
+		if seq, _ := sequence(l.ids[m.first-1]); seq > m.start {
+			return fmt.Errorf("client %d began after %d, and message %d, which is %d, did not come", m.number, m.start, m.first-1, seq)
+		}
+	}
+	return nil
+}
