@@ -9,9 +9,10 @@ import (
 )
 
 // Streams may end while others of their set are being written to: wherever the walk
-// through them is just then, each of the others goes on. A turn is 128 streams long.
+// through them is just then, each of the others goes on. A turn has as many streams as
+// one of these powers of two.
 func TestStreamsThatEndDuringAWalk(t *testing.T) {
-	for _, streams := range []int{2, 127, 128, 129, 256} {
+	for _, streams := range []int{2, 64, 128, 129, 256, 512} {
 		for _, leaves := range []int{0, 1, streams / 2, streams - 1} {
 			t.Run(fmt.Sprintf("%d of %d", leaves, streams), func(t *testing.T) {
 				sameDescriptors(t)
