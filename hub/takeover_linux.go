@@ -84,6 +84,13 @@ func (fan *fan) close() {
 	fan.pool.done.Wait()
 }
 
+func (fan *fan) len() int {
+	if fan == nil {
+		return 0
+	}
+	return fan.group.Len()
+}
+
 func (fan *fan) subscribersOf(topic string) (n int) {
 	if fan == nil {
 		return 0

@@ -17,5 +17,6 @@ func (*fan) renewed(*view)            {}
 func (*fan) extended([]*entry)        {}
 func (*fan) drain()                   {}
 func (*fan) close()                   {}
+func (*fan) len() int                 { return 0 }
 func (*fan) subscribersOf(string) int { return 0 }
 func (*fan) stats() []ShardStats      { return nil }

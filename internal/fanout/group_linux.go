@@ -55,16 +55,20 @@ func room() int {
 // given back by [Shard.Yield] or the stream's end. It returns nil when the process
 // has no descriptor for one more.
 func (g *Group) Take() *Shard {
-	n := 0
-	for _, s := range g.shards {
-		n += int(s.places.Load())
-	}
-	if n >= g.room {
+	if g.Len() >= g.room {
 		return nil
 	}
 	s := g.shards[int(g.next.Add(1)-1)%len(g.shards)]
 	s.places.Add(1)
 	return s
+}
+
+// Len returns how many places are taken.
+func (g *Group) Len() (n int) {
+	for _, s := range g.shards {
+		n += int(s.places.Load())
+	}
+	return n
 }
 
 // Yield gives a place back in which no stream was opened.

@@ -9,7 +9,7 @@ import (
 )
 
 // inherit has each connection of a listener inherit its options from it: to set them on
-// each takes four system calls of the twenty that a stream's beginning takes.
+// each takes four system calls.
 //
 // TCP_USER_TIMEOUT has the kernel close a connection whose peer has acknowledged nothing
 // for the timeout (RFC 5482). Without it a peer that vanished goes unnoticed while the

@@ -99,6 +99,7 @@ type Server struct {
 	origins  *originPolicy
 	assets   map[string]*asset // the page's, by path
 	http     *http.Server
+	crowd    *crowd
 	listener net.Listener
 	abandon  context.CancelFunc // ends the context of every request
 }
@@ -136,7 +137,9 @@ func New(cfg Config) (*Server, error) {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
+	s.crowd = newCrowd()
 	s.http = &http.Server{
+		ConnState:         s.crowd.state,
 		Protocols:         protocols,
 		BaseContext:       func(net.Listener) context.Context { return base },
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
@@ -164,6 +167,7 @@ func New(cfg Config) (*Server, error) {
 // use makes h the hub that is served.
 func (s *Server) use(h *hub.Hub) {
 	s.http.Handler = s.Handler(h)
+	s.crowd.hub.Store(h)
 	// Shutdown closes the listener first and then calls this.
 	s.http.RegisterOnShutdown(h.Drain)
 }
@@ -188,7 +192,10 @@ func (s *Server) Run(ctx context.Context, h *hub.Hub) error {
 	defer s.abandon()
 	s.use(h)
 	served := make(chan error, 1)
-	go func() { served <- s.http.Serve(&pacedListener{Listener: s.listener}) }()
+	listener := &boundedListener{Listener: s.listener, crowd: s.crowd, warn: func() {
+		s.log.Warn("new connections are closed: nearly as many descriptors are in use as the process may have (ulimit -n)")
+	}}
+	go func() { served <- s.http.Serve(&pacedListener{Listener: listener}) }()
 	select {
 	case err := <-served:
 		s.abandon()

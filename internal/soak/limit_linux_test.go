@@ -45,7 +45,8 @@ func TestAsManyFilesAsAllowed(t *testing.T) {
 	t.Logf("at rest: %+v", lt.was)
 
 	ok := t.Run("new subscribers are told to come back", lt.refuses) &&
-		t.Run("they are taken when others have left", lt.takesAgain)
+		t.Run("they are taken when others have left", lt.takesAgain) &&
+		t.Run("connections that ask for nothing", lt.silent)
 	if !ok {
 		t.FailNow()
 	}
@@ -141,4 +142,32 @@ func (lt *limitTest) takesAgain(t *testing.T) {
 	lt.was.streams += leave
 	lt.check(t)
 	lt.crowd.awaitHealthy(t, lt.others, lt.steady)
+}
+
+// silent has many connect that send nothing, which are more than there is room for. The
+// log, whose errors fail the test, goes on.
+func (lt *limitTest) silent(t *testing.T) {
+	const silent = 600
+	var conns []net.Conn
+	defer func() {
+		for _, conn := range conns {
+			conn.Close()
+		}
+	}()
+	for range silent {
+		conn, err := net.DialTimeout("tcp", lt.server.addr, patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conns = append(conns, conn)
+	}
+	lt.idles(t)
+	for first := lt.steady.acked(); lt.steady.acked() < first+20; {
+		lt.crowd.awaitHealthy(t, lt.others, lt.steady)
+		lt.crowd.awaitHealthy(t, lt.healthy, lt.steady)
+	}
+	for _, conn := range conns {
+		conn.Close()
+	}
+	lt.check(t)
 }
