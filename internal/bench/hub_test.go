@@ -266,7 +266,10 @@ func TestProcess(t *testing.T) {
 func TestNoFileIsLeftOpen(t *testing.T) {
 	count := func() int {
 		files, err := filepath.Glob("/proc/self/fd/*")
-		if err != nil || len(files) == 0 {
+		switch {
+		case err != nil, len(files) == 0 && runtime.GOOS == "linux":
+			t.Fatal("the files of this process cannot be counted")
+		case len(files) == 0:
 			t.Skip("there is no /proc")
 		}
 		return len(files)

@@ -162,7 +162,11 @@ func (lt *limitTest) silent(t *testing.T) {
 		conns = append(conns, conn)
 	}
 	lt.idles(t)
+	end := time.Now().Add(patience)
 	for first := lt.steady.acked(); lt.steady.acked() < first+20; {
+		if time.Now().After(end) {
+			t.Fatalf("in %v only %d messages were stored", patience, lt.steady.acked()-first)
+		}
 		lt.crowd.awaitHealthy(t, lt.others, lt.steady)
 		lt.crowd.awaitHealthy(t, lt.healthy, lt.steady)
 	}

@@ -64,8 +64,9 @@ func TestReplayTurnsIntoLive(t *testing.T) {
 }
 
 // The same with a server that is killed ten times in all meanwhile, and started again
-// on the same data, each time with the other path for its streams. What was acknowledged is there, and what was not is published
-// again, under its key: each message is stored once.
+// on the same data, each time with the other path for its streams. What was
+// acknowledged is there, and what was not is published again, under its key: each
+// message is stored once.
 func TestKilledTenTimes(t *testing.T) {
 	rounds(t, func(t *testing.T, seed uint64, way path) {
 		const messages, kills = 25_000, 5
