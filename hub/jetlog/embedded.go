@@ -196,7 +196,7 @@ func (e *embedded) open(ctx context.Context, c *core, srv *server.Server, nc *na
 	if err := saveEpochs(e.opts.Dir, c.epochs); err != nil {
 		return err
 	}
-	c.pub, err = newPublisher(nc, names, c.head)
+	c.pub, err = newPublisher(nc, names, c.head, nil)
 	return err
 }
 

@@ -17,11 +17,13 @@ import (
 	"example.com/tidings/hub"
 )
 
-// An external log has its stream on servers elsewhere.
+// An external log has its stream on servers elsewhere. The goroutines of its users,
+// of watch and of the NATS client share it: the fields without a lock of their own
+// are set before Connect starts any of them, and do not change after that.
 type external struct {
 	opts ClusterOptions
-	nc   *nats.Conn
-	js   jetstream.JetStream
+	nc   *nats.Conn          // for as long as the log is open: it reconnects by itself
+	js   jetstream.JetStream // on nc
 
 	look     chan struct{} // has the stream looked at without waiting
 	reused   atomic.Bool   // a number was assigned again
@@ -62,7 +64,7 @@ func Connect(ctx context.Context, options *ClusterOptions) (*Log, error) {
 	if x.nc, err = nats.Connect(opts.URL, x.options(l)...); err != nil {
 		return nil, fmt.Errorf("no connection to NATS at %s: %w", redact(opts.URL), err)
 	}
-	c, err := x.connect(ctx, l)
+	c, err := x.begin(ctx, l)
 	if err != nil {
 		x.nc.Close()
 		return nil, fmt.Errorf("NATS at %s: %w", redact(opts.URL), err)
@@ -132,14 +134,18 @@ func (x *external) options(l *Log) []nats.Option {
 // errDisconnected says that there is no telling whether a message was stored.
 var errDisconnected = errors.New("jetlog: the connection to NATS was lost before the message was acknowledged")
 
+// begin makes what serves the log first.
+func (x *external) begin(ctx context.Context, l *Log) (_ *core, err error) {
+	if x.js, err = jetstream.New(x.nc); err != nil {
+		return nil, err
+	}
+	return x.connect(ctx, l)
+}
+
 // connect makes what serves the log.
 func (x *external) connect(ctx context.Context, l *Log) (*core, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*requestTimeout)
 	defer cancel()
-	var err error
-	if x.js, err = jetstream.New(x.nc); err != nil {
-		return nil, err
-	}
 	if v := x.nc.ConnectedServerVersion(); older(v) {
 		return nil, fmt.Errorf("the server has version %s, and 2.11 or later is needed", v)
 	}
@@ -158,12 +164,12 @@ func (x *external) connect(ctx context.Context, l *Log) (*core, error) {
 		epochs: []hub.Epoch{{ID: epoch, First: 1}},
 	}
 	c.head.advance(info.State.Last)
-	if c.pub, err = newPublisher(x.nc, l.names, c.head); err != nil {
-		return nil, err
-	}
-	c.pub.reused = func() {
+	reused := func() {
 		x.reused.Store(true)
 		x.suspect()
+	}
+	if c.pub, err = newPublisher(x.nc, l.names, c.head, reused); err != nil {
+		return nil, err
 	}
 	return c, nil
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -286,5 +288,47 @@ func TestExternalTooLarge(t *testing.T) {
 	})
 	if got[0].Err != nil || !errors.Is(got[1].Err, hub.ErrTooLarge) || got[2].Err != nil {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// Tails begin while the log is opened anew, again and again. The race detector sees
+// what the one shares with the other.
+func TestExternalTailsBeginWhileItIsOpenedAnew(t *testing.T) {
+	s := startNATS(t)
+	l := connect(t, jetlog.ClusterOptions{URL: s.url, Logger: slog.New(slog.DiscardHandler)})
+	nc, err := nats.Connect(s.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, _ := jetstream.New(nc)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	tailing, stop := context.WithCancel(ctx)
+	defer stop()
+	for range 32 {
+		wg.Go(func() {
+			for tailing.Err() == nil {
+				for range l.Tail(tailing, 0) {
+					break
+				}
+				runtime.Gosched()
+			}
+		})
+	}
+	for range 6 {
+		before := l.Epochs()[0]
+		if err := js.DeleteStream(ctx, jetlog.DefaultStream); err != nil {
+			t.Fatal(err)
+		}
+		for l.Epochs()[0] == before {
+			if ctx.Err() != nil {
+				t.Fatal("the log is not opened anew")
+			}
+			runtime.Gosched()
+		}
+		mustAppend(t, l, []hub.Message{{Topic: "a"}})
 	}
 }

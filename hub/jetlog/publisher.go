@@ -67,9 +67,11 @@ type ack struct {
 
 var groups = sync.Pool{New: func() any { return &group{done: make(chan struct{}, 1)} }}
 
-func newPublisher(nc *nats.Conn, names naming, h *head) (*publisher, error) {
+// newPublisher returns a publisher. The subscription calls reused, if that is not nil,
+// from a goroutine of its own.
+func newPublisher(nc *nats.Conn, names naming, h *head, reused func()) (*publisher, error) {
 	p := &publisher{
-		nc: nc, names: names, head: h,
+		nc: nc, names: names, head: h, reused: reused,
 		prefix:  nc.NewInbox() + ".",
 		slots:   make(chan struct{}, maxSlots),
 		pending: map[uint64]pending{},
