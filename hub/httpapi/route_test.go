@@ -18,7 +18,7 @@ func TestRoutes(t *testing.T) {
 		json   = "Cache-Control: no-store\nContent-Type: application/json"
 		lines  = "Cache-Control: no-store\nContent-Type: application/x-ndjson"
 		prob   = "Cache-Control: no-store\nContent-Type: application/problem+json"
-		tagged = "Cache-Control: no-cache\nContent-Type: application/json\nEtag: \"" + epoch + "-1\""
+		tagged = "Cache-Control: no-cache\nContent-Type: application/json\nEtag: W/\"" + epoch + "-1\""
 		events = "Cache-Control: no-cache\nContent-Type: text/event-stream\nX-Accel-Buffering: no"
 		reads  = "Allow: GET, HEAD\n" + prob
 		posts  = "Allow: POST\n" + prob

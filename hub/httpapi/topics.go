@@ -87,10 +87,12 @@ func (a *api) showTopic(w http.ResponseWriter, r *http.Request, topic, _ string)
 		a.unread(r, err).ServeHTTP(w, r)
 		return
 	}
-	etag := `"` + info.Last + `"`
-	w.Header().Set("ETag", etag)
+	// The tag is weak (RFC 9110, section 8.8.1): the counts, which it does not cover,
+	// change under it.
+	tag := `"` + info.Last + `"`
+	w.Header().Set("ETag", "W/"+tag)
 	w.Header().Set("Cache-Control", "no-cache") // may be kept, and is asked for again
-	if matchesETag(r.Header.Values("If-None-Match"), etag) {
+	if matchesETag(r.Header.Values("If-None-Match"), tag) {
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
@@ -110,12 +112,13 @@ func (a *api) mayRead(w http.ResponseWriter, r *http.Request, topic string) bool
 	return true
 }
 
-// matchesETag reports whether an If-None-Match has the given tag (RFC 9110,
-// section 13.1.2). Its tags are compared weakly; ours have no commas.
-func matchesETag(ifNoneMatch []string, etag string) bool {
+// matchesETag reports whether an If-None-Match has the given opaque tag, weak or
+// strong: they are compared weakly (RFC 9110, section 13.1.2). Our tags have no
+// commas.
+func matchesETag(ifNoneMatch []string, opaque string) bool {
 	for _, value := range ifNoneMatch {
 		for tag := range strings.SplitSeq(value, ",") {
-			if tag = strings.Trim(tag, " \t"); tag == "*" || strings.TrimPrefix(tag, "W/") == etag {
+			if tag = strings.Trim(tag, " \t"); tag == "*" || strings.TrimPrefix(tag, "W/") == opaque {
 				return true
 			}
 		}
