@@ -28,7 +28,6 @@ func (s *Shard) ticked() {
 	if s.due >= len(s.slots) {
 		s.due = 0
 	}
-	s.group.giveBack(s.time.Sub(s.lastOpen))
 }
 
 // turnScan is how many streams are looked at for that at a time.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os"
 	"runtime"
-	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -16,8 +15,6 @@ type Group struct {
 	shards []*Shard
 	next   atomic.Uint32
 	room   int // streams that there may be
-
-	opened atomic.Int64 // streams since memory was given back
 }
 
 // New returns a group, which has to be closed.
@@ -28,7 +25,7 @@ func New(opts Options) (*Group, error) {
 	}
 	g := &Group{room: room()}
 	for range n {
-		s, err := newShard(g, opts)
+		s, err := newShard(opts)
 		if err != nil {
 			return nil, errors.Join(err, g.Close())
 		}
@@ -124,20 +121,4 @@ func (g *Group) Stats() []Stats {
 		}
 	}
 	return all
-}
-
-// After many connections there is much garbage of net/http's, which the runtime gives
-// back to the system slowly, if at all.
-const (
-	manyOpened = 1000
-	quietFor   = 2 * time.Second
-)
-
-// giveBack gives memory back to the system when many streams have been opened and
-// no more are just now.
-func (g *Group) giveBack(sinceLast time.Duration) {
-	if sinceLast >= quietFor && g.opened.Load() >= manyOpened {
-		g.opened.Store(0)
-		go debug.FreeOSMemory()
-	}
 }

@@ -16,9 +16,8 @@ import (
 // A Shard writes to a part of the streams. What is not said to be for any goroutine
 // is for its own: for the feed's methods, and for what [Shard.Do] is given.
 type Shard struct {
-	group *Group
-	opts  Options
-	feed  Feed
+	opts Options
+	feed Feed
 
 	slots    []slot
 	free     []uint32
@@ -37,13 +36,12 @@ type Shard struct {
 	events [64]unix.EpollEvent
 	info   unix.TCPInfo
 
-	ticker   *time.Ticker
-	tick     time.Duration
-	inquiry  uint16    // ticks from one question about a stream to the next
-	clock    uint16    // ticks, modulo 65,536
-	time     time.Time // of the last tick
-	lastOpen time.Time
-	due      int // the slot from which on streams are to be looked at for their time; len(slots) when all are done
+	ticker  *time.Ticker
+	tick    time.Duration
+	inquiry uint16    // ticks from one question about a stream to the next
+	clock   uint16    // ticks, modulo 65,536
+	time    time.Time // of the last tick
+	due     int       // the slot from which on streams are to be looked at for their time; len(slots) when all are done
 
 	now    Stats
 	places atomic.Int64 // see Group.Take
@@ -64,7 +62,7 @@ type Shard struct {
 	todo []func() // taken from the inbox
 }
 
-func newShard(g *Group, opts Options) (*Shard, error) {
+func newShard(opts Options) (*Shard, error) {
 	epfd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("fanout: epoll: %w", err)
@@ -75,7 +73,7 @@ func newShard(g *Group, opts Options) (*Shard, error) {
 		return nil, fmt.Errorf("fanout: epoll: %w", err)
 	}
 	s := &Shard{
-		group: g, opts: opts,
+		opts:    opts,
 		rare:    map[uint32]*unusual{},
 		epfd:    epfd,
 		ep:      os.NewFile(uintptr(epfd), "epoll"),

@@ -94,8 +94,6 @@ func (s *Shard) Open(fd int, set *Set, form, tag uint8) (slotNumber uint32, ok b
 	s.now.Streams++
 	s.now.Away++
 	s.now.Opened++
-	s.lastOpen = time.Now()
-	s.group.opened.Add(1)
 	return i, true
 }
 

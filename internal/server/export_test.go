@@ -1,6 +1,7 @@
 package server
 
 import (
+	"net"
 	"net/http"
 
 	"example.com/tidings/hub"
@@ -14,3 +15,17 @@ func (s *Server) HTTP(h *hub.Hub) *http.Server {
 	s.use(h)
 	return s.http
 }
+
+// Paced returns what Run accepts connections from, with a function in place of
+// debug.FreeOSMemory.
+func Paced(l net.Listener, freeMemory func()) net.Listener {
+	p := newPacedListener(l)
+	p.giveBack.release = freeMemory
+	return p
+}
+
+// When memory is given back.
+const (
+	ManyConnections = manyConnections
+	QuietFor        = quietFor
+)

@@ -25,14 +25,22 @@ const (
 // thousands come at once, others wait in the kernel, and not in the scheduler's queues,
 // where everything else would have to wait behind them: the next message, too. Accept
 // is called by one goroutine.
+//
+// It also tunes the garbage collection of the process, during a rush and after one. That
+// is for a program to do: the packages of the library leave the process as it is.
 type pacedListener struct {
 	net.Listener
+	giveBack giveBack
 	accepted int
 	since    time.Time // when the last rushConnections began
 
 	mu     sync.Mutex
 	normal int         // the percentage that is set again
 	over   *time.Timer // while there is a rush
+}
+
+func newPacedListener(l net.Listener) *pacedListener {
+	return &pacedListener{Listener: l, giveBack: giveBack{release: debug.FreeOSMemory}}
 }
 
 func (l *pacedListener) Accept() (net.Conn, error) {
@@ -47,7 +55,16 @@ func (l *pacedListener) Accept() (net.Conn, error) {
 		}
 		l.since = now
 	}
-	return l.Listener.Accept()
+	conn, err := l.Listener.Accept()
+	if err == nil {
+		l.giveBack.connected()
+	}
+	return conn, err
+}
+
+func (l *pacedListener) Close() error {
+	l.giveBack.close()
+	return l.Listener.Close()
 }
 
 // rush lets more garbage gather until the rush is over, unless somebody has said how

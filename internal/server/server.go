@@ -195,7 +195,7 @@ func (s *Server) Run(ctx context.Context, h *hub.Hub) error {
 	listener := &boundedListener{Listener: s.listener, crowd: s.crowd, warn: func() {
 		s.log.Warn("new connections are closed: nearly as many descriptors are in use as the process may have (ulimit -n)")
 	}}
-	go func() { served <- s.http.Serve(&pacedListener{Listener: listener}) }()
+	go func() { served <- s.http.Serve(newPacedListener(listener)) }()
 	select {
 	case err := <-served:
 		s.abandon()
