@@ -94,6 +94,7 @@ func TestFrom(t *testing.T) {
 		"last":                      hub.FromLast(),
 		"0":                         hub.FromCount(0),
 		"25":                        hub.FromCount(25),
+		"100000":                    hub.FromCount(hub.MaxFromCount),
 		"0w3k7zq4m8tc-42":           hub.FromPosition(hub.Position{Epoch: "0w3k7zq4m8tc", Seq: 42}),
 		"2026-01-31T12:00:00Z":      hub.FromTime(at),
 		"2026-01-31t12:00:00z":      hub.FromTime(at),
@@ -106,7 +107,7 @@ func TestFrom(t *testing.T) {
 		}
 	}
 	for _, s := range []string{
-		"Now", "begin", "-1", "+5", "1.5", "99999999999999999999", "0w3k7zq4m8tc-042", "2026-01-31", "2026-01-31T12:00:00", "2026-13-31T12:00:00Z", "12:00", " ",
+		"Now", "begin", "-1", "+5", "1.5", "100001", "2000000000", "99999999999999999999", "0w3k7zq4m8tc-042", "2026-01-31", "2026-01-31T12:00:00", "2026-13-31T12:00:00Z", "12:00", " ",
 	} {
 		if got, err := hub.ParseFrom(s); err == nil || got != (hub.From{}) {
 			t.Errorf("%q becomes %+v, %v", s, got, err)

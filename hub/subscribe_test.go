@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -270,7 +272,19 @@ func TestSubscriptionsThatAreRefused(t *testing.T) {
 		if _, err := h.Subscribe(t.Context(), hub.Subscription{Topics: []string{"tidings.**"}}); !errors.Is(err, hub.ErrReserved) {
 			t.Errorf("tidings.**: %v", err)
 		}
-		// Neither took a place.
+		tooMany := hub.Subscription{Topics: []string{"a"}, From: hub.FromCount(hub.MaxFromCount + 1)}
+		_, err := h.Subscribe(t.Context(), tooMany)
+		if invalid, ok := errors.AsType[*hub.InvalidError](err); !ok || invalid.Field != "from" {
+			t.Errorf("more than MaxFromCount: %v", err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		w := httptest.NewRecorder()
+		err = h.ServeEvents(w, httptest.NewRequestWithContext(ctx, "GET", "/", nil), tooMany)
+		if invalid, ok := errors.AsType[*hub.InvalidError](err); !ok || invalid.Field != "from" || w.Code != http.StatusBadRequest {
+			t.Errorf("more than MaxFromCount: %d, %v", w.Code, err)
+		}
+		// None took a place.
 		sub := hub.Subscription{Topics: []string{"a"}}
 		first, second := subscribe(t, h, sub), subscribe(t, h, sub)
 		if _, err := h.Subscribe(t.Context(), sub); !errors.Is(err, hub.ErrUnavailable) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -14,8 +15,15 @@ import (
 	"example.com/tidings/sse"
 )
 
-// MaxFilters is how many filters one subscription may have.
-const MaxFilters = 100
+// The bounds of a subscription.
+const (
+	// MaxFilters is how many filters one subscription may have.
+	MaxFilters = 100
+
+	// MaxFromCount is with how many of the newest messages it may begin: to find
+	// them is work that comes before its first event.
+	MaxFromCount = 100_000
+)
 
 // A Subscription says what a subscriber wants. The topics are chosen by whoever
 // fills it in: nothing of it is authorised by the hub.
@@ -111,7 +119,9 @@ func FromStart() From { return From{kind: fromStart} }
 // FromLast begins with the newest message of each topic that matches.
 func FromLast() From { return From{kind: fromLast} }
 
-// FromCount begins with the newest n messages that match, 0 or more.
+// FromCount begins with the newest n messages that match, 0 to [MaxFromCount]. A
+// negative n counts as 0. With a larger one the subscription fails with an
+// [*InvalidError].
 func FromCount(n int) From { return From{kind: fromCount, n: max(0, n)} }
 
 // FromPosition begins after an event, as that id as LastEventID does.
@@ -121,8 +131,8 @@ func FromPosition(id Position) From { return From{kind: fromPosition, id: id} }
 // later.
 func FromTime(t time.Time) From { return From{kind: fromTime, time: t.UTC()} }
 
-// ParseFrom parses "now", "start", "last", a number of messages, an event's id,
-// a time as in RFC 3339 or, for the default, "".
+// ParseFrom parses "now", "start", "last", a number of messages up to
+// [MaxFromCount], an event's id, a time as in RFC 3339 or, for the default, "".
 func ParseFrom(s string) (From, error) {
 	switch s {
 	case "", "now":
@@ -135,9 +145,13 @@ func ParseFrom(s string) (From, error) {
 	if strings.Trim(s, "0123456789") == "" {
 		n, err := strconv.Atoi(s)
 		if err != nil {
-			return From{}, invalid("from", "%s is too large a number", quote(s))
+			n = math.MaxInt // the digits stand for more than an int holds
 		}
-		return FromCount(n), nil
+		from := FromCount(n)
+		if err := from.check(); err != nil {
+			return From{}, err
+		}
+		return from, nil
 	}
 	if p, err := ParsePosition(s); err == nil {
 		return FromPosition(p), nil
@@ -148,6 +162,14 @@ func ParseFrom(s string) (From, error) {
 		return FromTime(t), nil
 	}
 	return From{}, invalid("from", "%s is not known: it is now, start, last, a number of messages, an event's id, or a time such as 2026-01-31T12:00:00Z", quote(s))
+}
+
+// check refuses what no subscription can begin with.
+func (f From) check() error {
+	if f.kind == fromCount && f.n > MaxFromCount {
+		return invalid("from", "is too large a number: a subscription begins with the newest %d messages at most", MaxFromCount)
+	}
+	return nil
 }
 
 // An Event is a message as subscribers get it. Its JSON is the data of events in
@@ -228,6 +250,9 @@ func (h *Hub) open(ctx context.Context, sub Subscription) (*cursor, *place, erro
 		return nil, nil, invalid("filter", "is wanted 1 to %d times, and was given %d times", MaxFilters, len(sub.Topics))
 	}
 	filters, err := ParseFilters(sub.Topics...)
+	if err == nil {
+		err = sub.From.check()
+	}
 	if err != nil {
 		return nil, nil, err
 	}
