@@ -36,6 +36,8 @@ type cursor struct {
 	pos      uint64   // everything that matches up to here has been handed on
 	first    item     // what comes before all else, if it is not the zero item
 	chosen   []uint64 // records up to pos that come next, see FromLast
+	looked   uint64   // more of them are still to be looked for after this one,
+	lookTo   uint64   // up to this one
 	burst    []*entry // those that were found in the view and come next
 	oldest   bool     // it began with the oldest message: what had expired by then is not missed
 	away     bool     // it catches up for a stream that was taken over
@@ -140,7 +142,7 @@ func (c *cursor) step(ctx context.Context, yield func(item) bool) (whereabouts, 
 		it := c.first
 		c.first = item{}
 		return c.wanted(yield(it)), nil
-	case len(c.chosen) > 0:
+	case c.choosing():
 		more, err := c.choose(ctx, yield)
 		return c.wanted(more), err
 	}
@@ -178,11 +180,28 @@ func (c *cursor) wanted(more bool) whereabouts {
 	return onTheWay
 }
 
-// choose hands on the next of the records that were chosen, and reports whether
-// yield wants more.
+// choosing reports whether records that were chosen come next, or may.
+func (c *cursor) choosing() bool { return len(c.chosen) > 0 || c.looked < c.lookTo }
+
+// lookOn looks for some more of the records that are the newest of their topic.
+func (c *cursor) lookOn(ctx context.Context) (err error) {
+	c.chosen, c.looked, err = c.hub.log.Newest(ctx, c.filters, c.looked, c.lookTo, readRecords)
+	return err
+}
+
+// choose hands on the records that were chosen, or looks for more of them if all were
+// handed on. It reports whether yield wants more.
 func (c *cursor) choose(ctx context.Context, yield func(item) bool) (bool, error) {
-	n := min(len(c.chosen), readRecords)
-	for i, seq := range c.chosen[:n] {
+	if len(c.chosen) == 0 {
+		if c.hub.isDrained() {
+			return false, nil // the client comes back for them
+		}
+		return true, c.lookOn(ctx)
+	}
+	for i, seq := range c.chosen {
+		if ctx.Err() != nil {
+			return false, nil
+		}
 		switch rec, err := c.hub.log.Get(ctx, seq); {
 		case errors.Is(err, ErrNotFound): // expired since
 		case err != nil:
@@ -192,9 +211,7 @@ func (c *cursor) choose(ctx context.Context, yield func(item) bool) (bool, error
 			return false, nil
 		}
 	}
-	if c.chosen = c.chosen[n:]; len(c.chosen) == 0 {
-		c.chosen = nil
-	}
+	c.chosen = nil
 	return true, nil
 }
 

@@ -75,7 +75,7 @@ var errNoFrame = errors.New("an event of the log cannot be sent")
 // isInWindow reports whether all that comes next is in the view.
 func (c *cursor) isInWindow() bool {
 	v := c.hub.view.load()
-	return c.first == (item{}) && len(c.chosen) == 0 && v.era() == c.era && c.pos+1 >= v.first
+	return c.first == (item{}) && !c.choosing() && v.era() == c.era && c.pos+1 >= v.first
 }
 
 // encode returns an item as it stands on the wire, and its position.

@@ -52,13 +52,23 @@ type Log interface {
 	// Get returns one record, or ErrNotFound.
 	Get(ctx context.Context, seq uint64) (Record, error)
 
-	// Newest returns the sequence number of the newest retained record of each
-	// topic that one of the filters matches, in ascending order.
-	Newest(ctx context.Context, filters []Filter) ([]uint64, error)
+	// Newest returns the sequence numbers of retained records that are the newest
+	// of their topic at the time of the call, and whose topic one of the filters
+	// matches: of the records after the given sequence number, up to and including
+	// through, in ascending order, and at most limit. limit is at least 1, and
+	// upTo is bounded as Query.UpTo is.
+	//
+	// A call does a bounded amount of work. through is how far it has looked: more
+	// than after, and at most upTo, unless upTo is not more than after. Then
+	// through is after, and there are none. A caller that passes through as after
+	// until it is upTo gets them all in pieces, some of which may be empty. When
+	// ctx is done Newest returns its error.
+	Newest(ctx context.Context, filters []Filter, after, upTo uint64, limit int) (seqs []uint64, through uint64, err error)
 
 	// Back returns the sequence number after which the newest n of the
 	// retained records up to upTo lie that the filters match, or 0 if there are
-	// fewer. n is at least 1.
+	// fewer. n is at least 1. When ctx is done while Back searches, it returns the
+	// error of ctx.
 	Back(ctx context.Context, filters []Filter, n int, upTo uint64) (after uint64, err error)
 
 	// At returns the sequence number of the first retained record that was

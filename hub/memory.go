@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"iter"
+	"maps"
 	"math"
 	"slices"
 	"sort"
@@ -252,15 +253,73 @@ func (l *memoryLog) Get(_ context.Context, seq uint64) (Record, error) {
 	return r.from(seq)[0].Record, nil
 }
 
-func (l *memoryLog) Newest(_ context.Context, filters []Filter) ([]uint64, error) {
-	var newest []uint64
-	err := l.eachTopic(func(info TopicInfo) {
-		if matchAny(filters, info.Topic) {
-			newest = append(newest, info.Last)
+// A call of Newest looks at no more than so many topics, or records, and holds the lock
+// for that long.
+const (
+	newestTopics  = 4096
+	newestRecords = 4096
+)
+
+// Newest looks at the topics if there are few, and otherwise at the records.
+func (l *memoryLog) Newest(ctx context.Context, filters []Filter, after, upTo uint64, limit int) ([]uint64, uint64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.closed:
+		return nil, 0, ErrClosed
+	case ctx.Err() != nil:
+		return nil, 0, ctx.Err()
+	case upTo <= after:
+		return nil, after, nil
+	}
+	l.expire(time.Now())
+	if seqs, ok := l.newestByTopic(filters, after, upTo); ok {
+		if len(seqs) <= limit {
+			return seqs, upTo, nil
 		}
-	})
-	slices.Sort(newest)
-	return newest, err
+		return seqs[:limit], seqs[limit-1], nil
+	}
+	var seqs []uint64
+	through := max(after, l.ring.first-1)
+	for i, rec := range l.ring.from(after + 1) {
+		if rec.Seq > upTo {
+			break
+		}
+		if i == newestRecords || len(seqs) == limit {
+			return seqs, through, nil
+		}
+		through = rec.Seq
+		if l.topics[rec.Topic].Last == rec.Seq && matchAny(filters, rec.Topic) {
+			seqs = append(seqs, rec.Seq)
+		}
+	}
+	return seqs, upTo, nil
+}
+
+// newestByTopic returns what Newest does, without a limit. ok is false if there are too
+// many topics. Callers hold mu.
+func (l *memoryLog) newestByTopic(filters []Filter, after, upTo uint64) (seqs []uint64, ok bool) {
+	found := map[uint64]bool{} // several filters may match a topic
+	add := func(info *TopicInfo) {
+		if info != nil && info.Last > after && info.Last <= upTo {
+			found[info.Last] = true
+		}
+	}
+	switch {
+	case !slices.ContainsFunc(filters, func(f Filter) bool { return !f.Exact() }):
+		for _, f := range filters {
+			add(l.topics[f.String()])
+		}
+	case len(l.topics) <= newestTopics:
+		for topic, info := range l.topics {
+			if matchAny(filters, topic) {
+				add(info)
+			}
+		}
+	default:
+		return nil, false
+	}
+	return slices.Sorted(maps.Keys(found)), true
 }
 
 // eachTopic calls f, under mu, for each topic that has a retained record.
@@ -277,12 +336,23 @@ func (l *memoryLog) eachTopic(f func(TopicInfo)) error {
 	return nil
 }
 
-func (l *memoryLog) Back(_ context.Context, filters []Filter, n int, upTo uint64) (uint64, error) {
+// backRecords is after how many records Back looks at its context.
+const backRecords = 1024
+
+func (l *memoryLog) Back(ctx context.Context, filters []Filter, n int, upTo uint64) (uint64, error) {
 	r, err := l.current()
+	if err == nil {
+		err = ctx.Err()
+	}
 	if err != nil {
 		return 0, err
 	}
-	for _, rec := range slices.Backward(r.records) {
+	for i, rec := range slices.Backward(r.records) {
+		if i%backRecords == 0 {
+			if err := ctx.Err(); err != nil {
+				return 0, err
+			}
+		}
 		if rec.Seq <= upTo && matchAny(filters, rec.Topic) {
 			if n--; n == 0 {
 				return rec.Seq - 1, nil

@@ -116,7 +116,9 @@ const (
 // FromStart begins with the oldest message that is retained.
 func FromStart() From { return From{kind: fromStart} }
 
-// FromLast begins with the newest message of each topic that matches.
+// FromLast begins with the newest message of each topic that matches, in the order in
+// which they were stored. They are looked for in pieces, as the subscriber takes them: a
+// topic that gets a newer message before it is its turn comes with that one, later.
 func FromLast() From { return From{kind: fromLast} }
 
 // FromCount begins with the newest n messages that match, 0 to [MaxFromCount]. A
@@ -335,13 +337,9 @@ func (c *cursor) beginAnew(ctx context.Context, from From) (err error) {
 		state, err = log.State(ctx)
 		c.pos, c.oldest = min(head, state.First-1), true
 	case fromLast:
-		c.chosen, err = log.Newest(ctx, c.filters)
-		for i, seq := range c.chosen {
-			if seq > head { // it comes after the head, by itself
-				c.chosen = c.chosen[:i]
-				break
-			}
-		}
+		// The first of them. What comes after the head comes by itself.
+		c.lookTo = head
+		err = c.lookOn(ctx)
 	case fromCount:
 		if from.n > 0 {
 			c.oldest = true // if there are fewer
@@ -366,8 +364,11 @@ func (c *cursor) beginAnew(ctx context.Context, from From) (err error) {
 // place returns the position just before the first event that the cursor hands
 // on.
 func (c *cursor) place() Position {
-	if len(c.chosen) > 0 {
+	switch {
+	case len(c.chosen) > 0:
 		return c.timeline.position(c.chosen[0] - 1)
+	case c.choosing():
+		return c.timeline.position(c.looked)
 	}
 	return c.timeline.position(c.pos)
 }

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -30,6 +32,7 @@ const (
 	codeNoStream      = 10059
 	codeInFlight      = 10158 // the same message id is being stored
 	statusNotFound    = "404"
+	statusTooMany     = "413"
 	statusEnd         = "204"
 	statusNoResponder = "503"
 )
@@ -115,6 +118,9 @@ type getRequest struct {
 	LastFor  string `json:"last_by_subj,omitempty"`
 	Batch    int    `json:"batch,omitempty"`
 	MaxBytes int    `json:"max_bytes,omitempty"`
+
+	// The newest of each subject that one of these matches, from Seq on.
+	LastsFor []string `json:"multi_last,omitempty"`
 }
 
 // leader asks the stream's leader for one message.
@@ -174,42 +180,52 @@ func (a *apiSource) next(ctx context.Context, sel *selection, seq uint64) (hub.R
 }
 
 func (a *apiSource) scan(ctx context.Context, seq uint64, n, maxBytes int) ([]hub.Record, error) {
-	body, err := json.Marshal(getRequest{Seq: seq, Batch: n, MaxBytes: max(maxBytes, 1)})
+	records, _, err := a.batch(ctx, getRequest{Seq: seq, Batch: n, MaxBytes: max(maxBytes, 1)})
+	return records, err
+}
+
+// errTooMany says that a server refuses to answer with as much as was asked for.
+var errTooMany = errors.New("jetlog: JetStream: too many results")
+
+// batch asks any replica for a batch. It returns the header of what ends the batch, too.
+func (a *apiSource) batch(ctx context.Context, req getRequest) (records []hub.Record, end nats.Header, err error) {
+	body, err := json.Marshal(req)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	inbox := a.nc.NewInbox()
 	sub, err := a.nc.SubscribeSync(inbox)
 	if err != nil {
-		return nil, a.failed(err)
+		return nil, nil, a.failed(err)
 	}
 	defer sub.Unsubscribe()
 	if err := sub.SetPendingLimits(-1, -1); err != nil {
-		return nil, a.failed(err)
+		return nil, nil, a.failed(err)
 	}
 	if err := a.nc.PublishRequest("$JS.API.DIRECT.GET."+a.stream, inbox, body); err != nil {
-		return nil, a.failed(err)
+		return nil, nil, a.failed(err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	var records []hub.Record
 	for {
 		m, err := sub.NextMsgWithContext(ctx)
 		if err != nil {
-			return nil, a.failed(err)
+			return nil, nil, a.failed(err)
 		}
 		switch status := m.Header.Get("Status"); status {
 		case "":
 		case statusEnd, statusNotFound:
-			return records, nil
+			return records, m.Header, nil
+		case statusTooMany:
+			return nil, nil, errTooMany
 		case statusNoResponder:
-			return nil, errNoStream
+			return nil, nil, errNoStream
 		default:
-			return nil, fmt.Errorf("jetlog: JetStream: %s %s", status, m.Header.Get("Description"))
+			return nil, nil, fmt.Errorf("jetlog: JetStream: %s %s", status, m.Header.Get("Description"))
 		}
 		r, err := a.direct(m)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		records = append(records, r)
 	}
@@ -229,6 +245,96 @@ func (a *apiSource) direct(m *nats.Msg) (hub.Record, error) {
 		Seq: seq, Time: t.UTC(), Topic: a.names.topic(m.Header.Get("Nats-Subject")),
 		Type: decodeType(m.Header.Get(typeHeader)), Data: string(m.Data),
 	}, nil
+}
+
+// lastsBytes is how much data an answer to LastsFor has, about.
+const lastsBytes = 4 << 20
+
+// newest asks any replica. A server refuses to answer for more than 1,024 topics.
+func (a *apiSource) newest(ctx context.Context, sel *selection, after, upTo uint64, limit int) ([]uint64, uint64, bool, error) {
+	for deadline := time.Now().Add(requestTimeout); ; {
+		records, end, err := a.batch(ctx, getRequest{LastsFor: sel.subjects, Seq: after + 1, Batch: limit, MaxBytes: lastsBytes})
+		switch {
+		case errors.Is(err, errTooMany):
+			return nil, 0, false, nil
+		case err != nil:
+			return nil, 0, false, err
+		case end.Get("Status") == statusNotFound && end.Get("Description") != "No Results":
+			return nil, 0, false, nil // one of them is damaged: Read passes over it
+		}
+		reached, err := a.reaches(ctx, end, sel, after, upTo)
+		if err != nil {
+			return nil, 0, false, err
+		}
+		if reached {
+			var seqs []uint64
+			for _, r := range records {
+				if r.Seq > upTo {
+					return seqs, upTo, true, nil
+				}
+				seqs = append(seqs, r.Seq)
+			}
+			if len(seqs) == 0 {
+				return nil, upTo, true, nil
+			}
+			return seqs, seqs[len(seqs)-1], true, nil
+		}
+		if time.Now().After(deadline) {
+			return nil, 0, false, fmt.Errorf("jetlog: a replica of the stream has been behind for %v", requestTimeout)
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, 0, false, ctx.Err()
+		}
+	}
+}
+
+// reaches reports whether the replica that answered to LastsFor has all selected records
+// up to upTo. The answer of a replica that is behind lacks the newest ones.
+func (a *apiSource) reaches(ctx context.Context, end nats.Header, sel *selection, after, upTo uint64) (bool, error) {
+	if at, err := strconv.ParseUint(end.Get("Nats-UpTo-Sequence"), 10, 64); err == nil {
+		return at >= upTo, nil
+	}
+	// It has no record at all that is selected, and does not say how far it is.
+	r, err := a.next(ctx, sel, after+1)
+	if errors.Is(err, hub.ErrNotFound) {
+		return true, nil
+	}
+	return err == nil && r.Seq > upTo, err
+}
+
+// lastsAtOnce is how many topics one request names, so that it is not too large.
+const lastsAtOnce = 256
+
+// newestOf asks any replica. One that is behind may not know of a later record.
+func (a *apiSource) newestOf(ctx context.Context, records []hub.Record) (map[uint64]bool, error) {
+	lasts := lastOfTopics(records)
+	for topics := range slices.Chunk(slices.Collect(maps.Keys(lasts)), lastsAtOnce) {
+		req := getRequest{MaxBytes: lastsBytes}
+		for _, topic := range topics {
+			req.LastsFor = append(req.LastsFor, a.names.subject(topic))
+		}
+		for left := len(topics); left > 0; {
+			answer, _, err := a.batch(ctx, req)
+			if err != nil {
+				return nil, err
+			}
+			if len(answer) == 0 {
+				break
+			}
+			for _, r := range answer {
+				lasts[r.Topic] = max(lasts[r.Topic], r.Seq)
+				req.Seq = r.Seq + 1
+				left--
+			}
+		}
+	}
+	found := map[uint64]bool{}
+	for _, seq := range lasts {
+		found[seq] = true
+	}
+	return found, nil
 }
 
 func (a *apiSource) topics(ctx context.Context, f hub.Filter) (map[string]uint64, error) {

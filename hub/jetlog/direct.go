@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"reflect"
+	"slices"
 	"syscall"
 	"time"
 
@@ -188,6 +189,70 @@ func (d *directSource) last(_ context.Context, topic string) (hub.Record, error)
 		_, err = d.store.LoadLastMsg(d.names.subject(topic), &s.msg)
 	}
 	return d.loaded(s, err)
+}
+
+// newestTopics is the most topics whose newest records newest asks the store for.
+const newestTopics = 4096
+
+func (d *directSource) newest(_ context.Context, sel *selection, after, upTo uint64, limit int) ([]uint64, uint64, bool, error) {
+	seqs, ok, err := d.lasts(sel.subjects, newestTopics)
+	seqs, through := cut(seqs, after, upTo, limit)
+	return seqs, through, ok, err
+}
+
+// lasts returns the sequence numbers of the newest records of the subjects that match,
+// in ascending order. ok is false if more than most subjects match, or if the store is
+// damaged and cannot tell. A most of 0 is no bound.
+func (d *directSource) lasts(subjects []string, most int) (seqs []uint64, ok bool, err error) {
+	seqs, err = d.store.MultiLastSeqs(subjects, 0, most)
+	switch {
+	case errors.Is(err, server.ErrStoreClosed):
+		return nil, false, errReopened
+	case unreadable(err):
+		return nil, false, fmt.Errorf("jetlog: the store cannot be read: %w", err)
+	}
+	return seqs, err == nil, nil
+}
+
+// cut returns those of ascending sequence numbers that lie after one and up to another,
+// at most limit, and how far they reach.
+func cut(seqs []uint64, after, upTo uint64, limit int) (some []uint64, through uint64) {
+	from, _ := slices.BinarySearch(seqs, after+1)
+	to, _ := slices.BinarySearch(seqs, upTo+1)
+	if some = seqs[from:to]; len(some) > limit {
+		return some[:limit], some[limit-1]
+	}
+	return some, upTo
+}
+
+func (d *directSource) newestOf(ctx context.Context, records []hub.Record) (map[uint64]bool, error) {
+	var subjects []string
+	lasts := lastOfTopics(records)
+	for topic := range lasts {
+		subjects = append(subjects, d.names.subject(topic))
+	}
+	found := map[uint64]bool{}
+	if len(subjects) == 0 {
+		return found, nil
+	}
+	seqs, ok, err := d.lasts(subjects, 0)
+	for _, seq := range seqs {
+		found[seq] = true
+	}
+	if ok || err != nil {
+		return found, err
+	}
+	for topic := range lasts {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		r, err := d.last(ctx, topic)
+		if err != nil && !errors.Is(err, hub.ErrNotFound) {
+			return nil, err
+		}
+		found[r.Seq] = true
+	}
+	return found, nil
 }
 
 func (d *directSource) topics(_ context.Context, f hub.Filter) (map[string]uint64, error) {

@@ -214,6 +214,17 @@ func TestExternalHoles(t *testing.T) {
 	for _, pattern := range []string{"**", "a", "none"} {
 		wantHole(t, connect(t, jetlog.ClusterOptions{URL: s.url}), pattern, 0, 20, 5, 8)
 	}
+	// Where the newest of a topic is deleted, the one before is the newest.
+	if err := stream.DeleteMsg(t.Context(), 20); err != nil {
+		t.Fatal(err)
+	}
+	fs, err := hub.ParseFilters("**")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if seqs, through, err := l.Newest(t.Context(), fs, 0, 20, 10); err != nil || !slices.Equal(seqs, []uint64{18, 19}) || through <= 18 {
+		t.Errorf("Newest: %v, %d, %v", seqs, through, err)
+	}
 }
 
 func TestConnectErrors(t *testing.T) {

@@ -56,6 +56,7 @@ type core struct {
 	pub    *publisher
 	head   *head
 	holes  *holes
+	wide   wide
 	epochs []hub.Epoch
 	gone   chan struct{} // closed when another one takes over
 }
@@ -182,13 +183,14 @@ func (l *Log) Get(ctx context.Context, seq uint64) (r hub.Record, err error) {
 	return r, err
 }
 
-// Newest implements [hub.Log].
-func (l *Log) Newest(ctx context.Context, filters []hub.Filter) (seqs []uint64, err error) {
+// Newest implements [hub.Log]. Where the filters match many topics, more than 4,096 of an
+// embedded log or 1,024 of an external one, it reads all records on the way.
+func (l *Log) Newest(ctx context.Context, filters []hub.Filter, after, upTo uint64, limit int) (seqs []uint64, through uint64, err error) {
 	err = l.use(ctx, func(c *core) error {
-		seqs, err = newest(ctx, c.src, filters)
+		seqs, through, err = newest(ctx, c, l.names, filters, after, upTo, limit)
 		return err
 	})
-	return seqs, err
+	return seqs, through, err
 }
 
 // Back implements [hub.Log].

@@ -90,6 +90,9 @@ func (r *reading) run(ctx context.Context) error {
 			if r.full() {
 				return nil
 			}
+			if err := ctx.Err(); err != nil {
+				return err
+			}
 			before := r.pos
 			if err := r.search(ctx); err != nil {
 				return err
@@ -235,6 +238,9 @@ func back(ctx context.Context, src source, known *holes, names naming, filters [
 		}
 		var seqs []uint64
 		for after := from; after < upTo; {
+			if err := ctx.Err(); err != nil {
+				return 0, err
+			}
 			b, err := read(ctx, src, known, names, hub.Query{
 				Filters: filters, After: after, UpTo: upTo, MaxRecords: scanMost, MaxBytes: 4 << 20,
 			})
@@ -307,33 +313,6 @@ func topics(ctx context.Context, src source, filter hub.Filter, after string, li
 		infos = append(infos, hub.TopicInfo{Topic: name, Count: counts[name], Last: rec.Seq, Time: rec.Time})
 	}
 	return infos, nil
-}
-
-// newest is [hub.Log]'s Newest.
-func newest(ctx context.Context, src source, filters []hub.Filter) ([]uint64, error) {
-	seen := map[string]bool{}
-	for _, f := range filters {
-		counts, err := src.topics(ctx, f)
-		if err != nil {
-			return nil, err
-		}
-		for name := range counts {
-			seen[name] = true
-		}
-	}
-	var seqs []uint64
-	for name := range seen {
-		rec, err := src.last(ctx, name)
-		if errors.Is(err, hub.ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		seqs = append(seqs, rec.Seq)
-	}
-	slices.Sort(seqs)
-	return seqs, nil
 }
 
 // count counts by reading.

@@ -29,6 +29,14 @@ type source interface {
 	// last returns the newest record of a topic, or hub.ErrNotFound.
 	last(ctx context.Context, topic string) (hub.Record, error)
 
+	// newest is [hub.Log]'s Newest. ok is false if more topics are selected than it
+	// looks at in one call. It is never behind upTo.
+	newest(ctx context.Context, sel *selection, after, upTo uint64, limit int) (seqs []uint64, through uint64, ok bool, err error)
+
+	// newestOf returns the sequence numbers of those of some records that are the
+	// newest of their topic. Where it is behind, it may return more.
+	newestOf(ctx context.Context, records []hub.Record) (map[uint64]bool, error)
+
 	// topics returns the topics that a filter matches, and how many records each
 	// has.
 	topics(ctx context.Context, f hub.Filter) (map[string]uint64, error)

@@ -38,7 +38,7 @@ type logCase struct {
 
 // Run runs all tests, each with a log of its own.
 func Run(t *testing.T, kit Kit) {
-	for _, group := range [][]logCase{appendCases, readCases, lookupCases, tailCases, closeCases} {
+	for _, group := range [][]logCase{appendCases, readCases, lookupCases, newestCases, tailCases, closeCases} {
 		for _, c := range group {
 			t.Run(c.name, func(t *testing.T) {
 				t.Log("the rule: " + c.rule)

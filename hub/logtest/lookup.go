@@ -1,6 +1,7 @@
 package logtest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -27,17 +28,6 @@ var lookupCases = []logCase{
 			}
 		}
 	}},
-	{"Newest", "the newest of each topic that one of the filters matches, in ascending order", func(t *testing.T, l hub.Log) {
-		addTopics(t, l, "a", "b", "a", "c.d", "b", "c.e", "c.d")
-		for patterns, want := range map[string][]uint64{
-			"**": {3, 5, 6, 7}, "a": {3}, "c.*": {6, 7}, "*": {3, 5}, "x": nil, "c.* c.**": {6, 7}, "b c.e": {5, 6}, "*.d c.*": {6, 7},
-		} {
-			got, err := l.Newest(within(t), filters(t, strings.Fields(patterns)...))
-			if err != nil || !slices.Equal(got, want) {
-				t.Errorf("Newest(%s) = %v, %v, want %v", patterns, got, err, want)
-			}
-		}
-	}},
 	{"Back", "after which the newest n up to upTo lie, or 0 if there are fewer", func(t *testing.T, l hub.Log) {
 		topics := make([]string, 1000)
 		for i := range topics {
@@ -59,6 +49,14 @@ var lookupCases = []logCase{
 			if err != nil || got != row.want {
 				t.Errorf("Back(%s, %d, %d) = %d, %v, want %d", row.patterns, row.n, row.upTo, got, err, row.want)
 			}
+		}
+	}},
+	{"Back/done", "with a context that is done it returns its error", func(t *testing.T, l hub.Log) {
+		addTopics(t, l, "a", "b")
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if after, err := l.Back(ctx, filters(t, "a"), 2, 2); !errors.Is(err, context.Canceled) {
+			t.Errorf("Back: %d, %v", after, err)
 		}
 	}},
 	{"At", "the first record that was stored at t or later, or one more than the last", func(t *testing.T, l hub.Log) {

@@ -3,6 +3,7 @@ package logtest
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -34,6 +35,7 @@ func fill(t *testing.T, l hub.Log, n uint64) hub.State {
 
 var smallCases = []smallCase{
 	{"bytes", "the oldest go first, and Read says so", 64 << 10, 0, func(t *testing.T, l hub.Log) {
+		addTopics(t, l, "gone")
 		st := fill(t, l, 20)
 		for _, patterns := range []string{"**", "t.1", "t.*", "t.0 t.2", "none"} {
 			q := hub.Query{Filters: filters(t, strings.Fields(patterns)...), UpTo: st.Last, MaxRecords: 10000, MaxBytes: 1 << 20}
@@ -55,6 +57,11 @@ var smallCases = []smallCase{
 		}
 		if n, through, err := l.Count(within(t), filters(t, "**"), 0); err != nil || n != st.Last-st.First+1 || through != st.Last {
 			t.Errorf("Count: %d through %d, %v; the state is %+v", n, through, err, st)
+		}
+		for _, limit := range []int{1, 2, 10} {
+			if got := newest(t, l, "** gone", 0, st.Last, limit); !slices.Equal(got, []uint64{st.Last - 2, st.Last - 1, st.Last}) {
+				t.Errorf("Newest, %d at a time, has %v; the state is %+v", limit, got, st)
+			}
 		}
 		if seq, err := l.At(within(t), time.Now().Add(-time.Hour)); err != nil || seq != st.First {
 			t.Errorf("At: %d, %v", seq, err)
@@ -80,8 +87,8 @@ var smallCases = []smallCase{
 		if infos, err := l.Topics(within(t), filters(t, "**")[0], "", 10); err != nil || len(infos) != 0 {
 			t.Errorf("Topics: %+v, %v", infos, err)
 		}
-		if seqs, err := l.Newest(within(t), filters(t, "**")); err != nil || len(seqs) != 0 {
-			t.Errorf("Newest: %v, %v", seqs, err)
+		if seqs := newest(t, l, "**", 0, 3, 10); len(seqs) != 0 {
+			t.Errorf("Newest: %v", seqs)
 		}
 		if seq, err := l.At(within(t), time.Now().Add(-time.Hour)); err != nil || seq != 4 {
 			t.Errorf("At: %d, %v", seq, err)
