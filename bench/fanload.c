@@ -95,14 +95,15 @@ static int poll_once(int timeout_ms, int *opened, int *failed) {
   return n;
 }
 int main(int argc, char **argv) {
-  int msgs = 200, window = 1, size = 100, npids = 0, pids[64], conc = 256, idle_s = 2; double rate = 0; char *label = "?"; int c; double timeout_s = 60;
-  while ((c = getopt(argc, argv, "H:p:P:u:h:U:X:B:n:m:w:s:i:l:r:I:T:c:")) != -1) switch (c) {
+  int msgs = 200, window = 1, size = 100, npids = 0, pids[64], conc = 256, idle_s = 2; double rate = 0; char *label = "?"; int c; double timeout_s = 60, send_s = 0;
+  while ((c = getopt(argc, argv, "H:p:P:u:h:U:X:B:n:m:w:s:i:l:r:I:T:c:d:")) != -1) switch (c) {
     case 'H': host = optarg; break; case 'p': port = atoi(optarg); break; case 'P': pubport = atoi(optarg); break;
     case 'u': path = optarg; break; case 'h': subhdr = optarg; break; case 'U': pubpath = optarg; break;
     case 'X': pubhdr = optarg; break; case 'B': pubbody = optarg; break; case 'n': nsubs = atoi(optarg); break;
     case 'm': msgs = atoi(optarg); break; case 'w': window = atoi(optarg); break; case 's': size = atoi(optarg); break;
     case 'i': pids[npids++] = atoi(optarg); break; case 'l': label = optarg; break; case 'r': rate = atof(optarg); break;
     case 'I': idle_s = atoi(optarg); break; case 'T': timeout_s = atof(optarg); break; case 'c': conc = atoi(optarg); break;
+    case 'd': send_s = atof(optarg); break; // seconds after which no message is published
   }
   if (!pubport) pubport = port;
   struct rlimit rl = {nsubs + 1000, nsubs + 1000}; if (setrlimit(RLIMIT_NOFILE, &rl)) { getrlimit(RLIMIT_NOFILE, &rl); rl.rlim_cur = rl.rlim_max; setrlimit(RLIMIT_NOFILE, &rl); }
@@ -131,6 +132,7 @@ int main(int argc, char **argv) {
   int pstate_outstanding = 0; static char pb[65536]; int pbn = 0;
   while (now_ns() < deadline) {
     uint64_t done = (delivered - base) / nsubs; uint64_t n = now_ns();
+    if (send_s > 0 && sent < msgs && n - start > send_s * 1e9) msgs = sent;
     int may = rate > 0 ? (int)((n - start) / 1e9 * rate) + 1 - sent : (int)(done + window) - sent;
     if (sent < msgs && may > 0 && pstate_outstanding < 64 && (pstate_outstanding == 0 || window > 1 || rate > 0)) {
       char body[20000], out[24000], mark[64]; uint64_t ts = now_ns(); snprintf(mark, sizeof mark, "@@%019llu", (unsigned long long)ts);

@@ -9,13 +9,16 @@ var (
 	Storm         = storm
 	Topics        = topics
 	Gets          = gets
+	Quiet         = quiet
+	Secured       = secured
 )
 
 type (
-	Spread       = spread
-	StormResult  = stormResult
-	Stream       = stream
-	TopicsResult = topicsResult
+	SecuredResult = securedResult
+	Spread        = spread
+	StormResult   = stormResult
+	Stream        = stream
+	TopicsResult  = topicsResult
 )
 
 func (s *Stream) Feed(b []byte, found func(at int64, number uint32)) error { return s.feed(b, found) }

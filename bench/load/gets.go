@@ -15,12 +15,24 @@ import (
 // gets sends one GET after the other over one connection, with a pause between
 // them, and tells how long they take. It begins when an answer has in it what
 // -begin says: in that of /topics a count, when the first message is published.
-func gets(args []string) (any, error) {
+func gets(args []string) (any, error) { return requests("load gets", false, args) }
+
+// quiet publishes one message after the other in the same way, to a topic that
+// nobody subscribes to, and tells how long they take to be acknowledged. It begins
+// as gets does.
+func quiet(args []string) (any, error) { return requests("load quiet", true, args) }
+
+// requests is gets and quiet.
+func requests(name string, publish bool, args []string) (any, error) {
 	var t target
-	flags := flag.NewFlagSet("load gets", flag.ExitOnError)
+	flags := flag.NewFlagSet(name, flag.ExitOnError)
 	t.register(flags)
 	path := flags.String("path", "/topics", "the path that is asked for")
 	begin := flags.String("begin", `"count":`, "begin when the answer has this in it")
+	topic := "bench.quiet"
+	if publish {
+		flags.StringVar(&topic, "topic", topic, "the topic that is published to")
+	}
 	pause := flags.Duration("pause", 20*time.Millisecond, "the pause between an answer and the next request")
 	length := flags.Duration("for", 20*time.Second, "how long it is measured")
 	if err := t.parse(flags, args); err != nil {
@@ -28,16 +40,14 @@ func gets(args []string) (any, error) {
 	}
 	client := &http.Client{Timeout: 10 * time.Second}
 	get := func() (string, error) {
-		res, err := client.Get("http://" + t.addr + *path)
-		if err != nil {
-			return "", err
+		return answer(http.StatusOK)(client.Get("http://" + t.addr + *path))
+	}
+	request := get
+	if publish {
+		message := strings.Repeat("x", t.size)
+		request = func() (string, error) {
+			return answer(http.StatusCreated)(client.Post("http://"+t.addr+"/topics/"+topic, "text/plain", strings.NewReader(message)))
 		}
-		defer res.Body.Close()
-		body, err := io.ReadAll(res.Body)
-		if err == nil && res.StatusCode != http.StatusOK {
-			err = fmt.Errorf("the status is %s", res.Status)
-		}
-		return string(body), err
 	}
 	for until := time.Now().Add(time.Minute); ; time.Sleep(*pause) {
 		body, err := get()
@@ -55,10 +65,25 @@ func gets(args []string) (any, error) {
 	for until := time.Now().Add(*length); time.Now().Before(until); {
 		time.Sleep(*pause)
 		start := time.Now()
-		if _, err := get(); err != nil {
+		if _, err := request(); err != nil {
 			return nil, err
 		}
 		latencies = append(latencies, int64(time.Since(start)))
 	}
 	return newSpread(latencies), nil
+}
+
+// answer returns a function that reads an answer, which has to have a status.
+func answer(status int) func(*http.Response, error) (string, error) {
+	return func(res *http.Response, err error) (string, error) {
+		if err != nil {
+			return "", err
+		}
+		defer res.Body.Close()
+		body, err := io.ReadAll(res.Body)
+		if err == nil && res.StatusCode != status {
+			err = fmt.Errorf("the status is %s", res.Status)
+		}
+		return string(body), err
+	}
 }

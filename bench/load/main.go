@@ -1,14 +1,18 @@
 //go:build linux
 
 // Load measures what fanload cannot: what a message to one topic of many costs,
-// other requests during a fan-out, and a storm of reconnects. Each is a command:
+// other requests during a fan-out, a storm of reconnects, and streams over TLS.
+// Each is a command:
 //
 //	load gets   -addr HOST:PORT …
+//	load quiet  -addr HOST:PORT …
 //	load topics -addr HOST:PORT -pid PID …
 //	load storm  -addr HOST:PORT …
+//	load tls    -addr HOST:PORT -tls HOST:PORT -pid PID …
 //
-// It speaks to tidings serve, from one thread and with no work of its own for a
-// message but to look at it, since it shares the machine with the server. It
+// It speaks to tidings serve, over TLS to tlshub, from one thread where there is no
+// TLS, and with no work of its own for a message but to look at it, since it shares
+// the machine with the server. It
 // prints one line of JSON, and fails when it could not measure; that messages are
 // missing is part of what it has measured.
 package main
@@ -25,16 +29,20 @@ import (
 // commands take their arguments and return what is printed.
 var commands = map[string]func(args []string) (any, error){
 	"gets":   gets,
+	"quiet":  quiet,
 	"topics": topics,
 	"storm":  storm,
+	"tls":    secured,
 }
 
 func main() {
 	if len(os.Args) < 2 || commands[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: load gets|topics|storm [flags]; load COMMAND -h lists them")
+		fmt.Fprintln(os.Stderr, "usage: load gets|quiet|topics|storm|tls [flags]; load COMMAND -h lists them")
 		os.Exit(2)
 	}
-	debug.SetGCPercent(-1) // nothing is allocated while it measures
+	// Nothing is collected while it measures: only over TLS is anything allocated.
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(1 << 30)
 	result, err := commands[os.Args[1]](os.Args[2:])
 	if err == nil {
 		err = json.NewEncoder(os.Stdout).Encode(result)
@@ -63,6 +71,11 @@ func (t *target) parse(flags *flag.FlagSet, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
+	return t.resolve()
+}
+
+// resolve looks addr up, which has to be one of this machine.
+func (t *target) resolve() error {
 	addr, err := net.ResolveTCPAddr("tcp4", t.addr)
 	if err != nil {
 		return err

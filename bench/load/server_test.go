@@ -82,17 +82,27 @@ func (h *hub) events(w http.ResponseWriter, r *http.Request) {
 
 // serve serves a hub that does wrong with one message, and returns its address.
 func serve(t *testing.T, fault string, faulty int) string {
+	addr, _ := serveTLS(t, fault, faulty)
+	return addr
+}
+
+// serveTLS serves such a hub at two addresses, and over TLS at the second.
+func serveTLS(t *testing.T, fault string, faulty int) (addr, tlsAddr string) {
 	h := &hub{changed: make(chan struct{}), fault: fault, faulty: faulty}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /topics/{topic}", h.post)
 	mux.HandleFunc("GET /events", h.events)
 	mux.HandleFunc("GET /topics", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `{"count":1}`) })
-	s := httptest.NewServer(mux)
-	t.Cleanup(func() {
-		s.CloseClientConnections()
-		s.Close()
-	})
-	return s.Listener.Addr().String()
+	plain, secure := httptest.NewServer(mux), httptest.NewUnstartedServer(mux)
+	secure.EnableHTTP2 = true
+	secure.StartTLS()
+	for _, s := range []*httptest.Server{plain, secure} {
+		t.Cleanup(func() {
+			s.CloseClientConnections()
+			s.Close()
+		})
+	}
+	return plain.Listener.Addr().String(), secure.Listener.Addr().String()
 }
 
 func TestStormSeesWhatIsLost(t *testing.T) {
@@ -168,8 +178,99 @@ func TestGetsMeasures(t *testing.T) {
 	}
 }
 
+func TestQuietMeasures(t *testing.T) {
+	result, err := main.Quiet([]string{"-addr", serve(t, "", 0), "-pause", "1ms", "-for", "50ms"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := result.(main.Spread); got.Count == 0 || got.P50 <= 0 {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestTopicsApartReachNobody(t *testing.T) {
+	for _, topics := range []int{0, 10} {
+		result, err := main.Topics([]string{
+			"-addr", serve(t, "", 0), "-pid", fmt.Sprint(os.Getpid()), "-apart",
+			"-topics", fmt.Sprint(topics), "-warm", "10", "-messages", "200", "-idle", "1ms",
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := result.(main.TopicsResult); got.Astray != 0 || got.Closed != 0 || got.Deliveries.Count != 200 {
+			t.Errorf("%d topics: got %+v, want none astray and 200 acknowledged", topics, got)
+		}
+	}
+}
+
+func TestTLSSeesWhatIsLost(t *testing.T) {
+	for _, protocol := range []string{"h1", "h2"} {
+		for _, tt := range []struct {
+			rule              string
+			fault             string
+			faulty            int
+			missing, disorder int
+		}{
+			{"all is well", "", 0, 0, 0},
+			{"a message is lost", "lost", 25, 1, 0},
+			{"the last message is lost", "lost", 199, 1, 0},
+			{"a message comes twice", "twice", 25, 0, 1},
+		} {
+			t.Run(protocol+", "+tt.rule, func(t *testing.T) {
+				t.Parallel()
+				addr, tlsAddr := serveTLS(t, tt.fault, tt.faulty)
+				result, err := main.Secured([]string{
+					"-addr", addr, "-tls", tlsAddr, "-pid", fmt.Sprint(os.Getpid()), "-protocol", protocol,
+					"-streams", "6", "-connections", "2", "-messages", "200", "-flight", "8", "-idle", "1ms", "-stall", "2s",
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				got := result.(main.SecuredResult)
+				if got.Missing != tt.missing || got.Disorder != tt.disorder || got.Closed != 0 || got.Messages != 200 {
+					t.Errorf("got %+v, want 200 messages, %d missing, %d in disorder and none closed", got, tt.missing, tt.disorder)
+				}
+				if want := map[string]int{"h1": 6, "h2": 2}[protocol]; got.Connections != want || got.PerSecond <= 0 {
+					t.Errorf("got %+v, want %d connections, and a rate", got, want)
+				}
+			})
+		}
+	}
+}
+
+func TestTLSSeesStreamsThatEnd(t *testing.T) {
+	for _, protocol := range []string{"h1", "h2"} {
+		t.Run(protocol, func(t *testing.T) {
+			t.Parallel()
+			addr, _ := serveTLS(t, "", 0)
+			brief := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				http.NewResponseController(w).Flush()
+			}))
+			brief.EnableHTTP2 = true
+			brief.StartTLS()
+			t.Cleanup(brief.Close)
+			result, err := main.Secured([]string{
+				"-addr", addr, "-tls", brief.Listener.Addr().String(), "-pid", fmt.Sprint(os.Getpid()), "-protocol", protocol,
+				"-streams", "3", "-connections", "1", "-messages", "2", "-flight", "2", "-idle", "50ms", "-stall", "100ms",
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := result.(main.SecuredResult); got.Closed != 3 || got.Missing != 6 {
+				t.Errorf("got %+v, want 3 closed and 6 missing", got)
+			}
+		})
+	}
+}
+
 func TestOnlyThisMachineIsLoaded(t *testing.T) {
-	if _, err := main.Storm([]string{"-addr", "192.0.2.1:80"}); err == nil || !strings.Contains(err.Error(), "loopback") {
-		t.Errorf("got %v, want an error about the loopback", err)
+	for _, args := range [][]string{{"-addr", "192.0.2.1:80"}, {"-tls", "192.0.2.1:443"}} {
+		load := main.Storm
+		if args[0] == "-tls" {
+			load = main.Secured
+		}
+		if _, err := load(args); err == nil || !strings.Contains(err.Error(), "loopback") {
+			t.Errorf("%s: got %v, want an error about the loopback", args, err)
+		}
 	}
 }

@@ -20,7 +20,7 @@ type topicsResult struct {
 	PerSecond  float64 `json:"msgs_per_s"`
 	Astray     int     `json:"astray"` // messages that reached another than whom they were for, or not in their turn
 	Closed     int     `json:"closed"`
-	Deliveries spread  `json:"delivered"`
+	Deliveries spread  `json:"delivered"` // with -apart, acknowledged
 }
 
 // stride takes the topics in an order that no cache foresees: it has no factor in
@@ -29,7 +29,8 @@ const stride = 7919
 
 // topics gives each subscriber a topic of its own and publishes to one after the
 // other, the next when the last is acknowledged and delivered. It tells what a
-// message costs the server.
+// message costs the server. With -apart all messages go to one more topic, which
+// nobody subscribes to, each when the last is acknowledged.
 func topics(args []string) (any, error) {
 	var t target
 	flags := flag.NewFlagSet("load topics", flag.ExitOnError)
@@ -39,11 +40,15 @@ func topics(args []string) (any, error) {
 	messages := flags.Int("messages", 20000, "messages that are measured")
 	warm := flags.Int("warm", 10000, "messages before that")
 	idle := flags.Duration("idle", 2*time.Second, "the rest before the first message")
+	apart := flags.Bool("apart", false, "publish to a topic that has no subscriber")
 	if err := t.parse(flags, args); err != nil {
 		return nil, err
 	}
 	if *pid == 0 {
 		return nil, errors.New("-pid is missing")
+	}
+	if *count < 1 && !*apart {
+		return nil, errors.New("-topics is more than 0, unless -apart is there")
 	}
 
 	p, err := newPublisher(t, "")
@@ -84,8 +89,13 @@ func topics(args []string) (any, error) {
 	time.Sleep(*idle)
 
 	publish := func(i int) error {
-		due, delivered = i*stride%*count, 0
-		p.topic = names[due]
+		if *apart {
+			p.topic, due, delivered = "bench.apart", -1, 1
+		} else {
+			due, delivered = i*stride%*count, 0
+			p.topic = names[due]
+		}
+		posted := now()
 		if err := p.post(); err != nil {
 			return err
 		}
@@ -99,6 +109,9 @@ func topics(args []string) (any, error) {
 			if now() > until {
 				return fmt.Errorf("message %d has not come", i)
 			}
+		}
+		if *apart {
+			latency = now() - posted
 		}
 		return nil
 	}

@@ -1,0 +1,290 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// What streams over TLS have measured.
+type securedResult struct {
+	Protocol    string  `json:"protocol"`
+	Streams     int     `json:"streams"`
+	Connections int     `json:"connections"`
+	Messages    int     `json:"messages"`
+	CPU         float64 `json:"srv_us_per_deliv"` // the server's, user and system, in microseconds
+	PerSecond   float64 `json:"deliv_per_s"`
+	Took        float64 `json:"wall_s"`
+	Missing     int     `json:"missing"`   // messages, of all streams
+	Disorder    int     `json:"bad_order"` // messages that came a second time, or late
+	Closed      int     `json:"closed"`    // streams that the server has ended
+}
+
+// secured opens streams over TLS and publishes messages to their topic, without
+// TLS: the next as soon as fewer than so many are in flight. It tells what a
+// delivery costs the server.
+//
+// Each stream is a goroutine, since HTTP/2 is that of net/http. It does no more for
+// a message than to look at its number.
+func secured(args []string) (any, error) {
+	var t target
+	flags := flag.NewFlagSet("load tls", flag.ExitOnError)
+	t.register(flags)
+	tlsAddr := flags.String("tls", "127.0.0.1:8443", "the server's address for TLS, one of the loopback")
+	pid := flags.Int("pid", 0, "the server's process")
+	protocol := flags.String("protocol", "h2", "h2 for HTTP/2, h1 for HTTP/1.1, where each stream has a connection of its own")
+	count := flags.Int("streams", 500, "streams, all on one topic")
+	conns := flags.Int("connections", 10, "connections that the streams of HTTP/2 share")
+	messages := flags.Int("messages", 1000, "messages")
+	flight := flags.Int("flight", 1, "messages in flight")
+	idle := flags.Duration("idle", 2*time.Second, "the rest before the first message")
+	stall := flags.Duration("stall", 8*time.Second, "give up what is missing when nothing has come for so long")
+	bound := flags.Duration("bound", 2*time.Minute, "give up what is missing when the messages have taken so long")
+	if err := t.parse(flags, args); err != nil {
+		return nil, err
+	}
+	secure := target{addr: *tlsAddr}
+	if err := secure.resolve(); err != nil {
+		return nil, err
+	}
+	if *pid == 0 || *count < 1 || *conns < 1 || *messages < 1 || *flight < 1 {
+		return nil, errors.New("-pid is missing, or there is less than one of something")
+	}
+
+	a := &audience{streams: make([]listener, *count), progress: make(chan struct{}, 1)}
+	defer a.leave()
+	const topic = "bench.tls"
+	var err error
+	switch *protocol {
+	case "h1":
+		err = a.openHTTP1(secure.addr, topic)
+	case "h2":
+		err = a.openHTTP2(secure.addr, topic, min(*conns, *count))
+	default:
+		err = fmt.Errorf("-protocol is h1 or h2, not %q", *protocol)
+	}
+	if err != nil {
+		return nil, err
+	}
+	p, err := newPublisher(t, topic)
+	if err != nil {
+		return nil, err
+	}
+	time.Sleep(*idle)
+
+	cpu, err := processTime(*pid)
+	if err != nil {
+		return nil, err
+	}
+	begin := now()
+	last, passed := begin, int64(0) // when messages last came, and how many had
+	due := int64(*count) * int64(*messages)
+	for passed < due || p.outstanding() > 0 {
+		done := int(passed / int64(*count)) // by all, on the average
+		if int(p.posted) < min(*messages, done+*flight) {
+			if err := p.post(); err != nil {
+				return nil, err
+			}
+		} else {
+			select {
+			case <-a.progress:
+			case <-time.After(time.Millisecond):
+			}
+		}
+		if p.outstanding() > 0 {
+			if err := p.read(); err != nil {
+				return nil, err
+			}
+		}
+		if n := a.passed.Load(); n > passed {
+			last, passed = now(), n
+		}
+		if t := now(); t > last+int64(*stall) || t > begin+int64(*bound) {
+			break
+		}
+	}
+	used, err := processTime(*pid)
+	if err != nil {
+		return nil, err
+	}
+
+	a.leave()
+	result := securedResult{Protocol: *protocol, Streams: *count, Connections: int(a.connections.Load()), Messages: int(p.posted)}
+	for i := range a.streams {
+		l := &a.streams[i]
+		if l.err != nil {
+			return nil, l.err
+		}
+		result.Missing += l.missing + int(p.posted-l.next)
+		result.Disorder += l.disorder
+		if l.closed {
+			result.Closed++
+		}
+	}
+	if delivered := *count*int(p.posted) - result.Missing; delivered > 0 {
+		seconds := float64(last-begin) / 1e9
+		result.CPU = math.Round(float64((used-cpu).Nanoseconds())/float64(delivered)) / 1e3
+		result.PerSecond = math.Round(float64(delivered) / seconds)
+		result.Took = math.Round(seconds*1e3) / 1e3
+	}
+	return result, nil
+}
+
+// An audience is streams that listen to one topic, each on a goroutine of its own.
+// Its methods are for one other goroutine.
+type audience struct {
+	streams  []listener
+	passed   atomic.Int64  // messages that have come, of all streams, and those that were skipped
+	progress chan struct{} // gets a value when one more has come to all, on the average
+
+	connections atomic.Int32 // opened in all
+	over        atomic.Bool  // streams that end now were left
+	closers     []func()
+	reading     sync.WaitGroup
+}
+
+// A listener is one stream. It expects messages whose numbers follow each other.
+// It belongs to the goroutine that reads it, until that has ended.
+type listener struct {
+	stream
+	next     uint32
+	missing  int
+	disorder int
+	closed   bool  // by the server
+	err      error // what came was no stream
+}
+
+// openHTTP1 opens each stream on a connection of its own. The answers are read as
+// those without TLS are, which costs less than net/http's client.
+func (a *audience) openHTTP1(addr, topic string) error {
+	config := tlsConfig()
+	config.NextProtos = []string{"http/1.1"}
+	request := subscription(addr, topic, "")
+	buf := make([]byte, 32<<10)
+	for i := range a.streams {
+		conn, err := tls.DialWithDialer(&net.Dialer{Timeout: time.Duration(patience)}, "tcp", addr, config)
+		if err != nil {
+			return err
+		}
+		a.connections.Add(1)
+		a.closers = append(a.closers, func() { conn.Close() })
+		conn.SetDeadline(time.Now().Add(time.Duration(patience)))
+		if _, err := conn.Write(request); err != nil {
+			return err
+		}
+		l := &a.streams[i]
+		for !l.open() {
+			n, err := conn.Read(buf)
+			if err == nil {
+				err = l.feed(buf[:n], func(int64, uint32) {})
+			}
+			if err != nil {
+				return fmt.Errorf("stream %d does not open: %w", i, err)
+			}
+		}
+		conn.SetDeadline(time.Time{})
+		a.reading.Go(func() { a.listen(l, conn) })
+	}
+	return nil
+}
+
+// openHTTP2 spreads the streams over so many connections.
+func (a *audience) openHTTP2(addr, topic string, conns int) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	a.closers = append(a.closers, cancel)
+	clients := make([]*http.Transport, conns)
+	for i := range clients {
+		var dialer net.Dialer
+		clients[i] = &http.Transport{
+			TLSClientConfig: tlsConfig(),
+			Protocols:       new(http.Protocols),
+			DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+				a.connections.Add(1)
+				return dialer.DialContext(ctx, network, addr)
+			},
+			TLSHandshakeTimeout:   time.Duration(patience),
+			ResponseHeaderTimeout: time.Duration(patience),
+		}
+		clients[i].Protocols.SetHTTP2(true)
+		a.closers = append(a.closers, clients[i].CloseIdleConnections)
+	}
+	for i := range a.streams {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+addr+"/events?topic="+topic, nil)
+		if err != nil {
+			return err
+		}
+		req.Header.Set("Accept", "text/event-stream")
+		res, err := clients[i%conns].RoundTrip(req)
+		if err != nil {
+			return fmt.Errorf("stream %d does not open: %w", i, err)
+		}
+		a.closers = append(a.closers, func() { res.Body.Close() })
+		if res.StatusCode != http.StatusOK || res.ProtoMajor != 2 {
+			return fmt.Errorf("stream %d was answered with %s %s", i, res.Proto, res.Status)
+		}
+		l := &a.streams[i]
+		l.part = notChunked
+		a.reading.Go(func() { a.listen(l, res.Body) })
+	}
+	if n := int(a.connections.Load()); n != conns {
+		return fmt.Errorf("the streams have %d connections, not %d", n, conns)
+	}
+	return nil
+}
+
+// tlsConfig trusts any certificate: that of a server on the loopback says nothing.
+func tlsConfig() *tls.Config { return &tls.Config{InsecureSkipVerify: true} }
+
+// listen reads a stream until it ends.
+func (a *audience) listen(l *listener, r io.Reader) {
+	buf := make([]byte, 32<<10)
+	found := func(_ int64, number uint32) {
+		if number < l.next {
+			l.disorder++
+			return
+		}
+		l.missing += int(number - l.next)
+		l.next = number + 1
+	}
+	count := int64(len(a.streams))
+	for {
+		n, err := r.Read(buf)
+		was := l.next
+		if l.err = l.feed(buf[:n], found); l.err != nil {
+			return
+		}
+		if came := int64(l.next - was); came > 0 {
+			if passed := a.passed.Add(came); passed/count > (passed-came)/count {
+				select {
+				case a.progress <- struct{}{}:
+				default: // there is one that was not seen
+				}
+			}
+		}
+		if err != nil || l.part == atEnd {
+			l.closed = !a.over.Load()
+			return
+		}
+	}
+}
+
+// leave closes all streams and waits for their goroutines.
+func (a *audience) leave() {
+	a.over.Store(true)
+	for _, leave := range a.closers {
+		leave()
+	}
+	a.closers = nil
+	a.reading.Wait()
+}
