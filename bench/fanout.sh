@@ -1,54 +1,98 @@
 #!/usr/bin/env bash
 # Measures what the fan-out of tidings serve has to reach, and says whether it
-# does: a table in Markdown, and exit status 1 when it does not. All of it takes
-# about 20 minutes. README.md beside this file says what each row is.
+# does: a table in Markdown, and exit status 1 when it does not. All of the usual
+# rows take about 20 minutes. README.md beside this file says what each row is.
+#
+# With BEFORE, a binary of an earlier commit, each run has each cell with both
+# binaries, one after the other. The table has both, and a row is worse when its
+# median is beyond all runs of the earlier one.
 #
 # Usage: bench/fanout.sh [-r ROW[,ROW...]]
+# shellcheck disable=SC2329 # functions whose names are arguments
 . "$(dirname "$0")/sitting.sh"
 
-rows='alone eight flood memory gets every connects topics storm'
+BEFORE=${BEFORE:-}           # a tidings of an earlier commit
+BEFORE_TLS=${BEFORE_TLS:-}   # a tlshub of it, for the rows over TLS
+BEFORE_TREE=${BEFORE_TREE:-} # its checkout, from which those two are built that are not named
+
+usual='alone eight flood memory gets every connects topics storm'
+net='net-alone net-eight net-flood net-idle net-quiet net-topics'
+tls='tls-h2-eight tls-h2-flood tls-h1-eight tls-h1-flood'
+rows=$usual
 while getopts r: flag; do
 	case $flag in
 	r) rows=${OPTARG//,/ } ;;
 	*) exit 2 ;;
 	esac
 done
-for row in $rows; do
+known=" $usual apart $net $tls "
+asked=$rows rows=
+for row in $asked; do
 	case $row in
-	alone | eight | flood | memory | gets | every | connects | topics | storm | apart) ;;
-	*) say "no row is called $row"; exit 2 ;;
+	usual) row=$usual ;;
+	net) row=$net ;;
+	tls) row=$tls ;;
+	*) case $known in *" $row "*) ;; *) say "no row is called $row"; exit 2 ;; esac ;;
 	esac
+	rows="$rows $row"
 done
 wanted() { for w; do case " $rows " in *" $w "*) return 0 ;; esac done; return 1; }
 
 paths='/events /topics/messages'
 n=$(scaled 5000)
+streams=$(scaled 500) # over TLS
+crowd=$(scaled 10000) # beside whom others publish
+net_http=--take-over=false
 
-# cell NAME FLAGS...: a fresh tidings serve, loaded by fanload.
+# each FUNCTION ARGUMENT...: calls it for the tree's binaries, and for the earlier
+# ones if there are any: which of them is first changes from run to run. The cells
+# of the earlier ones have names that begin with "before-", which is what at is.
+each() {
+	local side sides=after
+	if [ "$comparing" ]; then
+		sides='before after'
+		[ $((r % 2)) = 1 ] || sides='after before'
+	fi
+	for side in $sides; do
+		at= TIDINGS=$after TLSHUB=$after_tls
+		[ $side = after ] || at=before- TIDINGS=$BEFORE TLSHUB=$BEFORE_TLS
+		"$@"
+	done
+}
+
+# progress CELL
+progress() { say "run $r of $RUNS: $at$1"; }
+
+# cell NAME SERVER-FLAGS FLAGS...: a fresh tidings serve, loaded by fanload.
 cell() {
-	local name=$1
-	shift
-	say "run $r of $RUNS: $name"
-	serve tidings || return 0
-	fanload "$name" "$paths" "$@"
+	local name=$1 flags=$2
+	shift 2
+	progress "$name"
+	# shellcheck disable=SC2086 # flags are a list of words
+	serve tidings $flags || return 0
+	fanload "$at$name" "$paths" "$@"
 	unserve
 }
 
 # load CELL COMMAND FLAGS...: the other load, of bench/load.
 load() {
-	local name=$1
+	local name=$at$1
 	shift
 	run "$work/load" "$@" >>"$results/$name" || say "$name: load failed"
 }
 
-# gets: a GET of /topics every 20 ms while 15 messages a second go to all.
-gets() {
-	say "run $r of $RUNS: gets"
-	serve tidings || return 0
-	"$work/load" gets -addr 127.0.0.1:$port -for "$(scaled 20000)ms" >>"$results/gets" &
+# beside CELL SERVER-FLAGS COMMAND FANLOAD-FLAGS...: requests of COMMAND of the other
+# load, every 20 ms, while fanload has messages go to all.
+beside() {
+	local name=$1 flags=$2 command=$3
+	shift 3
+	progress "$name"
+	# shellcheck disable=SC2086 # flags are a list of words
+	serve tidings $flags || return 0
+	"$work/load" "$command" -addr 127.0.0.1:$port -for "$length" >>"$results/$at$name" &
 	asking=$!
-	fanload gets-load "$paths" -n "$n" -m "$(scaled 345)" -r 15 -I 1 -T 60
-	wait $asking || say "gets: load failed"
+	fanload "$at$name-load" "$paths" -n "$n" "$@"
+	wait $asking || say "$at$name: load failed"
 	asking=
 	unserve
 }
@@ -56,11 +100,24 @@ gets() {
 # topics: a message to one of many topics, and one to the only one.
 topics() {
 	local count
-	for count in 1 "$(scaled 10000)"; do
-		say "run $r of $RUNS: topics, $count"
+	for count in 1 "$crowd"; do
+		progress "topics, $count"
 		serve tidings || continue
 		load "topics-$count" topics -addr 127.0.0.1:$port -pid "$server" -topics "$count" \
 			-warm "$(scaled 10000)" -messages "$(scaled 20000)"
+		unserve
+	done
+}
+
+# net_topics: a message to a topic without subscribers, alone and beside many that
+# net/http serves. Nothing is collected: what a larger heap costs is not the hub's.
+net_topics() {
+	local count
+	for count in 0 "$crowd"; do
+		progress "net-topics, $count"
+		GOGC=off serve tidings $net_http --keep-alive 0 || continue
+		load "net-topics-$count" topics -apart -addr 127.0.0.1:$port -pid "$server" -topics "$count" \
+			-warm "$(scaled 2000)" -messages "$(scaled 20000)"
 		unserve
 	done
 }
@@ -69,14 +126,48 @@ topics() {
 storm() {
 	local name=$1
 	shift
-	say "run $r of $RUNS: $name"
+	progress "$name"
 	serve tidings || return 0
 	load "$name" storm "$@" -addr 127.0.0.1:$port -others "$(scaled 1000)" -returning "$(scaled 10000)" -behind 500 -rate 10 -before 5s
 	unserve
 }
 
+# tls NAME PROTOCOL MESSAGES FLIGHT: a fresh tlshub, whose streams have TLS.
+tls() {
+	progress "$1"
+	serve tlshub || return 0
+	load "$1" tls -addr 127.0.0.1:$port -tls 127.0.0.1:$((port + 1)) -pid "$server" -protocol "$2" \
+		-streams "$streams" -connections 10 -messages "$(scaled "$3")" -flight "$4"
+	unserve
+}
+
+comparing=$BEFORE$BEFORE_TLS$BEFORE_TREE
+if [ "$comparing" ] && [ -z "$BEFORE_TREE" ]; then
+	for row in $rows; do
+		case $row in
+		tls-*) [ -x "$BEFORE_TLS" ] || { say "$row needs BEFORE_TLS, the path of an earlier tlshub"; exit 2; } ;;
+		*) [ -x "$BEFORE" ] || { say "$row needs BEFORE, the path of an earlier tidings"; exit 2; } ;;
+		esac
+	done
+fi
+TLSHUB=
 build
 (cd "$bench" && go build -o "$work/load" ./load)
+# shellcheck disable=SC2086 # rows are a list of words
+if wanted $tls; then
+	TLSHUB=$work/tlshub
+	(cd "$bench" && go build -o "$TLSHUB" ./tlshub)
+fi
+after=$TIDINGS after_tls=$TLSHUB
+if [ "$BEFORE_TREE" ] && [ -z "$BEFORE" ]; then
+	BEFORE=$work/before-tidings
+	(cd "$BEFORE_TREE" && go build -o "$BEFORE" ./cmd/tidings)
+fi
+if [ "$BEFORE_TREE" ] && [ -z "$BEFORE_TLS" ] && [ "$TLSHUB" ]; then
+	BEFORE_TLS=$work/before-tlshub
+	"$bench/tlshub/build.sh" "$BEFORE_TREE" "$BEFORE_TLS"
+fi
+
 for r in $(seq "$RUNS"); do
 	if wanted alone eight connects; then
 		say "run $r of $RUNS: floor"
@@ -84,23 +175,46 @@ for r in $(seq "$RUNS"); do
 		fanload floor '/events /messages' -n "$n" -m "$(scaled 100)" -w 1 -I 2 -T 60
 		unserve
 	fi
-	if wanted alone connects; then cell alone -n "$n" -m "$(scaled 100)" -w 1 -I 2 -T 60; fi
-	if wanted eight; then cell eight -n "$n" -m "$(scaled 400)" -w 8 -I 2 -T 60; fi
-	if wanted flood; then cell flood -n "$n" -m "$(scaled 2000)" -w 64 -I 2 -T 120; fi
-	if wanted memory; then cell memory -n "$(scaled 10000)" -m "$(scaled 1000)" -w 64 -I 5 -T 120; fi
-	if wanted every; then cell every -n "$(scaled 15000)" -m "$(scaled 100)" -w 8 -I 2 -T 60; fi
-	if wanted gets; then gets; fi
-	if wanted topics; then topics; fi
-	if wanted storm; then storm storm; fi
-	if wanted apart; then storm apart -apart; fi
+	if wanted alone connects; then each cell alone '' -n "$n" -m "$(scaled 100)" -w 1 -I 2 -T 60; fi
+	if wanted eight; then each cell eight '' -n "$n" -m "$(scaled 400)" -w 8 -I 2 -T 60; fi
+	if wanted flood; then each cell flood '' -n "$n" -m "$(scaled 2000)" -w 64 -I 2 -T 120; fi
+	if wanted memory; then each cell memory '' -n "$(scaled 10000)" -m "$(scaled 1000)" -w 64 -I 5 -T 120; fi
+	if wanted every; then each cell every '' -n "$(scaled 15000)" -m "$(scaled 100)" -w 8 -I 2 -T 60; fi
+	if wanted gets; then
+		length=$(scaled 20000)ms
+		each beside gets '' gets -m "$(scaled 345)" -r 15 -I 1 -T 60
+	fi
+	if wanted topics; then each topics; fi
+	if wanted storm; then each storm storm; fi
+	if wanted apart; then each storm apart -apart; fi
+	if wanted net-alone net-idle; then each cell net-alone $net_http -n "$n" -m "$(scaled 60)" -w 1 -I 5 -T 120; fi
+	if wanted net-eight; then each cell net-eight $net_http -n "$n" -m "$(scaled 240)" -w 8 -I 2 -T 120; fi
+	if wanted net-flood; then each cell net-flood $net_http -n "$n" -m "$(scaled 1000)" -w 64 -I 2 -T 120; fi
+	if wanted net-quiet; then
+		# How many messages that are is the server's affair: the fan-out has to last
+		# as long as what is measured, and 3 s more for it to begin.
+		length=$(scaled 15000)ms
+		each beside net-quiet $net_http quiet -m 100000 -d $(($(scaled 15) + 3)) -w 8 -I 1 -T 60
+	fi
+	if wanted net-topics; then each net_topics; fi
+	if wanted tls-h2-eight; then each tls tls-h2-eight h2 1000 8; fi
+	if wanted tls-h2-flood; then each tls tls-h2-flood h2 4000 64; fi
+	if wanted tls-h1-eight; then each tls tls-h1-eight h1 1000 8; fi
+	if wanted tls-h1-flood; then each tls tls-h1-flood h1 4000 64; fi
 done
+
+# lacking CELL KEY: how many runs have no figure, if any.
+lacking() {
+	local runs
+	runs=$(values "$1" "$2" | wc -l)
+	[ "$runs" = "$RUNS" ] || echo ", $((RUNS - runs)) of $RUNS runs without a result"
+}
 
 # wrong CELL KEY...: what a cell has that should be 0, or too few runs of it.
 wrong() {
-	local name=$1 key runs t out=
+	local name=$1 key t out
 	shift
-	runs=$(values "$name" "$1" | wc -l)
-	[ "$runs" = "$RUNS" ] || out=", $((RUNS - runs)) of $RUNS runs without a result"
+	out=$(lacking "$name" "$1")
 	for key; do
 		t=$(total "$name" "$key")
 		[ "$t" = 0 ] || out="$out, $key $t"
@@ -109,78 +223,139 @@ wrong() {
 }
 faults() { wrong "$1" failed missing uneven closed bad_order pub_err; }
 
-# verdict MEASURED MUST AIM WRONG: MUST is as "<= 1.25" and AIM too, or empty.
+# worse CELL KEY BAD [N]: whether the median is beyond all runs of the earlier binary,
+# or there are none of them. BAD is ">" where a high figure is bad, and "<".
+worse() {
+	local m was=
+	m=$(median "$1" "$2" "${4:-1}")
+	case $3 in
+	'>') was=$(highest "before-$1" "$2" "${4:-1}") ;;
+	'<') was=$(lowest "before-$1" "$2" "${4:-1}") ;;
+	esac
+	[ -z "$m" ] || [ -z "$was" ] || awk "BEGIN { exit !($m $3 $was) }"
+}
+
+# verdict MEASURED MUST AIM WRONG [WORSE]: MUST is as "<= 1.25" and AIM too, or empty;
+# WORSE is what worse needs to know, or empty.
 failed=
 verdict() {
 	local word=FAIL
-	if [ -n "$1" ] && [ -z "$4" ] && awk "BEGIN { exit !($1 $2) }"; then
+	if [ -z "$4" ] && [ -z "$2" ]; then
+		word=–
+	elif [ -n "$1" ] && [ -z "$4" ] && awk "BEGIN { exit !($1 $2) }"; then
 		word=pass
 		if [ -n "$3" ] && awk "BEGIN { exit !($1 $3) }"; then word=aim; fi
 	fi
-	[ $word != FAIL ] || failed=1
+	# shellcheck disable=SC2086 # a list of words
+	if [ "$comparing" ] && [ -n "${5:-}" ] && worse $5; then
+		case $word in
+		FAIL) word='FAIL, WORSE' ;;
+		*) word=WORSE ;;
+		esac
+	fi
+	case $word in *FAIL* | WORSE) failed=1 ;; esac
 	outcome="**$word**${4:+ ($4)}"
+	[ $word != – ] || outcome=$word
 }
 
-# row WHAT MEASURED MUST AIM WRONG DETAIL: prints a line of the table.
+# row WHAT MEASURED MUST AIM WRONG WORSE DETAIL: prints a line of the table. DETAIL is
+# a function that tells the figures of the cells whose names begin with its argument.
 row() {
-	verdict "$2" "$3" "$4" "$5"
-	printf '| %s | %s | %s | %s | %s | %s |\n' "$1" "$3" "$4" "${2:-–}" "$outcome" "$6"
+	verdict "$2" "$3" "$4" "$5" "$6"
+	printf '| %s | %s | %s | %s | %s |' "$1" "$3" "$4" "${2:-–}" "$outcome"
+	# shellcheck disable=SC2086 # a list of words
+	[ -z "$comparing" ] || printf ' %s%s |' "$("$7" before-)" "$([ -z "$6" ] || lacking before-${6% *})"
+	printf ' %s |\n' "$("$7" '')"
 }
 
-# against A B: the first divided by the second; nothing when one is missing.
-against() { [ -z "$1" ] || [ -z "$2" ] || calc "$1 / $2" '%.3f'; }
+# ratio_row WHAT CELL KEY BAD MUST AIM WRONG DETAIL: a row of which the ratio to the
+# earlier binary counts. Without one it has figures only.
+ratio_row() {
+	if [ "$comparing" ]; then
+		row "$1, × before" "$(against "$(median "$2" "$3")" "$(median "before-$2" "$3")")" "$5" "$6" "$7" "$2 $3 $4" "$8"
+	else
+		row "$1" "$(median "$2" "$3")" '' '' "$7" '' "$8"
+	fi
+}
 
-# range CELL KEY [N]: from the lowest to the highest of the runs.
-range() { echo "$(lowest "$@") to $(highest "$@")"; }
+# against A B: the first divided by the second; nothing when one is missing, or the
+# second is too small to be seen.
+against() { [ -z "$1" ] || [ "${2:-0}" = 0 ] || calc "$1 / $2" '%.3f'; }
+
+# range CELL KEY [N]: from the lowest to the highest of the runs; the median before
+# that where two are compared.
+range() {
+	local all
+	all="$(lowest "$@") to $(highest "$@")"
+	[ -z "$comparing" ] || all="$(median "$@") ($all)"
+	echo "$all"
+}
 
 cat <<TABLE
 tidings serve with its embedded durable log, default settings${TIDINGS_FLAGS:+ and $TIDINGS_FLAGS}; $n subscribers on one topic where nothing else is said, payload 100 bytes,
 loopback, HTTP/1.1. The load generator shares the machine.
-
-$(machine)
-
-| | must | aim | measured | | in figures, from the lowest to the highest of the runs |
-|---|---|---|---|---|---|
 TABLE
+# shellcheck disable=SC2086 # rows are a list of words
+if wanted $net; then printf '\nnet/http: the same with %s.\n' $net_http; fi
+# shellcheck disable=SC2086 # rows are a list of words
+if wanted $tls; then printf '\nTLS: bench/tlshub, and %s streams.\n' "$streams"; fi
+printf '\n%s\n' "$(machine)"
+if [ "$comparing" ]; then
+	[ -z "$BEFORE" ] || printf '\nBefore: %s.\n' "$("$BEFORE" --version)"
+	printf '\nBefore and after: the median, and from the lowest to the highest of the runs.\n\n| | must | aim | measured | | before | after |\n|---|---|---|---|---|---|---|\n'
+else
+	printf '\n| | must | aim | measured | | in figures, from the lowest to the highest of the runs |\n|---|---|---|---|---|---|\n'
+fi
+
 us=srv_us_per_deliv
 floor=$(median floor $us)
 if wanted alone; then
+	detail() { echo "$(range "$1alone" $us) µs; floor $(range floor $us) µs"; }
 	row 'CPU per delivery, messages alone, × the floor' "$(against "$(median alone $us)" "$floor")" '<= 1.25' '<= 1.1' "$(faults alone)" \
-		"$(range alone $us) µs; floor $(range floor $us) µs"
+		"alone $us >" detail
 fi
 if wanted eight; then
+	detail() { echo "$(range "$1eight" $us) µs; $(range "$1eight" deliv_per_s) deliveries/s"; }
 	row 'CPU per delivery, eight in flight, × the floor alone' "$(against "$(median eight $us)" "$floor")" '<= 0.33' '<= 0.22' "$(faults eight)" \
-		"$(range eight $us) µs; $(range eight deliv_per_s) deliveries/s"
+		"eight $us >" detail
 fi
 if wanted flood; then
+	detail() { echo "$(range "$1flood" deliv_per_s); $(range "$1flood" $us) µs"; }
 	row 'deliveries a second, 64 in flight' "$(median flood deliv_per_s)" '>= 2000000' '>= 4000000' "$(faults flood)" \
-		"$(range flood deliv_per_s); $(range flood $us) µs"
+		'flood deliv_per_s <' detail
 fi
 if wanted memory; then
-	row "kB per idle subscriber, $(scaled 10000) of them, after 5 s" "$(median memory kB_per_idle_sub)" '<= 1.2' '<= 0.7' "$(faults memory)" "$(range memory kB_per_idle_sub)"
-	row "kB per subscriber, after $(scaled 1000) messages to each" "$(median memory kB_per_sub_after)" '<= 1.5' '<= 0.8' "$(faults memory)" "$(range memory kB_per_sub_after)"
+	detail() { range "$1memory" kB_per_idle_sub; }
+	row "kB per idle subscriber, $(scaled 10000) of them, after 5 s" "$(median memory kB_per_idle_sub)" '<= 1.2' '<= 0.7' "$(faults memory)" \
+		'memory kB_per_idle_sub >' detail
+	detail() { range "$1memory" kB_per_sub_after; }
+	row "kB per subscriber, after $(scaled 1000) messages to each" "$(median memory kB_per_sub_after)" '<= 1.5' '<= 0.8' "$(faults memory)" \
+		'memory kB_per_sub_after >' detail
 fi
 if wanted gets; then
+	detail() { echo "$(range "$1gets" p99_ms); p50 $(range "$1gets" p50_ms), p90 $(range "$1gets" p90_ms)"; }
 	row 'GET /topics during fan-out at 15 messages/s, p99, ms' "$(median gets p99_ms)" '<= 10' '<= 4' "$(faults gets-load)" \
-		"$(range gets p99_ms); p50 $(range gets p50_ms), p90 $(range gets p90_ms)"
+		'gets p99_ms >' detail
 fi
 if wanted every; then
+	detail() { echo "$(total "$1every" delivered) delivered in $RUNS runs; $(range "$1every" kB_per_idle_sub) kB per idle subscriber"; }
 	row "$(scaled 15000) subscribers in one process, $(scaled 100) messages to each: not delivered once and in order" \
 		"$(calc "$(total every missing) + $(total every uneven) + $(total every bad_order)" '%d')" '== 0' '' "$(faults every)" \
-		"$(total every delivered) delivered in $RUNS runs; $(range every kB_per_idle_sub) kB per idle subscriber"
+		'' detail
 fi
 if wanted connects; then
+	detail() { echo "$(range "$1alone" conn_per_s); floor $(range floor conn_per_s)"; }
 	row "connects a second, × the floor's" "$(against "$(median alone conn_per_s)" "$(median floor conn_per_s)")" '>= 0.5' '>= 0.8' "$(faults alone)" \
-		"$(range alone conn_per_s); floor $(range floor conn_per_s)"
+		'alone conn_per_s <' detail
 fi
 if wanted topics; then
-	many=topics-$(scaled 10000)
+	many=topics-$crowd
 	topics_wrong=$(wrong "$many" astray closed)
 	topics_wrong=${topics_wrong:-$(wrong topics-1 astray closed)}
-	row "CPU of a message to 1 of $(scaled 10000) topics, $(scaled 10000) subscribers, × 1 topic with 1 subscriber" \
+	detail() { echo "$(range "$1$many" srv_us_per_msg) µs; 1 topic $(range "$1topics-1" srv_us_per_msg) µs"; }
+	row "CPU of a message to 1 of $crowd topics, $crowd subscribers, × 1 topic with 1 subscriber" \
 		"$(against "$(median "$many" srv_us_per_msg)" "$(median topics-1 srv_us_per_msg)")" '<= 1.5' '' \
-		"$topics_wrong" \
-		"$(range "$many" srv_us_per_msg) µs; 1 topic $(range topics-1 srv_us_per_msg) µs"
+		"$topics_wrong" "$many srv_us_per_msg >" detail
 fi
 for name in storm apart; do
 	wanted $name || continue
@@ -189,7 +364,59 @@ for name in storm apart; do
 		storm_wrong="${storm_wrong:+$storm_wrong, }$(total $name caught_up) of $(total $name returning) caught up"
 	what="reconnect storm of $(scaled 10000), live p99 of $(scaled 1000) others, × before"
 	[ $name = storm ] || what="the same, the others on a topic of their own"
-	row "$what" "$(median $name p99_ratio)" '<= 2' '' "$storm_wrong" \
-		"before $(range $name p99_ms 1) ms, during $(range $name p99_ms 2) ms; all are back after $(range $name returned_ms) ms and have caught up after $(range $name caught_up_ms) ms"
+	detail() {
+		echo "before $(range "$1$name" p99_ms 1) ms, during $(range "$1$name" p99_ms 2) ms; all are back after $(range "$1$name" returned_ms) ms and have caught up after $(range "$1$name" caught_up_ms) ms"
+	}
+	row "$what" "$(median $name p99_ratio)" '<= 2' '' "$storm_wrong" "$name p99_ratio >" detail
+done
+if wanted net-alone; then
+	detail() { echo "$(range "$1net-alone" $us) µs; $(range "$1net-alone" deliv_per_s) deliveries/s"; }
+	ratio_row 'net/http: CPU per delivery, messages alone' net-alone $us '>' '<= 0.7' '<= 0.45' "$(faults net-alone)" detail
+fi
+if wanted net-eight; then
+	detail() { echo "$(range "$1net-eight" $us) µs; $(range "$1net-eight" deliv_per_s) deliveries/s"; }
+	ratio_row 'net/http: CPU per delivery, eight in flight' net-eight $us '>' '<= 0.3' '<= 0.2' "$(faults net-eight)" detail
+fi
+if wanted net-flood; then
+	detail() { echo "$(range "$1net-flood" deliv_per_s); $(range "$1net-flood" $us) µs"; }
+	ratio_row 'net/http: deliveries a second, 64 in flight' net-flood deliv_per_s '<' '>= 4' '>= 5' "$(faults net-flood)" detail
+fi
+if wanted net-idle; then
+	detail() { range "$1net-alone" kB_per_idle_sub; }
+	row "net/http: kB per idle subscriber, $n of them, after 5 s" "$(median net-alone kB_per_idle_sub)" '<= 37' '<= 28' "$(faults net-alone)" \
+		'net-alone kB_per_idle_sub >' detail
+fi
+if wanted net-quiet; then
+	detail() { echo "$(range "$1net-quiet" p50_ms); p99 $(range "$1net-quiet" p99_ms); of $(total "$1net-quiet" count) publishes; $(range "$1net-quiet-load" deliv_per_s) deliveries/s beside them"; }
+	quiet_wrong=$(faults net-quiet-load)$(lacking net-quiet p50_ms)
+	row 'net/http: acknowledgement on a quiet topic, eight in flight on the other, p50, ms' "$(median net-quiet p50_ms)" '<= 20' '' \
+		"${quiet_wrong#, }" 'net-quiet p50_ms >' detail
+fi
+if wanted net-topics; then
+	many=net-topics-$crowd
+	topics_wrong=$(wrong "$many" astray closed)
+	topics_wrong=${topics_wrong:-$(wrong net-topics-0 astray closed)}
+	detail() { echo "$(range "$1$many" srv_us_per_msg) µs; without $(range "$1net-topics-0" srv_us_per_msg) µs"; }
+	row "net/http: CPU of a publish beside $crowd subscribers on $crowd other topics, × without, GOGC=off" \
+		"$(against "$(median "$many" srv_us_per_msg)" "$(median net-topics-0 srv_us_per_msg)")" '<= 1.2' '' \
+		"$topics_wrong" "$many srv_us_per_msg >" detail
+fi
+for name in h2 h1; do
+	protocol='HTTP/2 over 10 connections'
+	[ $name = h2 ] || protocol='HTTP/1.1'
+	if wanted tls-$name-eight; then
+		must='<= 0.4' aim=
+		[ $name = h2 ] || must='< 1' aim='<= 0.4'
+		detail() { echo "$(range "$1tls-$name-eight" $us) µs; $(range "$1tls-$name-eight" deliv_per_s) deliveries/s"; }
+		ratio_row "TLS, $protocol: CPU per delivery, eight in flight" tls-$name-eight $us '>' "$must" "$aim" \
+			"$(wrong tls-$name-eight missing bad_order closed)" detail
+	fi
+	if wanted tls-$name-flood; then
+		must='>= 3' aim=
+		[ $name = h2 ] || must='> 1' aim='>= 3'
+		detail() { echo "$(range "$1tls-$name-flood" deliv_per_s); $(range "$1tls-$name-flood" $us) µs"; }
+		ratio_row "TLS, $protocol: deliveries a second, 64 in flight" tls-$name-flood deliv_per_s '<' "$must" "$aim" \
+			"$(wrong tls-$name-flood missing bad_order closed)" detail
+	fi
 done
 [ -z "$failed" ]

@@ -63,18 +63,21 @@ build() {
 	fi
 }
 
-# serve NAME: starts a server with a fresh port and fresh data, waits until it
-# listens, and sets server, port and pids.
+# serve NAME [FLAG...]: starts a server with a fresh port and fresh data, waits until
+# it listens, and sets server, port and pids. The port after port is the server's,
+# too: tlshub has TLS there. FLAGs are for tidings serve.
 serve() {
 	local name=$1 data=$work/data
-	port=$((port + 1))
+	shift
+	port=$((port + 2))
 	rm -rf "$data"
 	mkdir "$data"
 	(
 		case $name in
 		floor) exec "$work/floor" $port ;;
 		# shellcheck disable=SC2086 # flags are a list of words
-		tidings) exec "$TIDINGS" serve --addr 127.0.0.1:$port --data "$data/log" $TIDINGS_FLAGS ;;
+		tidings) exec "$TIDINGS" serve --addr 127.0.0.1:$port --data "$data/log" $TIDINGS_FLAGS "$@" ;;
+		tlshub) exec "$TLSHUB" "$data/log" $port $((port + 1)) ;;
 		nchan) nchan_conf "$data" $port && exec nginx -e stderr -c "$data/nginx.conf" ;;
 		*) exec "$work/peers/$name" $port ;;
 		esac
