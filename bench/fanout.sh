@@ -255,7 +255,7 @@ verdict() {
 	fi
 	case $word in *FAIL* | WORSE) failed=1 ;; esac
 	outcome="**$word**${4:+ ($4)}"
-	[ $word != – ] || outcome=$word
+	[ "$word" != – ] || outcome=$word
 }
 
 # row WHAT MEASURED MUST AIM WRONG WORSE DETAIL: prints a line of the table. DETAIL is
