@@ -1,36 +1,60 @@
 #!/bin/sh
-# Runs each fuzz function of the tree, one after the other, for the time given
-# as the only argument (as go test -fuzztime takes it; 5s by default).
+# Runs each fuzz function of the tree for the time given as the only argument (as
+# go test -fuzztime takes it; 5s by default). Each has one worker, and as many run
+# side by side as there are processors. A package is built once for all of its
+# functions.
+#
+# To make an interesting input smaller, a worker takes up to a minute unless told
+# otherwise, and finds nothing meanwhile: hence the limit of 100 calls.
 set -u
 time=${1:-5s}
-log=$(mktemp) || exit 1
-trap 'rm -f "$log"' EXIT
-failed=
+cd "$(dirname "$0")/.." || exit 1
+dir=$(mktemp -d) || exit 1
+trap 'rm -rf "$dir"' EXIT
+lanes=$(getconf _NPROCESSORS_ONLN 2>/dev/null) || lanes=1
+cache=$(go env GOCACHE) || exit 1
+
+# build DIRECTORY: makes a program of its package's tests, unless there is one.
+build() {
+	bin=$dir/$(echo "$1" | tr / _)
+	[ -e "$bin" ] && return
+	go test -vet=off -c -fuzz=Fuzz -o "$bin" "$1"
+}
 
 # fuzz DIRECTORY FUNCTION
 fuzz() {
-	echo "fuzz: $1 $2 for $time"
-	if (cd "$1" && go test -run '^$' -fuzz "^$2\$" -fuzztime "$time" .) >"$log" 2>&1 </dev/null; then
-		tail -n 3 "$log"
+	log=$dir/$2.log
+	package=$(go list "$1")
+	from=$(date +%s)
+	if (cd "$1" && "$dir/$(echo "$1" | tr / _)" -test.run '^$' -test.fuzz "^$2\$" -test.fuzztime "$time" \
+		-test.parallel 1 -test.fuzzminimizetime 100x -test.fuzzcachedir "$cache/fuzz/$package") >"$log" 2>&1 </dev/null; then
+		end="$(tail -n 2 "$log")
+ok  	$package	$(($(date +%s) - from))s"
 	elif grep -q '^    context deadline exceeded$' "$log" && ! grep -q 'Failing input written' "$log"; then
 		# go.dev/issue/75804, mended in Go 1.27: the end of -fuzztime itself is at
 		# times taken for a failure. It names no input, because there is none.
-		echo "fuzz: $2: nothing found (Go reported the end of the time as a failure: go.dev/issue/75804)"
+		end="fuzz: nothing found (Go reported the end of the time as a failure: go.dev/issue/75804)"
 	else
-		cat "$log"
-		failed="$failed $2"
+		end=$(cat "$log")
+		echo "$2" >>"$dir/failed"
 	fi
+	printf 'fuzz: %s %s for %s\n%s\n' "$1" "$2" "$time" "$end"
 }
 
-cd "$(dirname "$0")/.." || exit 1
-functions=$(find . -name '*_test.go' -not -path '*/testdata/*' -not -path './.*' \
-	-exec grep -HoE '^func Fuzz[A-Za-z0-9_]*' {} + | sort | sed 's/:func / /')
-while read -r file name; do
-	[ -n "$name" ] && fuzz "$(dirname "$file")" "$name"
-done <<LIST
-$functions
-LIST
+find . -name '*_test.go' -not -path '*/testdata/*' -not -path './.*' \
+	-exec grep -HoE '^func Fuzz[A-Za-z0-9_]*' {} + | sort | sed 's|/[^/]*:func | |' >"$dir/functions"
+while read -r package name; do
+	build "$package" || exit 1
+done <"$dir/functions"
+lane=0
+while [ $lane -lt "$lanes" ]; do
+	awk "NR % $lanes == $lane" "$dir/functions" | while read -r package name; do
+		fuzz "$package" "$name"
+	done &
+	lane=$((lane + 1))
+done
+wait
 
-[ -z "$failed" ] && exit 0
-echo "fuzz: failed:$failed (the input is in the package's testdata/fuzz: keep it with the mend)"
+[ -e "$dir/failed" ] || exit 0
+echo "fuzz: failed:" $(cat "$dir/failed") "(the input is in the package's testdata/fuzz: keep it with the mend)"
 exit 1
