@@ -35,6 +35,7 @@ func TestMain(m *testing.M) {
 	}
 	binary = filepath.Join(dir, "tidings")
 	build := exec.Command("go", "build", "-o", binary, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as make dist does
 	build.Stderr = os.Stderr
 	code := 1
 	if err := build.Run(); err != nil {

@@ -28,6 +28,7 @@ func buildTidings() {
 	tidings.path = filepath.Join(tidings.dir, "tidings")
 	var out bytes.Buffer
 	build := exec.Command("go", "build", "-o", tidings.path, "../../cmd/tidings")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as make dist does
 	build.Stdout, build.Stderr = os.Stderr, &out
 	if tidings.err = build.Run(); tidings.err != nil {
 		os.Stderr.Write(out.Bytes())

@@ -38,6 +38,7 @@ func TestREADMEShowsWhatCurlPrints(t *testing.T) {
 	}
 	build := exec.Command("go", "build", "-o", binary, file)
 	build.Dir = "../.." // where the module is
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

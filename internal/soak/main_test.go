@@ -42,6 +42,7 @@ func (m withProgram) Run() int {
 	defer os.RemoveAll(dir)
 	*program = filepath.Join(dir, "tidings")
 	build := exec.Command("go", "build", "-o", *program, "example.com/tidings/cmd/tidings")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as make dist does
 	build.Stdout, build.Stderr = os.Stderr, os.Stderr
 	if err := build.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, "go build:", err)
