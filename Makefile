@@ -18,7 +18,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 PLATFORMS = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
 # Modules beside the library's own, so that nobody who uses it inherits what they need.
-NESTED = $(wildcard internal/frameworks bench)
+NESTED = $(wildcard internal/frameworks bench tools)
 
 # The directories that have a benchmark.
 BENCHED = $$(grep -rl --include='*_test.go' --exclude-dir=frameworks '^func Benchmark' . | xargs -n 1 dirname | sort -u)
@@ -26,7 +26,17 @@ BENCHED = $$(grep -rl --include='*_test.go' --exclude-dir=frameworks '^func Benc
 # Debian puts nginx where not every user's PATH looks.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-# The steps of make test share two cores as it is.
+# Runs go test, and notes how long each test takes where tools/test.sh wants to know.
+GOTEST = go run $(CURDIR)/tools/gotest/main.go
+
+# go vet is one of make lint's, and so go test need not run it.
+UNIT = -vet=off -p $(PARALLEL) -timeout 8m $(TESTFLAGS)
+
+# The packages that have tests. The others need not be built for the race detector:
+# that of SQLite would take more than a minute.
+TESTED = $$(go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./...)
+
+# The targets share two cores as it is.
 .NOTPARALLEL:
 
 .PHONY: help
@@ -34,29 +44,37 @@ help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: test
-test: setup lint unit frameworks fuzz ## install what is missing, then check and test everything
+test: ## install what is missing, check and test everything, and print where the time went
+	@tools/test.sh '$(MAKE)'
 
 .PHONY: setup
 setup: ## install what the tests need from Debian's packages, where that is possible
 	@tools/setup.sh
 
+# Programs are built without cgo, as make dist builds them, and lint and some tests
+# take what was compiled for them: so make test does this before those begin.
+.PHONY: programs
+programs: ## compile the programs, for the steps of make test that share what was compiled
+	@echo '== go build'
+	@CGO_ENABLED=0 go build ./...
+
 .PHONY: lint
 lint: ## gofmt, go mod tidy, go vet for three systems, staticcheck: all of them only report
 	@echo '== gofmt'
 	@unformatted=$$(gofmt -l .) && { [ -z "$$unformatted" ] || { echo "run make fmt:"; echo "$$unformatted"; exit 1; }; }
-	@for dir in . tools $(NESTED); do echo "== go mod tidy: $$dir"; (cd $$dir && go mod tidy -diff) || exit 1; done
+	@for dir in . $(NESTED); do echo "== go mod tidy: $$dir"; (cd $$dir && go mod tidy -diff) || exit 1; done
 	@tools/lint.sh $(NESTED)
 
 .PHONY: unit
 unit: ## the tests of the module, with the race detector
 	@echo '== go test'
-	@race=$$(tools/race.sh) && go test $$race -p $(PARALLEL) -timeout 8m $(TESTFLAGS) ./...
+	@race=$$(tools/race.sh) && packages=$(TESTED) && $(GOTEST) $$race $(UNIT) $$packages
 
 .PHONY: frameworks
 frameworks: ## the tests of the nested modules, with the race detector
 	@race=$$(tools/race.sh) && for dir in $(NESTED); do \
 		echo "== go test: $$dir"; \
-		(cd $$dir && go test $$race -p $(PARALLEL) -timeout 8m $(TESTFLAGS) ./...) || exit 1; \
+		(cd $$dir && packages=$(TESTED) && $(GOTEST) $$race $(UNIT) $$packages) || exit 1; \
 	done
 
 .PHONY: fuzz

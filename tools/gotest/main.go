@@ -1,0 +1,193 @@
+// Gotest runs go test with its own arguments, prints what go test prints, and
+// ends with go test's status. If TIMES names a file, it appends a line for each
+// test to it: the seconds that the test took, its package and its name, with
+// tabs between them. The time of a test's subtests is not in its own.
+//
+//	go run tools/gotest/main.go -race ./...
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+)
+
+func main() {
+	code, err := run(os.Args[1:], os.Getenv("TIMES"))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "gotest:", err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
+
+// run runs go test and returns its status.
+func run(args []string, times string) (int, error) {
+	var log io.Writer = io.Discard
+	if times != "" {
+		f, err := os.OpenFile(times, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o666)
+		if err != nil {
+			return 0, err
+		}
+		defer f.Close()
+		log = f
+	}
+	cmd := exec.Command("go", append([]string{"test", "-json"}, args...)...)
+	cmd.Stderr = os.Stderr
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return 0, err
+	}
+	if err := cmd.Start(); err != nil {
+		return 0, err
+	}
+	verbose := slices.ContainsFunc(args, func(a string) bool {
+		name, _, _ := strings.Cut(strings.TrimLeft(a, "-"), "=")
+		return strings.HasPrefix(a, "-") && slices.Contains([]string{"v", "bench", "list"}, strings.TrimPrefix(name, "test."))
+	})
+	p := &printer{out: os.Stdout, times: log, verbose: verbose, tests: map[string]*running{}}
+	readErr := p.read(stdout)
+	if readErr != nil {
+		io.Copy(io.Discard, stdout) // or go test would wait for ever
+	}
+	if err := cmd.Wait(); cmd.ProcessState == nil {
+		return 0, err
+	}
+	if code := cmd.ProcessState.ExitCode(); code != 0 {
+		return max(code, 1), readErr
+	}
+	return 0, readErr
+}
+
+// An event is what the lines of go test -json hold: see go doc test2json.
+type event struct {
+	Action  string
+	Package string
+	Test    string
+	Elapsed float64
+	Output  string
+}
+
+// A running test has begun and not ended. The one without a name stands for
+// its package.
+type running struct {
+	output   strings.Builder
+	parallel bool
+	subtests time.Duration // that are not parallel
+}
+
+// A printer prints events as go test without -json would.
+type printer struct {
+	out, times io.Writer
+	verbose    bool                // prints everything, as with go test -v
+	tests      map[string]*running // by package and name, with a space between them
+}
+
+func (p *printer) read(r io.Reader) error {
+	lines := bufio.NewReader(r)
+	for {
+		line, err := lines.ReadString('\n')
+		if line != "" {
+			var e event
+			if json.Unmarshal([]byte(line), &e) != nil {
+				e = event{Action: "build-output", Output: line} // it is no event
+			}
+			if err := p.take(e); err != nil {
+				return err
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (p *printer) take(e event) error {
+	key := e.Package + " " + e.Test
+	t := p.tests[key]
+	if t == nil {
+		t = &running{}
+		p.tests[key] = t
+	}
+	switch e.Action {
+	case "build-output":
+		_, err := io.WriteString(p.out, e.Output)
+		return err
+	case "output":
+		switch {
+		case p.verbose:
+			_, err := io.WriteString(p.out, e.Output)
+			return err
+		case !strings.HasPrefix(e.Output, "=== "):
+			t.output.WriteString(e.Output)
+		}
+	case "pause":
+		t.parallel = true
+	case "pass", "skip", "fail":
+		return p.end(e, key, t)
+	}
+	return nil
+}
+
+// closing returns the line of a package's output that says how its tests ended.
+func closing(output string) string {
+	for line := range strings.Lines(output) {
+		if strings.HasPrefix(line, "ok  \t") || strings.HasPrefix(line, "?   \t") {
+			return line
+		}
+	}
+	return ""
+}
+
+// end prints what a test has written, if it has failed, and notes its time. Of a
+// package that has not failed it prints the closing line.
+func (p *printer) end(e event, key string, t *running) error {
+	delete(p.tests, key)
+	if e.Action == "fail" {
+		if e.Test == "" {
+			// A package that has crashed leaves tests that have not ended.
+			var left []string
+			for k := range p.tests {
+				if strings.HasPrefix(k, e.Package+" ") {
+					left = append(left, k)
+				}
+			}
+			slices.Sort(left)
+			for _, k := range left {
+				if _, err := io.WriteString(p.out, p.tests[k].output.String()); err != nil {
+					return err
+				}
+				delete(p.tests, k)
+			}
+		}
+		if _, err := io.WriteString(p.out, t.output.String()); err != nil {
+			return err
+		}
+	}
+	if e.Test == "" {
+		if e.Action == "fail" {
+			return nil
+		}
+		_, err := io.WriteString(p.out, closing(t.output.String()))
+		return err
+	}
+	took := time.Duration(e.Elapsed * float64(time.Second))
+	// A subtest's own name may have a slash, and so part of it may lead to no test.
+	for i := strings.LastIndexByte(e.Test, '/'); i >= 0 && !t.parallel; i = strings.LastIndexByte(e.Test[:i], '/') {
+		if parent := p.tests[e.Package+" "+e.Test[:i]]; parent != nil {
+			parent.subtests += took
+			break
+		}
+	}
+	_, err := fmt.Fprintf(p.times, "%.2f\t%s\t%s\n", max(0, took-t.subtests).Seconds(), e.Package, e.Test)
+	return err
+}
