@@ -40,8 +40,10 @@ func vanish(t *testing.T, conn *net.TCPConn) {
 // Without TCP_USER_TIMEOUT the kernel's buffers take some eighty keep-alives
 // before a write fails, which is more than the test's patience.
 func TestPeerThatVanishedIsNoticed(t *testing.T) {
+	t.Parallel()
 	for _, protocol := range protocols {
 		t.Run(protocol, func(t *testing.T) {
+			t.Parallel()
 			s := start(t, server.Config{KeepAlive: time.Second, WriteTimeout: 200 * time.Millisecond})
 			var conn *net.TCPConn
 			c := client(t, protocol)
@@ -103,6 +105,7 @@ func TestHTTP2PeerThatHangsIsNoticed(t *testing.T) {
 // A client that reads slowly takes something all the time, though for longer than the
 // write timeout not enough for its socket to take more.
 func TestSlowReaderIsNotCutOff(t *testing.T) {
+	t.Parallel()
 	s := startOn(t, server.Config{WriteTimeout: time.Second}, hub.NewMemoryLog(nil), hub.Options{TakeOver: true})
 	small := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
 		return c.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 4096) })
