@@ -29,7 +29,7 @@ func main() {
 
 // run runs go test and returns its status.
 func run(args []string, times string) (int, error) {
-	var log io.Writer = io.Discard
+	log := io.Discard
 	if times != "" {
 		f, err := os.OpenFile(times, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o666)
 		if err != nil {
