@@ -24,7 +24,7 @@ import (
 func TestSlowSubscriberHurtsNobody(t *testing.T) {
 	rounds(t, func(t *testing.T, _ uint64, way path) {
 		const messages, batch = 60_000, 200
-		healthy := inSoak(20, 500)
+		healthy := inSoak(10, 500)
 		p := (&process{path: way}).serve(t)
 		ledger := newLedger(kilobyte(messages, "feed"))
 		pub := newPublisher(ledger, func() string { return p.addr }, false)
