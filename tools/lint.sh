@@ -1,7 +1,7 @@
 #!/bin/sh
 # Checks that only report: go vet for three systems and staticcheck, the two side
-# by side, since neither keeps two cores busy by itself. The arguments are the
-# directories of the nested modules.
+# by side, since neither keeps two cores busy by itself. The arguments are the build
+# tags of the nested modules, and their directories.
 #
 # On other systems than this one the example with the database is left out: its
 # own code is the same everywhere, and compiling a database twice more takes
@@ -13,6 +13,8 @@
 set -u
 CGO_ENABLED=0
 export CGO_ENABLED
+tags=$1
+shift
 cd "$(dirname "$0")/.." || exit 1
 staticcheck="go tool -modfile=$PWD/tools/go.mod staticcheck"
 log=$(mktemp) || exit 1
@@ -30,7 +32,7 @@ vets() {
 	go vet ./... || return
 	for dir; do
 		echo "== go vet: $dir"
-		(cd "$dir" && go vet ./...) || return
+		(cd "$dir" && go vet -tags "$tags" ./...) || return
 	done
 }
 
@@ -40,7 +42,7 @@ checks() {
 	for dir; do
 		echo "== staticcheck: $dir"
 		# Deprecated middlewares are tested there on purpose: people have them.
-		(cd "$dir" && $staticcheck -checks inherit,-SA1019 ./...) || return
+		(cd "$dir" && $staticcheck -tags "$tags" -checks inherit,-SA1019 ./...) || return
 	done
 }
 

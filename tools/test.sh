@@ -3,8 +3,7 @@
 # step, and the slowest tests. The only argument is the make command.
 #
 # Tests wait at times, and what make lint does is nothing but work. So it runs beside
-# the other steps, with the lowest priority: it takes the processor when no test needs
-# it. Its output comes when it has ended. A step that fails keeps no other from
+# the other steps, with a low priority: it takes the processor when no test needs it. Its output comes when it has ended. A step that fails keeps no other from
 # running, setup excepted: one run tells everything.
 set -u
 make=$1
@@ -44,7 +43,7 @@ report() {
 
 begin=$(date +%s)
 if step setup && step programs; then
-	step lint nice -n 19 >"$dir/lint" 2>&1 &
+	step lint nice -n 10 >"$dir/lint" 2>&1 &
 	lint=$!
 	for name in unit frameworks fuzz; do
 		step $name env
