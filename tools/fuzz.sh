@@ -11,6 +11,8 @@ time=${1:-5s}
 cd "$(dirname "$0")/.." || exit 1
 dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 lanes=$(getconf _NPROCESSORS_ONLN 2>/dev/null) || lanes=1
 cache=$(go env GOCACHE) || exit 1
 
@@ -49,6 +51,7 @@ done <"$dir/functions"
 lane=0
 while [ $lane -lt "$lanes" ]; do
 	awk "NR % $lanes == $lane" "$dir/functions" | while read -r package name; do
+		[ -d "$dir" ] || exit # it was interrupted
 		fuzz "$package" "$name"
 	done &
 	lane=$((lane + 1))
@@ -56,5 +59,6 @@ done
 wait
 
 [ -e "$dir/failed" ] || exit 0
+# shellcheck disable=SC2046 # the names, in one line
 echo "fuzz: failed:" $(cat "$dir/failed") "(the input is in the package's testdata/fuzz: keep it with the mend)"
 exit 1

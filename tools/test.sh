@@ -3,8 +3,9 @@
 # step, and the slowest tests. The only argument is the make command.
 #
 # Tests wait at times, and what make lint does is nothing but work. So it runs beside
-# the other steps, with a low priority: it takes the processor when no test needs it. Its output comes when it has ended. A step that fails keeps no other from
-# running, setup excepted: one run tells everything.
+# the other steps, with a low priority: it takes the processor when no test needs it.
+# Its output comes when it has ended. If setup or programs fails, nothing else runs;
+# after another step that fails the rest still runs, and one run tells everything.
 set -u
 make=$1
 cd "$(dirname "$0")/.." || exit 1
@@ -31,12 +32,14 @@ step() {
 
 report() {
 	echo "== where the time went"
+	# shellcheck disable=SC2046 # two words a line
 	printf '%8s s  %s\n' $(cat "$dir/steps") "$(($(date +%s) - begin))" "in all (lint is beside the others)"
 	echo "the ten slowest tests, without their subtests:"
 	sort -rn "$TIMES" | head -n 10 | while read -r seconds package name; do
 		printf '%8s s  %s %s\n' "$seconds" "${package#*/*/}" "$name"
 	done
 	[ -s "$dir/failed" ] || return 0
+	# shellcheck disable=SC2046 # the names, in one line
 	echo "failed:" $(cat "$dir/failed")
 	return 1
 }
