@@ -88,7 +88,7 @@ func Handler(open func(*http.Request) (iter.Seq2[Event, error], error), opts *Se
 			refusal.ServeHTTP(w, r)
 			return
 		}
-		serve(w, r, events, o, open, func(err error, ended bool) {
+		serve(w, r, events, (*response).encode, o, open, func(err error, ended bool) {
 			level, message := slog.LevelError, "sse: a stream failed"
 			switch {
 			case err == nil:

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"net/http"
 	"reflect"
 	"runtime"
@@ -34,7 +33,7 @@ type response struct {
 	wrapped bool                // inner is not w
 	r       *http.Request
 	ctx     context.Context
-	opts    ServeOptions
+	opts    *ServeOptions
 
 	buf       []byte      // of the handler's goroutine: the event that is written
 	unwatch   func() bool // ends the watch over ctx
@@ -71,7 +70,7 @@ func (e *WriteError) Unwrap() error { return e.Err }
 
 // prepare sets the headers. Where a stream is impossible it answers with a 500
 // and returns why.
-func prepare(w http.ResponseWriter, r *http.Request, opts ServeOptions) (*response, error) {
+func prepare(w http.ResponseWriter, r *http.Request, opts *ServeOptions) (*response, error) {
 	s := &response{
 		w: w, rc: http.NewResponseController(w),
 		r: r, ctx: r.Context(), opts: opts, mu: make(mutex, 1),
@@ -155,7 +154,7 @@ func canFlush(w http.ResponseWriter) bool {
 
 // watch begins the keep-alives, and the watch over a sequence that runs on
 // after its request has ended.
-func (s *response) watch(events iter.Seq2[Event, error], open opener) {
+func (s *response) watch(sequence any, open opener) {
 	s.mu.lock()
 	defer s.mu.unlock()
 	if s.opts.KeepAlive > 0 {
@@ -165,7 +164,7 @@ func (s *response) watch(events iter.Seq2[Event, error], open opener) {
 		s.mu.lock()
 		defer s.mu.unlock()
 		if !s.finished {
-			s.warning = time.AfterFunc(overdue, func() { s.warn(events, open) })
+			s.warning = time.AfterFunc(overdue, func() { s.warn(sequence, open) })
 		}
 	})
 }
@@ -355,7 +354,7 @@ func (s *response) setWriteDeadline(t time.Time) {
 }
 
 // warn logs that the sequence has not returned though its request has ended.
-func (s *response) warn(events iter.Seq2[Event, error], open opener) {
+func (s *response) warn(sequence any, open opener) {
 	s.mu.lock()
 	finished := s.finished
 	s.mu.unlock()
@@ -363,7 +362,7 @@ func (s *response) warn(events iter.Seq2[Event, error], open opener) {
 		return
 	}
 	attrs := []any{"method", s.r.Method, "path", s.r.URL.Path, "after", overdue}
-	attrs = append(attrs, function("function", "line", events)...)
+	attrs = append(attrs, function("function", "line", sequence)...)
 	if open != nil {
 		attrs = append(attrs, function("opened_by", "opened_at", open)...)
 	}

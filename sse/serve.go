@@ -55,10 +55,10 @@ type ServeOptions struct {
 	Logger *slog.Logger
 }
 
-func (o *ServeOptions) cloneWithDefaults() ServeOptions {
-	var opts ServeOptions
+func (o *ServeOptions) cloneWithDefaults() *ServeOptions {
+	opts := new(ServeOptions)
 	if o != nil {
-		opts = *o
+		*opts = *o
 	}
 	if opts.KeepAlive == 0 {
 		opts.KeepAlive = defaultKeepAlive
@@ -117,14 +117,26 @@ func LastEventID(r *http.Request) string {
 // cannot flush, and after no Flush of any wrapper, the answer is a plain 500
 // and the result wraps [http.ErrNotSupported].
 func Serve(w http.ResponseWriter, r *http.Request, events iter.Seq2[Event, error], opts *ServeOptions) error {
-	return serve(w, r, events, opts.cloneWithDefaults(), nil, func(error, bool) {})
+	return serve(w, r, events, (*response).encode, opts.cloneWithDefaults(), nil, func(error, bool) {})
 }
 
-// serve is Serve with defaults filled in. open is the function that a Handler
-// has the sequence from, for the log. report is given the result, and whether
-// the client or the request's end is its reason, unless there was a panic; it is
-// called before the response is ended, since that may end the goroutine.
-func serve(w http.ResponseWriter, r *http.Request, events iter.Seq2[Event, error], opts ServeOptions, open opener, report func(err error, ended bool)) (err error) {
+// ServeText is [Serve] for events that are already in their wire form, so that what
+// goes to many clients is encoded once. Each item of the sequence is one event, as
+// [Event.AppendText] returns it, or several in a row, and is written and flushed at
+// once. ServeText does not check the bytes, never changes them, and may have net/http
+// read them until the response has ended, or longer over HTTP/2: so they must not
+// change any more.
+func ServeText(w http.ResponseWriter, r *http.Request, texts iter.Seq2[[]byte, error], opts *ServeOptions) error {
+	asIs := func(_ *response, text []byte) ([]byte, error) { return text, nil }
+	return serve(w, r, texts, asIs, opts.cloneWithDefaults(), nil, func(error, bool) {})
+}
+
+// serve is Serve with defaults filled in, for items that encode brings into their
+// wire form. open is the function that a Handler has the sequence from, for the log.
+// report is given the result, and whether the client or the request's end is its
+// reason, unless there was a panic; it is called before the response is ended, since
+// that may end the goroutine.
+func serve[T any](w http.ResponseWriter, r *http.Request, items iter.Seq2[T, error], encode func(*response, T) ([]byte, error), opts *ServeOptions, open opener, report func(err error, ended bool)) (err error) {
 	var s *response
 	how := refused
 	defer func() {
@@ -135,7 +147,7 @@ func serve(w http.ResponseWriter, r *http.Request, events iter.Seq2[Event, error
 			s.finish(how)
 		}
 	}()
-	if events == nil {
+	if items == nil {
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 		return errors.New("sse: the sequence is nil")
 	}
@@ -147,8 +159,8 @@ func serve(w http.ResponseWriter, r *http.Request, events iter.Seq2[Event, error
 		return err
 	}
 	how = panicked
-	s.watch(events, open)
-	how, err = s.run(events)
+	s.watch(items, open)
+	how, err = run(s, items, encode)
 	return err
 }
 
@@ -164,12 +176,16 @@ const (
 	refused                 // it is another one, or without a body
 )
 
-// run writes the events until the sequence ends, or must. A response that is
+// run writes the items until the sequence ends, or must. A response that is
 // not to look complete is broken off before that: the sequence may take its
 // time to end.
-func (s *response) run(events iter.Seq2[Event, error]) (outcome, error) {
-	for ev, err := range events {
-		how, err, done := s.step(ev, err)
+func run[T any](s *response, items iter.Seq2[T, error], encode func(*response, T) ([]byte, error)) (outcome, error) {
+	for item, err := range items {
+		var b []byte
+		if err == nil && s.ctx.Err() == nil {
+			b, err = encode(s, item)
+		}
+		how, err, done := s.step(b, err)
 		if !done {
 			continue
 		}
@@ -187,18 +203,15 @@ func (s *response) run(events iter.Seq2[Event, error]) (outcome, error) {
 	return complete, nil
 }
 
-// step writes one item of the sequence, or what stands for it. done is whether
-// the stream ends with it, how and with which result.
-func (s *response) step(ev Event, err error) (how outcome, result error, done bool) {
+// step writes one item of the sequence in its wire form, or what stands for an error.
+// done is whether the stream ends with it, how and with which result.
+func (s *response) step(b []byte, err error) (how outcome, result error, done bool) {
 	if s.ctx.Err() != nil {
 		return cutShort, context.Cause(s.ctx), true
 	}
-	var b []byte
-	if err == nil {
-		b, err = s.encode(ev)
-	}
 	gap, isGap := errors.AsType[*GapError](err)
 	if err != nil {
+		var ev Event
 		ok := isGap
 		if s.opts.OnError != nil {
 			ev, ok = s.opts.OnError(err)
