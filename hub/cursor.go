@@ -4,125 +4,39 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"example.com/tidings/sse"
 )
 
-// What a cursor reads from the log at a time, and holds while its subscriber
-// stalls.
+// What a cursor reads from the log at a time, and its stream holds while it is slow.
 const (
 	readRecords = 256
 	readBytes   = 256 << 10
 )
 
-// What a cursor takes from the view at a time, and holds likewise.
-const (
-	burstEntries = 64
-	burstBytes   = 64 << 10
-)
-
-// A cursor is one subscriber's place in the log. It has no queue: it reads from
-// the view, which all share, and further back from the log, at its own pace. It
-// belongs to the goroutine that runs it, but for what is guarded by the hub's mu.
+// A cursor is a stream's place in the log, before the stream has reached the window. It
+// reads the log at the stream's pace. One goroutine uses it at a time.
 type cursor struct {
 	hub     *Hub
 	filters []Filter
 	lag     Lag
 
-	timeline timeline // by which pos counts
-	era      int      // of the view that it is from
-	pos      uint64   // everything that matches up to here has been handed on
-	first    item     // what comes before all else, if it is not the zero item
-	chosen   []uint64 // records up to pos that come next, see FromLast
-	looked   uint64   // more of them are still to be looked for after this one,
-	lookTo   uint64   // up to this one
-	burst    []*entry // those that were found in the view and come next
-	oldest   bool     // it began with the oldest message: what had expired by then is not missed
-	away     bool     // it catches up for a stream that was taken over
-	wake     chan struct{}
+	timeline timeline      // by which pos counts
+	era      int           // of the view that it is from
+	pos      uint64        // everything that matches up to here has been found
+	gap      *sse.GapError // comes before all else
+	chosen   []uint64      // records up to pos that come next, see FromLast
+	looked   uint64        // more of them are still to be looked for after this one,
+	lookTo   uint64        // up to this one
+	oldest   bool          // it began with the oldest message: what had expired by then is not missed
 
-	// A cursor joins when it has reached the window. From then on it counts what
-	// matches, and so knows how much it missed when it has fallen behind.
-	joined atomic.Bool // stored under the hub's mu
-	ahead  uint64      // records that matched in the window when it joined
-	handed uint64      // records handed on, or told to be missed, since
-
-	// Guarded by the hub's mu.
-	counted uint64 // the last record that was looked at
-	matched uint64 // records that match and came after joining
-	idle    bool   // it waits for the next that matches
-	found   uint64 // what that was, once it is no longer idle; 0 if it is not known
-}
-
-// An item is what a cursor hands on: a record, a gap, or the news that there was
-// nothing for a while.
-type item struct {
-	entry *entry
-	gap   *sse.GapError
-	tick  bool
-	more  bool // another item comes at once
-}
-
-// notice takes note of a record that matches, as the hub's head comes to it.
-// Callers hold mu.
-func (c *cursor) notice(seq uint64) {
-	if !c.joined.Load() || seq <= c.counted { // another of its filters has matched, or it was handed on before
-		return
-	}
-	c.counted = seq
-	c.matched++
-	if c.idle {
-		c.rouse(seq)
-	}
-}
-
-// unsettle makes the cursor look up, since it can no longer tell what it is
-// owed. Callers hold mu.
-func (c *cursor) unsettle() {
-	c.joined.Store(false)
-	if c.idle {
-		c.rouse(0)
-	}
-}
-
-func (c *cursor) rouse(found uint64) {
-	c.idle, c.found = false, found
-	select {
-	case c.wake <- struct{}{}:
-	default:
-	}
-}
-
-// run hands on what the cursor comes to, until ctx is done, the hub has drained,
-// or yield returns false. An error ends it, and is returned. keepAlive is after
-// how much silence a tick is handed on; not if it is negative.
-func (c *cursor) run(ctx context.Context, keepAlive time.Duration, yield func(item) bool) error {
-	c.hub.enter(c)
-	defer c.hub.leave(c)
-	silence := newSilence(keepAlive)
-	defer silence.stop()
-	handOn := yield
-	yield = func(it item) bool {
-		ok := handOn(it)
-		silence.restart()
-		return ok
-	}
-	for ctx.Err() == nil {
-		drained := c.hub.isDrained() // before the view is taken
-		at, err := c.step(ctx, yield)
-		switch {
-		case err != nil || at == ended:
-			return c.failed(ctx, err)
-		case at != atHead:
-		case drained:
-			return nil
-		case c.wait(ctx, silence) && !yield(item{tick: true}):
-			return nil
-		}
-	}
-	return nil
+	// owed asks how many records up to the head, which it returns too, matched since
+	// the stream left the window. handed is how many of them the cursor has found, or
+	// told to be missed. recount makes the number unknown. Set by a catchUp.
+	owed    func() (n, head uint64, ok bool)
+	recount func()
+	handed  uint64
 }
 
 // A whereabouts says where a cursor is after a step.
@@ -130,54 +44,25 @@ type whereabouts int
 
 const (
 	onTheWay whereabouts = iota
-	inWindow             // what comes next is in the view
-	atHead               // there is nothing more, for now
-	ended                // yield has returned false, or the hub has drained
+	inWindow             // everything that comes next is in the view
+	ended                // the stream is to end: the hub has drained
 )
 
-// step hands on some of what comes next, if there is anything.
-func (c *cursor) step(ctx context.Context, yield func(item) bool) (whereabouts, error) {
-	switch {
-	case c.first != (item{}):
-		it := c.first
-		c.first = item{}
-		return c.wanted(yield(it)), nil
-	case c.choosing():
-		more, err := c.choose(ctx, yield)
-		return c.wanted(more), err
-	}
+// isInWindow reports whether everything that comes next is in the view.
+func (c *cursor) isInWindow() bool {
 	v := c.hub.view.load()
-	var gap *sse.GapError
-	switch {
-	case v.era() != c.era:
-		gap = c.rebase(v)
-	case c.pos+1 >= v.first && !c.joined.Load():
-		c.join()
-		return inWindow, nil
-	case c.pos >= v.last():
-		return atHead, nil
-	case c.pos+1 >= v.first:
-		c.scan(v)
-		v = nil // a subscriber that stalls must not hold a window that has moved on
-		return c.wanted(c.handBurst(ctx, yield)), nil
-	case c.lag == LagSkip && c.joined.Load():
-		gap = c.skip()
-	case c.hub.isDrained():
-		return ended, nil // the client comes back for it
-	default:
-		last := v.last()
-		v = nil
-		more, err := c.catchUp(ctx, last, yield)
-		return c.wanted(more), err
-	}
-	return c.wanted(gap == nil || yield(item{gap: gap})), nil
+	return c.gap == nil && !c.choosing() && v.era() == c.era && c.pos+1 >= v.first
 }
 
-func (c *cursor) wanted(more bool) whereabouts {
-	if !more {
-		return ended
+// begins returns the position just before the first event that the cursor finds.
+func (c *cursor) begins() uint64 {
+	switch {
+	case len(c.chosen) > 0:
+		return c.chosen[0] - 1
+	case c.choosing():
+		return c.looked
 	}
-	return onTheWay
+	return c.pos
 }
 
 // choosing reports whether records that were chosen come next, or may.
@@ -189,120 +74,88 @@ func (c *cursor) lookOn(ctx context.Context) (err error) {
 	return err
 }
 
-// choose hands on the records that were chosen, or looks for more of them if all were
-// handed on. It reports whether yield wants more.
-func (c *cursor) choose(ctx context.Context, yield func(item) bool) (bool, error) {
-	if len(c.chosen) == 0 {
-		if c.hub.isDrained() {
-			return false, nil // the client comes back for them
-		}
-		return true, c.lookOn(ctx)
+// step finds some of what comes next, if there is anything.
+func (c *cursor) step(ctx context.Context, found *findings) (whereabouts, error) {
+	switch {
+	case c.gap != nil:
+		c.add(found, c.gap)
+		c.gap = nil
+		return onTheWay, nil
+	case len(c.chosen) > 0:
+		return c.failed(ctx, c.choose(ctx, found))
+	case c.choosing() && c.hub.isDrained():
+		return ended, nil // the client comes back for them
+	case c.choosing():
+		return c.failed(ctx, c.lookOn(ctx))
 	}
-	for i, seq := range c.chosen {
-		if ctx.Err() != nil {
-			return false, nil
+	v := c.hub.view.load()
+	switch {
+	case v.era() != c.era:
+		c.add(found, c.rebase(v))
+		return onTheWay, nil
+	case c.pos+1 >= v.first:
+		return inWindow, nil
+	}
+	if c.lag == LagSkip {
+		if owed, head, ok := c.owed(); ok {
+			c.add(found, c.skip(owed-c.handed, head))
+			return onTheWay, nil
 		}
-		switch rec, err := c.hub.log.Get(ctx, seq); {
+	}
+	if c.hub.isDrained() {
+		return ended, nil // the client comes back for it
+	}
+	return c.failed(ctx, c.read(ctx, v.last(), found))
+}
+
+// add adds a gap to what was found, if there is one.
+func (c *cursor) add(found *findings, gap *sse.GapError) {
+	if gap != nil {
+		found.add(&eventFrame{position: c.pos, chunk: chunk(gapEvent(gap)), gap: gap}, c.pos)
+	}
+}
+
+// addEntry adds a record to what was found.
+func (c *cursor) addEntry(found *findings, e *entry) {
+	c.hub.note(e)
+	found.add(e, e.Seq)
+}
+
+// choose finds the next of the records that were chosen.
+func (c *cursor) choose(ctx context.Context, found *findings) error {
+	for bytes := 0; len(c.chosen) > 0 && bytes < readBytes; c.chosen = c.chosen[1:] {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		switch rec, err := c.hub.log.Get(ctx, c.chosen[0]); {
 		case errors.Is(err, ErrNotFound): // expired since
 		case err != nil:
-			return false, err
-		case !yield(item{entry: c.timeline.entry(rec)}):
-			c.chosen = c.chosen[i+1:]
-			return false, nil
+			return err
+		default:
+			bytes += len(rec.Data)
+			c.addEntry(found, c.timeline.entry(rec))
 		}
 	}
-	c.chosen = nil
-	return true, nil
+	return nil
 }
 
-// failed returns the error of the log that ends the stream.
-func (c *cursor) failed(ctx context.Context, err error) error {
-	if err == nil || ctx.Err() != nil || errors.Is(err, ErrClosed) {
-		return nil
-	}
-	return fmt.Errorf("hub: read the log: %w", err)
-}
-
-// scan takes the next records of the view that match.
-func (c *cursor) scan(v *view) {
-	bytes := 0
-	for _, e := range v.from(c.pos + 1) {
-		c.pos = e.Seq
-		if !matchAny(c.filters, e.Topic) {
-			continue
-		}
-		c.burst = append(c.burst, e)
-		if bytes += len(e.Data); len(c.burst) == burstEntries || bytes >= burstBytes {
-			return
-		}
-	}
-}
-
-// handBurst hands on what scan has found, and reports whether yield wants more.
-func (c *cursor) handBurst(ctx context.Context, yield func(item) bool) bool {
-	for i, e := range c.burst {
-		c.burst[i] = nil
-		c.handed++
-		if ctx.Err() != nil || !yield(item{entry: e, more: i+1 < len(c.burst)}) {
-			return false
-		}
-	}
-	c.burst = c.burst[:0]
-	return true
-}
-
-// wait waits at the head for a record that matches. It reports whether there was
-// none for the time of silence.
-func (c *cursor) wait(ctx context.Context, silence *silence) (tick bool) {
-	h := c.hub
-	h.mu.Lock()
-	if v := h.view.load(); v.last() > c.pos || v.era() != c.era || !c.joined.Load() {
-		h.mu.Unlock()
-		return false
-	}
-	c.idle, c.found = true, 0
-	h.mu.Unlock()
-
-	select {
-	case <-c.wake:
-	case <-silence.after():
-		tick = true
-	case <-ctx.Done():
-	case <-h.drained:
-	}
-
-	h.mu.Lock()
-	defer h.mu.Unlock()
+// failed returns where a stream is after an error of the log, which ends it.
+func (c *cursor) failed(ctx context.Context, err error) (whereabouts, error) {
 	switch {
-	case c.idle:
-		// Nothing that matches has come up to the head.
-		c.idle = false
-		c.pos = max(c.pos, h.view.load().last())
-		return tick
-	case c.found > 0:
-		c.pos = max(c.pos, c.found-1)
+	case err == nil:
+		return onTheWay, nil
+	case ctx.Err() != nil || errors.Is(err, ErrClosed):
+		return ended, nil
 	}
-	return false
+	return ended, fmt.Errorf("hub: read the log: %w", err)
 }
 
-// join has the cursor count what matches, if it is in the window.
-func (c *cursor) join() {
-	c.hub.mu.Lock()
-	v := c.hub.view.load()
-	if c.pos+1 < v.first || v.era() != c.era {
-		c.hub.mu.Unlock()
-		return
-	}
-	c.joined.Store(true)
-	c.counted, c.matched = max(c.pos, v.last()), 0
-	c.hub.mu.Unlock()
-	c.oldest = false
-	c.ahead, c.handed = c.matches(v, c.pos), 0
-}
-
-// matches returns how many records of a view match, after the given one.
-func (c *cursor) matches(v *view, after uint64) (n uint64) {
+// matches returns how many records of a view match, after one number and up to another.
+func (c *cursor) matches(v *view, after, through uint64) (n uint64) {
 	for _, e := range v.from(after + 1) {
+		if e.Seq > through {
+			break
+		}
 		if matchAny(c.filters, e.Topic) {
 			n++
 		}
@@ -310,27 +163,19 @@ func (c *cursor) matches(v *view, after uint64) (n uint64) {
 	return n
 }
 
-// owed returns how many records up to the head, which it returns too, the cursor
-// has neither handed on nor told to be missed. ok is false if it has not joined.
-func (c *cursor) owed() (n uint64, v *view, ok bool) {
-	c.hub.mu.Lock()
-	defer c.hub.mu.Unlock()
-	return c.ahead + c.matched - c.handed, c.hub.view.load(), c.joined.Load()
-}
-
-// skip goes to the head, and returns the gap that this makes: none if all that is
-// owed is in the window after all.
-func (c *cursor) skip() *sse.GapError {
-	owed, v, ok := c.owed()
-	switch {
-	case !ok:
-		return nil // unsettled just now: it looks again
-	case owed == c.matches(v, 0):
-		c.pos = v.first - 1
+// skip goes to the head, up to which the stream is owed so many records, and returns the
+// gap that this makes: none if all that is owed is in the window after all.
+func (c *cursor) skip(owed, head uint64) *sse.GapError {
+	v := c.hub.view.load()
+	if v.era() != c.era {
+		return nil // the next step looks again
+	}
+	if owed == c.matches(v, 0, head) {
+		c.pos = max(c.pos, v.first-1)
 		return nil
 	}
 	after := c.pos
-	c.pos = v.last()
+	c.pos = max(c.pos, head)
 	c.handed += owed
 	return c.gapSince(GapLag, after, owed)
 }
@@ -362,35 +207,28 @@ func (c *cursor) rebase(v *view) *sse.GapError {
 	return &sse.GapError{Reason: reason, After: at.String(), Next: c.timeline.position(after).String()}
 }
 
-// catchUp hands on a batch from the log, and reports whether yield wants more.
-func (c *cursor) catchUp(ctx context.Context, upTo uint64, yield func(item) bool) (bool, error) {
+// read finds what the next batch of the log has.
+func (c *cursor) read(ctx context.Context, upTo uint64, found *findings) error {
 	b, err := c.hub.read(ctx, c, upTo)
 	if err != nil {
-		return false, err
+		return err
 	}
 	if b.Lost > c.pos {
 		after := c.pos
 		c.pos = b.Lost
-		if gap := c.passed(ctx, after, b); gap != nil {
-			if !yield(item{gap: gap}) {
-				return false, nil
-			}
-		}
+		c.add(found, c.passed(ctx, after, b))
 	}
 	c.oldest = false
-	for i, e := range b.entries {
-		c.pos = e.Seq
-		c.handed++
-		if ctx.Err() != nil || !yield(item{entry: e, more: i+1 < len(b.entries)}) {
-			return false, nil
-		}
+	for _, e := range b.entries {
+		c.addEntry(found, e)
 	}
+	c.handed += uint64(len(b.entries))
 	c.pos = b.Through
-	return true, nil
+	return nil
 }
 
 // passed returns the gap from after to where the cursor is now, of which the log
-// lacks messages: nil if none of them would have been handed on.
+// lacks messages: nil if none of them would have been found.
 func (c *cursor) passed(ctx context.Context, after uint64, b *batch) *sse.GapError {
 	if !b.Expired {
 		c.recount()
@@ -399,7 +237,7 @@ func (c *cursor) passed(ctx context.Context, after uint64, b *batch) *sse.GapErr
 	if c.oldest {
 		return nil
 	}
-	if !c.joined.Load() {
+	if _, _, ok := c.owed(); !ok {
 		return c.gapSince(GapExpired, after, 0)
 	}
 	missed, known := c.missed(ctx, b)
@@ -413,8 +251,8 @@ func (c *cursor) passed(ctx context.Context, after uint64, b *batch) *sse.GapErr
 	return c.gapSince(GapLag, after, missed)
 }
 
-// missed returns how many of the records that it is owed the cursor can no longer
-// come to: all but those of the batch in hand and those that the log still holds.
+// missed returns how many of the records that it is owed the stream can no longer
+// get: all but those of the batch in hand and those that the log still holds.
 func (c *cursor) missed(ctx context.Context, b *batch) (n uint64, known bool) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -426,68 +264,14 @@ func (c *cursor) missed(ctx context.Context, b *batch) (n uint64, known bool) {
 		return 0, false // of what comes after the batch some has gone, perhaps before it was counted
 	}
 	left += uint64(len(b.entries))
-	owed, v, ok := c.owed()
-	if !ok || v.first > through+1 {
+	owed, head, ok := c.owed()
+	v := c.hub.view.load()
+	if !ok || v.era() != c.era || v.first > through+1 {
 		return 0, false
 	}
-	if left += c.matches(v, through); left > owed {
+	owed -= c.handed
+	if left += c.matches(v, through, head); left > owed {
 		return 0, false
 	}
 	return owed - left, true
-}
-
-// recount has the cursor join anew, once it is in the window again.
-func (c *cursor) recount() {
-	c.hub.mu.Lock()
-	defer c.hub.mu.Unlock()
-	c.joined.Store(false)
-}
-
-// enter has the hub tell the cursor what comes.
-func (h *Hub) enter(c *cursor) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.index.add(c, c.filters)
-	h.cursors[c] = struct{}{}
-}
-
-// leave ends that.
-func (h *Hub) leave(c *cursor) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.index.remove(c, c.filters)
-	delete(h.cursors, c)
-}
-
-// A silence measures how long nothing was handed on.
-type silence struct {
-	limit time.Duration
-	since time.Time
-	timer *time.Timer
-}
-
-func newSilence(limit time.Duration) *silence {
-	s := &silence{limit: limit, since: time.Now()}
-	if limit > 0 {
-		s.timer = time.NewTimer(limit)
-	}
-	return s
-}
-
-func (s *silence) restart() { s.since = time.Now() }
-
-// after returns a channel that receives when the silence has lasted for the
-// limit, nil if there is none.
-func (s *silence) after() <-chan time.Time {
-	if s.timer == nil {
-		return nil
-	}
-	s.timer.Reset(s.limit - time.Since(s.since))
-	return s.timer.C
-}
-
-func (s *silence) stop() {
-	if s.timer != nil {
-		s.timer.Stop()
-	}
 }

@@ -2,9 +2,12 @@ package hub
 
 import (
 	"context"
+	"errors"
 	"iter"
-	"sync/atomic"
+	"net/http"
+	"time"
 
+	"example.com/tidings/internal/delivery"
 	"example.com/tidings/sse"
 )
 
@@ -62,21 +65,65 @@ func (h *Hub) Head() uint64 { return h.view.load().last() }
 // InWindow returns how many messages the hub holds in memory.
 func (h *Hub) InWindow() int { return len(h.view.load().records) }
 
-// Cursors returns how many subscriptions run, and how many have a place.
-func (h *Hub) Cursors() (running, places int) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return len(h.cursors), h.subscribers
+// Streams returns how many streams are open, and how many subscriptions have a place.
+func (h *Hub) Streams() (open, places int) {
+	for _, shard := range h.engine.group.Stats() {
+		open += shard.Streams()
+	}
+	return open, int(h.subscribers.Load())
 }
 
-// Events returns what ServeEvents sends.
-func (h *Hub) Events(ctx context.Context, sub Subscription) (iter.Seq2[sse.Event, error], error) {
+// Locked calls f while the hub's lock is held.
+func (h *Hub) Locked(f func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	f()
+}
+
+// Texts returns what ServeEvents writes through net/http.
+func (h *Hub) Texts(ctx context.Context, sub Subscription) (iter.Seq2[[]byte, error], error) {
 	c, place, err := h.open(ctx, sub)
 	if err != nil {
 		return nil, err
 	}
-	place.watch(ctx)
-	return h.events(ctx, c, sub, new(atomic.Bool)), nil
+	return h.newOutput(nil, (&http.Request{}).WithContext(ctx), c, place, sub).texts, nil
+}
+
+// Iterate returns what Subscribe does, as ServeEvents would send it.
+func (h *Hub) Iterate(ctx context.Context, sub Subscription) (iter.Seq2[sse.Event, error], error) {
+	events, c, err := h.subscribe(ctx, sub)
+	if err != nil {
+		return nil, err
+	}
+	open := h.openEvent(c, sub)
+	return func(yield func(sse.Event, error) bool) {
+		if !yield(open, nil) {
+			return
+		}
+		for ev, err := range events {
+			out := sse.Event{ID: ev.ID, Type: ev.Type, Data: ev.Data}
+			if gap, ok := errors.AsType[*sse.GapError](err); ok {
+				out, err = gapEvent(gap), nil
+			} else if err == nil && sub.Format == FormatEnvelope {
+				out = sse.Event{ID: ev.ID, Data: toJSON(ev)}
+			} else if out.Type == "message" && out.Data != "" {
+				out.Type = ""
+			}
+			if !yield(out, err) {
+				return
+			}
+		}
+	}, nil
+}
+
+// Until has a subscription end at a time, with an event before the end if it has a type,
+// cleanly or not.
+func (s Subscription) Until(at time.Time, last sse.Event, clean bool) Subscription {
+	s.conclusion = &conclusion{at, delivery.Ending{Clean: clean}}
+	if last.Type != "" {
+		s.conclusion.ending.Last = &eventFrame{chunk: chunk(last)}
+	}
+	return s
 }
 
 // Era returns how often the hub has read the log anew, counted from 1.

@@ -22,4 +22,9 @@ const (
 
 	// GapMalformed: the client's id is not one of a hub.
 	GapMalformed = "malformed"
+
+	// GapInvalid: the log holds a message that cannot be sent as an event, because
+	// its type has a line end. Only a publisher that writes to the log itself, past
+	// the hub, can have stored it.
+	GapInvalid = "invalid"
 )

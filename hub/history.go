@@ -38,7 +38,7 @@ func (h *Hub) Topic(ctx context.Context, topic string) (t Topic, subscribers int
 	if err != nil {
 		return t, 0, err
 	}
-	subscribers = h.subscribersOf(topic)
+	subscribers = h.engine.subscribersOf(topic)
 	if len(found) == 0 {
 		return t, subscribers, ErrNotFound
 	}

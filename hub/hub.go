@@ -26,13 +26,14 @@ type Options struct {
 	// means no bound.
 	MaxSubscribers int
 
-	// KeepAlive is how long a stream may be silent before a keep-alive is sent:
-	// the event tidings.position when the log has gone on meanwhile, a comment
-	// otherwise. 0 means 15 seconds; a negative value switches it off.
+	// KeepAlive is how long a stream of ServeEvents may be silent. Then, or up to an
+	// eighth of that time earlier, a keep-alive is sent: the event tidings.position
+	// when the log has gone on meanwhile, a comment otherwise. 0 means 15 seconds; a
+	// negative value switches it off.
 	KeepAlive time.Duration
 
-	// WriteTimeout bounds each write to a stream, see sse.ServeOptions. 0 means 10
-	// seconds.
+	// WriteTimeout is for how long the client of a stream of ServeEvents may take
+	// nothing of what it is owed. 0 means 10 seconds; a negative value means for ever.
 	WriteTimeout time.Duration
 
 	// Retry is how long clients are told to wait before they reconnect. 0 means 2
@@ -83,20 +84,17 @@ type Hub struct {
 	draining   chan struct{}  // closed by Drain
 	drained    chan struct{}  // closed when everything published is in the view
 
-	view viewer // stored under mu
-	fan  *fan   // of the streams that were taken over; nil where none are
+	view   viewer // stored under mu
+	engine *engine
 
-	shared batches       // read from the log
-	begun  atomic.Uint64 // streams of ServeEvents that net/http serves
-	served atomic.Int64  // those of them that have not ended
+	shared      batches // read from the log
+	subscribers atomic.Int64
+	invalid     invalids
 
-	mu          sync.Mutex
-	moved       sync.Cond // of mu: the view has another head, or someone who waits should look up
-	index       index[*cursor]
-	cursors     map[*cursor]struct{} // those in the index
-	subscribers int
-	appended    uint64 // the greatest sequence number that Publish was given by this log
-	closed      bool   // by Drain
+	mu       sync.Mutex
+	moved    sync.Cond // of mu: the view has another head, or someone who waits should look up
+	appended uint64    // the greatest sequence number that Publish was given by this log
+	closed   bool      // by Drain
 }
 
 // New returns a hub that stands on log, which it closes in Close; nil options are
@@ -110,13 +108,12 @@ func New(ctx context.Context, log Log, opts *Options) (*Hub, error) {
 		kept:     make(chan struct{}),
 		draining: make(chan struct{}),
 		drained:  make(chan struct{}),
-		cursors:  map[*cursor]struct{}{},
 	}
 	h.moved.L = &h.mu
 	h.ctx, h.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	err := h.reload(ctx)
-	if err == nil && h.opts.TakeOver {
-		h.fan, err = newFan(h)
+	if err == nil {
+		h.engine, err = newEngine(h)
 	}
 	if err != nil {
 		h.cancel()
@@ -161,17 +158,17 @@ func (h *Hub) Drain() {
 		h.mu.Unlock()
 		h.await(ctx, last)
 		close(h.drained)
-		h.fan.drain()
+		h.engine.group.Drain()
 	}()
 }
 
-// Close drains the hub, and closes the log. It does not wait for streams to end,
-// which are cut where they still read from the log; those that were taken over have
-// half a second, since nobody else would.
+// Close drains the hub, and closes the log. The streams of ServeEvents have half a second
+// to end, and are broken off then. It does not wait for the sequences of Subscribe, which
+// end when they are asked for more.
 func (h *Hub) Close() error {
 	h.Drain()
 	<-h.drained
-	h.fan.close()
+	h.engine.close()
 	h.cancel()
 	<-h.tailed
 	<-h.kept
@@ -205,7 +202,7 @@ func (h *Hub) reload(ctx context.Context) error {
 				r = ring{first: b.Records[i].Seq}
 			}
 			e := timeline(epochs).entry(b.Records[i])
-			e.framed = h.opts.TakeOver
+			h.note(e)
 			r = r.push(e)
 			r = r.drop(r.excess(h.opts.Window, h.opts.WindowBytes))
 		}
@@ -223,18 +220,11 @@ func (h *Hub) reload(ctx context.Context) error {
 	}
 	h.view.store(next)
 	h.appended = min(h.appended, state.Last)
-	h.fan.renewed(&next)
-	h.unsettle()
-	return nil
-}
-
-// unsettle makes every cursor look up: what it waits for may have passed
-// unnoticed. Callers hold mu.
-func (h *Hub) unsettle() {
-	for c := range h.cursors {
-		c.unsettle()
+	if h.engine != nil {
+		h.engine.renewed(&next)
 	}
 	h.moved.Broadcast()
+	return nil
 }
 
 // tail follows the log for as long as the hub lives.
@@ -317,8 +307,7 @@ func (h *Hub) expire() {
 	}
 }
 
-// extend adds records to the view, and wakes who waits for them: they take mu
-// before they look.
+// extend adds records to the view, and tells the shards and those who wait for the head.
 func (h *Hub) extend(records []Record) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -333,19 +322,15 @@ func (h *Hub) extend(records []Record) {
 			// Others have been removed before this node saw them. Who is behind
 			// reads of it in the log.
 			next.ring = ring{first: rec.Seq}
-			h.unsettle()
 		}
 		e := next.timeline.entry(*rec)
-		if h.fan != nil {
-			e.framed = true
-			added = append(added, e)
-		}
+		h.note(e)
+		added = append(added, e)
 		next.ring = next.push(e)
 		next.ring = next.drop(next.excess(h.opts.Window, h.opts.WindowBytes))
-		h.index.match(rec.Topic, func(c *cursor) { c.notice(rec.Seq) })
 	}
 	h.view.store(next)
-	h.fan.extended(added)
+	h.engine.extended(added)
 	h.moved.Broadcast()
 }
 

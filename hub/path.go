@@ -1,8 +1,6 @@
 package hub
 
-import (
-	"net/http"
-)
+import "example.com/tidings/internal/delivery"
 
 // The ways that a stream of ServeEvents may take, as they stand in the log.
 const (
@@ -14,16 +12,18 @@ const (
 	PathTakenOver = "taken over"
 )
 
-// begin takes note of a stream that net/http serves, and returns what does so of its
-// end.
-func (h *Hub) begin(r *http.Request, sub Subscription) (end func()) {
-	h.begun.Add(1)
-	h.served.Add(1)
-	h.opts.Logger.DebugContext(r.Context(), "hub: a stream begins", "path", PathNetHTTP, "remote", r.RemoteAddr, "topics", sub.Topics)
-	return func() {
-		h.served.Add(-1)
-		h.opts.Logger.DebugContext(r.Context(), "hub: a stream has ended", "path", PathNetHTTP, "remote", r.RemoteAddr)
+// pathIterator stands in the log for the sequences of Subscribe.
+const pathIterator = "iterator"
+
+// pathOf returns the way that a stream takes.
+func pathOf(sink delivery.Sink) string {
+	switch sink {
+	case delivery.Socket:
+		return PathTakenOver
+	case delivery.Writer:
+		return PathNetHTTP
 	}
+	return pathIterator
 }
 
 // Stats are what a hub has to tell of itself at one moment.
@@ -35,45 +35,53 @@ type Stats struct {
 	NetHTTP, TakenOver           int
 	NetHTTPBegun, TakenOverBegun uint64
 
-	// Shards has the figures of each goroutine that serves streams which were taken
-	// over. It is empty where none are.
+	// Invalid counts the messages in the log, among those that the hub has met since
+	// it was made, that no stream can be sent, see GapInvalid.
+	Invalid uint64
+
+	// Shards has the figures of each goroutine that delivers.
 	Shards []ShardStats
 }
 
-// ShardStats are the figures of one goroutine that serves streams which were taken
-// over. All but the first three count from the beginning.
+// ShardStats are the figures of one goroutine that delivers. All but the first three
+// count from the beginning.
 type ShardStats struct {
 	Streams int // that are open
 	Stalled int // of them, those whose client takes nothing just now
 	Away    int // of them, those that begin, or that catch up from the log
 
-	Deliveries uint64 // messages that were written to a stream from the window
-	Writes     uint64 // system calls for that, and for all else
-	Short      uint64 // of them, those of which the client did not take all
+	Deliveries uint64 // messages that a stream was handed from the window
+	Writes     uint64 // what streams were handed at a time, those messages and all else
+	Short      uint64 // of them, those of which a client that was taken over did not take all
 	Bytes      uint64
 
 	// Ends counts streams by why they have ended: "client left", "write timeout",
 	// "ended" by the hub with all that they were owed, "broken" by the log, "cut" by
-	// Close.
+	// Close, "concluded" since their time was up.
 	Ends map[string]uint64
-
-	begun uint64
 }
 
 // TakenOver returns how many connections were taken over and are still open, as Stats
 // does, without asking those who serve them: at the cost of an atomic load.
-func (h *Hub) TakenOver() int { return h.fan.len() }
+func (h *Hub) TakenOver() int { return h.engine.group.Sockets() }
 
 // Stats returns the figures of the hub.
 func (h *Hub) Stats() Stats {
-	h.mu.Lock()
-	s := Stats{Subscribers: h.subscribers}
-	h.mu.Unlock()
-	s.NetHTTP, s.NetHTTPBegun = int(h.served.Load()), h.begun.Load()
-	s.Shards = h.fan.stats()
-	for i := range s.Shards {
-		s.TakenOver += s.Shards[i].Streams
-		s.TakenOverBegun += s.Shards[i].begun
+	s := Stats{Subscribers: int(h.subscribers.Load()), Invalid: h.invalid.count()}
+	for _, shard := range h.engine.group.Stats() {
+		s.NetHTTP += shard.Open[delivery.Writer]
+		s.TakenOver += shard.Open[delivery.Socket]
+		s.NetHTTPBegun += shard.Opened[delivery.Writer]
+		s.TakenOverBegun += shard.Opened[delivery.Socket]
+		ends := map[string]uint64{}
+		for reason, n := range shard.Ends {
+			ends[delivery.Reason(reason).String()] = n
+		}
+		s.Shards = append(s.Shards, ShardStats{
+			Streams: shard.Streams(), Stalled: shard.Stalled, Away: shard.Detached,
+			Deliveries: shard.Deliveries, Writes: shard.Writes, Short: shard.Short, Bytes: shard.Bytes,
+			Ends: ends,
+		})
 	}
 	return s
 }

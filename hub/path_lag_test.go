@@ -37,7 +37,7 @@ func large(topic, prefix string, n int) []string {
 // A client that stops reading, falls out of the window and then reads on misses
 // nothing.
 func TestPathLagReplays(t *testing.T) {
-	onBothPaths(t, func(t *testing.T, p path) {
+	on(t, everyPath, func(t *testing.T, p path) {
 		log := &countingLog{Log: hub.NewMemoryLog(nil)}
 		s := p.station(t, log, &hub.Options{Window: 4}, nil)
 		c := s.stream(t, query("a")).opened(t)
@@ -59,7 +59,7 @@ func TestPathLagReplays(t *testing.T) {
 // With lag=skip it goes to the head instead, and is told exactly how many of its
 // messages it missed.
 func TestPathLagSkips(t *testing.T) {
-	onBothPaths(t, func(t *testing.T, p path) {
+	on(t, everyPath, func(t *testing.T, p path) {
 		for _, filters := range []string{"a", "a *", "**"} {
 			t.Run(filters, func(t *testing.T) {
 				s := p.station(t, nil, &hub.Options{Window: 4}, nil)
@@ -85,7 +85,7 @@ func TestPathLagSkips(t *testing.T) {
 // What it was asked for from the past is not lag: with lag=skip, too, it comes whole,
 // at whatever pace it is read.
 func TestPathLagSkipReplaysFirst(t *testing.T) {
-	onBothPaths(t, func(t *testing.T, p path) {
+	on(t, everyPath, func(t *testing.T, p path) {
 		s := p.station(t, nil, &hub.Options{Window: 4}, nil)
 		all := large("a", "", 1000)
 		s.publishSeen(t, all...)
@@ -96,7 +96,7 @@ func TestPathLagSkipReplaysFirst(t *testing.T) {
 
 // Nothing of what was passed over was the client's: then there is no gap.
 func TestPathLagWithoutLossIsNoGap(t *testing.T) {
-	onBothPaths(t, func(t *testing.T, p path) {
+	on(t, everyPath, func(t *testing.T, p path) {
 		for _, lag := range []string{"skip", "replay"} {
 			s := p.station(t, nil, &hub.Options{Window: 2}, nil)
 			c := s.stream(t, query("a", "lag", lag)).opened(t)
@@ -112,7 +112,7 @@ func TestPathLagWithoutLossIsNoGap(t *testing.T) {
 // A client that stalls for longer than retention gets one gap, with the exact number,
 // and then the rest.
 func TestPathLagBeyondRetention(t *testing.T) {
-	onBothPaths(t, func(t *testing.T, p path) {
+	on(t, everyPath, func(t *testing.T, p path) {
 		const retained = 3 << 19
 		for _, filters := range []string{"a", "a a.*", "**"} {
 			t.Run(filters, func(t *testing.T) {
@@ -147,7 +147,7 @@ func TestPathLagBeyondRetention(t *testing.T) {
 
 // A log that fails for a while, and is then as it was, is nobody's concern.
 func TestPathTailThatFails(t *testing.T) {
-	onBothPaths(t, func(t *testing.T, p path) {
+	on(t, everyPath, func(t *testing.T, p path) {
 		s := p.station(t, &brokenTailLog{Log: hub.NewMemoryLog(nil)}, nil, nil)
 		c := s.stream(t, query("a")).opened(t)
 		for i := range 5 {
@@ -167,7 +167,7 @@ func (l *brokenTailLog) Tail(ctx context.Context, after uint64) iter.Seq2[[]hub.
 // A log from which something is missing that this node has not seen: who was waiting
 // reads of it in the log, and what is there comes.
 func TestPathTailThatJumps(t *testing.T) {
-	onBothPaths(t, func(t *testing.T, p path) {
+	on(t, everyPath, func(t *testing.T, p path) {
 		log := &jumpyLog{heldLog: heldLog{Log: hub.NewMemoryLog(&hub.MemoryOptions{MaxBytes: 2000})}}
 		s := p.station(t, log, nil, nil)
 		c := s.stream(t, query("a")).opened(t)
@@ -189,7 +189,7 @@ func TestPathTailThatJumps(t *testing.T) {
 
 // Only what this node's tail skips is missing, and the log has it: everyone gets all.
 func TestPathTailThatSkips(t *testing.T) {
-	onBothPaths(t, func(t *testing.T, p path) {
+	on(t, everyPath, func(t *testing.T, p path) {
 		s := p.station(t, skippingLog{hub.NewMemoryLog(nil)}, &hub.Options{Window: 4}, nil)
 		var all []*client
 		for _, topics := range []string{"a", "b", "**"} {

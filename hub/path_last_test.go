@@ -76,7 +76,7 @@ func (l *searchedLog) Back(ctx context.Context, filters []hub.Filter, n int, upT
 // The newest of many topics come in pieces: the stream opens, and the first come, before
 // others are looked for.
 func TestPathLastComesInPieces(t *testing.T) {
-	onBothPaths(t, func(t *testing.T, p path) {
+	on(t, everyPath, func(t *testing.T, p path) {
 		const n = 1000
 		log := newSearchedLog(1)
 		s := p.station(t, log, nil, nil)
@@ -101,7 +101,7 @@ func TestPathLastComesInPieces(t *testing.T) {
 
 // Whoever leaves ends the search for what comes next, and the one for where to begin.
 func TestPathLeavingEndsSearches(t *testing.T) {
-	onBothPaths(t, func(t *testing.T, p path) {
+	on(t, tcpPaths, func(t *testing.T, p path) {
 		for _, tt := range []struct {
 			search string
 			from   string
@@ -159,7 +159,7 @@ func TestLastResumes(t *testing.T) {
 				subscribe(t, h, hub.Subscription{Topics: sub.Topics, From: sub.From, LastEventID: ids[taken-1]}).want(t, all[taken:]...)
 			}
 		}
-		events, err := h.Events(t.Context(), sub)
+		events, err := h.Iterate(t.Context(), sub)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-
-	"example.com/tidings/hub"
 )
 
 // A process that has no descriptor for a stream says so politely, keeps the streams it
@@ -15,7 +13,7 @@ import (
 func TestPathWithoutDescriptors(t *testing.T) {
 	none := make(chan bool, 1)
 	none <- false
-	s := path(hub.PathTakenOver).station(t, nil, nil, func(srv *http.Server) {
+	s := takenOver.station(t, nil, nil, func(srv *http.Server) {
 		inner := srv.Handler
 		srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			without := <-none

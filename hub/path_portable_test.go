@@ -17,7 +17,7 @@ import (
 
 // What cannot be taken over takes the way through net/http, and is as good.
 func TestPathOfWhatCannotBeTakenOver(t *testing.T) {
-	path(hub.PathTakenOver).skip(t)
+	takenOver.skip(t)
 	h2 := new(http.Protocols)
 	h2.SetUnencryptedHTTP2(true)
 	both := new(http.Protocols)
@@ -40,7 +40,7 @@ func TestPathOfWhatCannotBeTakenOver(t *testing.T) {
 		{"a body", nil, &http.Transport{}, "GET", "some"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := path(hub.PathTakenOver).station(t, nil, nil, tt.configure)
+			s := takenOver.station(t, nil, nil, tt.configure)
 			scheme := "http://"
 			if tt.name == "TLS" {
 				scheme = "https://"
@@ -84,7 +84,7 @@ func hideHijack(h http.Handler) http.Handler {
 
 // A wrapper that says what it wraps is none.
 func TestPathThroughAWrapper(t *testing.T) {
-	onBothPaths(t, func(t *testing.T, p path) {
+	on(t, everyPath, func(t *testing.T, p path) {
 		s := p.station(t, nil, nil, func(s *http.Server) {
 			inner := s.Handler
 			s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -110,7 +110,7 @@ func (u unwrapper) Unwrap() http.ResponseWriter { return u.w }
 
 // HTTP/1.0 has no chunks: the end of the connection is that of the stream.
 func TestPathOfHTTP10(t *testing.T) {
-	onBothPaths(t, func(t *testing.T, p path) {
+	on(t, []path{takenOver, http11}, func(t *testing.T, p path) {
 		s := p.station(t, nil, nil, nil)
 		conn := s.dial(t)
 		if _, err := io.WriteString(conn, "GET /?topic=a HTTP/1.0\r\n\r\n"); err != nil {
@@ -133,7 +133,7 @@ func TestPathOfHTTP10(t *testing.T) {
 
 // A client that sends bytes after its request is not heard, and goes on.
 func TestPathOfWhoSendsMore(t *testing.T) {
-	onBothPaths(t, func(t *testing.T, p path) {
+	on(t, []path{takenOver, http11}, func(t *testing.T, p path) {
 		s := p.station(t, nil, nil, nil)
 		conn := s.dial(t)
 		if _, err := io.WriteString(conn, "GET /?topic=a HTTP/1.1\r\nHost: x\r\n\r\nGET /?topic=b HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
@@ -141,7 +141,7 @@ func TestPathOfWhoSendsMore(t *testing.T) {
 		}
 		c := s.response(t, conn).opened(t)
 		for i := range 5 {
-			if p == hub.PathTakenOver { // net/http leaves it where it is
+			if p == takenOver { // net/http leaves it where it is
 				fmt.Fprintf(conn, "more %d", i)
 			}
 			publish(t, s.Hub, fmt.Sprintf("a:%d", i), "b:x")
@@ -155,8 +155,8 @@ func TestPathOfWhoSendsMore(t *testing.T) {
 // Where a listener wraps connections that is only found out with the first: its client
 // is told to come back, and misses nothing. After that no connection is taken over.
 func TestPathOfAListenerThatWraps(t *testing.T) {
-	path(hub.PathTakenOver).skip(t)
-	s := path(hub.PathTakenOver).station(t, nil, nil, nil)
+	takenOver.skip(t)
+	s := takenOver.station(t, nil, nil, nil)
 	s.addr = s.listen(t, func(l net.Listener) error { return s.http.Serve(wrappingListener{l}) })
 	ids := publish(t, s.Hub, "a:1", "a:2")
 	untilHead(s.Hub, 2)
@@ -193,7 +193,7 @@ func (l wrappingListener) Accept() (net.Conn, error) {
 
 // A negative write timeout is none, on either way.
 func TestPathWithoutWriteTimeout(t *testing.T) {
-	onBothPaths(t, func(t *testing.T, p path) {
+	inTurn(t, ownPaths, func(t *testing.T, p path) {
 		s := p.station(t, nil, &hub.Options{WriteTimeout: -1, KeepAlive: 100 * time.Millisecond}, nil)
 		c := s.stream(t, query("a")).opened(t)
 		readOn := s.stall(t, c, "a")

@@ -18,7 +18,7 @@ func (s *station) renewed(t *testing.T, era int) {
 // connected are told that messages were lost, and go on: who is live, who stalls, and
 // who comes back.
 func TestPathLogThatIsOpenedAnew(t *testing.T) {
-	onBothPaths(t, func(t *testing.T, p path) {
+	on(t, everyPath, func(t *testing.T, p path) {
 		for _, tt := range openedAnew {
 			t.Run(tt.name, func(t *testing.T) {
 				log := newFragileLog()
@@ -66,7 +66,7 @@ func (c *client) tenth(t *testing.T) (id string) {
 
 // The position that a silent client is told is named after the log as it is now.
 func TestPathPositionsAfterTheLogWasOpenedAnew(t *testing.T) {
-	onBothPaths(t, func(t *testing.T, p path) {
+	inTurn(t, ownPaths, func(t *testing.T, p path) {
 		log := newFragileLog()
 		s := p.station(t, log, &hub.Options{KeepAlive: 50 * time.Millisecond}, nil)
 		c := s.stream(t, query("quiet")).opened(t)
@@ -101,7 +101,7 @@ func TestPathPositionsAfterTheLogWasOpenedAnew(t *testing.T) {
 
 // A log that is opened anew again and again, with who reads from it far behind.
 func TestPathLogThatIsOpenedAnewWhileStreamsCatchUp(t *testing.T) {
-	onBothPaths(t, func(t *testing.T, p path) {
+	on(t, everyPath, func(t *testing.T, p path) {
 		log := newFragileLog()
 		s := p.station(t, log, &hub.Options{Window: 4}, nil)
 		all := large("a", "", 600)

@@ -11,7 +11,7 @@ import (
 // A silent stream gets a keep-alive, again and again: a comment, or the position when the
 // log has gone on, from which a client that comes back goes on.
 func TestPathKeepAlive(t *testing.T) {
-	onBothPaths(t, func(t *testing.T, p path) {
+	inTurn(t, ownPaths, func(t *testing.T, p path) {
 		const keepAlive = 150 * time.Millisecond
 		s := p.station(t, nil, &hub.Options{KeepAlive: keepAlive}, nil)
 		all := make([]*client, 20)
@@ -68,7 +68,7 @@ func (c *client) line(t *testing.T) string {
 // A stream that gets messages is not sent any keep-alive, and neither is any stream
 // when they are off.
 func TestPathKeepAliveOfAStreamThatIsNotSilent(t *testing.T) {
-	onBothPaths(t, func(t *testing.T, p path) {
+	inTurn(t, ownPaths, func(t *testing.T, p path) {
 		for _, keepAlive := range []time.Duration{150 * time.Millisecond, -1} {
 			s := p.station(t, nil, &hub.Options{KeepAlive: keepAlive}, nil)
 			c := s.stream(t, query("a")).opened(t)
@@ -94,7 +94,7 @@ func TestPathKeepAliveOfAStreamThatIsNotSilent(t *testing.T) {
 
 // A client that has not been handed everything is told no position.
 func TestPathNoPositionForWhoIsBehind(t *testing.T) {
-	onBothPaths(t, func(t *testing.T, p path) {
+	inTurn(t, ownPaths, func(t *testing.T, p path) {
 		s := p.station(t, nil, &hub.Options{KeepAlive: 30 * time.Millisecond, Window: 4}, nil)
 		c := s.stream(t, query("a")).opened(t)
 		readOn := s.stall(t, c, "a")

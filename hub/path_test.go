@@ -3,15 +3,20 @@ package hub_test
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,10 +33,36 @@ const patience = 20 * time.Second
 // A path is a way that a stream may take.
 type path string
 
-// onBothPaths runs a test for each way.
-func onBothPaths(t *testing.T, f func(*testing.T, path)) {
-	for _, p := range []path{hub.PathNetHTTP, hub.PathTakenOver} {
-		t.Run(strings.ReplaceAll(string(p), "/", " "), func(t *testing.T) {
+const (
+	takenOver path = "taken over"
+	http11    path = "HTTP 1.1" // through net/http, as all that follow
+	http10    path = "HTTP 1.0"
+	h2c       path = "h2c"
+	h2        path = "HTTP 2 over TLS"
+	iterator  path = "iterator" // Subscribe, with a handler of the test's on it
+)
+
+// everyPath are those that the suite runs on. tcpPaths are those with one stream a
+// connection, and nothing of ours before the first byte of the response. ownPaths are those
+// of ServeEvents.
+var (
+	everyPath = []path{takenOver, http11, http10, h2c, h2, iterator}
+	ownPaths  = []path{takenOver, http11, http10, h2c, h2}
+	tcpPaths  = []path{takenOver, http11, http10}
+)
+
+// on runs a test for each of some paths, side by side.
+func on(t *testing.T, paths []path, f func(*testing.T, path)) {
+	inTurn(t, paths, func(t *testing.T, p path) {
+		t.Parallel()
+		f(t, p)
+	})
+}
+
+// inTurn runs a test that depends on real time for each of some paths, one after the other.
+func inTurn(t *testing.T, paths []path, f func(*testing.T, path)) {
+	for _, p := range paths {
+		t.Run(string(p), func(t *testing.T) {
 			p.skip(t)
 			f(t, p)
 		})
@@ -40,21 +71,25 @@ func onBothPaths(t *testing.T, f func(*testing.T, path)) {
 
 func (p path) skip(t *testing.T) {
 	t.Helper()
-	if p == hub.PathTakenOver && runtime.GOOS != "linux" {
+	if p == takenOver && runtime.GOOS != "linux" {
 		t.Skip("connections are taken over on Linux only")
 	}
 }
 
-// begun returns how many streams have taken the path.
-func (p path) begun(h *hub.Hub) int {
-	s := h.Stats()
-	return int(map[path]uint64{hub.PathNetHTTP: s.NetHTTPBegun, hub.PathTakenOver: s.TakenOverBegun}[p])
-}
+// seesBreak reports whether a client can tell a response that was broken off from one that
+// is complete.
+func (p path) seesBreak() bool { return p != http10 }
 
-// open returns how many streams of the path are open.
-func (p path) open(h *hub.Hub) int {
-	s := h.Stats()
-	return map[path]int{hub.PathNetHTTP: s.NetHTTP, hub.PathTakenOver: s.TakenOver}[p]
+// begun returns how many streams have taken the path.
+func (s *station) begun() int {
+	switch stats := s.Stats(); s.path {
+	case takenOver:
+		return int(stats.TakenOverBegun)
+	case iterator:
+		return int(s.iterating.Load())
+	default:
+		return int(stats.NetHTTPBegun)
+	}
 }
 
 // A station serves a hub over TCP. Requests say what they want as a query: topic, from,
@@ -64,6 +99,9 @@ type station struct {
 	path path
 	addr string
 	http *http.Server
+
+	writeTimeout time.Duration
+	iterating    atomic.Int64 // sequences of Subscribe that were begun
 }
 
 // station returns one on a log; nil is one in memory. configure, which may be nil,
@@ -74,8 +112,8 @@ func (p path) station(t *testing.T, log hub.Log, opts *hub.Options, configure fu
 	if opts != nil {
 		o = *opts
 	}
-	o.TakeOver = p == hub.PathTakenOver
-	s := &station{Hub: newHub(t, log, &o), path: p}
+	o.TakeOver = p != http11
+	s := &station{Hub: newHub(t, log, &o), path: p, writeTimeout: o.WriteTimeout}
 	s.http = &http.Server{
 		Handler:     http.HandlerFunc(s.serve),
 		ErrorLog:    slog.NewLogLogger(slog.DiscardHandler, 0),
@@ -84,9 +122,28 @@ func (p path) station(t *testing.T, log hub.Log, opts *hub.Options, configure fu
 	if configure != nil {
 		configure(s.http)
 	}
-	s.addr = s.listen(t, func(l net.Listener) error { return s.http.Serve(l) })
+	switch p {
+	case h2c:
+		s.http.Protocols = new(http.Protocols)
+		s.http.Protocols.SetUnencryptedHTTP2(true)
+		s.addr = s.listen(t, s.http.Serve)
+	case h2:
+		s.http.TLSConfig = certified().TLS.Clone()
+		s.addr = s.listen(t, func(l net.Listener) error { return s.http.ServeTLS(l, "", "") })
+	default:
+		s.addr = s.listen(t, s.http.Serve)
+	}
 	return s
 }
+
+// certified is a server with a certificate, for tests to borrow.
+var certified = sync.OnceValue(func() *httptest.Server {
+	s := httptest.NewUnstartedServer(nil)
+	s.EnableHTTP2 = true
+	s.StartTLS()
+	s.Close()
+	return s
+})
 
 // listen has serve serve a port of its own.
 func (s *station) listen(t *testing.T, serve func(net.Listener) error) (addr string) {
@@ -135,7 +192,23 @@ func (s *station) serve(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	s.ServeEvents(w, r, sub)
+	s.serveSub(w, r, sub)
+}
+
+// serveSub serves a subscription on the station's path.
+func (s *station) serveSub(w http.ResponseWriter, r *http.Request, sub hub.Subscription) {
+	if s.path != iterator {
+		s.ServeEvents(w, r, sub)
+		return
+	}
+	sub.LastEventID = sse.LastEventID(r)
+	events, err := s.Iterate(r.Context(), sub)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	s.iterating.Add(1)
+	sse.Serve(w, r, events, &sse.ServeOptions{WriteTimeout: s.writeTimeout})
 }
 
 // A client has a stream.
@@ -161,15 +234,10 @@ func (s *station) dial(t *testing.T) *net.TCPConn {
 	return tcp
 }
 
-// request writes a request. The query is as "topic=a&from=start".
+// request writes a request of HTTP/1. The query is as "topic=a&from=start".
 func (s *station) request(t *testing.T, conn net.Conn, query string, header ...string) {
 	t.Helper()
-	var b strings.Builder
-	fmt.Fprintf(&b, "GET /?%s HTTP/1.1\r\nHost: hub.test\r\n", query)
-	for i := 0; i < len(header); i += 2 {
-		fmt.Fprintf(&b, "%s: %s\r\n", header[i], header[i+1])
-	}
-	if _, err := conn.Write([]byte(b.String() + "\r\n")); err != nil {
+	if _, err := io.WriteString(conn, s.requestText(query, header...)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -177,16 +245,75 @@ func (s *station) request(t *testing.T, conn net.Conn, query string, header ...s
 // stream opens a stream, and asserts that it is one.
 func (s *station) stream(t *testing.T, query string, header ...string) *client {
 	t.Helper()
-	begun := s.path.begun(s.Hub)
-	conn := s.dial(t)
-	s.request(t, conn, query, header...)
-	c := s.response(t, conn)
+	begun := s.begun()
+	c, err := s.get(t.Context(), s.dial(t), query, header...)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if c.res.StatusCode != 200 || c.res.Header.Get("Content-Type") != "text/event-stream" {
 		t.Fatalf("%s %s", c.res.Status, c.res.Header.Get("Content-Type"))
 	}
 	// The hub counts a moment after the client has the header.
-	eventually(t, "the stream takes the path", func() bool { return s.path.begun(s.Hub) > begun })
+	eventually(t, "the stream takes the path", func() bool { return s.begun() > begun })
 	return c
+}
+
+// get sends a request over a connection, and returns when it has the response's header.
+func (s *station) get(ctx context.Context, conn net.Conn, query string, header ...string) (*client, error) {
+	transport := &http.Transport{
+		DialContext:    func(context.Context, string, string) (net.Conn, error) { return conn, nil },
+		DialTLSContext: func(context.Context, string, string) (net.Conn, error) { return s.encrypt(ctx, conn) },
+		HTTP2:          &http.HTTP2Config{MaxReceiveBufferPerStream: small, MaxReceiveBufferPerConnection: small},
+	}
+	scheme := "http"
+	switch s.path {
+	case h2c:
+		transport.Protocols = new(http.Protocols)
+		transport.Protocols.SetUnencryptedHTTP2(true)
+	case h2:
+		scheme = "https"
+		transport.Protocols = new(http.Protocols)
+		transport.Protocols.SetHTTP2(true)
+	default:
+		if _, err := io.WriteString(conn, s.requestText(query, header...)); err != nil {
+			return nil, err
+		}
+		return newClient(conn)
+	}
+	req, err := http.NewRequestWithContext(context.WithoutCancel(ctx), "GET", scheme+"://"+s.addr+"/?"+query, nil)
+	if err != nil {
+		return nil, err
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Add(header[i], header[i+1])
+	}
+	res, err := transport.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	return &client{wire: wire{res.Body, bufio.NewReader(res.Body)}, conn: conn, res: res}, nil
+}
+
+// encrypt returns a connection over another one.
+func (s *station) encrypt(ctx context.Context, conn net.Conn) (net.Conn, error) {
+	roots := x509.NewCertPool()
+	roots.AddCert(certified().Certificate())
+	secure := tls.Client(conn, &tls.Config{RootCAs: roots, ServerName: "example.com", NextProtos: []string{"h2"}})
+	return secure, secure.HandshakeContext(ctx)
+}
+
+// requestText returns a request of HTTP/1.
+func (s *station) requestText(query string, header ...string) string {
+	version := "1.1"
+	if s.path == http10 {
+		version = "1.0"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "GET /?%s HTTP/%s\r\nHost: hub.test\r\n", query, version)
+	for i := 0; i < len(header); i += 2 {
+		fmt.Fprintf(&b, "%s: %s\r\n", header[i], header[i+1])
+	}
+	return b.String() + "\r\n"
 }
 
 // response reads the header of a response.
@@ -353,8 +480,8 @@ func eventually(t *testing.T, what string, is func() bool) {
 func (s *station) vacated(t *testing.T) {
 	t.Helper()
 	eventually(t, "no place is taken", func() bool {
-		running, places := s.Cursors()
-		return running == 0 && places == 0 && s.path.open(s.Hub) == 0
+		open, places := s.Streams()
+		return open == 0 && places == 0
 	})
 }
 

@@ -34,6 +34,13 @@ func (l *fragileLog) inner() (hub.Log, chan struct{}) {
 	return l.Log, l.failed
 }
 
+// failState has State fail so many times.
+func (l *fragileLog) failState(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stateFails = n
+}
+
 func (l *fragileLog) Epochs() []hub.Epoch {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -199,14 +206,14 @@ func TestLogThatIsOpenedAnewWithDifficulty(t *testing.T) {
 				live := subscribe(t, h, hub.Subscription{Topics: []string{"a"}})
 				publish(t, h, numbered("a", "", 10)...)
 				live.want(t, numbered("a", "", 10)...)
-				log.stateFails = 3
+				log.failState(3)
 				log.reopen(t, 0, how)
 				time.Sleep(time.Minute)
 				// Once more, with what was stored since.
 				publish(t, h, "a:once")
 				reason := map[reopening]string{newEpoch: "lost", sameEpoch: "lost", wiped: "unknown"}[how]
 				live.want(t, "gap "+reason+" 0", "a:once")
-				log.stateFails = 1
+				log.failState(1)
 				log.reopen(t, 1, newEpoch)
 				time.Sleep(time.Minute)
 				publish(t, h, "a:twice")

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"example.com/tidings/internal/delivery"
 )
 
 // A ring holds consecutive records, the newest ones of a log. It is a value that
@@ -24,13 +26,15 @@ type entry struct {
 	Record
 	id string // as an event's, in a hub
 
+	// A record that no stream can be sent is invalid. Then before is the position
+	// before it.
+	invalid bool
+	before  string
+
 	once     sync.Once
 	envelope string
 
-	// For streams that were taken over: the event as it stands on their wire, by
-	// Format.
-	frames [2]atomic.Pointer[[]byte]
-	framed bool // there may be such streams
+	frames [delivery.Forms]atomic.Pointer[[]byte] // the event as a chunk of HTTP/1.1, by Format
 }
 
 // entryOverhead is what an entry takes beside its strings.
@@ -38,15 +42,19 @@ const entryOverhead = 224
 
 func (e *entry) size() int {
 	n := len(e.Topic) + len(e.Type) + len(e.Data) + len(e.id) + entryOverhead
-	if e.framed {
-		n += len(e.Data)
+	if e.id != "" {
+		n += len(e.Data) // of a frame
 	}
 	return n
 }
 
 // entry returns a record with its id.
 func (t timeline) entry(rec Record) *entry {
-	return &entry{Record: rec, id: t.position(rec.Seq).String()}
+	e := &entry{Record: rec, id: t.position(rec.Seq).String()}
+	if strings.ContainsAny(rec.Type, "\r\n") { // see sse.Event.AppendText
+		e.invalid, e.before = true, t.position(rec.Seq-1).String()
+	}
+	return e
 }
 
 // event returns the message as subscribers get it.

@@ -1,19 +1,18 @@
 package hub
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"math/rand/v2"
 	"mime"
 	"net/http"
 	"strconv"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
 
+	"example.com/tidings/internal/delivery"
 	"example.com/tidings/sse"
 )
 
@@ -28,9 +27,6 @@ const (
 	// whom nothing was sent for a while, how far the log has gone on meanwhile.
 	PositionEventType = ReservedPrefix + "position"
 )
-
-// keepAlive is sent when there is nothing to tell.
-var keepAlive = sse.Event{Comment: "keep-alive"}
 
 // ServeEvents answers r with the messages that a subscription asks for, as
 // server-sent events, and returns when the stream has ended, as [sse.Serve] does.
@@ -57,77 +53,131 @@ var keepAlive = sse.Event{Comment: "keep-alive"}
 // why, unless Subscription.Refuse does: 400 or 403 for what is wrong with it. When
 // it is only that it cannot be taken just now, see [Hub.ServeUnavailable].
 func (h *Hub) ServeEvents(w http.ResponseWriter, r *http.Request, sub Subscription) error {
+	out, err := h.begin(w, r, sub)
+	if out == nil {
+		return err
+	}
+	return out.serve()
+}
+
+// begin finds where a stream begins, and returns nil if it has refused the request or
+// taken the connection over. Its frame is large: it does not stay on the stack while the
+// stream goes on.
+func (h *Hub) begin(w http.ResponseWriter, r *http.Request, sub Subscription) (*output, error) {
 	if sub.LastEventID == "" {
 		sub.LastEventID = sse.LastEventID(r)
 	}
 	c, place, err := h.open(r.Context(), sub)
 	if err != nil {
 		h.refuse(w, r, sub, err)
-		return err
+		return nil, err
 	}
 	if taken, err := h.takeOver(w, r, c, place, sub); taken {
-		return err
+		place.leave()
+		return nil, err
 	}
-	place.watch(r.Context())
-	defer place.leave()
-	defer h.begin(r, sub)()
-	g := newGatherer(w)
-	defer g.release()
-	err = sse.Serve(g, r, h.events(r.Context(), c, sub, &g.more), &sse.ServeOptions{
-		// The sequence keeps the stream alive itself, unless the log is slow.
-		KeepAlive:      h.opts.KeepAlive + h.opts.KeepAlive/4,
-		KeepAliveEvent: keepAlive,
-		WriteTimeout:   h.opts.WriteTimeout,
-		Logger:         h.opts.Logger,
-	})
-	if _, broken := errors.AsType[*sse.WriteError](err); err != nil && !broken && r.Context().Err() == nil {
-		h.opts.Logger.ErrorContext(r.Context(), "hub: a stream failed", "topics", sub.Topics, "error", err)
-	}
-	return err
+	return h.newOutput(w, r, c, place, sub), nil
 }
 
-// events returns a cursor's items as they stand on the wire. Before each, more is
-// set to whether another comes at once.
-func (h *Hub) events(ctx context.Context, c *cursor, sub Subscription, more *atomic.Bool) iter.Seq2[sse.Event, error] {
-	return func(yield func(sse.Event, error) bool) {
-		if !yield(h.openEvent(c, sub), nil) {
+// An output is a response of net/http that the handler's goroutine writes a stream to.
+type output struct {
+	w    http.ResponseWriter
+	r    *http.Request
+	hub  *Hub
+	task *delivery.Task
+	sse  sse.ServeOptions
+	opening
+	place *place
+	begun func() bool // ends the time that the headers have
+
+	rc       *http.ResponseController
+	mu       sync.Mutex
+	returned bool // the handler: net/http forbids to use the response after that
+}
+
+func (h *Hub) newOutput(w http.ResponseWriter, r *http.Request, c *cursor, place *place, sub Subscription) *output {
+	out := &output{
+		w: w, r: r, hub: h,
+		sse:   sse.ServeOptions{KeepAlive: -1, WriteTimeout: -1, Logger: h.opts.Logger},
+		place: place, rc: http.NewResponseController(w),
+		opening: opening{cursor: c, sub: sub, remote: h.engine.remoteOf(r), frames: []delivery.Frame{h.openFrame(c, sub, nil)}},
+		begun:   func() bool { return true },
+	}
+	out.task = h.engine.group.NewTask(delivery.Writer, out.abort)
+	if h.opts.WriteTimeout > 0 { // for the headers; then the engine measures the time
+		out.begun = time.AfterFunc(h.opts.WriteTimeout, out.abort).Stop
+	}
+	return out
+}
+
+// serve writes the stream.
+func (out *output) serve() error {
+	defer out.leave()
+	return sse.ServeText(out.w, out.r, out.texts, &out.sse)
+}
+
+// leave is called when the handler returns.
+func (out *output) leave() {
+	out.begun()
+	out.place.leave()
+	out.mu.Lock()
+	defer out.mu.Unlock()
+	out.returned = true
+}
+
+// past is a deadline at which nothing can be written any more.
+var past = time.Unix(1, 0)
+
+// abort breaks off the writing. It is for any goroutine.
+func (out *output) abort() {
+	out.mu.Lock()
+	defer out.mu.Unlock()
+	if !out.returned {
+		out.rc.SetWriteDeadline(past)
+	}
+}
+
+// pieceBytes is how much of a large event is written under one write timeout.
+const pieceBytes = 256 << 10
+
+// texts yields what the task is handed, until its stream ends.
+func (out *output) texts(yield func([]byte, error) bool) {
+	out.begun()
+	if !out.hub.engine.openTask(out.task, &out.opening) {
+		yield(nil, ErrClosed)
+		return
+	}
+	defer out.task.Leave()
+	for out.task.Next(out.r.Context()) {
+		text := out.task.Text()
+		for ; len(text) > pieceBytes; text = text[pieceBytes:] {
+			if !yield(text[:pieceBytes], nil) {
+				return
+			}
+			out.task.Progress()
+		}
+		if !yield(text, nil) {
 			return
 		}
-		told := c.place().Seq // the client's last event ID, in effect
-		err := c.run(ctx, h.opts.KeepAlive, func(it item) bool {
-			var ev sse.Event
-			at := c.pos
-			switch {
-			case it.entry != nil:
-				ev, at = it.entry.wire(sub.Format), it.entry.Seq
-			case it.gap != nil:
-				ev = gapEvent(it.gap)
-			case at == told:
-				ev = keepAlive
-			default:
-				ev = positionEvent(c.timeline, at)
-			}
-			told = at
-			more.Store(it.more)
-			return yield(ev, nil)
-		})
-		if err != nil {
-			yield(sse.Event{}, err)
-		}
+	}
+	if err := out.ended(); err != nil {
+		yield(nil, err)
 	}
 }
 
-// wire returns the message as an event. What is acknowledged is dispatched: an
-// event without type and data would not be (WHATWG HTML 9.2.6).
-func (e *entry) wire(f Format) sse.Event {
-	if f == FormatEnvelope {
-		return sse.Event{ID: e.id, Data: e.json()}
+// ended returns why the response is to be broken off, or nil if it is complete.
+func (out *output) ended() error {
+	reason, clean, err := out.task.Outcome()
+	switch {
+	case out.r.Context().Err() != nil || clean:
+		if timeout := out.hub.opts.WriteTimeout; timeout > 0 { // for what net/http ends the response with
+			out.rc.SetWriteDeadline(time.Now().Add(timeout))
+		}
+		return nil
+	case err != nil:
+		return err
 	}
-	ev := sse.Event{ID: e.id, Type: e.Type, Data: e.Data}
-	if ev.Type == "" && ev.Data == "" {
-		ev.Type = e.eventType()
-	}
-	return ev
+	return fmt.Errorf("hub: the stream was broken off: %s", reason)
 }
 
 // openData and positionData are the data of the hub's own events.
@@ -160,15 +210,21 @@ func positionEvent(names timeline, seq uint64) sse.Event {
 // Where a gap comes next it is the client's own id, so that one which is cut
 // before the gap is told of it again.
 func (h *Hub) openEvent(c *cursor, sub Subscription) sse.Event {
-	at := c.place().String()
+	at := c.timeline.position(c.begins()).String()
 	ev := sse.Event{Type: OpenEventType, Retry: h.opts.Retry, ID: at, Data: toJSON(openData{sub.Topics, at})}
-	if gap := c.first.gap; gap != nil {
+	if gap := c.gap; gap != nil {
 		ev.ID = gap.After
 		if ev.ID == "" {
 			ev.ID = "unknown" // is malformed, as the client's is
 		}
 	}
 	return ev
+}
+
+// openFrame returns the first event of a stream as a frame, after the head of a response
+// that net/http does not write.
+func (h *Hub) openFrame(c *cursor, sub Subscription, head []byte) delivery.Frame {
+	return &eventFrame{position: c.begins(), chunk: append(head, chunk(h.openEvent(c, sub))...)}
 }
 
 // refuse answers where a subscription cannot begin.

@@ -357,7 +357,7 @@ func TestHead(t *testing.T) {
 			t.Errorf("%s %s", res.Status, res.Header.Get("Content-Type"))
 		}
 		synctest.Wait()
-		if running, places := h.Cursors(); running != 0 || places != 0 {
+		if running, places := h.Streams(); running != 0 || places != 0 {
 			t.Errorf("%d run, %d have a place", running, places)
 		}
 	})

@@ -295,7 +295,7 @@ func TestSubscriptionsThatAreRefused(t *testing.T) {
 		first.stop()
 		second.stop() // was never ranged: its context has ended
 		synctest.Wait()
-		if running, places := h.Cursors(); running != 0 || places != 0 {
+		if running, places := h.Streams(); running != 0 || places != 0 {
 			t.Errorf("%d subscriptions run and %d have a place, want none", running, places)
 		}
 		subscribe(t, h, sub)

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"example.com/tidings/internal/delivery"
 	"example.com/tidings/sse"
 )
 
@@ -52,6 +53,8 @@ type Subscription struct {
 	// Refuse, if not nil, answers in place of ServeEvents when the subscription
 	// cannot begin, with an error that [Hub.Subscribe] would have returned.
 	Refuse func(http.ResponseWriter, *http.Request, error)
+
+	conclusion *conclusion // nil for a stream that goes on
 }
 
 // Lag says what happens to a subscriber that falls further behind than the hub's
@@ -201,23 +204,51 @@ type Event struct {
 // Subscribe fails with an [*InvalidError], [ErrReserved], [ErrUnavailable] or an
 // error of the log.
 func (h *Hub) Subscribe(ctx context.Context, sub Subscription) (iter.Seq2[Event, error], error) {
+	events, _, err := h.subscribe(ctx, sub)
+	return events, err
+}
+
+// subscribe is Subscribe. It also returns the cursor, which belongs to the sequence as
+// soon as that is ranged.
+func (h *Hub) subscribe(ctx context.Context, sub Subscription) (iter.Seq2[Event, error], *cursor, error) {
 	c, place, err := h.open(ctx, sub)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	place.watch(ctx)
 	return func(yield func(Event, error) bool) {
 		defer place.leave()
-		err := c.run(ctx, -1, func(it item) bool {
-			if it.gap != nil {
-				return yield(Event{}, it.gap)
+		task := h.engine.group.NewTask(delivery.Iterator, nil)
+		if ctx.Err() != nil || !h.engine.openTask(task, &opening{cursor: c, sub: sub}) {
+			return
+		}
+		defer task.Leave()
+		for task.Next(ctx) {
+			for _, f := range task.Frames() {
+				ev, err := item(f)
+				if ctx.Err() != nil || !yield(ev, err) {
+					return
+				}
 			}
-			return yield(it.entry.event(), nil)
-		})
-		if err != nil {
+		}
+		if _, _, err := task.Outcome(); err != nil && ctx.Err() == nil {
 			yield(Event{}, err)
 		}
-	}, nil
+	}, c, nil
+}
+
+// item returns what a subscription yields for a frame.
+func item(f delivery.Frame) (Event, error) {
+	switch f := f.(type) {
+	case *entry:
+		if gap := f.gap(); gap != nil {
+			return Event{}, gap
+		}
+		return f.event(), nil
+	case *eventFrame:
+		return Event{}, f.gap // an iterator is handed no other ones
+	}
+	panic(fmt.Sprintf("hub: a %T is handed to a subscription", f))
 }
 
 // A place is one among the hub's subscribers. It is given back once.
@@ -237,12 +268,11 @@ func (p *place) leave() {
 	p.giveBack()
 }
 
+// keep has the place outlive its leave: whoever ends the stream gives it back.
+func (p *place) keep() { p.once.Do(func() {}) }
+
 func (p *place) giveBack() {
-	p.once.Do(func() {
-		p.hub.mu.Lock()
-		defer p.hub.mu.Unlock()
-		p.hub.subscribers--
-	})
+	p.once.Do(func() { p.hub.subscribers.Add(-1) })
 }
 
 // open takes a place among the subscribers, and the position where the
@@ -259,14 +289,17 @@ func (h *Hub) open(ctx context.Context, sub Subscription) (*cursor, *place, erro
 		return nil, nil, err
 	}
 	h.mu.Lock()
-	if h.closed || h.subscribers >= h.opts.MaxSubscribers {
-		h.mu.Unlock()
+	closed := h.closed
+	h.mu.Unlock()
+	if closed {
 		return nil, nil, ErrUnavailable
 	}
-	h.subscribers++
-	h.mu.Unlock()
+	if h.subscribers.Add(1) > int64(h.opts.MaxSubscribers) {
+		h.subscribers.Add(-1)
+		return nil, nil, ErrUnavailable
+	}
 	p := &place{hub: h}
-	c := &cursor{hub: h, filters: normalize(filters), lag: sub.Lag, wake: make(chan struct{}, 1)}
+	c := &cursor{hub: h, filters: normalize(filters), lag: sub.Lag}
 	if err := c.begin(ctx, sub); err != nil {
 		p.giveBack()
 		return nil, nil, err
@@ -293,7 +326,7 @@ func (c *cursor) begin(ctx context.Context, sub Subscription) error {
 		return fmt.Errorf("hub: find where a subscription begins: %w", err)
 	}
 	if idErr != nil {
-		c.first.gap = &sse.GapError{Reason: GapMalformed, After: printable(sub.LastEventID), Next: c.timeline.position(c.pos).String()}
+		c.gap = &sse.GapError{Reason: GapMalformed, After: printable(sub.LastEventID), Next: c.timeline.position(c.pos).String()}
 	}
 	return nil
 }
@@ -316,7 +349,7 @@ func (c *cursor) resume(ctx context.Context, id Position) error {
 	}
 	c.pos = after
 	if reason != "" {
-		c.first.gap = &sse.GapError{Reason: reason, After: id.String(), Next: c.timeline.position(after).String()}
+		c.gap = &sse.GapError{Reason: reason, After: id.String(), Next: c.timeline.position(after).String()}
 	}
 	return nil
 }
@@ -361,18 +394,6 @@ func (c *cursor) beginAnew(ctx context.Context, from From) (err error) {
 	return err
 }
 
-// place returns the position just before the first event that the cursor hands
-// on.
-func (c *cursor) place() Position {
-	switch {
-	case len(c.chosen) > 0:
-		return c.timeline.position(c.chosen[0] - 1)
-	case c.choosing():
-		return c.timeline.position(c.looked)
-	}
-	return c.timeline.position(c.pos)
-}
-
 // printable returns an id that a client sent if it can stand in an event's id,
 // and is short; otherwise nothing.
 func printable(id string) string {
@@ -381,19 +402,4 @@ func printable(id string) string {
 		return ""
 	}
 	return id
-}
-
-// subscribersOf returns how many subscribers of this hub a topic has.
-func (h *Hub) subscribersOf(topic string) int {
-	n := h.fan.subscribersOf(topic)
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	seen := map[*cursor]bool{}
-	h.index.match(topic, func(c *cursor) { seen[c] = !c.away })
-	for _, counts := range seen {
-		if counts {
-			n++
-		}
-	}
-	return n
 }

@@ -2,138 +2,20 @@ package hub
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"strconv"
-	"sync/atomic"
 	"time"
 
-	"example.com/tidings/internal/fanout"
+	"example.com/tidings/internal/delivery"
 )
-
-// A fan serves the streams of connections that were taken over. Nil is none.
-type fan struct {
-	hub   *Hub
-	group *fanout.Group
-	feeds []*feed
-	pool  *pool
-	off   atomic.Bool // the listener's connections cannot be taken over after all
-}
-
-func newFan(h *Hub) (*fan, error) {
-	fan := &fan{hub: h, pool: newPool()}
-	var err error
-	fan.group, err = fanout.New(fanout.Options{
-		KeepAlive:    h.opts.KeepAlive,
-		WriteTimeout: h.opts.WriteTimeout,
-		Feed: func(s *fanout.Shard) fanout.Feed {
-			f := newFeed(fan, s)
-			fan.feeds = append(fan.feeds, f)
-			return f
-		},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("hub: connections cannot be taken over: %w", err)
-	}
-	return fan, nil
-}
-
-// extended tells of new records, in their order. Callers hold the hub's mu.
-func (fan *fan) extended(entries []*entry) {
-	if fan == nil || len(entries) == 0 {
-		return
-	}
-	for _, f := range fan.feeds {
-		f.extended(entries)
-	}
-}
-
-// renewed tells of a view that was made anew. Callers hold the hub's mu.
-func (fan *fan) renewed(v *view) {
-	if fan == nil {
-		return
-	}
-	for _, f := range fan.feeds {
-		f.renewed(v)
-	}
-}
-
-// drain has each stream end when it has what was published.
-func (fan *fan) drain() {
-	if fan != nil {
-		fan.group.Drain()
-	}
-}
-
-// close cuts the streams that do not end, and returns when nothing of the fan is left.
-func (fan *fan) close() {
-	if fan == nil {
-		return
-	}
-	fan.group.Drain()
-	timer := time.NewTimer(drainWait)
-	defer timer.Stop()
-	fan.group.Drained(timer.C)
-	if err := fan.group.Close(); err != nil {
-		fan.hub.opts.Logger.Warn("hub: closing", "error", err)
-	}
-	fan.pool.done.Wait()
-}
-
-func (fan *fan) len() int {
-	if fan == nil {
-		return 0
-	}
-	return fan.group.Len()
-}
-
-func (fan *fan) subscribersOf(topic string) (n int) {
-	if fan == nil {
-		return 0
-	}
-	for _, f := range fan.feeds {
-		counted := make(chan int, 1)
-		if f.shard.Do(func() { counted <- f.subscribersOf(topic) }) {
-			n += <-counted
-		}
-	}
-	return n
-}
-
-func (fan *fan) stats() []ShardStats {
-	if fan == nil {
-		return nil
-	}
-	all := fan.group.Stats()
-	shards := make([]ShardStats, len(all))
-	for i, s := range all {
-		shards[i] = ShardStats{
-			Streams: s.Streams, Stalled: s.Stalled, Away: s.Away,
-			Deliveries: s.Deliveries, Writes: s.Writes, Short: s.Short, Bytes: s.Bytes,
-			Ends: map[string]uint64{}, begun: s.Opened,
-		}
-		for reason, n := range s.Ends {
-			shards[i].Ends[fanout.Reason(reason).String()] = n
-		}
-	}
-	return shards
-}
-
-// logEnd takes note of a stream's end.
-func (fan *fan) logEnd(s *fanout.Shard, slot uint32, reason fanout.Reason) {
-	if logger := fan.hub.opts.Logger; logger.Enabled(context.Background(), slog.LevelDebug) {
-		logger.Debug("hub: a stream has ended", "path", PathTakenOver, "stream", s.Name(slot).String(), "reason", reason.String())
-	}
-}
 
 // takeable reports whether the connection of a request is one that can be taken over:
 // plain TCP, whose client has sent no more than the request.
-func (fan *fan) takeable(r *http.Request) bool {
-	if fan == nil || fan.off.Load() || r.Method != http.MethodGet ||
+func (e *engine) takeable(r *http.Request) bool {
+	if !e.hub.opts.TakeOver || e.wrapped.Load() || r.Method != http.MethodGet ||
 		r.ProtoMajor != 1 || r.ProtoMinor != 1 || r.TLS != nil || r.ContentLength != 0 {
 		return false
 	}
@@ -142,14 +24,13 @@ func (fan *fan) takeable(r *http.Request) bool {
 }
 
 // takeOver has a stream served without net/http, if that is possible. Once it is taken
-// the response is nobody else's.
+// the response is nobody else's, and the stream keeps its place until it ends.
 func (h *Hub) takeOver(w http.ResponseWriter, r *http.Request, c *cursor, place *place, sub Subscription) (taken bool, err error) {
-	if !h.fan.takeable(r) {
+	if !h.engine.takeable(r) {
 		return false, nil
 	}
-	shard := h.fan.group.Take()
+	shard := h.engine.group.Take()
 	if shard == nil {
-		place.leave()
 		h.refuse(w, r, sub, ErrUnavailable)
 		return true, ErrUnavailable
 	}
@@ -158,30 +39,30 @@ func (h *Hub) takeOver(w http.ResponseWriter, r *http.Request, c *cursor, place 
 		shard.Yield()
 		return false, nil
 	}
-	err = h.adopt(conn, w.Header(), r, shard, c, sub)
-	if err != nil {
+	if err := h.adopt(conn, w.Header(), r, shard, c, sub); err != nil {
 		shard.Yield()
-		place.leave()
 		conn.Close()
+		return true, err
 	}
-	return true, err
+	place.keep()
+	return true, nil
 }
 
 // adopt gives a connection to a shard. With an error the connection is to be closed.
-func (h *Hub) adopt(conn net.Conn, header http.Header, r *http.Request, shard *fanout.Shard, c *cursor, sub Subscription) error {
-	opening := append(head(header), chunk(h.openEvent(c, sub))...)
+func (h *Hub) adopt(conn net.Conn, header http.Header, r *http.Request, shard *delivery.Shard, c *cursor, sub Subscription) error {
+	first := h.openFrame(c, sub, head(header))
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {
 		// Its listener wraps connections. With the position in tidings.open an
 		// EventSource comes back and misses nothing.
-		if !h.fan.off.Swap(true) {
+		if !h.engine.wrapped.Swap(true) {
 			h.opts.Logger.Warn("hub: connections are not taken over any more: they are not plain TCP", "type", fmt.Sprintf("%T", conn))
 		}
 		h.limitWrite(conn)
-		_, err := conn.Write(append(opening, "0\r\n\r\n"...))
+		_, err := conn.Write(append(first.Wire(0), "0\r\n\r\n"...))
 		return errors.Join(err, fmt.Errorf("hub: a %T cannot be taken over", conn))
 	}
-	fd, err := fanout.Detach(tcp)
+	fd, err := delivery.Detach(tcp)
 	if err != nil {
 		h.opts.Logger.Warn("hub: a stream could not begin", "error", err)
 		answer := &bufferedResponse{header: http.Header{}}
@@ -191,12 +72,9 @@ func (h *Hub) adopt(conn net.Conn, header http.Header, r *http.Request, shard *f
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	f := shard.Feed().(*feed)
-	remote := ""
-	if h.opts.Logger.Enabled(r.Context(), slog.LevelDebug) {
-		remote = r.RemoteAddr
-	}
-	if !shard.Do(func() { f.open(fd, c, sub, opening, remote) }) {
-		fanout.Close(fd)
+	o := &opening{cursor: c, sub: sub, remote: h.engine.remoteOf(r), frames: []delivery.Frame{first}}
+	if !shard.Do(func() { f.openSocket(fd, o) }) {
+		delivery.Close(fd)
 		return ErrClosed
 	}
 	return nil
@@ -209,28 +87,11 @@ func (h *Hub) limitWrite(conn net.Conn) {
 	}
 }
 
-// open makes a descriptor a stream.
-func (f *feed) open(fd int, c *cursor, sub Subscription, opening []byte, remote string) {
-	f.Advance()
-	set := f.setOf(c.filters)
-	slot, ok := f.shard.Open(fd, set, uint8(sub.Format), uint8(c.lag))
-	if !ok {
-		if set.Len() == 0 {
-			f.shard.Drop(set)
-		}
-		f.hub.mu.Lock()
-		f.hub.subscribers--
-		f.hub.mu.Unlock()
-		return
+// openSocket makes a descriptor a stream.
+func (f *feed) openSocket(fd int, o *opening) {
+	if !f.open(o, func(set *delivery.Set, form, tag uint8) (uint32, bool) { return f.shard.Open(fd, set, form, tag) }) {
+		f.hub.subscribers.Add(-1)
 	}
-	if remote != "" {
-		f.hub.opts.Logger.Debug("hub: a stream begins", "path", PathTakenOver, "stream", f.shard.Name(slot).String(), "remote", remote, "topics", sub.Topics)
-	}
-	told := c.place().Seq
-	if c.era != f.era || !c.isInWindow() {
-		f.send(slot, &errand{c: c, told: told})
-	}
-	f.shard.Send(slot, [][]byte{opening}, told)
 }
 
 // ours are the fields of a header that are set anew, or that make no sense on a stream.

@@ -144,12 +144,20 @@ func find(u *url.URL) (rt route, topic, id string, ok bool) {
 }
 
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if handle, topic, id := a.handlerOf(w, r); handle != nil {
+		handle(a, w, r, topic, id)
+	}
+}
+
+// handlerOf returns the handler of a request with the topic and the id of its path, or
+// answers the request and returns nil. Its frame is large, and does not stay on the stack
+// while a stream goes on.
+func (a *api) handlerOf(w http.ResponseWriter, r *http.Request) (handle handler, topic, id string) {
 	rt, topic, id, ok := find(r.URL)
 	if !ok {
 		problem.NotFound.With("There is nothing at this path. Streams are at /events, topics at /topics, and messages are published to /topics/TOPIC or /batch.").ServeHTTP(w, r)
-		return
+		return nil, "", ""
 	}
-	var handle handler
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
 		handle = rt.get
@@ -165,6 +173,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		problem.UnexpectedBody.Withf("A %s request has no body here. Send it without one.", r.Method).
 			Set("Connection", "close").ServeHTTP(w, r)
 	default:
-		handle(a, w, r, topic, id)
+		return handle, topic, id
 	}
+	return nil, "", ""
 }

@@ -16,22 +16,30 @@ const defaultTopic = "messages"
 
 // serveEvents answers GET /events.
 func (a *api) serveEvents(w http.ResponseWriter, r *http.Request, _, _ string) {
+	if sub := a.subscribe(w, r); sub != nil {
+		a.hub.ServeEvents(w, r, *sub)
+	}
+}
+
+// subscribe returns the subscription that a request asks for, or answers the request and
+// returns nil.
+func (a *api) subscribe(w http.ResponseWriter, r *http.Request) *hub.Subscription {
 	q, refusal := parseQuery(r)
 	if refusal != nil {
 		refusal.ServeHTTP(w, r)
-		return
+		return nil
 	}
 	sub, filters, refusal := subscription(q)
 	if refusal != nil {
 		refusal.ServeHTTP(w, r)
-		return
+		return nil
 	}
 	if refusal := a.authorize(r, Access{Action: Subscribe, Filters: filters}); refusal != nil {
 		refusal.ServeHTTP(w, r)
-		return
+		return nil
 	}
 	sub.Refuse = a.refuseEvents
-	a.hub.ServeEvents(w, r, sub)
+	return &sub
 }
 
 // subscription returns what the parameters of a stream ask for.

@@ -14,19 +14,24 @@ func (s *Server) logged(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		start := time.Now()
-		rec := &recorder{ResponseWriter: w}
-		defer func() {
-			if rec.status == 0 {
-				rec.status = http.StatusOK // a stream that was flushed and not written to
-			}
-			s.log.DebugContext(r.Context(), "request",
-				"remote", r.RemoteAddr, "proto", r.Proto, "host", r.Host,
-				"method", r.Method, "path", r.URL.Path,
-				"status", rec.status, "bytes", rec.bytes, "duration", time.Since(start))
-		}()
-		next.ServeHTTP(rec, r)
+		s.serveLogged(next, w, r)
 	})
+}
+
+// serveLogged has next answer a request, and logs it.
+func (s *Server) serveLogged(next http.Handler, w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	rec := &recorder{ResponseWriter: w}
+	defer func() {
+		if rec.status == 0 {
+			rec.status = http.StatusOK // a stream that was flushed and not written to
+		}
+		s.log.DebugContext(r.Context(), "request",
+			"remote", r.RemoteAddr, "proto", r.Proto, "host", r.Host,
+			"method", r.Method, "path", r.URL.Path,
+			"status", rec.status, "bytes", rec.bytes, "duration", time.Since(start))
+	}()
+	next.ServeHTTP(rec, r)
 }
 
 // A recorder notes the status and size of a response. What it does not have

@@ -77,27 +77,35 @@ func (s *site) find(path string) (route, bool) {
 }
 
 func (s *site) route(w http.ResponseWriter, r *http.Request) {
+	if handler := s.handlerOf(w, r); handler != nil {
+		handler.ServeHTTP(w, r)
+	}
+}
+
+// handlerOf returns the handler of a request, or answers the request and returns nil. Its
+// frame is large, and does not stay on the stack while a stream goes on.
+func (s *site) handlerOf(w http.ResponseWriter, r *http.Request) http.Handler {
 	h := w.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Vary", "Origin")
 	if !s.hosts.allows(r.Host) {
 		s.hosts.refuse(r).ServeHTTP(w, r)
-		return
+		return nil
 	}
 	s.origins.share(h, r)
 	rt, ok := s.find(r.URL.Path)
 	if s.origins.foreign(r, rt.private) {
 		s.origins.refuse(r).ServeHTTP(w, r)
-		return
+		return nil
 	}
 	if !ok {
 		problem.NotFound.With("There is nothing at this path. The page is at /, streams are at /events, and messages are posted to /messages or /topics/TOPIC.").ServeHTTP(w, r)
-		return
+		return nil
 	}
 	if preflight(r) {
 		s.origins.answerPreflight(w, r, rt.allow())
-		return
+		return nil
 	}
 	method := r.Method
 	if method == http.MethodHead {
@@ -116,6 +124,7 @@ func (s *site) route(w http.ResponseWriter, r *http.Request) {
 		problem.UnexpectedBody.Withf("A %s request has no body here. Send it without one.", r.Method).
 			Set("Connection", "close").ServeHTTP(w, r)
 	default:
-		handler.ServeHTTP(w, r)
+		return handler
 	}
+	return nil
 }

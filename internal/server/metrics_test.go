@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"errors"
+	"io"
 	"net/http"
 	"runtime"
 	"strings"
@@ -22,6 +23,9 @@ func TestMetrics(t *testing.T) {
 		c := client(t, "HTTP/1.1")
 		res := get(t, c, s.url+"/events?topic=orders")
 		defer res.Body.Close()
+		if _, err := io.ReadFull(res.Body, make([]byte, len("event: tidings.open"))); err != nil {
+			t.Fatal(err)
+		}
 		stats := s.hub.Stats()
 		if takeOver != (stats.TakenOver == 1) || takeOver != (stats.NetHTTP == 0) {
 			t.Errorf("take over %v: %+v", takeOver, stats)
@@ -32,7 +36,7 @@ func TestMetrics(t *testing.T) {
 		}
 		want := []string{
 			"tidings_subscribers 1", `tidings_streams{path="net/http"} 1`, `tidings_streams{path="taken over"} 0`,
-			`tidings_streams_begun_total{path="net/http"} 1`, "go_goroutines ",
+			`tidings_streams_begun_total{path="net/http"} 1`, "go_goroutines ", "tidings_invalid_messages_total 0",
 		}
 		if takeOver {
 			want = []string{

@@ -138,11 +138,12 @@ const reasons = {
   unknown: "the server does not know the last message shown here",
   future: "the server has gone back to before the last message shown here",
   malformed: "the server does not know the last message shown here",
+  invalid: "a message cannot be sent as an event",
 };
 
 // gap adds the mark of a gap: {reason, missed}, both of which may be missing.
 export function gap(g) {
-  let what = ["lag", "expired", "lost"].includes(g?.reason) ? "Messages are missing here" : "Messages may be missing here";
+  let what = ["lag", "expired", "lost", "invalid"].includes(g?.reason) ? "Messages are missing here" : "Messages may be missing here";
   if (g?.missed === 1) what = "1 message is missing here";
   else if (g?.missed > 1) what = `${g.missed.toLocaleString()} messages are missing here`;
   const why = Object.hasOwn(reasons, g?.reason ?? "") ? reasons[g.reason] : "";

@@ -1,4 +1,4 @@
-package fanout_test
+package delivery_test
 
 import (
 	"bytes"
@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"example.com/tidings/internal/fanout"
+	"example.com/tidings/internal/delivery"
 )
 
 // Whatever part of what it is owed a stream's socket takes, the rest comes, from the very
@@ -23,7 +23,7 @@ func TestPartialWrites(t *testing.T) {
 	// in and at the end of each piece of the queue and each frame, and in the last.
 	for beyond := -3; beyond < ownBytes+3; beyond++ {
 		t.Run(fmt.Sprint(beyond), func(t *testing.T) {
-			r := newRig(t, fanout.Options{})
+			r := newRig(t, delivery.Options{})
 			fd, client := pipe(t)
 			st := r.open(t, fd, "a", 0, "open ")
 			want(t, client, "open ")
@@ -60,7 +60,7 @@ func TestPartialWrites(t *testing.T) {
 // A socket that takes nothing at all is tried again only when it does.
 func TestWritesThatTakeNothing(t *testing.T) {
 	sameDescriptors(t)
-	r := newRig(t, fanout.Options{})
+	r := newRig(t, delivery.Options{})
 	fd, client := pipe(t)
 	filler := text("filler", page)
 	if _, err := unix.Write(fd, []byte(filler)); err != nil {
@@ -93,7 +93,7 @@ func TestWritesThatTakeNothing(t *testing.T) {
 // Frames larger than any buffer, through TCP, to who reads at once and who reads late.
 func TestLargeFrames(t *testing.T) {
 	sameDescriptors(t)
-	r := newRig(t, fanout.Options{})
+	r := newRig(t, delivery.Options{})
 	fd, prompt := socket(t)
 	lateFD, late := socket(t)
 	unix.SetsockoptInt(lateFD, unix.SOL_SOCKET, unix.SO_SNDBUF, 64<<10)
@@ -123,7 +123,7 @@ func TestLargeFrames(t *testing.T) {
 func TestWhoIsOwedMuchDelaysNobody(t *testing.T) {
 	sameDescriptors(t)
 	const owed = 20_000
-	r := newRig(t, fanout.Options{})
+	r := newRig(t, delivery.Options{})
 	fd, much := socket(t)
 	otherFD, other := socket(t)
 	r.open(t, fd, "much", 0, "open ")
@@ -155,7 +155,7 @@ func TestWhoIsOwedMuchDelaysNobody(t *testing.T) {
 // A frame that cannot be had breaks the stream, and no other.
 func TestFrameThatCannotBeHad(t *testing.T) {
 	sameDescriptors(t)
-	r := newRig(t, fanout.Options{})
+	r := newRig(t, delivery.Options{})
 	fd, client := socket(t)
 	otherFD, other := socket(t)
 	st := r.open(t, fd, "a", 0, "open ")
@@ -163,7 +163,7 @@ func TestFrameThatCannotBeHad(t *testing.T) {
 	want(t, client, "open ")
 	want(t, other, "open ")
 	r.do(t, func() { r.shard.Append(r.sets["a"], half{&note{position: 1, text: "x"}}); r.last = 1 })
-	r.ended(t, st, fanout.Broken)
+	r.ended(t, st, delivery.Broken)
 	want(t, other, "[x]")
 	r.append("a", "y")
 	want(t, other, "[y]")

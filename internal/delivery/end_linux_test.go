@@ -1,4 +1,4 @@
-package fanout_test
+package delivery_test
 
 import (
 	"errors"
@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"example.com/tidings/internal/fanout"
+	"example.com/tidings/internal/delivery"
 )
 
 // However a client leaves, its stream ends at once, and nobody else's.
@@ -26,7 +26,7 @@ func TestClientsThatLeave(t *testing.T) {
 		for _, state := range []string{"idle", "stalled", "away", "finished"} {
 			t.Run(name+", "+state, func(t *testing.T) {
 				sameDescriptors(t)
-				r := newRig(t, fanout.Options{})
+				r := newRig(t, delivery.Options{})
 				otherFD, other := socket(t)
 				r.open(t, otherFD, "a", 0, "open ")
 				fd, client := socket(t)
@@ -35,7 +35,7 @@ func TestClientsThatLeave(t *testing.T) {
 				}
 				st := r.open(t, fd, "b", 0, "open ")
 				want(t, client, "open ")
-				reason := fanout.Left
+				reason := delivery.Left
 				switch state {
 				case "stalled":
 					r.append("b", text("large", stalling))
@@ -43,13 +43,13 @@ func TestClientsThatLeave(t *testing.T) {
 				case "finished":
 					r.do(t, func() { r.shard.Finish(st.Slot) })
 					wantEnd(t, client)
-					reason = fanout.Ended
+					reason = delivery.Ended
 				}
 				leave(client)
 				r.ended(t, st, reason)
 				r.append("a", "x ")
 				want(t, other, "open x ")
-				if s := r.stats(); s.Streams != 1 || s.Sets != 1 || s.Stalled != 0 || s.Away != 0 {
+				if s := r.stats(); s.Streams() != 1 || s.Sets != 1 || s.Stalled != 0 || s.Detached != 0 {
 					t.Errorf("%+v", s)
 				}
 			})
@@ -61,7 +61,7 @@ func TestClientsThatLeave(t *testing.T) {
 // however much it is.
 func TestClientsThatSendMore(t *testing.T) {
 	sameDescriptors(t)
-	r := newRig(t, fanout.Options{})
+	r := newRig(t, delivery.Options{})
 	fd, client := socket(t)
 	st := r.open(t, fd, "a", 0, "open ")
 	want(t, client, "open ")
@@ -80,7 +80,7 @@ func TestClientsThatSendMore(t *testing.T) {
 	r.append("a", "end ")
 	want(t, client, "end ")
 	client.Close()
-	r.ended(t, st, fanout.Left)
+	r.ended(t, st, delivery.Left)
 }
 
 type zeros struct{}
@@ -92,7 +92,7 @@ func (zeros) Read(b []byte) (int, error) { return len(b), nil }
 func TestWriteTimeout(t *testing.T) {
 	sameDescriptors(t)
 	const timeout = 400 * time.Millisecond
-	r := newRig(t, fanout.Options{WriteTimeout: timeout})
+	r := newRig(t, delivery.Options{WriteTimeout: timeout})
 	idleFD, idle := socket(t)
 	idleStream := r.open(t, idleFD, "idle", 0, "open ")
 	fd, takesNothing := socket(t)
@@ -121,7 +121,7 @@ func TestWriteTimeout(t *testing.T) {
 			}
 		}
 	}()
-	r.ended(t, st, fanout.TimedOut)
+	r.ended(t, st, delivery.TimedOut)
 	if took := time.Since(begin); took < timeout {
 		t.Errorf("it is closed after %v", took)
 	}
@@ -147,7 +147,7 @@ func TestWriteTimeout(t *testing.T) {
 func TestShardThatIsHeldUp(t *testing.T) {
 	sameDescriptors(t)
 	const timeout = 200 * time.Millisecond
-	r := newRig(t, fanout.Options{WriteTimeout: timeout})
+	r := newRig(t, delivery.Options{WriteTimeout: timeout})
 	fd, client := socket(t)
 	r.open(t, fd, "a", 0, "open ")
 	want(t, client, "open ")
@@ -173,7 +173,7 @@ func TestShardThatIsHeldUp(t *testing.T) {
 // Close cuts that.
 func TestDrainAndClose(t *testing.T) {
 	sameDescriptors(t)
-	r := newRig(t, fanout.Options{})
+	r := newRig(t, delivery.Options{})
 	idleFD, idle := socket(t)
 	idleStream := r.open(t, idleFD, "a", 0, "open ")
 	want(t, idle, "open ")
@@ -196,11 +196,11 @@ func TestDrainAndClose(t *testing.T) {
 	want(t, idle, "x ")
 	wantEnd(t, idle)
 	idle.Close()
-	r.ended(t, idleStream, fanout.Ended)
-	r.ended(t, closingStream, fanout.Ended)
+	r.ended(t, idleStream, delivery.Ended)
+	r.ended(t, closingStream, delivery.Ended)
 	want(t, readsOn, "open "+large)
 	wantEnd(t, readsOn)
-	r.ended(t, readsOnStream, fanout.Ended)
+	r.ended(t, readsOnStream, delivery.Ended)
 	stop := make(chan time.Time, 1)
 	stop <- time.Now()
 	r.group.Drained(stop)
@@ -211,11 +211,11 @@ func TestDrainAndClose(t *testing.T) {
 	r.do(t, func() { r.shard.Finish(awayStream.Slot) })
 	want(t, away, "open ")
 	wantEnd(t, away)
-	r.ended(t, awayStream, fanout.Ended)
+	r.ended(t, awayStream, delivery.Ended)
 	if err := r.group.Close(); err != nil {
 		t.Error(err)
 	}
-	if r.ends[stalledStream] != fanout.Cut {
+	if r.ends[stalledStream] != delivery.Cut {
 		t.Errorf("the stalled one has ended as %v", r.ends)
 	}
 	if n, err := io.Copy(io.Discard, stalled); n >= int64(len(large)) || err == nil && n == 0 {
@@ -230,14 +230,14 @@ func TestDrainAndClose(t *testing.T) {
 // A group that has nothing drains at once, and what comes after that ends at once.
 func TestDrainOfNothing(t *testing.T) {
 	sameDescriptors(t)
-	r := newRig(t, fanout.Options{})
+	r := newRig(t, delivery.Options{})
 	r.group.Drain()
 	r.group.Drained(nil)
 	fd, client := socket(t)
 	st := r.open(t, fd, "a", 0, "open ")
 	want(t, client, "open ")
 	wantEnd(t, client)
-	r.ended(t, st, fanout.Ended)
+	r.ended(t, st, delivery.Ended)
 }
 
 // What is asked of a shard before it is closed is done, and a socket that comes too late
@@ -245,7 +245,7 @@ func TestDrainOfNothing(t *testing.T) {
 func TestOpenAsTheGroupCloses(t *testing.T) {
 	sameDescriptors(t)
 	for range 20 {
-		r := newRig(t, fanout.Options{})
+		r := newRig(t, delivery.Options{})
 		fd, client := socket(t)
 		given := make(chan struct{})
 		go func() {
@@ -255,7 +255,7 @@ func TestOpenAsTheGroupCloses(t *testing.T) {
 					r.shard.Send(slot, pieces("open "), 0)
 				}
 			}) {
-				fanout.Close(fd)
+				delivery.Close(fd)
 			}
 			close(given)
 		}()
@@ -273,7 +273,7 @@ func TestNoDescriptorLeft(t *testing.T) {
 	server, client := connect(t)
 	defer server.Close()
 	err := withLimit(t, 3, func() error {
-		_, err := fanout.Detach(server)
+		_, err := delivery.Detach(server)
 		return err
 	})
 	if !errors.Is(err, unix.EMFILE) && !errors.Is(err, unix.EINVAL) {
@@ -283,13 +283,13 @@ func TestNoDescriptorLeft(t *testing.T) {
 		t.Error(err)
 	}
 	want(t, client, "still here")
-	fd, err := fanout.Detach(server)
+	fd, err := delivery.Detach(server)
 	if err != nil {
 		t.Fatal(err)
 	}
 	unix.Write(fd, []byte("here, too"))
 	want(t, client, "here, too")
-	fanout.Close(fd)
+	delivery.Close(fd)
 	if rest, err := io.ReadAll(client); len(rest) > 0 || err != nil {
 		t.Errorf("then comes %q, %v", rest, err)
 	}
@@ -313,8 +313,8 @@ func withLimit(t *testing.T, limit uint64, f func() error) error {
 func TestPlaces(t *testing.T) {
 	sameDescriptors(t)
 	var r *rig
-	withLimit(t, 1000, func() error { r = newRig(t, fanout.Options{}); return nil })
-	var taken []*fanout.Shard
+	withLimit(t, 1000, func() error { r = newRig(t, delivery.Options{}); return nil })
+	var taken []*delivery.Shard
 	for s := r.group.Take(); s != nil; s = r.group.Take() {
 		taken = append(taken, s)
 	}
@@ -325,7 +325,7 @@ func TestPlaces(t *testing.T) {
 		s.Yield()
 	}
 	fd, client := socket(t)
-	var st fanout.Stream
+	var st delivery.Stream
 	r.do(t, func() { // in the place that is still taken
 		slot, _ := r.shard.Open(fd, r.set("a"), 0, 0)
 		st = r.shard.Name(slot)
@@ -338,7 +338,7 @@ func TestPlaces(t *testing.T) {
 		t.Errorf("beside one stream there are places for %d", len(taken))
 	}
 	client.Close()
-	r.ended(t, st, fanout.Left)
+	r.ended(t, st, delivery.Left)
 	if r.group.Take() == nil {
 		t.Error("the place of a stream that has ended is not free")
 	}

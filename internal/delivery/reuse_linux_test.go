@@ -1,4 +1,4 @@
-package fanout_test
+package delivery_test
 
 import (
 	"fmt"
@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"example.com/tidings/internal/fanout"
+	"example.com/tidings/internal/delivery"
 )
 
 // What still is to come of a stream that has ended does nothing to the one that has its
@@ -30,7 +30,7 @@ func TestSlotAndDescriptorThatAreUsedAgain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			sameDescriptors(t)
-			r := newRig(t, fanout.Options{})
+			r := newRig(t, delivery.Options{})
 			fd, before := socket(t)
 			nextFD, next := socket(t)
 			// With another descriptor of the same socket epoll goes on telling of it,
@@ -45,18 +45,18 @@ func TestSlotAndDescriptorThatAreUsedAgain(t *testing.T) {
 			r.append("a", text("large", stalling))
 			eventually(t, "it stalls", func() bool { return r.stats().Stalled == 1 })
 
-			var is fanout.Stream
+			var is delivery.Stream
 			sameNumber := false
 			for !sameNumber {
 				r.do(t, func() {
 					if r.shard.Is(was) {
-						r.shard.Break(was.Slot)
+						r.shard.Break(was.Slot, nil)
 					}
 					// The lowest number that is free is mostly that one.
 					unix.Close(fd2(nextFD, &fd, &sameNumber))
 					is = r.openHere(t, fd, "b", 0, "open b ")
 					if !sameNumber {
-						r.shard.Break(is.Slot)
+						r.shard.Break(is.Slot, nil)
 						t.Error("another descriptor had the number")
 						sameNumber = true
 					}
@@ -113,28 +113,28 @@ func fd2(from int, number *int, same *bool) (other int) {
 // and number, before its event is looked at.
 func TestSlotThatIsUsedAgainBetweenTwoEvents(t *testing.T) {
 	sameDescriptors(t)
-	r := newRig(t, fanout.Options{})
+	r := newRig(t, delivery.Options{})
 	var fds [2]int
 	var clients [2]*net.TCPConn
-	var streams [2]fanout.Stream
+	var streams [2]delivery.Stream
 	for i := range fds {
 		fds[i], clients[i] = socket(t)
 		streams[i] = r.open(t, fds[i], fmt.Sprint(i), 0, "open ")
 		want(t, clients[i], "open ")
 	}
 	thirdFD, third := socket(t)
-	var st fanout.Stream
+	var st delivery.Stream
 	r.do(t, func() {
 		for _, c := range clients {
 			c.CloseWrite()
 		}
-		r.desk.gone = func(slot uint32, reason fanout.Reason) {
+		r.desk.gone = func(slot uint32, reason delivery.Reason) {
 			r.desk.gone = nil
 			other := streams[0]
 			if slot == other.Slot {
 				other = streams[1]
 			}
-			r.shard.Break(other.Slot)
+			r.shard.Break(other.Slot, nil)
 			st = r.openHere(t, thirdFD, "third", 0, "open ")
 			if st.Slot != other.Slot {
 				t.Errorf("it has slot %d: the test is blind", st.Slot)
@@ -157,7 +157,7 @@ func TestSlotThatIsUsedAgainBetweenTwoEvents(t *testing.T) {
 // the one that has its slot.
 func TestTurnOfAStreamThatHasEnded(t *testing.T) {
 	sameDescriptors(t)
-	r := newRig(t, fanout.Options{})
+	r := newRig(t, delivery.Options{})
 	fd, _ := socket(t)
 	was := r.open(t, fd, "a", 0, "open ")
 	nextFD, next := socket(t)
@@ -167,10 +167,10 @@ func TestTurnOfAStreamThatHasEnded(t *testing.T) {
 			r.add("a", "x ")
 		}
 	})
-	var is fanout.Stream
+	var is delivery.Stream
 	r.do(t, func() {
 		if r.shard.Is(was) {
-			r.shard.Break(was.Slot)
+			r.shard.Break(was.Slot, nil)
 		}
 		is = r.openHere(t, nextFD, "b", 0, "open ")
 	})
@@ -189,7 +189,7 @@ func TestTurnOfAStreamThatHasEnded(t *testing.T) {
 func TestDescriptorsThatAreReusedUnderLoad(t *testing.T) {
 	sameDescriptors(t)
 	const clients, rounds = 8, 60
-	r := newRig(t, fanout.Options{})
+	r := newRig(t, delivery.Options{})
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() { // everyone's set gets frames all the time
 		defer close(stopped)
@@ -213,7 +213,7 @@ func TestDescriptorsThatAreReusedUnderLoad(t *testing.T) {
 			for round := range rounds {
 				fd, conn := socket(t)
 				name := fmt.Sprintf("%d.%d", c, round)
-				var st fanout.Stream
+				var st delivery.Stream
 				opened := make(chan struct{})
 				r.shard.Do(func() {
 					defer close(opened)
@@ -239,7 +239,7 @@ func TestDescriptorsThatAreReusedUnderLoad(t *testing.T) {
 				case 2: // the server ends it while the client's end is on the way
 					r.shard.Do(func() {
 						if r.shard.Is(st) {
-							r.shard.Break(st.Slot)
+							r.shard.Break(st.Slot, nil)
 						}
 					})
 				}
@@ -250,8 +250,8 @@ func TestDescriptorsThatAreReusedUnderLoad(t *testing.T) {
 	running.Wait()
 	close(stop)
 	<-stopped
-	eventually(t, "all have ended", func() bool { return r.stats().Streams == 0 })
-	if s := r.stats(); s.Sets != 0 || s.Stalled != 0 || s.Away != 0 || s.Opened != clients*rounds {
+	eventually(t, "all have ended", func() bool { return r.stats().Streams() == 0 })
+	if s := r.stats(); s.Sets != 0 || s.Stalled != 0 || s.Detached != 0 || s.Opened[delivery.Socket] != clients*rounds {
 		t.Errorf("%+v", s)
 	}
 }

@@ -1,20 +1,14 @@
-package fanout
+package delivery
 
 import (
-	"fmt"
 	"math"
-	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
-	"unsafe"
-
-	"golang.org/x/sys/unix"
 )
 
-// A Shard writes to a part of the streams. What is not said to be for any goroutine
-// is for its own: for the feed's methods, and for what [Shard.Do] is given.
+// A Shard serves a part of the streams. Unless noted, its methods are for its own
+// goroutine, see the package comment.
 type Shard struct {
 	opts Options
 	feed Feed
@@ -25,20 +19,26 @@ type Shard struct {
 	freeSets []uint32
 	dirty    queue[*Set]         // sets with streams that may be owed something
 	walked   *Set                // that is gone through just now
-	behind   queue[Stream]       // streams that are owed much
+	behind   queue[Stream]       // sockets that are owed much
 	rare     map[uint32]*unusual // by slot
 	mostRare int                 // entries that there were in it
 	batch    batch
+	ends     schedule // of streams whose end is known before
 	draining bool
 	ending   bool
 
-	epfd   int
-	events [64]unix.EpollEvent
-	info   unix.TCPInfo
+	tasks     []*Task // by slot.handle
+	freeTasks []int32
+	urgent    queue[Stream] // streams of tasks that have something of their own to be handed
+	owing     queue[Stream] // streams of tasks that are owed frames of their set
+	ready     []*Task       // that were just prepared
+	finished  []Stream      // whose tasks' work was just found to be done
+	baton     baton
 
 	ticker  *time.Ticker
 	tick    time.Duration
-	inquiry uint16    // ticks from one question about a stream to the next
+	inquiry uint16    // ticks from one question about a socket to the next
+	patient uint16    // ticks of the write timeout; 0 means for ever
 	clock   uint16    // ticks, modulo 65,536
 	time    time.Time // of the last tick
 	due     int       // the slot from which on streams are to be looked at for their time; len(slots) when all are done
@@ -46,12 +46,12 @@ type Shard struct {
 	now    Stats
 	places atomic.Int64 // see Group.Take
 
+	sockets sockets
+
 	// For any goroutine.
 	pending atomic.Bool
 	wakeC   chan struct{}
-	ep      *os.File
 	done    chan struct{} // closed when the goroutine has ended
-	watched chan struct{} // closed when nobody waits for epoll any more
 	empty   chan struct{} // closed by drained
 	drained func()        // that it has; again does nothing
 
@@ -63,32 +63,15 @@ type Shard struct {
 }
 
 func newShard(opts Options) (*Shard, error) {
-	epfd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
-	if err != nil {
-		return nil, fmt.Errorf("fanout: epoll: %w", err)
-	}
-	// Go's poller watches it if it does not block.
-	if err := unix.SetNonblock(epfd, true); err != nil {
-		unix.Close(epfd)
-		return nil, fmt.Errorf("fanout: epoll: %w", err)
-	}
 	s := &Shard{
-		opts:    opts,
-		rare:    map[uint32]*unusual{},
-		epfd:    epfd,
-		ep:      os.NewFile(uintptr(epfd), "epoll"),
-		wakeC:   make(chan struct{}, 1),
-		done:    make(chan struct{}),
-		watched: make(chan struct{}),
-		empty:   make(chan struct{}),
-		time:    time.Now(),
+		opts:  opts,
+		rare:  map[uint32]*unusual{},
+		wakeC: make(chan struct{}, 1),
+		done:  make(chan struct{}),
+		empty: make(chan struct{}),
+		time:  time.Now(),
 	}
 	s.drained = sync.OnceFunc(func() { close(s.empty) })
-	raw, err := s.ep.SyscallConn()
-	if err != nil {
-		s.ep.Close()
-		return nil, fmt.Errorf("fanout: epoll: %w", err)
-	}
 	if opts.WriteTimeout <= 0 {
 		s.opts.WriteTimeout = math.MaxInt64
 	}
@@ -98,13 +81,23 @@ func newShard(opts Options) (*Shard, error) {
 			s.tick = max(min(s.tick, limit), 5*time.Millisecond)
 		}
 	}
-	s.inquiry = uint16(max(1, min(s.opts.WriteTimeout/inquiries/s.tick, 1<<15)))
+	if ticks := s.opts.WriteTimeout / s.tick; ticks < maxTicks {
+		s.patient = uint16(ticks + 1) // the first of them is not a whole one
+	}
+	s.inquiry = uint16(max(1, min(s.opts.WriteTimeout/inquiries/s.tick, maxTicks)))
+	if opts.Sockets {
+		if err := s.openSockets(); err != nil {
+			return nil, err
+		}
+	}
 	s.feed = opts.Feed(s)
 	s.ticker = time.NewTicker(s.tick)
-	go s.watch(raw)
 	go s.run()
 	return s, nil
 }
+
+// maxTicks is the longest time that the clock of ticks can measure: some hours.
+const maxTicks = 1 << 15
 
 // Feed returns the shard's feed. It is for any goroutine.
 func (s *Shard) Feed() Feed { return s.feed }
@@ -131,16 +124,6 @@ func (s *Shard) Do(f func()) bool {
 	s.mu.Unlock()
 	s.Wake()
 	return true
-}
-
-// watch wakes the shard when epoll has events. The function never says that it is
-// done, so that Go's poller forgets no edge between two calls.
-func (s *Shard) watch(raw syscall.RawConn) {
-	defer close(s.watched)
-	raw.Read(func(uintptr) bool {
-		s.Wake()
-		return false
-	})
 }
 
 func (s *Shard) run() {
@@ -177,12 +160,14 @@ const (
 func (s *Shard) turn() bool {
 	more := s.takeInbox()
 	more = s.poll() || more
+	s.takeFinished()
 	// Who comes late in a walk gets what has come meanwhile in the same write.
 	s.feed.Advance()
 	s.walk()
-	s.hurry()
+	s.serveBehind()
 	s.beat()
-	if s.draining && s.now.Streams == 0 {
+	s.hand()
+	if s.draining && s.now.Open[Socket]+s.now.Open[Writer] == 0 {
 		s.drained()
 	}
 	return !s.ending && (more || s.walked != nil || s.dirty.len() > 0 || s.behind.len() > 0 || s.due < len(s.slots))
@@ -204,36 +189,6 @@ func (s *Shard) takeInbox() (more bool) {
 	return n > 0
 }
 
-// poll takes what epoll has to tell.
-func (s *Shard) poll() (more bool) {
-	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(s.epfd),
-		uintptr(unsafe.Pointer(&s.events[0])), uintptr(len(s.events)), 0, 0, 0)
-	if errno != 0 {
-		return errno == unix.EINTR
-	}
-	for _, ev := range s.events[:n] {
-		s.happened(Stream{uint32(ev.Fd), uint32(ev.Pad)}, ev.Events)
-	}
-	return int(n) == len(s.events)
-}
-
-// happened takes note of what has happened to a stream's socket.
-func (s *Shard) happened(st Stream, events uint32) {
-	if !s.Is(st) {
-		return
-	}
-	switch {
-	case events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0:
-		s.end(st.Slot, s.leaving(st.Slot))
-		return
-	case events&unix.EPOLLIN != 0 && !s.discard(st.Slot):
-		return
-	}
-	if events&unix.EPOLLOUT != 0 && s.slots[st.Slot].stalled {
-		s.serve(st.Slot)
-	}
-}
-
 // drain has streams end when they have what they are owed.
 func (s *Shard) drain() {
 	s.draining = true
@@ -253,7 +208,7 @@ func (s *Shard) cutAll() {
 	}
 	for i := range s.slots {
 		if s.slots[i].state != vacant {
-			s.end(uint32(i), Cut)
+			s.end(uint32(i), Cut, nil)
 		}
 	}
 	s.drained()

@@ -1,4 +1,4 @@
-package fanout_test
+package delivery_test
 
 import (
 	"bufio"
@@ -10,12 +10,12 @@ import (
 	"testing"
 	"time"
 
-	"example.com/tidings/internal/fanout"
+	"example.com/tidings/internal/delivery"
 )
 
 // A member is a client of the model, and what it is to have read at the end.
 type member struct {
-	st   fanout.Stream
+	st   delivery.Stream
 	conn *net.TCPConn
 	set  string
 	form uint8
@@ -34,7 +34,7 @@ type model struct {
 	members []*member
 	counts  map[string]int // frames of a set
 
-	strolling map[fanout.Stream]bool // those for which something is looked for; inside, too
+	strolling map[delivery.Stream]bool // those for which something is looked for; inside, too
 }
 
 func TestWhateverHappens(t *testing.T) {
@@ -51,12 +51,12 @@ func TestWhateverHappens(t *testing.T) {
 func runModel(t *testing.T, seed uint64) {
 	sameDescriptors(t)
 	m := &model{
-		rig:    newRig(t, fanout.Options{KeepAlive: -1}),
+		rig:    newRig(t, delivery.Options{KeepAlive: -1}),
 		rand:   rand.New(rand.NewPCG(seed, 4)),
 		inside: rand.New(rand.NewPCG(seed, 5)),
 		counts: map[string]int{},
 
-		strolling: map[fanout.Stream]bool{},
+		strolling: map[delivery.Stream]bool{},
 	}
 	m.do(t, func() {
 		m.desk.resettle = m.strollOrSettle
@@ -103,8 +103,8 @@ func runModel(t *testing.T, seed uint64) {
 		}
 		c.conn.Close()
 	}
-	eventually(t, "all have ended", func() bool { return m.stats().Streams == 0 })
-	if s := m.stats(); s.Sets != 0 || s.Stalled != 0 || s.Away != 0 || s.Ends[fanout.Broken]+s.Ends[fanout.Cut]+s.Ends[fanout.TimedOut] > 0 {
+	eventually(t, "all have ended", func() bool { return m.stats().Streams() == 0 })
+	if s := m.stats(); s.Sets != 0 || s.Stalled != 0 || s.Detached != 0 || s.Ends[delivery.Broken]+s.Ends[delivery.Cut]+s.Ends[delivery.TimedOut] > 0 {
 		t.Errorf("%+v", s)
 	}
 	m.group.Drained(nil)
@@ -214,7 +214,7 @@ func (m *model) reset(t *testing.T) {
 	m.do(t, func() {
 		m.desk.Advance()
 		m.shard.Streams(func(slot uint32) {
-			if !m.shard.IsAway(slot) && !m.shard.IsClosing(slot) {
+			if !m.shard.IsDetached(slot) && !m.shard.IsClosing(slot) {
 				m.stroll(slot, m.shard.Reached(slot, m.last))
 			}
 		})
@@ -235,7 +235,7 @@ func (m *model) strollOrSettle(slot uint32) {
 
 // stroll has a stream get some of its frames by Send, after a position.
 func (m *model) stroll(slot uint32, position uint64) {
-	m.shard.Leave(slot)
+	m.shard.Detach(slot)
 	st := m.shard.Name(slot)
 	set, form := m.shard.SetOf(slot).Key.(string), m.shard.Form(slot)
 	m.strolling[st] = true
@@ -244,10 +244,10 @@ func (m *model) stroll(slot uint32, position uint64) {
 		if !m.shard.Is(st) {
 			return
 		}
-		var some [][]byte
+		var some []delivery.Frame
 		for _, f := range m.had[set] {
 			if f.Position() > position && len(some) < 5 {
-				some = append(some, f.Wire(form))
+				some = append(some, piece(f.Wire(form)))
 				position = f.Position()
 			}
 		}

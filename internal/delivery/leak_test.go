@@ -1,4 +1,4 @@
-package fanout_test
+package delivery_test
 
 import (
 	"testing"

@@ -1,20 +1,18 @@
-package fanout
+package delivery
 
 import (
 	"errors"
-	"os"
+	"math"
 	"runtime"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // A Group has the shards of one source. Its methods may be called concurrently.
 type Group struct {
 	shards []*Shard
 	next   atomic.Uint32
-	room   int // streams that there may be
+	room   int // sockets that there may be
 }
 
 // New returns a group, which has to be closed.
@@ -23,7 +21,10 @@ func New(opts Options) (*Group, error) {
 	if n == 0 {
 		n = max(1, runtime.GOMAXPROCS(0)/2)
 	}
-	g := &Group{room: room()}
+	g := &Group{room: math.MaxInt}
+	if opts.Sockets {
+		g.room = socketRoom()
+	}
 	for range n {
 		s, err := newShard(opts)
 		if err != nil {
@@ -34,55 +35,45 @@ func New(opts Options) (*Group, error) {
 	return g, nil
 }
 
-// reserve is how many descriptors are left to everything that is not a stream, so
-// that there are some to say no with.
-const reserve = 256
+// pick returns the shard that the next stream goes to.
+func (g *Group) pick() *Shard { return g.shards[int(g.next.Add(1)-1)%len(g.shards)] }
 
-// room returns how many streams there may be, by the limit of open files.
-func room() int {
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		return int(^uint(0) >> 1)
-	}
-	most := int(min(limit.Cur, 1<<30))
-	return most - min(reserve, most/4)
-}
-
-// Take returns the shard that the next stream goes to, with a place for it, which is
-// given back by [Shard.Yield] or the stream's end. It returns nil when the process
+// Take returns the shard that the next stream on a socket goes to, with a place for it.
+// [Shard.Yield] or the stream's end gives the place back. It returns nil when the process
 // has no descriptor for one more.
 func (g *Group) Take() *Shard {
-	if g.Len() >= g.room {
+	if g.Sockets() >= g.room {
 		return nil
 	}
-	s := g.shards[int(g.next.Add(1)-1)%len(g.shards)]
+	s := g.pick()
 	s.places.Add(1)
 	return s
 }
 
-// Len returns how many places are taken.
-func (g *Group) Len() (n int) {
+// Sockets returns how many places of Take are taken.
+func (g *Group) Sockets() (n int) {
 	for _, s := range g.shards {
 		n += int(s.places.Load())
 	}
 	return n
 }
 
-// Yield gives a place back in which no stream was opened.
+// Yield gives a place back in which no stream was opened. It is for any goroutine.
 func (s *Shard) Yield() { s.places.Add(-1) }
 
 // Shards returns all shards.
 func (g *Group) Shards() []*Shard { return g.shards }
 
 // Drain has each stream end when it has what it is owed. It does not wait for that.
-// No more may be opened.
 func (g *Group) Drain() {
 	for _, s := range g.shards {
 		s.Do(s.drain)
 	}
 }
 
-// Drained returns when no stream is left after Drain, or when stop is received from.
+// Drained returns when no stream on a socket or a writer is left after Drain, or when
+// stop is received from. It does not wait for iterators: how slow they are is nobody
+// else's concern.
 func (g *Group) Drained(stop <-chan time.Time) {
 	for _, s := range g.shards {
 		select {
@@ -93,17 +84,14 @@ func (g *Group) Drained(stop <-chan time.Time) {
 	}
 }
 
-// Close cuts what streams there are, and returns when nothing of the group is left.
-// Closing again does nothing.
+// Close cuts what streams there are, and returns when the shards' goroutines have ended.
+// Those of tasks end by themselves. Closing again does nothing.
 func (g *Group) Close() error {
 	var errs []error
 	for _, s := range g.shards {
 		s.Do(s.close)
 		<-s.done
-		if err := s.ep.Close(); !errors.Is(err, os.ErrClosed) {
-			errs = append(errs, err)
-		}
-		<-s.watched
+		errs = append(errs, s.sockets.close())
 	}
 	return errors.Join(errs...)
 }

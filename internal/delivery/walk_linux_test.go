@@ -1,11 +1,11 @@
-package fanout_test
+package delivery_test
 
 import (
 	"fmt"
 	"net"
 	"testing"
 
-	"example.com/tidings/internal/fanout"
+	"example.com/tidings/internal/delivery"
 )
 
 // Streams may end while others of their set are being written to: wherever the walk
@@ -16,9 +16,9 @@ func TestStreamsThatEndDuringAWalk(t *testing.T) {
 		for _, leaves := range []int{0, 1, streams / 2, streams - 1} {
 			t.Run(fmt.Sprintf("%d of %d", leaves, streams), func(t *testing.T) {
 				sameDescriptors(t)
-				r := newRig(t, fanout.Options{})
+				r := newRig(t, delivery.Options{})
 				clients := make([]*net.TCPConn, streams)
-				var first fanout.Stream
+				var first delivery.Stream
 				for i := range clients {
 					var fd int
 					fd, clients[i] = socket(t)
@@ -27,7 +27,7 @@ func TestStreamsThatEndDuringAWalk(t *testing.T) {
 						first = st
 					}
 				}
-				eventually(t, "all have begun", func() bool { return r.stats().Away == 0 })
+				eventually(t, "all have begun", func() bool { return r.stats().Detached == 0 })
 				// The walk begins in the same turn, and the next one sees that it is gone.
 				r.do(t, func() {
 					r.mu.Lock()
@@ -37,7 +37,7 @@ func TestStreamsThatEndDuringAWalk(t *testing.T) {
 						clients[leaves].Close()
 					})
 				})
-				r.ended(t, first, fanout.Left)
+				r.ended(t, first, delivery.Left)
 				r.append("a", "two ")
 				for i := streams - 1; i >= 0; i-- {
 					if i != leaves {
@@ -45,7 +45,7 @@ func TestStreamsThatEndDuringAWalk(t *testing.T) {
 						clients[i].Close()
 					}
 				}
-				eventually(t, "all have ended", func() bool { return r.stats().Streams == 0 })
+				eventually(t, "all have ended", func() bool { return r.stats().Streams() == 0 })
 				if sets := r.stats().Sets; sets != 0 {
 					t.Errorf("%d sets are left", sets)
 				}

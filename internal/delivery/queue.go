@@ -1,4 +1,4 @@
-package fanout
+package delivery
 
 // A queue is first in, first out.
 type queue[T any] struct {

@@ -1,4 +1,4 @@
-package fanout
+package delivery
 
 import (
 	"fmt"
@@ -15,16 +15,16 @@ import (
 func Detach(conn *net.TCPConn) (fd int, err error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
-		return -1, fmt.Errorf("fanout: %w", err)
+		return -1, fmt.Errorf("delivery: %w", err)
 	}
 	dupErr := error(nil)
 	if err := raw.Control(func(was uintptr) {
 		fd, dupErr = unix.FcntlInt(was, unix.F_DUPFD_CLOEXEC, 0)
 	}); err != nil {
-		return -1, fmt.Errorf("fanout: %w", err)
+		return -1, fmt.Errorf("delivery: %w", err)
 	}
 	if dupErr != nil {
-		return -1, fmt.Errorf("fanout: duplicate a socket: %w", dupErr)
+		return -1, fmt.Errorf("delivery: duplicate a socket: %w", dupErr)
 	}
 	conn.Close()
 	return fd, nil

@@ -1,0 +1,83 @@
+package hub_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/tidings/hub"
+	"example.com/tidings/sse"
+)
+
+// A stream that has a time at which it ends gets nothing after that but its last event, and
+// ends as it is told: cleanly, or broken off. One that is stalled or reads from the log at
+// that time ends, too.
+func TestPathUntil(t *testing.T) {
+	on(t, everyPath, func(t *testing.T, p path) {
+		for _, clean := range []bool{true, false} {
+			for _, state := range []string{"live", "stalled", "reading from the log"} {
+				if state != "live" && p == iterator {
+					continue // its consumer is a handler that the hub does not know
+				}
+				t.Run(fmt.Sprintf("%s, clean %v", state, clean), func(t *testing.T) {
+					t.Parallel()
+					var s *station
+					begin := time.Now()
+					s = p.station(t, nil, &hub.Options{Window: 2}, func(srv *http.Server) {
+						srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+							s.serveUntil(w, r, time.Now().Add(300*time.Millisecond), clean)
+						})
+					})
+					s.publishSeen(t, large("big", "", 800)...)
+					from := "now"
+					if state == "reading from the log" {
+						from = "start"
+					}
+					c := s.stream(t, query("a big", "from", from)).opened(t)
+					if state == "stalled" {
+						s.stall(t, c, "a")
+					}
+					if state != "live" { // it reads on when it is over
+						s.vacated(t)
+						rest, err := io.ReadAll(c.lines)
+						if err == nil && p.seesBreak() || strings.Contains(string(rest), "tidings.test") {
+							t.Errorf("who does not take the last event gets a clean end, %v, after %.50q", err, rest[max(0, len(rest)-50):])
+						}
+						return
+					}
+					publish(t, s.Hub, "a:1")
+					c.expect(t, "1")
+					rest, err := io.ReadAll(c.lines)
+					if took := time.Since(begin); took < 300*time.Millisecond {
+						t.Errorf("it ends after %v", took)
+					}
+					want := "event: tidings.test\ndata: over\n\n"
+					if p == iterator {
+						want = ""
+					}
+					if string(rest) != want || p.seesBreak() && (err == nil) != clean {
+						t.Errorf("clean %v: it ends with %q, %v", clean, rest, err)
+					}
+					s.vacated(t)
+					ended := uint64(0)
+					for _, shard := range s.Stats().Shards {
+						ended += shard.Ends["concluded"]
+					}
+					if ended != 1 {
+						t.Errorf("%+v", s.Stats())
+					}
+				})
+			}
+		}
+	})
+}
+
+// serveUntil serves a stream that ends at a time.
+func (s *station) serveUntil(w http.ResponseWriter, r *http.Request, at time.Time, clean bool) {
+	from, _ := hub.ParseFrom(r.URL.Query().Get("from"))
+	sub := hub.Subscription{Topics: r.URL.Query()["topic"], From: from}.Until(at, sse.Event{Type: "tidings.test", Data: "over"}, clean)
+	s.serveSub(w, r, sub)
+}
