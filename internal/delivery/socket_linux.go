@@ -206,7 +206,8 @@ func (s *Shard) discard(i uint32) bool {
 func (s *Shard) write(fd int32) (int, unix.Errno) {
 	b, k := &s.batch, &s.sockets
 	s.now.Writes++
-	if b.n > 1 {
+	if b.n > 1 && !b.laid {
+		b.laid = true
 		for i, piece := range b.pieces[:b.n] {
 			k.iov[i].Base = &piece[0]
 			k.iov[i].SetLen(len(piece))

@@ -22,10 +22,21 @@ type batch struct {
 	first  int // index in the set's list of its first frame here
 
 	most, mostBytes int
+
+	run  run  // that the batch consists of, if it is of nothing else
+	laid bool // a socket's pieces are laid out for writev
+}
+
+// A run is what several sockets of a set are owed alike.
+type run struct {
+	set   *Set
+	from  uint64 // the count before its first frame
+	total uint64 // the set's
+	form  uint8
 }
 
 func (b *batch) reset(sink Sink) {
-	b.n, b.bytes, b.rest, b.queued = 0, 0, 0, 0
+	b.n, b.bytes, b.rest, b.queued, b.run, b.laid = 0, 0, 0, 0, run{}, false
 	switch sink {
 	case Socket:
 		b.most, b.mostBytes = burstFrames, burstBytes
@@ -66,6 +77,13 @@ func (b *batch) addFrame(sl *slot, f Frame) (more, ok bool) {
 // has no wire form.
 func (s *Shard) collect(sl *slot, x *unusual) bool {
 	b := &s.batch
+	set := s.sets[sl.set]
+	fromSet := (sl.state == live || sl.state == behind) && sl.count >= set.base
+	if x == nil && fromSet && sl.sink == Socket && b.run == (run{set, sl.count, set.total(), sl.form}) &&
+		set.list[sl.count-set.base].Position() > sl.pos {
+		b.first = int(sl.count - set.base)
+		return true // it is the same as for the one before
+	}
 	b.reset(sl.sink)
 	if x != nil {
 		if len(x.rest) > 0 {
@@ -81,16 +99,21 @@ func (s *Shard) collect(sl *slot, x *unusual) bool {
 			}
 		}
 	}
-	set := s.sets[sl.set]
-	if sl.state != live && sl.state != behind || sl.count < set.base {
+	if !fromSet {
 		return true
 	}
 	for sl.count < set.total() && set.list[sl.count-set.base].Position() <= sl.pos {
 		sl.count++ // it has had that, elsewhere
 	}
 	b.first = int(sl.count - set.base)
+	if b.n == 0 && sl.sink == Socket && sl.count < set.total() {
+		b.run = run{set, sl.count, set.total(), sl.form}
+	}
 	for _, f := range set.list[b.first:] {
 		if more, ok := b.addFrame(sl, f); !more {
+			if !ok {
+				b.run = run{}
+			}
 			return ok
 		}
 	}
