@@ -36,7 +36,7 @@ type Stats struct {
 	NetHTTPBegun, TakenOverBegun uint64
 
 	// Invalid counts the messages in the log, among those that the hub has met since
-	// it was made, that no stream can be sent, see GapInvalid.
+	// it was made, that no stream can be sent, see GapInvalid. It stops at 1,000.
 	Invalid uint64
 
 	// Shards has the figures of each goroutine that delivers.

@@ -36,7 +36,7 @@ func New(opts Options) (*Group, error) {
 }
 
 // pick returns the shard that the next stream goes to.
-func (g *Group) pick() *Shard { return g.shards[int(g.next.Add(1)-1)%len(g.shards)] }
+func (g *Group) pick() *Shard { return g.shards[(g.next.Add(1)-1)%uint32(len(g.shards))] }
 
 // Take returns the shard that the next stream on a socket goes to, with a place for it.
 // [Shard.Yield] or the stream's end gives the place back. It returns nil when the process

@@ -205,7 +205,9 @@ func (s *Shard) end(i uint32, reason Reason, err error) {
 	if sl.sink == Socket {
 		s.closeSocket(sl, reason)
 	} else {
-		s.closeTask(sl, reason, reason == Ended || reason == Concluded && ending != nil && ending.Clean, err)
+		// A writer that is ended while it works has not sent its last frame.
+		clean := reason == Ended || reason == Concluded && ending != nil && ending.Clean && !(sl.sink == Writer && sl.busy)
+		s.closeTask(sl, reason, clean, err)
 	}
 	if sl.rare {
 		s.forget(i)

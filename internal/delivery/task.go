@@ -294,6 +294,7 @@ func (s *Shard) lookAfter(i uint32) {
 	if silent > 1 && !sl.stalled {
 		sl.stalled = true
 		s.now.Stalled++
+		s.mark(s.sets[sl.set]) // which need not keep frames for it
 	}
 	if sl.sink == Writer && s.patient > 0 && silent > s.patient {
 		s.end(i, TimedOut, nil)

@@ -407,7 +407,7 @@ func TestEndingOfTasks(t *testing.T) {
 					if got := w.text(); got != want || !w.isDone() || reason != delivery.Concluded || cleanly != clean || errors.Is(err, delivery.ErrConcluded) == clean {
 						t.Errorf("it got %q, and has ended as %v, clean %v, %v", got, reason, cleanly, err)
 					}
-					if reason, _, _ := stalled.Outcome(); reason != delivery.Concluded || !stalled.aborted.Load() && sink == delivery.Writer && !clean {
+					if reason, cleanly, _ := stalled.Outcome(); reason != delivery.Concluded || cleanly && sink == delivery.Writer || !stalled.aborted.Load() && sink == delivery.Writer && !clean {
 						t.Errorf("the stalled one has ended as %v, aborted %v", reason, stalled.aborted.Load())
 					}
 					close(release)
