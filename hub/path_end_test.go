@@ -258,9 +258,7 @@ func TestPathSubscribersOfATopic(t *testing.T) {
 			want := []int{3, 2, 1, 1, 0}[i]
 			eventually(t, fmt.Sprintf("there are %d", want), func() bool { return count("a.x") == want })
 		}
-		if n := s.Stats().Subscribers; n != 0 {
-			t.Errorf("%d subscribers are left", n)
-		}
+		s.vacated(t)
 	})
 }
 

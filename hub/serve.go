@@ -160,6 +160,7 @@ func (out *output) texts(yield func([]byte, error) bool) {
 			return
 		}
 	}
+	out.task.Leave() // before the response is used for anything that may wait
 	if err := out.ended(); err != nil {
 		yield(nil, err)
 	}

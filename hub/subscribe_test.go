@@ -349,3 +349,29 @@ func TestOneOrderForAll(t *testing.T) {
 		}
 	}
 }
+
+// A consumer that never comes back for more, though its context is done, keeps no stream.
+func TestConsumerThatNeverComesBack(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHub(t, nil, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		events, err := h.Subscribe(ctx, hub.Subscription{Topics: []string{"a"}, From: hub.FromStart()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		publish(t, h, "a:1", "a:2")
+		next, stop := iter.Pull2(events)
+		defer stop()
+		if ev, err, ok := next(); !ok || text(ev, err) != "a:1" {
+			t.Fatalf("it begins with %s", text(ev, err))
+		}
+		cancel()
+		synctest.Wait()
+		if open, places := h.Streams(); open != 0 || places != 0 {
+			t.Errorf("%d streams are open, %d have a place", open, places)
+		}
+		if ev, err, ok := next(); ok {
+			t.Errorf("then comes %s", text(ev, err))
+		}
+	})
+}

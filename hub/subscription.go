@@ -222,6 +222,8 @@ func (h *Hub) subscribe(ctx context.Context, sub Subscription) (iter.Seq2[Event,
 		if ctx.Err() != nil || !h.engine.openTask(task, &opening{cursor: c, sub: sub}) {
 			return
 		}
+		// A consumer that never comes back must not keep the stream, either.
+		defer context.AfterFunc(ctx, task.Leave)()
 		defer task.Leave()
 		for task.Next(ctx) {
 			for _, f := range task.Frames() {

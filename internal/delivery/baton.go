@@ -64,6 +64,7 @@ func (s *Shard) put(tasks []*Task) {
 // Callers hold mu.
 func (b *baton) pass() (low bool) {
 	b.holder = nil
+	before := b.queue.len()
 	for b.queue.len() > 0 {
 		t := b.queue.take()
 		if t.over { // it was woken for that
@@ -74,7 +75,7 @@ func (b *baton) pass() (low bool) {
 		t.rouse()
 		break
 	}
-	return b.holder == nil || b.queue.len() == fewQueued
+	return b.holder == nil || before > fewQueued && b.queue.len() <= fewQueued
 }
 
 // rouse wakes a task. A wake-up for two reasons is one.

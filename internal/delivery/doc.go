@@ -21,9 +21,10 @@
 //     and calls the methods of its feed. Unless a comment says otherwise, the methods of
 //     Shard and Set are for that goroutine: for the feed, and for functions given to
 //     [Shard.Do].
-//  2. The shard's goroutine waits for nothing but its own wake-up. It takes two locks:
-//     that of its inbox and that of its baton. Nobody holds either of them while waiting
-//     for anything.
+//  2. The shard's goroutine waits for nothing but its own wake-up. It takes the locks of
+//     its inbox and its baton, and its feed takes its own. Nobody holds one of them while
+//     waiting for anything. (The hub's feed also logs: a logger that blocks stops its
+//     shard.)
 //  3. A task's work (its text or frames) is the shard's until the task is woken for it, and
 //     the task's goroutine's from then until that asks for more with [Task.Next].
 //  4. Only the task's goroutine uses its http.ResponseWriter. The one exception is the

@@ -36,7 +36,7 @@ type slot struct {
 
 	stalled bool // the socket is full, or the task has worked for more than a tick
 	busy    bool // the task works
-	waiting bool // it is in the queue urgent or owing
+	waiting bool // it is in the queue urgent, owing or behind
 	rare    bool // it has an entry in the shard's map of those
 	timed   bool // it has an entry in the shard's schedule
 

@@ -89,7 +89,8 @@ func (t *Task) Frames() []Frame { return t.frames }
 func (t *Task) Progress() { t.pieces.Add(1) }
 
 // Leave ends the stream if it has not ended. The shard does not use the task after that,
-// and may still call its abort function. It must be called, once.
+// and may still call its abort function. It must be called. It is for any goroutine, and
+// calling it again does nothing.
 func (t *Task) Leave() {
 	if t.shard.abandon(t) {
 		t.shard.Do(func() {

@@ -175,6 +175,41 @@ func TestWritersShareBytes(t *testing.T) {
 	})
 }
 
+// A task that hangs in the middle of a burst keeps nothing of the rest: it gets that from
+// the feed when it goes on.
+func TestTasksThatHangKeepNothing(t *testing.T) {
+	for name, sink := range tasks {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				r := newPortableRig(t, delivery.Options{WriteTimeout: time.Hour})
+				release := make(chan struct{})
+				w := r.work(t, sink, "a", func(w *worker) {
+					if w.parts() > 1 || sink == delivery.Iterator {
+						<-release
+					}
+				})
+				synctest.Wait()
+				var texts []string
+				for i := range 1000 {
+					texts = append(texts, fmt.Sprintf("%d ", i))
+				}
+				r.append("a", texts...)
+				time.Sleep(time.Second)
+				r.do(t, func() {
+					if r.sets["a"].Longer(0) {
+						t.Error("the set still holds frames")
+					}
+				})
+				close(release)
+				synctest.Wait()
+				if got, want := w.text(), openingOf(sink)+strings.Join(texts, ""); got != want {
+					t.Errorf("it got %d bytes, want %d", len(got), len(want))
+				}
+			})
+		})
+	}
+}
+
 // A stream takes 48 bytes.
 func TestSizeOfAStream(t *testing.T) {
 	if delivery.SlotSize != 48 {

@@ -108,9 +108,17 @@ func (s *Shard) fallBehind(i uint32) {
 	sl.state = behind
 	s.sets[sl.set].behind++
 	if sl.sink == Socket {
-		s.behind.add(s.Name(i))
+		s.queueBehind(i)
 	} else {
 		s.offer(i)
+	}
+}
+
+// queueBehind has a socket wait for its turn, once.
+func (s *Shard) queueBehind(i uint32) {
+	if sl := &s.slots[i]; !sl.waiting {
+		sl.waiting = true
+		s.behind.add(s.Name(i))
 	}
 }
 
@@ -118,7 +126,11 @@ func (s *Shard) fallBehind(i uint32) {
 func (s *Shard) serveBehind() {
 	for n := min(s.behind.len(), turnBehind); n > 0; n-- {
 		st := s.behind.take()
-		if !s.Is(st) || s.slots[st.Slot].state != behind {
+		if !s.Is(st) {
+			continue
+		}
+		s.slots[st.Slot].waiting = false
+		if s.slots[st.Slot].state != behind {
 			continue
 		}
 		s.serve(st.Slot)
@@ -126,7 +138,7 @@ func (s *Shard) serveBehind() {
 			continue
 		}
 		if sl := &s.slots[st.Slot]; !sl.stalled && sl.count < s.sets[sl.set].total() {
-			s.behind.add(st)
+			s.queueBehind(st.Slot)
 		} else {
 			s.caughtUp(sl)
 		}
