@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -147,8 +148,9 @@ func (out *output) texts(yield func([]byte, error) bool) {
 		yield(nil, ErrClosed)
 		return
 	}
+	defer context.AfterFunc(out.r.Context(), out.task.Leave)()
 	defer out.task.Leave()
-	for out.task.Next(out.r.Context()) {
+	for out.task.Next() {
 		text := out.task.Text()
 		for ; len(text) > pieceBytes; text = text[pieceBytes:] {
 			if !yield(text[:pieceBytes], nil) {

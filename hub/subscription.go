@@ -225,7 +225,7 @@ func (h *Hub) subscribe(ctx context.Context, sub Subscription) (iter.Seq2[Event,
 		// A consumer that never comes back must not keep the stream, either.
 		defer context.AfterFunc(ctx, task.Leave)()
 		defer task.Leave()
-		for task.Next(ctx) {
+		for task.Next() {
 			for _, f := range task.Frames() {
 				ev, err := item(f)
 				if ctx.Err() != nil || !yield(ev, err) {

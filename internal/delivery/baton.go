@@ -139,6 +139,7 @@ func (s *Shard) abandon(t *Task) bool {
 	b.mu.Lock()
 	was := t.over
 	t.over = true
+	t.rouse() // whoever else has called Leave
 	low := false
 	if t.place == holding {
 		t.place = elsewhere

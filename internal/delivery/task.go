@@ -1,7 +1,6 @@
 package delivery
 
 import (
-	"context"
 	"errors"
 	"sync/atomic"
 )
@@ -9,8 +8,9 @@ import (
 // A Task carries one stream on a goroutine of its own: that of an HTTP handler, or of
 // whoever ranges over a subscription. Unless noted, its methods are for that goroutine.
 //
+//	defer context.AfterFunc(ctx, t.Leave)()
 //	defer t.Leave()
-//	for t.Next(ctx) {
+//	for t.Next() {
 //		… t.Text() or t.Frames() …
 //	}
 //	reason, clean, err := t.Outcome()
@@ -54,19 +54,15 @@ func (g *Group) NewTask(sink Sink, abort func()) *Task {
 func (t *Task) Shard() *Shard { return t.shard }
 
 // Next says that the work that the task has is done, and waits for more. It returns false
-// when ctx is done or the stream has ended.
-func (t *Task) Next(ctx context.Context) bool {
+// when the stream has ended, or Leave was called.
+func (t *Task) Next() bool {
 	if t.working {
 		t.working, t.text = false, nil
 		clear(t.frames)
 		t.shard.release(t)
 	}
 	for {
-		select {
-		case <-t.wake:
-		case <-ctx.Done():
-			return false
-		}
+		<-t.wake // a select with the end of a context would cost as much again
 		work, over := t.shard.start(t)
 		if work {
 			t.working = true

@@ -67,7 +67,8 @@ func (r *rig) work(t *testing.T, sink delivery.Sink, set string, each func(*work
 			defer w.mu.Unlock()
 			w.done = true
 		}()
-		for w.Next(ctx) {
+		defer context.AfterFunc(ctx, w.Leave)()
+		for w.Next() {
 			w.mu.Lock()
 			w.jobs++
 			w.got.Write(w.Text())
