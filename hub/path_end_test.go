@@ -87,7 +87,7 @@ func TestPathDrainOfWhoIsBehind(t *testing.T) {
 // Close returns in time whatever the clients do, and then no client takes what it has
 // for complete that is not.
 func TestPathClose(t *testing.T) {
-	inTurn(t, ownPaths, func(t *testing.T, p path) {
+	on(t, ownPaths, func(t *testing.T, p path) {
 		s := p.station(t, nil, nil, nil)
 		idle := s.stream(t, query("a")).opened(t) // never closes by itself
 		stalled := s.stream(t, query("b")).opened(t)
@@ -120,7 +120,7 @@ func TestPathClose(t *testing.T) {
 
 // However a stream ends its place is given back.
 func TestPathPlaceIsGivenBack(t *testing.T) {
-	inTurn(t, ownPaths, func(t *testing.T, p path) {
+	on(t, ownPaths, func(t *testing.T, p path) {
 		const most = 3
 		log := &unreadableLog{Log: hub.NewMemoryLog(nil)}
 		s := p.station(t, log, &hub.Options{MaxSubscribers: most, Window: 2, WriteTimeout: 300 * time.Millisecond}, nil)

@@ -193,7 +193,7 @@ func (l wrappingListener) Accept() (net.Conn, error) {
 
 // A negative write timeout is none, on either way.
 func TestPathWithoutWriteTimeout(t *testing.T) {
-	inTurn(t, ownPaths, func(t *testing.T, p path) {
+	on(t, ownPaths, func(t *testing.T, p path) {
 		s := p.station(t, nil, &hub.Options{WriteTimeout: -1, KeepAlive: 100 * time.Millisecond}, nil)
 		c := s.stream(t, query("a")).opened(t)
 		readOn := s.stall(t, c, "a")
