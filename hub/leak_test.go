@@ -9,6 +9,6 @@ import (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	flag.Set("test.parallel", "6") // those that run side by side mostly wait
+	flag.Set("test.parallel", "4") // those that run side by side mostly wait
 	leak.Main(m)
 }

@@ -113,6 +113,9 @@ func (p path) station(t *testing.T, log hub.Log, opts *hub.Options, configure fu
 		o = *opts
 	}
 	o.TakeOver = p != http11
+	if o.WriteTimeout == 0 {
+		o.WriteTimeout = patience // a client that waits for its turn on a busy machine does not stall
+	}
 	s := &station{Hub: newHub(t, log, &o), path: p, writeTimeout: o.WriteTimeout}
 	s.http = &http.Server{
 		Handler:     http.HandlerFunc(s.serve),
