@@ -31,6 +31,7 @@ type response struct {
 	rc      *http.ResponseController
 	inner   http.ResponseWriter // what w wraps at last, or w itself
 	wrapped bool                // inner is not w
+	plain   flushWriter         // w where an event takes a Write and a Flush, and nothing else; or nil
 	r       *http.Request
 	ctx     context.Context
 	opts    *ServeOptions
@@ -50,6 +51,12 @@ type response struct {
 	noDeadlines bool        // w does not support them
 	deadline    time.Time   // the last one set
 	keepsIt     bool        // it need not be cleared between writes
+}
+
+// A flushWriter is what net/http hands a handler.
+type flushWriter interface {
+	http.ResponseWriter
+	FlushError() error
 }
 
 // A mutex is held over writes, which may wait. It is a channel because a test's
@@ -80,6 +87,9 @@ func prepare(w http.ResponseWriter, r *http.Request, opts *ServeOptions) (*respo
 	// harm. It resets a stream of HTTP/2, and a connection of TLS may write by
 	// itself.
 	s.keepsIt = r.ProtoMajor == 1 && r.TLS == nil && s.ctx.Value(http.ServerContextKey) != nil
+	if opts.KeepAlive < 0 && opts.WriteTimeout < 0 && !s.wrapped {
+		s.plain, _ = w.(flushWriter)
+	}
 	if !canFlush(s.inner) {
 		return nil, s.refuseFlush(s.inner, http.ErrNotSupported)
 	}
@@ -253,9 +263,28 @@ func (s *response) write(b []byte) error {
 	if len(b) == 0 {
 		return nil
 	}
+	if s.plain != nil && s.err == nil { // only this goroutine writes, and no time is measured
+		_, err := s.plain.Write(b)
+		if err == nil {
+			err = s.plain.FlushError()
+		}
+		return s.fail(err)
+	}
 	s.mu.lock()
 	defer s.mu.unlock()
 	return s.flush(b)
+}
+
+// fail keeps the error of a write, if there is one.
+func (s *response) fail(err error) error {
+	if err == nil {
+		return nil
+	}
+	if s.ctx.Err() != nil {
+		err = fmt.Errorf("%w: %w", context.Cause(s.ctx), err)
+	}
+	s.err = &WriteError{err}
+	return s.err
 }
 
 // failure returns the error of the write that failed, if one has.
@@ -303,12 +332,8 @@ func (s *response) flush(b []byte) error {
 	for {
 		piece := b[:min(len(b), pieceSize)]
 		b = b[len(piece):]
-		if err := s.flushPiece(piece); err != nil {
-			if s.ctx.Err() != nil {
-				err = fmt.Errorf("%w: %w", context.Cause(s.ctx), err)
-			}
-			s.err = &WriteError{err}
-			return s.err
+		if err := s.fail(s.flushPiece(piece)); err != nil {
+			return err
 		}
 		if len(b) == 0 {
 			break

@@ -181,18 +181,25 @@ const (
 // time to end.
 func run[T any](s *response, items iter.Seq2[T, error], encode func(*response, T) ([]byte, error)) (outcome, error) {
 	for item, err := range items {
-		var b []byte
+		how, result, done := cutShort, error(nil), true
 		if err == nil && s.ctx.Err() == nil {
-			b, err = encode(s, item)
+			var b []byte
+			if b, err = encode(s, item); err == nil {
+				if result = s.write(b); result == nil {
+					continue
+				}
+			}
 		}
-		how, err, done := s.step(b, err)
+		if result == nil {
+			how, result, done = s.settle(err)
+		}
 		if !done {
 			continue
 		}
 		if how != complete {
 			s.abort()
 		}
-		return how, err
+		return how, result
 	}
 	if s.ctx.Err() != nil {
 		return ended, context.Cause(s.ctx)
@@ -203,31 +210,29 @@ func run[T any](s *response, items iter.Seq2[T, error], encode func(*response, T
 	return complete, nil
 }
 
-// step writes one item of the sequence in its wire form, or what stands for an error.
+// settle writes what stands for an error of the sequence, if the request has not ended.
 // done is whether the stream ends with it, how and with which result.
-func (s *response) step(b []byte, err error) (how outcome, result error, done bool) {
+func (s *response) settle(err error) (how outcome, result error, done bool) {
 	if s.ctx.Err() != nil {
 		return cutShort, context.Cause(s.ctx), true
 	}
 	gap, isGap := errors.AsType[*GapError](err)
-	if err != nil {
-		var ev Event
-		ok := isGap
-		if s.opts.OnError != nil {
-			ev, ok = s.opts.OnError(err)
-		} else if isGap {
-			ev = gap.Event()
-		}
-		if !ok {
-			return broken, err, true
-		}
-		var encErr error
-		if b, encErr = s.encode(ev); encErr != nil {
-			return broken, fmt.Errorf("%w (the event of OnError: %w)", err, encErr), true
-		}
+	var ev Event
+	ok := isGap
+	if s.opts.OnError != nil {
+		ev, ok = s.opts.OnError(err)
+	} else if isGap {
+		ev = gap.Event()
+	}
+	if !ok {
+		return broken, err, true
+	}
+	b, encErr := s.encode(ev)
+	if encErr != nil {
+		return broken, fmt.Errorf("%w (the event of OnError: %w)", err, encErr), true
 	}
 	if err := s.write(b); err != nil {
 		return cutShort, err, true
 	}
-	return complete, err, err != nil && !isGap
+	return complete, err, !isGap
 }
