@@ -1,46 +1,46 @@
 # Each target's comment after ## is its line in `make help`.
 
-# For each fuzz function and each benchmark; a pattern of benchmark names; for each
-# test of make soak; and more for go test, such as TESTFLAGS='-run TestX -count=10'.
+# The time for each fuzz function, each benchmark and each test of make soak. BENCH is
+# a pattern of benchmark names. An example is TESTFLAGS='-run TestX -count=10'.
 FUZZTIME ?= 5s
 BENCHTIME ?= 0.3s
 BENCH ?= .
 SOAK ?= 10m
 TESTFLAGS ?=
 
-# Packages tested at the same time. The tests that drive a browser share the
-# processor with the others: with more than two they wait for each other.
+# Packages tested at the same time. The browser tests share the processor with the
+# others: with more than two packages at a time they wait for each other.
 PARALLEL ?= 2
 
-# What the binaries of make dist say their version is.
+# The version that the binaries of make dist report.
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
 PLATFORMS = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
-# Modules beside the library's own, so that nobody who uses it inherits what they need.
+# Modules beside the library's own. A user of the library does not inherit their dependencies.
 NESTED = $(wildcard internal/frameworks bench tools)
 
-# The directories that have a benchmark.
+# The directories with a benchmark.
 BENCHED = $$(grep -rl --include='*_test.go' --exclude-dir=frameworks '^func Benchmark' . | xargs -n 1 dirname | sort -u)
 
-# Debian puts nginx where not every user's PATH looks.
+# Debian puts nginx into a directory that is not in every user's PATH.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-# Runs go test, and notes how long each test takes where tools/test.sh wants to know.
+# Runs go test, and notes the time of each test for tools/test.sh.
 GOTEST = go run $(CURDIR)/tools/gotest/main.go
 
-# go vet is one of make lint's, and so go test need not run it.
+# make lint runs go vet, so go test does not run it.
 UNIT = -vet=off -p $(PARALLEL) -timeout 8m $(TESTFLAGS)
 
-# For the nested modules. With its MessagePack, which no test uses, gin takes a minute
-# more to compile: it alone knows this tag.
+# The build tags of the nested modules. nomsgpack is for gin: it saves a minute of
+# compiling MessagePack, which no test uses.
 NESTED_TAGS = nomsgpack
 
-# The packages that have tests. The others need not be built for the race detector:
-# that of SQLite would take more than a minute.
+# The packages with tests. The others are not built for the race detector: SQLite
+# alone would take more than a minute.
 TESTED = $$(go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./...)
 
-# The targets share two cores as it is.
+# Two cores have no room for more than one target.
 .NOTPARALLEL:
 
 .PHONY: help
@@ -48,22 +48,22 @@ help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: test
-test: ## install what is missing, check and test everything, and print where the time went
+test: ## install missing programs, check and test everything, and print where the time went
 	@tools/test.sh '$(MAKE)'
 
 .PHONY: setup
-setup: ## install what the tests need from Debian's packages, where that is possible
+setup: ## install the programs that the tests need from Debian's packages, if possible
 	@tools/setup.sh
 
-# Programs are built without cgo, as make dist builds them, and lint and some tests
-# take what was compiled for them: so make test does this before those begin.
+# make dist also builds the programs without cgo. lint and some tests reuse these
+# compiled packages, so make test runs this first.
 .PHONY: programs
-programs: ## compile the programs, for the steps of make test that share what was compiled
+programs: ## compile the programs, so that the other steps of make test can reuse the packages
 	@echo '== go build'
 	@CGO_ENABLED=0 go build ./...
 
 .PHONY: lint
-lint: ## gofmt, go mod tidy, go vet for three systems, staticcheck: all of them only report
+lint: ## gofmt, go mod tidy, go vet for three systems, staticcheck; changes no file
 	@echo '== gofmt'
 	@unformatted=$$(gofmt -l .) && { [ -z "$$unformatted" ] || { echo "run make fmt:"; echo "$$unformatted"; exit 1; }; }
 	@for dir in . $(NESTED); do echo "== go mod tidy: $$dir"; (cd $$dir && go mod tidy -diff) || exit 1; done
@@ -87,7 +87,7 @@ fuzz: ## each fuzz function for FUZZTIME (5s)
 	@tools/fuzz.sh $(FUZZTIME)
 
 .PHONY: soak
-soak: ## the guarantees of the hub, tested for SOAK (10m) each, with new seeds and more clients
+soak: ## test each guarantee of the hub for SOAK (10m), with new seeds and more clients
 	@race=$$(tools/race.sh) && go test $$race -timeout 0 -count=1 -v ./internal/soak -soak $(SOAK)
 
 .PHONY: bench
@@ -99,11 +99,11 @@ bench-peers: ## tidings serve beside its peers, five runs in 20 minutes: see ben
 	@bench/peers.sh
 
 .PHONY: bench-fanout
-bench-fanout: ## what the fan-out has to reach, and whether it does, five runs in 20 minutes
+bench-fanout: ## the performance targets of tidings serve, and whether it reaches them: five runs in 20 minutes
 	@bench/fanout.sh
 
 .PHONY: api
-api: ## write api.txt anew, after a change to the public packages
+api: ## rewrite api.txt, after a change to the public packages
 	go test ./internal/house -run '^TestAPI$$' -count=1 -update
 
 .PHONY: fmt
@@ -123,5 +123,5 @@ dist: ## static binaries of cmd/tidings for Linux, macOS and Windows, in dist/
 	@cd dist && { command -v sha256sum >/dev/null && sha256sum tidings-* || shasum -a 256 tidings-*; } >SHA256SUMS
 
 .PHONY: clean
-clean: ## remove what make dist wrote
+clean: ## remove the binaries of make dist
 	rm -rf dist

@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Measures what the fan-out of tidings serve has to reach, and says whether it
-# does: a table in Markdown, and exit status 1 when it does not. All of the usual
-# rows take about 20 minutes. README.md beside this file says what each row is.
+# Measures whether tidings serve reaches its performance targets. It prints a table in
+# Markdown, and exits with 1 if it misses one. The usual rows take about 20 minutes.
+# README.md beside this file describes each row.
 #
-# With BEFORE, a binary of an earlier commit, each run has each cell with both
-# binaries, one after the other. The table has both, and a row is worse when its
-# median is beyond all runs of the earlier one.
+# BEFORE is a binary of an earlier commit. With it, each run measures each cell with
+# both binaries, one after the other, and the table shows both. A row is WORSE if its
+# median is worse than all runs of the earlier binary.
 #
 # Usage: bench/fanout.sh [-r ROW[,ROW...]]
-# shellcheck disable=SC2329 # functions whose names are arguments
+# shellcheck disable=SC2329 # some functions are called by name
 . "$(dirname "$0")/sitting.sh"
 
-BEFORE=${BEFORE:-}           # a tidings of an earlier commit
-BEFORE_TLS=${BEFORE_TLS:-}   # a tlshub of it, for the rows over TLS
-BEFORE_TREE=${BEFORE_TREE:-} # its checkout, from which those two are built that are not named
+BEFORE=${BEFORE:-}           # the tidings of an earlier commit
+BEFORE_TLS=${BEFORE_TLS:-}   # the tlshub of that commit, for the rows over TLS
+BEFORE_TREE=${BEFORE_TREE:-} # a checkout of that commit, to build those of the two that are not given
 
 usual='alone eight flood memory gets every connects topics storm'
 net='net-alone net-eight net-flood net-idle net-quiet net-topics'
@@ -41,12 +41,12 @@ wanted() { for w; do case " $rows " in *" $w "*) return 0 ;; esac done; return 1
 paths='/events /topics/messages'
 n=$(scaled 5000)
 streams=$(scaled 500) # over TLS
-crowd=$(scaled 10000) # beside whom others publish
+many_topics=$(scaled 10000) # in the rows topics and net-topics, each with a subscriber
 net_http=--take-over=false
 
-# each FUNCTION ARGUMENT...: calls it for the tree's binaries, and for the earlier
-# ones if there are any: which of them is first changes from run to run. The cells
-# of the earlier ones have names that begin with "before-", which is what at is.
+# each FUNCTION ARGUMENT...: calls FUNCTION for the tree's binaries, and for the earlier
+# ones if there are any. The order alternates from run to run. The cells of the
+# earlier binaries have the prefix "before-", which is in the variable at.
 each() {
 	local side sides=after
 	if [ "$comparing" ]; then
@@ -60,10 +60,10 @@ each() {
 	done
 }
 
-# progress CELL
+# progress CELL: prints which run and cell begins.
 progress() { say "run $r of $RUNS: $at$1"; }
 
-# cell NAME SERVER-FLAGS FLAGS...: a fresh tidings serve, loaded by fanload.
+# cell NAME SERVER-FLAGS FLAGS...: runs fanload on a new tidings serve.
 cell() {
 	local name=$1 flags=$2
 	shift 2
@@ -74,15 +74,15 @@ cell() {
 	unserve
 }
 
-# load CELL COMMAND FLAGS...: the other load, of bench/load.
+# load CELL COMMAND FLAGS...: runs the other load generator, bench/load.
 load() {
 	local name=$at$1
 	shift
 	run "$work/load" "$@" >>"$results/$name" || say "$name: load failed"
 }
 
-# beside CELL SERVER-FLAGS COMMAND FANLOAD-FLAGS...: requests of COMMAND of the other
-# load, every 20 ms, while fanload has messages go to all.
+# beside CELL SERVER-FLAGS COMMAND FANLOAD-FLAGS...: runs COMMAND of bench/load, which
+# sends a request every 20 ms, while fanload sends messages to all subscribers.
 beside() {
 	local name=$1 flags=$2 command=$3
 	shift 3
@@ -97,10 +97,10 @@ beside() {
 	unserve
 }
 
-# topics: a message to one of many topics, and one to the only one.
+# topics: measures a message to one of many topics, and a message to the only topic.
 topics() {
 	local count
-	for count in 1 "$crowd"; do
+	for count in 1 "$many_topics"; do
 		progress "topics, $count"
 		serve tidings || continue
 		load "topics-$count" topics -addr 127.0.0.1:$port -pid "$server" -topics "$count" \
@@ -109,11 +109,11 @@ topics() {
 	done
 }
 
-# net_topics: a message to a topic without subscribers, alone and beside many that
-# net/http serves. Nothing is collected: what a larger heap costs is not the hub's.
+# net_topics: measures a message to a topic without subscribers, alone and beside many
+# streams through net/http. GOGC is off, to leave out the cost of a larger heap.
 net_topics() {
 	local count
-	for count in 0 "$crowd"; do
+	for count in 0 "$many_topics"; do
 		progress "net-topics, $count"
 		GOGC=off serve tidings $net_http --keep-alive 0 || continue
 		load "net-topics-$count" topics -apart -addr 127.0.0.1:$port -pid "$server" -topics "$count" \
@@ -122,7 +122,7 @@ net_topics() {
 	done
 }
 
-# storm NAME FLAGS...: many drop and come back.
+# storm NAME FLAGS...: many subscribers drop and reconnect.
 storm() {
 	local name=$1
 	shift
@@ -132,7 +132,7 @@ storm() {
 	unserve
 }
 
-# tls NAME PROTOCOL MESSAGES FLIGHT: a fresh tlshub, whose streams have TLS.
+# tls NAME PROTOCOL MESSAGES FLIGHT: measures streams over TLS on a new tlshub.
 tls() {
 	progress "$1"
 	serve tlshub || return 0
@@ -191,8 +191,8 @@ for r in $(seq "$RUNS"); do
 	if wanted net-eight; then each cell net-eight $net_http -n "$n" -m "$(scaled 240)" -w 8 -I 2 -T 120; fi
 	if wanted net-flood; then each cell net-flood $net_http -n "$n" -m "$(scaled 1000)" -w 64 -I 2 -T 120; fi
 	if wanted net-quiet; then
-		# How many messages that are is the server's affair: the fan-out has to last
-		# as long as what is measured, and 3 s more for it to begin.
+		# fanload must send as long as the measurement takes, and 3 s more to begin.
+		# The number of messages depends on the server.
 		length=$(scaled 15000)ms
 		each beside net-quiet $net_http quiet -m 100000 -d $(($(scaled 15) + 3)) -w 8 -I 1 -T 60
 	fi
@@ -203,14 +203,14 @@ for r in $(seq "$RUNS"); do
 	if wanted tls-h1-flood; then each tls tls-h1-flood h1 4000 64; fi
 done
 
-# lacking CELL KEY: how many runs have no figure, if any.
+# lacking CELL KEY: prints how many runs have no figure, if any.
 lacking() {
 	local runs
 	runs=$(values "$1" "$2" | wc -l)
 	[ "$runs" = "$RUNS" ] || echo ", $((RUNS - runs)) of $RUNS runs without a result"
 }
 
-# wrong CELL KEY...: what a cell has that should be 0, or too few runs of it.
+# wrong CELL KEY...: prints the KEYs of a cell that are not 0, and missing runs.
 wrong() {
 	local name=$1 key t out
 	shift
@@ -223,8 +223,8 @@ wrong() {
 }
 faults() { wrong "$1" failed missing uneven closed bad_order pub_err; }
 
-# worse CELL KEY BAD [N]: whether the median is beyond all runs of the earlier binary,
-# or there are none of them. BAD is ">" where a high figure is bad, and "<".
+# worse CELL KEY BAD [N]: reports whether the median is worse than all runs of the
+# earlier binary, or a figure is missing. BAD is ">" if high figures are bad, else "<".
 worse() {
 	local m was=
 	m=$(median "$1" "$2" "${4:-1}")
@@ -235,8 +235,8 @@ worse() {
 	[ -z "$m" ] || [ -z "$was" ] || awk "BEGIN { exit !($m $3 $was) }"
 }
 
-# verdict MEASURED MUST AIM WRONG [WORSE]: MUST is as "<= 1.25" and AIM too, or empty;
-# WORSE is what worse needs to know, or empty.
+# verdict MEASURED MUST AIM WRONG [WORSE]: sets outcome. MUST and AIM have the form
+# "<= 1.25" or are empty. WORSE has the arguments of worse, or is empty.
 failed=
 verdict() {
 	local word=FAIL
@@ -258,8 +258,8 @@ verdict() {
 	[ "$word" != – ] || outcome=$word
 }
 
-# row WHAT MEASURED MUST AIM WRONG WORSE DETAIL: prints a line of the table. DETAIL is
-# a function that tells the figures of the cells whose names begin with its argument.
+# row WHAT MEASURED MUST AIM WRONG WORSE DETAIL: prints a row of the table. DETAIL is a
+# function that prints the figures of the cells with its argument as a prefix.
 row() {
 	verdict "$2" "$3" "$4" "$5" "$6"
 	printf '| %s | %s | %s | %s | %s |' "$1" "$3" "$4" "${2:-–}" "$outcome"
@@ -268,8 +268,8 @@ row() {
 	printf ' %s |\n' "$("$7" '')"
 }
 
-# ratio_row WHAT CELL KEY BAD MUST AIM WRONG DETAIL: a row of which the ratio to the
-# earlier binary counts. Without one it has figures only.
+# ratio_row WHAT CELL KEY BAD MUST AIM WRONG DETAIL: prints a row with the ratio to the
+# earlier binary. Without an earlier binary, the row has only figures.
 ratio_row() {
 	if [ "$comparing" ]; then
 		row "$1, × before" "$(against "$(median "$2" "$3")" "$(median "before-$2" "$3")")" "$5" "$6" "$7" "$2 $3 $4" "$8"
@@ -278,12 +278,11 @@ ratio_row() {
 	fi
 }
 
-# against A B: the first divided by the second; nothing when one is missing, or the
-# second is too small to be seen.
+# against A B: prints A divided by B, or nothing if one is missing or B is 0.
 against() { [ -z "$1" ] || [ "${2:-0}" = 0 ] || calc "$1 / $2" '%.3f'; }
 
-# range CELL KEY [N]: from the lowest to the highest of the runs; the median before
-# that where two are compared.
+# range CELL KEY [N]: prints the lowest and highest value of the runs, and before them
+# the median if two binaries are compared.
 range() {
 	local all
 	all="$(lowest "$@") to $(highest "$@")"
@@ -349,11 +348,11 @@ if wanted connects; then
 		'alone conn_per_s <' detail
 fi
 if wanted topics; then
-	many=topics-$crowd
+	many=topics-$many_topics
 	topics_wrong=$(wrong "$many" astray closed)
 	topics_wrong=${topics_wrong:-$(wrong topics-1 astray closed)}
 	detail() { echo "$(range "$1$many" srv_us_per_msg) µs; 1 topic $(range "$1topics-1" srv_us_per_msg) µs"; }
-	row "CPU of a message to 1 of $crowd topics, $crowd subscribers, × 1 topic with 1 subscriber" \
+	row "CPU of a message to 1 of $many_topics topics, $many_topics subscribers, × 1 topic with 1 subscriber" \
 		"$(against "$(median "$many" srv_us_per_msg)" "$(median topics-1 srv_us_per_msg)")" '<= 1.5' '' \
 		"$topics_wrong" "$many srv_us_per_msg >" detail
 fi
@@ -393,11 +392,11 @@ if wanted net-quiet; then
 		"${quiet_wrong#, }" 'net-quiet p50_ms >' detail
 fi
 if wanted net-topics; then
-	many=net-topics-$crowd
+	many=net-topics-$many_topics
 	topics_wrong=$(wrong "$many" astray closed)
 	topics_wrong=${topics_wrong:-$(wrong net-topics-0 astray closed)}
 	detail() { echo "$(range "$1$many" srv_us_per_msg) µs; without $(range "$1net-topics-0" srv_us_per_msg) µs"; }
-	row "net/http: CPU of a publish beside $crowd subscribers on $crowd other topics, × without, GOGC=off" \
+	row "net/http: CPU of a publish beside $many_topics subscribers on $many_topics other topics, × without, GOGC=off" \
 		"$(against "$(median "$many" srv_us_per_msg)" "$(median net-topics-0 srv_us_per_msg)")" '<= 1.2' '' \
 		"$topics_wrong" "$many srv_us_per_msg >" detail
 fi

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Measures tidings serve beside its peers and prints a table in Markdown: one
-# subscriber after the other on the same topic, payload 100 bytes. It takes about
-# 20 minutes; RUNS=1 a fifth of it. README.md beside this file has the details.
+# Measures tidings serve and its peers, one server after the other, with subscribers
+# of one topic and payloads of 100 bytes. It prints a table in Markdown. That takes
+# about 20 minutes, and with RUNS=1 a fifth of it. README.md has the details.
 #
-# Usage: bench/peers.sh [SERVER...], of those below.
+# Usage: bench/peers.sh [SERVER...]. The servers are listed below.
 . "$(dirname "$0")/sitting.sh"
 
 servers=${*:-floor tidings nchan gosse r3labs channel}
 n=$(scaled 5000)
-bound=120 # seconds, after which a load gives up
+bound=120 # seconds until a load gives up
 
-# What a server is called in the table, and its paths.
+# label and paths print the name of a server in the table, and its paths.
 label() {
 	case $1 in
 	floor) echo 'C, one write(2) per socket' ;;
@@ -34,7 +34,7 @@ nchan_version() { dpkg-query -W -f '${Version}' libnginx-mod-nchan 2>/dev/null |
 # nchan_conf DIR PORT: writes DIR/nginx.conf.
 nchan_conf() { sed "s#@DIR@#$1#; s#@PORT@#$2#" "$bench/nchan.conf" >"$1/nginx.conf"; }
 
-# have_nchan reports whether nginx runs with the configuration.
+# have_nchan: reports whether nginx accepts the configuration with Nchan.
 have_nchan() {
 	command -v nginx >/dev/null || return 1
 	mkdir -p "$work/try"
@@ -42,8 +42,8 @@ have_nchan() {
 	nginx -t -q -e stderr -c "$work/try/nginx.conf" 2>/dev/null
 }
 
-# install_nchan installs it from Debian's packages. nginx itself is left to make
-# setup, which sees to it that no service is started.
+# install_nchan: installs Nchan from Debian's packages. It does not install nginx:
+# make setup does that without starting the service.
 install_nchan() {
 	command -v nginx >/dev/null || { say "nginx is missing: make setup installs it"; return 1; }
 	command -v apt-get >/dev/null || { say "Nchan is missing, and there is no apt-get here"; return 1; }
@@ -76,8 +76,8 @@ for r in $(seq "$RUNS"); do
 			read -r name window messages <<<"$cell"
 			say "run $r of $RUNS: $s, $name"
 			serve "$s" || continue
-			# go-sse answers with the first message: to wait for the answer of one
-			# before the next connects would take a second for each.
+			# go-sse answers only with the first message, so all subscribers must
+			# connect at once. Otherwise each batch would take a second.
 			conc=256
 			[ "$s" != gosse ] || conc=$n
 			fanload "$s-$name" "$(paths "$s")" -n "$n" -m "$(scaled "$messages")" -w "$window" -c $conc -I 2 -T $bound
@@ -110,14 +110,14 @@ for s in $servers; do
 		;;
 	esac
 	connects=–
-	# A rate of connects is one of answers.
+	# fanload counts answers as connects: they are complete only if all answered.
 	[ "$(total "$s-alone" answered)" != "$(total "$s-alone" subs)" ] || connects=$(calc "$(median "$s-alone" conn_per_s)" '%d')
 	echo "| $(label "$s") | $(cpu "$s-alone") | $(cpu "$s-eight") | $(cpu "$s-flood") \
 | $(calc "$(median "$s-eight" deliv_per_s)" '%d') | $(calc "$(median "$s-flood" deliv_per_s)" '%d') \
 | $(calc "$(median "$s-alone" kB_per_idle_sub)" '%.1f') | $(calc "$(median "$s-eight" kB_per_sub_after)" '%.1f') | $connects |"
 done
 
-# What did not go as it should.
+# List the faults.
 for s in $present; do
 	for name in alone eight flood; do
 		cell=$s-$name wrong=
@@ -127,8 +127,8 @@ for s in $present; do
 			t=$(total "$cell" $key)
 			[ "$t" = 0 ] || wrong="$wrong, $key $t"
 		done
-		# The load has given up when its last delivery came at the bound.
-		if awk "BEGIN { exit !(0$(highest "$cell" wall_s) > $bound - 1) }"; then wrong="$wrong, which it had not done after $bound s"; fi
+		# If the last delivery came at the bound, the load gave up.
+		if awk "BEGIN { exit !(0$(highest "$cell" wall_s) > $bound - 1) }"; then wrong="$wrong, not done after $bound s"; fi
 		[ -z "$wrong" ] || remarks="${remarks:-}
 - $s, $name: ${wrong#, }, of $(total "$cell" delivered) delivered in all runs"
 	done

@@ -1,9 +1,9 @@
-# What peers.sh and fanout.sh have in common. They source it: it is no program.
+# Functions for peers.sh and fanout.sh, which source this file.
 #
-# A sitting is RUNS runs of several cells: a server, started anew with a fresh
-# port and fresh data, and a load on it. Each run has every cell once, so that
-# whatever else the machine does hits all alike. A cell's results are lines of
-# JSON in the file $results/CELL.
+# A sitting has RUNS runs of several cells. A cell is a new server, with a fresh port
+# and fresh data, and a load on it. Each run has every cell once, so that other work
+# of the machine affects all cells alike. The results of a cell are lines of JSON in
+# the file $results/CELL.
 # shellcheck shell=bash
 set -euo pipefail
 
@@ -11,22 +11,22 @@ bench=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 tree=$(dirname "$bench")
 PATH=$PATH:/usr/sbin:/sbin # where Debian puts nginx
 
-RUNS=${RUNS:-5}   # how often each cell is run
-SCALE=${SCALE:-1} # divides subscribers and messages, to see that all of it works
-TIDINGS=${TIDINGS:-}             # a binary to measure in place of the tree's
+RUNS=${RUNS:-5}   # number of runs of each cell
+SCALE=${SCALE:-1} # divides subscribers and messages, for a quick try
+TIDINGS=${TIDINGS:-}             # a binary to measure instead of the tree's
 TIDINGS_FLAGS=${TIDINGS_FLAGS:-} # more flags for tidings serve
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/tidings-bench.XXXXXX")
 results=$work/results
 mkdir "$results"
 port=$((20000 + RANDOM % 8000))
-server= # the pid of the server that runs, or empty
-client= # of the load
-asking= # and of one that runs beside it
+server= # the pid of the running server, or empty
+client= # the pid of the load, or empty
+asking= # the pid of a second load beside it, or empty
 
 say() { printf '%s\n' "$*" >&2; }
 
-# stop PID: ends a process that was started here, and returns when it is gone.
+# stop PID: ends a child process, and returns when it is gone.
 stop() {
 	kill "$1" 2>/dev/null || true
 	local tries=0
@@ -49,10 +49,10 @@ trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# As many descriptors as may be: a subscriber is one on either side.
+# Raise the limit of descriptors: each subscriber needs one on either side.
 ulimit -S -n "$(ulimit -H -n)"
 
-# build: the programs that every sitting needs.
+# build: builds the programs that every sitting needs.
 build() {
 	say "building"
 	gcc -O2 -o "$work/fanload" "$bench/fanload.c" 2>"$work/gcc.log" || { cat "$work/gcc.log" >&2; return 1; }
@@ -64,8 +64,8 @@ build() {
 }
 
 # serve NAME [FLAG...]: starts a server with a fresh port and fresh data, waits until
-# it listens, and sets server, port and pids. The port after port is the server's,
-# too: tlshub has TLS there. FLAGs are for tidings serve.
+# it listens, and sets server, port and pids. tlshub also uses the next port, for
+# TLS. FLAGs are for tidings serve.
 serve() {
 	local name=$1 data=$work/data
 	shift
@@ -104,7 +104,7 @@ unserve() {
 	server=
 }
 
-# run COMMAND...: runs a load, so that a signal to this script ends it at once.
+# run COMMAND...: runs a load. A signal to this script ends the load at once.
 run() {
 	"$@" &
 	client=$!
@@ -114,8 +114,8 @@ run() {
 	return $status
 }
 
-# fanload CELL PATHS FLAGS...: loads the server that runs; PATHS are that of
-# subscribing and that of publishing.
+# fanload CELL PATHS FLAGS...: puts a load on the running server. PATHS are the path
+# for subscribing and the path for publishing.
 fanload() {
 	local cell=$1 paths=$2 flags=()
 	shift 2
@@ -127,7 +127,7 @@ fanload() {
 # scaled N: N divided by SCALE.
 scaled() { echo $(($1 / SCALE)); }
 
-# values CELL KEY [N]: what each run has for KEY, for its Nth occurrence in a line.
+# values CELL KEY [N]: prints the value of KEY, or of its Nth occurrence, in each run.
 values() {
 	[ -e "$results/$1" ] || return 0
 	awk -v key="\"$2\":" -v nth="${3:-1}" '{
@@ -139,18 +139,18 @@ values() {
 	}' "$results/$1"
 }
 
-# median CELL KEY [N], lowest, highest, total: of the runs; nothing when there is
-# none.
+# median CELL KEY [N], lowest, highest, total: print that value over the runs. If there
+# is no value, all except total print nothing.
 median() { values "$@" | sort -g | awk '{ v[NR] = $1 } END { if (NR) printf "%.10g\n", (v[int((NR + 1) / 2)] + v[int(NR / 2) + 1]) / 2 }'; }
 lowest() { values "$@" | sort -g | head -n 1; }
 highest() { values "$@" | sort -g | tail -n 1; }
 total() { values "$@" | awk '{ t += $1 } END { printf "%.0f\n", t }'; }
 
-# calc EXPRESSION [FORMAT]: awk's arithmetic; "–" when a figure is missing, which
-# leaves a gap in the expression.
+# calc EXPRESSION [FORMAT]: prints awk's result, or "–" if a figure is missing, which
+# makes the expression invalid.
 calc() { awk "BEGIN { printf \"${2:-%.2f}\", $1 }" 2>/dev/null || printf '–'; }
 
-# machine: the line that belongs to every figure.
+# machine: prints the line about the machine, which every figure needs.
 machine() {
 	local model
 	model=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)

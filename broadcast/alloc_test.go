@@ -25,23 +25,23 @@ func TestNoAllocations(t *testing.T) {
 	})
 	t.Run("Receive what is there", func(t *testing.T) {
 		c := broadcast.New[string](4)
-		s := c.Subscribe(ctx)
-		defer s.Close()
+		r := c.Subscribe(ctx)
+		defer r.Close()
 		expectNoAllocs(t, func() {
 			c.Send("value")
-			if _, err := s.Receive(ctx); err != nil {
+			if _, err := r.Receive(ctx); err != nil {
 				t.Error(err)
 			}
 		})
 	})
-	waiting := func(name string, receive func(s *broadcast.Subscription[string], each func())) {
+	waiting := func(name string, receive func(r *broadcast.Receiver[string], each func())) {
 		t.Run(name, func(t *testing.T) {
 			c := broadcast.New[string](4)
 			const receivers = 3
 			got := make(chan struct{})
 			for range receivers {
-				s := c.Subscribe(ctx)
-				go receive(s, func() { got <- struct{}{} })
+				r := c.Subscribe(ctx)
+				go receive(r, func() { got <- struct{}{} })
 			}
 			defer c.Close()
 			expectNoAllocs(t, func() {
@@ -52,14 +52,14 @@ func TestNoAllocations(t *testing.T) {
 			})
 		})
 	}
-	waiting("Send, wake and All", func(s *broadcast.Subscription[string], each func()) {
-		for range s.All() {
+	waiting("Send, wake and All", func(r *broadcast.Receiver[string], each func()) {
+		for range r.All() {
 			each()
 		}
 	})
-	waiting("Send, wake and Receive", func(s *broadcast.Subscription[string], each func()) {
+	waiting("Send, wake and Receive", func(r *broadcast.Receiver[string], each func()) {
 		for {
-			if _, err := s.Receive(ctx); err != nil {
+			if _, err := r.Receive(ctx); err != nil {
 				return
 			}
 			each()

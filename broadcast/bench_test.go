@@ -71,9 +71,9 @@ func subjects() []subject {
 	return []subject{{
 		name: "ring",
 		subscribe: func() func(func()) {
-			s := c.Subscribe(context.Background())
+			r := c.Subscribe(context.Background())
 			return func(each func()) {
-				for _, err := range s.All() {
+				for _, err := range r.All() {
 					if err != nil {
 						panic(err)
 					}

@@ -83,45 +83,45 @@ func (c *Channel[T]) Send(v T) (receivers int) {
 // Subscribe adds a receiver, for what is sent from now on: a value that is sent
 // after Subscribe has returned is received, however late receiving begins.
 //
-// The subscription ends, and is no longer counted as a receiver, when ctx is
-// done or [Subscription.Close] is called, whether or not anything was ever
-// received from it. So a handler that answers a HEAD request, and never uses
-// what it subscribed to, leaves nothing behind when the request has ended. A
-// subscription whose ctx is never done must be closed or ranged to the end.
+// The receiver ends, and is no longer counted, when ctx is done or
+// [Receiver.Close] is called, whether or not it has received anything. So a
+// handler that answers a HEAD request, and never uses the receiver, leaves
+// nothing behind when the request has ended. A receiver whose ctx is never done
+// must be closed or ranged to the end.
 //
-// When ctx is done already, or the channel is closed, the subscription has
-// ended from the start.
-func (c *Channel[T]) Subscribe(ctx context.Context) *Subscription[T] {
-	s := &Subscription[T]{c: c, ctx: ctx, tokens: make(chan struct{}, 1)}
-	if ctx.Err() != nil || !c.add(s) {
-		s.ended.Store(true)
-		return s
+// When ctx is done already, or the channel is closed, the receiver has ended
+// from the start.
+func (c *Channel[T]) Subscribe(ctx context.Context) *Receiver[T] {
+	r := &Receiver[T]{c: c, ctx: ctx, tokens: make(chan struct{}, 1)}
+	if ctx.Err() != nil || !c.add(r) {
+		r.ended.Store(true)
+		return r
 	}
-	s.stop = context.AfterFunc(ctx, s.end)
-	return s
+	r.stop = context.AfterFunc(ctx, r.end)
+	return r
 }
 
-// add makes s a receiver unless the channel is closed.
-func (c *Channel[T]) add(s *Subscription[T]) bool {
+// add counts r as a receiver unless the channel is closed.
+func (c *Channel[T]) add(r *Receiver[T]) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	sent := c.state.Load()
 	if sent&closedBit != 0 {
 		return false
 	}
-	s.next = sent
+	r.next = sent
 	c.receivers++
 	return true
 }
 
-// drop makes s, if it has not ended, an ended subscription.
-func (c *Channel[T]) drop(s *Subscription[T]) {
+// drop ends r, if it has not ended.
+func (c *Channel[T]) drop(r *Receiver[T]) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if s.ended.Load() {
+	if r.ended.Load() {
 		return
 	}
-	s.ended.Store(true)
+	r.ended.Store(true)
 	c.receivers--
 	c.release()
 }
@@ -136,8 +136,8 @@ func (c *Channel[T]) Close() {
 	c.startWake()
 }
 
-// Receivers returns how many subscriptions have not ended. After
-// [Channel.Close] these are the ones that have not come to their end yet.
+// Receivers returns how many receivers have not ended. After [Channel.Close]
+// these are the ones that have not come to their end yet.
 func (c *Channel[T]) Receivers() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -153,7 +153,7 @@ func (c *Channel[T]) release() {
 	var zero T
 	for i := range c.slots {
 		s := &c.slots[i]
-		s.mu.Lock() // a subscription that has just ended may still be reading
+		s.mu.Lock() // a receiver that has just ended may still be reading
 		s.number, s.value = noValue, zero
 		s.mu.Unlock()
 	}

@@ -50,10 +50,10 @@ func itemOf(t *testing.T, v int, err error) (item, bool) {
 	return gap(gapErr.Missed), true
 }
 
-// collect ranges over s to the end.
-func collect(t *testing.T, s *broadcast.Subscription[int]) (items []item) {
+// collect ranges over r to the end.
+func collect(t *testing.T, r *broadcast.Receiver[int]) (items []item) {
 	t.Helper()
-	for v, err := range s.All() {
+	for v, err := range r.All() {
 		it, ok := itemOf(t, v, err)
 		if !ok {
 			t.Errorf("All yielded the error %v", err)
@@ -108,8 +108,8 @@ func TestEveryReceiverGetsEveryValueInOrder(t *testing.T) {
 		got := make([][]item, receivers)
 		var wg sync.WaitGroup
 		for i := range got {
-			s := c.Subscribe(t.Context())
-			wg.Go(func() { got[i] = collect(t, s) })
+			r := c.Subscribe(t.Context())
+			wg.Go(func() { got[i] = collect(t, r) })
 		}
 		var want []item
 		for v := range sent {
@@ -135,9 +135,9 @@ func TestOneSendWakesAllThatWait(t *testing.T) {
 		c := broadcast.New[int](1)
 		got := make([]int, receivers)
 		for i := range got {
-			s := c.Subscribe(t.Context())
+			r := c.Subscribe(t.Context())
 			go func() {
-				for v := range s.All() {
+				for v := range r.All() {
 					got[i] = v
 				}
 			}()
@@ -165,9 +165,9 @@ func TestSendWakesNobodyItself(t *testing.T) {
 		const receivers = 100
 		c := broadcast.New[int](1)
 		for range receivers {
-			s := c.Subscribe(t.Context())
+			r := c.Subscribe(t.Context())
 			go func() {
-				for range s.All() {
+				for range r.All() {
 				}
 			}()
 		}
@@ -206,18 +206,18 @@ func TestReceivingBeginsAtSubscribe(t *testing.T) {
 func TestValuesWithoutReceiversAreDropped(t *testing.T) {
 	c := broadcast.New[int](4)
 	c.Send(1)
-	s := c.Subscribe(t.Context())
-	s.Close()
+	r := c.Subscribe(t.Context())
+	r.Close()
 	c.Send(2)
-	s = c.Subscribe(t.Context())
+	r = c.Subscribe(t.Context())
 	c.Send(3)
 	c.Close()
-	expect(t, collect(t, s), values(3))
+	expect(t, collect(t, r), values(3))
 }
 
 func TestCloseDrains(t *testing.T) {
 	c := broadcast.New[int](3)
-	s := c.Subscribe(t.Context())
+	r := c.Subscribe(t.Context())
 	for v := range 5 {
 		c.Send(v + 1)
 	}
@@ -227,7 +227,7 @@ func TestCloseDrains(t *testing.T) {
 		t.Errorf("Send after Close returned %d", got)
 	}
 	expectReceivers(t, c, 1) // it has not come to its end
-	expect(t, collect(t, s), []item{gap(2), value(3), value(4), value(5)})
+	expect(t, collect(t, r), []item{gap(2), value(3), value(4), value(5)})
 	expectReceivers(t, c, 0)
 }
 
@@ -253,17 +253,17 @@ func TestCloseEndsThoseThatWait(t *testing.T) {
 func TestSubscribeAfterClose(t *testing.T) {
 	c := broadcast.New[int](3)
 	c.Close()
-	s := c.Subscribe(t.Context())
+	r := c.Subscribe(t.Context())
 	expectReceivers(t, c, 0)
-	expect(t, collect(t, s), nil)
-	expectReceived(t, s, broadcast.ErrClosed)
-	s.Close()
+	expect(t, collect(t, r), nil)
+	expectReceived(t, r, broadcast.ErrClosed)
+	r.Close()
 }
 
 // expectReceived checks the error of a Receive that does not wait.
-func expectReceived(t *testing.T, s *broadcast.Subscription[int], want error) {
+func expectReceived(t *testing.T, r *broadcast.Receiver[int], want error) {
 	t.Helper()
-	if v, err := s.Receive(context.Background()); err != want || v != 0 {
+	if v, err := r.Receive(context.Background()); err != want || v != 0 {
 		t.Errorf("Receive returned %v, %v, want the error %v", v, err, want)
 	}
 }
@@ -287,7 +287,7 @@ func TestReferences(t *testing.T) {
 	}
 	check("sent to nobody", send(), false)
 
-	s, second := c.Subscribe(t.Context()), c.Subscribe(t.Context())
+	r, second := c.Subscribe(t.Context()), c.Subscribe(t.Context())
 	var refs []weak.Pointer[big]
 	for range 6 {
 		refs = append(refs, send())
@@ -296,7 +296,7 @@ func TestReferences(t *testing.T) {
 	check("the oldest that is left", refs[2], true)
 	c.Close()
 	check("closed, not drained", refs[5], true)
-	for range s.All() {
+	for range r.All() {
 	}
 	check("drained by one of two", refs[5], true)
 	second.Close()
@@ -304,9 +304,9 @@ func TestReferences(t *testing.T) {
 	check("closed, and no receiver left", refs[2], false)
 
 	c = broadcast.New[*big](4)
-	s = c.Subscribe(t.Context())
+	r = c.Subscribe(t.Context())
 	ref := send()
-	s.Close()
+	r.Close()
 	check("no receiver left", ref, true)
 	c.Close()
 	check("no receiver left, and closed", ref, false)

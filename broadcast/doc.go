@@ -1,7 +1,7 @@
 // Package broadcast sends each value to many receivers, none of which can slow
 // down the sender or another receiver.
 //
-// A [Channel] keeps the last values in one ring, and a [Subscription] is a
+// A [Channel] keeps the last values in one ring, and a [Receiver] is a
 // position in it: how many values are kept does not depend on the receivers,
 // and one that stalls holds nothing up. One that falls more than the ring's
 // capacity behind is told so, with the exact number, and goes on with the
@@ -31,7 +31,7 @@
 // received, the values missed and the values still to come add up to what was
 // sent since Subscribe.
 //
-// Send, Subscribe, the end of a subscription and Close take effect one after
+// Send, Subscribe, the end of a receiver and Close take effect one after
 // another, each between its call and its return; the end of a context takes
 // effect soon after it.
 //

@@ -18,9 +18,9 @@ func Example() {
 	var done sync.WaitGroup
 	received := make([][]string, 2)
 	for i := range received {
-		sub := messages.Subscribe(ctx) // receives what is sent from here on
+		receiver := messages.Subscribe(ctx) // receives what is sent from here on
 		done.Go(func() {
-			for msg, err := range sub.All() {
+			for msg, err := range receiver.All() {
 				if err != nil {
 					continue // a gap; it would need to be 64 messages behind
 				}
@@ -41,15 +41,15 @@ func Example() {
 }
 
 // A receiver that falls behind is told how many values it missed, and goes on.
-func ExampleSubscription_All_lag() {
+func ExampleReceiver_All_lag() {
 	ticks := broadcast.New[int](3)
-	sub := ticks.Subscribe(context.Background())
+	receiver := ticks.Subscribe(context.Background())
 	for n := range 10 {
 		ticks.Send(n) // never waits for the receiver
 	}
 	ticks.Close()
 
-	for n, err := range sub.All() {
+	for n, err := range receiver.All() {
 		if gap, ok := errors.AsType[*sse.GapError](err); ok {
 			fmt.Println("missed", gap.Missed)
 			continue
@@ -64,18 +64,18 @@ func ExampleSubscription_All_lag() {
 }
 
 // Receive takes one value at a time, with a context for each.
-func ExampleSubscription_Receive() {
+func ExampleReceiver_Receive() {
 	ctx := context.Background()
 	answers := broadcast.New[string](8)
-	sub := answers.Subscribe(ctx)
-	defer sub.Close()
+	receiver := answers.Subscribe(ctx)
+	defer receiver.Close()
 	answers.Send("42")
 
-	answer, err := sub.Receive(ctx)
+	answer, err := receiver.Receive(ctx)
 	fmt.Println(answer, err)
 
 	answers.Close()
-	_, err = sub.Receive(ctx)
+	_, err = receiver.Receive(ctx)
 	fmt.Println(errors.Is(err, broadcast.ErrClosed))
 	// Output:
 	// 42 <nil>

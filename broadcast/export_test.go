@@ -5,8 +5,8 @@ package broadcast
 // Waiting returns how many receivers are on the wait list.
 func (c *Channel[T]) Waiting() int { return int(c.wait.length.Load()) }
 
-// Await puts s on the wait list, as Receive does before it waits.
-func (c *Channel[T]) Await(s *Subscription[T]) bool { return c.await(s) }
+// Await puts r on the wait list, as Receive does before it waits.
+func (c *Channel[T]) Await(r *Receiver[T]) bool { return c.await(r) }
 
 // PretendWaker makes Send and Close believe that a waker runs.
 func (c *Channel[T]) PretendWaker() { c.wait.waking.Store(true) }
@@ -54,5 +54,5 @@ func (c *Channel[T]) Empty() {
 // Waking reports whether a waker runs.
 func (c *Channel[T]) Waking() bool { return c.wait.waking.Load() }
 
-// AddToken leaves a stale token for s.
-func (s *Subscription[T]) AddToken() { s.token() }
+// AddToken leaves a stale token for r.
+func (r *Receiver[T]) AddToken() { r.token() }

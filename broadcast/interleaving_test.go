@@ -24,13 +24,13 @@ func TestNoWaitAfterSendOrClose(t *testing.T) {
 		{"Close", (*broadcast.Channel[int]).Close, broadcast.ErrClosed},
 	} {
 		c := broadcast.New[int](4)
-		s := c.Subscribe(t.Context())
-		defer s.Close()
+		r := c.Subscribe(t.Context())
+		defer r.Close()
 		between.do(c) // between the look and the waiting
-		if c.Await(s) || c.Waiting() != 0 {
+		if c.Await(r) || c.Waiting() != 0 {
 			t.Errorf("%s: a receiver goes on the wait list, and nobody wakes it", between.name)
 		}
-		expectReceived(t, s, between.want)
+		expectReceived(t, r, between.want)
 	}
 }
 
@@ -43,10 +43,10 @@ func TestWakerLooksAgainBeforeItEnds(t *testing.T) {
 		{"Close", (*broadcast.Channel[int]).Close},
 	} {
 		c := broadcast.New[int](4)
-		s := c.Subscribe(t.Context())
-		defer s.Close()
+		r := c.Subscribe(t.Context())
+		defer r.Close()
 		c.PretendWaker() // it has found nobody to wake
-		if !c.Await(s) {
+		if !c.Await(r) {
 			t.Fatal("a receiver with nothing to receive does not wait")
 		}
 		between.do(c) // leaves the waking to it
@@ -58,12 +58,12 @@ func TestWakerLooksAgainBeforeItEnds(t *testing.T) {
 		}
 	}
 	c := broadcast.New[int](4)
-	s := c.Subscribe(t.Context())
-	defer s.Close()
+	r := c.Subscribe(t.Context())
+	defer r.Close()
 	c.PretendWaker()
 	c.Send(0) // a receiver that has come back for more is not woken for nothing
-	expectReceived(t, s, nil)
-	if !c.Await(s) || !c.Rest() || c.Waking() {
+	expectReceived(t, r, nil)
+	if !c.Await(r) || !c.Rest() || c.Waking() {
 		t.Error("the waker does not end, with nobody to wake")
 	}
 }
@@ -73,12 +73,12 @@ func TestWakerLooksAgainBeforeItEnds(t *testing.T) {
 func TestLagBesideAnUnfinishedSend(t *testing.T) {
 	for capacity := 1; capacity <= 3; capacity++ {
 		c := broadcast.New[int](capacity)
-		s := c.Subscribe(t.Context())
+		r := c.Subscribe(t.Context())
 		for v := 1; v <= capacity; v++ {
 			c.Send(v)
 		}
 		c.Overwrite(capacity + 1)
-		v, err := s.Receive(t.Context())
+		v, err := r.Receive(t.Context())
 		if it, _ := itemOf(t, v, err); it != gap(1) {
 			t.Errorf("capacity %d: received %v, %v, want a gap of 1", capacity, v, err)
 		}
@@ -88,26 +88,26 @@ func TestLagBesideAnUnfinishedSend(t *testing.T) {
 		for v := 2; v <= capacity+1; v++ {
 			want = append(want, value(v))
 		}
-		expect(t, collect(t, s), want)
+		expect(t, collect(t, r), want)
 	}
 }
 
 func TestStaleTokenIsHarmless(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := broadcast.New[int](4)
-		s := c.Subscribe(t.Context())
-		s.AddToken()
+		r := c.Subscribe(t.Context())
+		r.AddToken()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := s.Receive(ctx); err != context.DeadlineExceeded {
+		if _, err := r.Receive(ctx); err != context.DeadlineExceeded {
 			t.Errorf("Receive returned %v before there was anything", err)
 		}
 		if n := c.Waiting(); n != 0 {
 			t.Errorf("%d left on the wait list", n)
 		}
-		s.AddToken()
+		r.AddToken()
 		var wg sync.WaitGroup
-		wg.Go(func() { expect(t, collect(t, s), values(1)) })
+		wg.Go(func() { expect(t, collect(t, r), values(1)) })
 		synctest.Wait()
 		if n := c.Waiting(); n != 1 {
 			t.Errorf("%d wait, want 1", n)
@@ -123,14 +123,14 @@ func TestEndAfterStaleTokenLeavesTheWaitList(t *testing.T) {
 	done, cancel := context.WithCancelCause(t.Context())
 	cancel(errLeft)
 	c := broadcast.New[int](4)
-	s := c.Subscribe(t.Context())
-	c.Await(s)
-	if _, err := s.Receive(done); err != errLeft || c.Waiting() != 0 {
+	r := c.Subscribe(t.Context())
+	c.Await(r)
+	if _, err := r.Receive(done); err != errLeft || c.Waiting() != 0 {
 		t.Errorf("Receive returned %v with %d on the wait list", err, c.Waiting())
 	}
-	s.Close()
-	c.Await(s) // it had looked before Close
-	if _, err := s.Receive(t.Context()); err != broadcast.ErrClosed || c.Waiting() != 0 {
+	r.Close()
+	c.Await(r) // it had looked before Close
+	if _, err := r.Receive(t.Context()); err != broadcast.ErrClosed || c.Waiting() != 0 {
 		t.Errorf("Receive returned %v with %d on the wait list", err, c.Waiting())
 	}
 }
@@ -175,8 +175,8 @@ func TestContextThatEndsAfterTheLook(t *testing.T) {
 			runtime.Gosched()
 		}
 	}
-	s := c.Subscribe(ctx)
-	expectReceived(t, s, errLeft)
+	r := c.Subscribe(ctx)
+	expectReceived(t, r, errLeft)
 }
 
 // What a receiver can see to be sent is there: without a full ring there is no
@@ -186,10 +186,10 @@ func TestNoGapWhileTheRingHoldsAll(t *testing.T) {
 	c := broadcast.New[int](sent)
 	var wg sync.WaitGroup
 	for range 2 {
-		s := c.Subscribe(t.Context())
+		r := c.Subscribe(t.Context())
 		wg.Go(func() {
 			want := 1
-			for v, err := range s.All() {
+			for v, err := range r.All() {
 				if v != want || err != nil {
 					t.Errorf("received %v, %v, want %d", v, err, want)
 					return
@@ -211,7 +211,7 @@ func TestNoGapWhileTheRingHoldsAll(t *testing.T) {
 // A value is counted when it is in its slot, not before.
 func TestSendCountsWhatIsThere(t *testing.T) {
 	c := broadcast.New[int](2)
-	s := c.Subscribe(t.Context())
+	r := c.Subscribe(t.Context())
 	release := c.HoldSlot()
 	var wg sync.WaitGroup
 	wg.Go(func() { c.Send(1) })
@@ -220,7 +220,7 @@ func TestSendCountsWhatIsThere(t *testing.T) {
 	}
 	for range 1000 {
 		runtime.Gosched()
-		if !c.Await(s) {
+		if !c.Await(r) {
 			t.Error("there is something to receive, and Send has not filled the slot")
 			break
 		}
@@ -228,18 +228,18 @@ func TestSendCountsWhatIsThere(t *testing.T) {
 	release()
 	wg.Wait()
 	c.Close()
-	expect(t, collect(t, s), values(1))
+	expect(t, collect(t, r), values(1))
 }
 
 // The ring is emptied beside a Receive that has just seen a value in it.
 func TestNoEmptiedValueIsReceived(t *testing.T) {
 	c := broadcast.New[int](2)
-	s := c.Subscribe(t.Context())
+	r := c.Subscribe(t.Context())
 	c.Send(1)
 	c.Close()
 	c.Empty()
 	var wg sync.WaitGroup
-	wg.Go(s.Close)
-	expectReceived(t, s, broadcast.ErrClosed)
+	wg.Go(r.Close)
+	expectReceived(t, r, broadcast.ErrClosed)
 	wg.Wait()
 }

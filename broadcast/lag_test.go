@@ -60,17 +60,17 @@ func TestLagIsExactEverywhere(t *testing.T) {
 func afterLag(t *testing.T, capacity, before, sent int) []item {
 	t.Helper()
 	c := broadcast.New[int](capacity)
-	s := c.Subscribe(t.Context())
+	r := c.Subscribe(t.Context())
 	for v := 1; v <= before+sent; v++ {
 		c.Send(v)
 		if v <= before {
-			if got, err := s.Receive(t.Context()); got != v || err != nil {
+			if got, err := r.Receive(t.Context()); got != v || err != nil {
 				t.Fatalf("Receive returned %v, %v, want %d", got, err, v)
 			}
 		}
 	}
 	c.Close()
-	return collect(t, s)
+	return collect(t, r)
 }
 
 // model is what a Channel promises, in the simplest terms.
@@ -120,7 +120,7 @@ func TestModel(t *testing.T) {
 func testModel(t *testing.T, rnd *rand.Rand) {
 	type receiver struct {
 		modelReceiver
-		s      *broadcast.Subscription[int]
+		real   *broadcast.Receiver[int]
 		cancel context.CancelCauseFunc
 	}
 	m := &model{capacity: 1 + rnd.IntN(6)}
@@ -141,7 +141,7 @@ func testModel(t *testing.T, rnd *rand.Rand) {
 		if waits {
 			wantErr = context.DeadlineExceeded
 		}
-		v, err := r.s.Receive(ctx)
+		v, err := r.real.Receive(ctx)
 		if it, ok := itemOf(t, v, err); it != wantItem || !ok && err != wantErr || ok && wantErr != nil {
 			t.Fatalf("Receive returned %v, %v, want %v, %v", v, err, wantItem, wantErr)
 		}
@@ -167,7 +167,7 @@ func testModel(t *testing.T, rnd *rand.Rand) {
 			r := &receiver{modelReceiver: modelReceiver{next: len(m.sent)}}
 			ctx, cancel := context.WithCancelCause(t.Context())
 			r.cancel = cancel
-			r.s = c.Subscribe(ctx)
+			r.real = c.Subscribe(ctx)
 			if m.closed {
 				r.err = broadcast.ErrClosed
 			}
@@ -175,7 +175,7 @@ func testModel(t *testing.T, rnd *rand.Rand) {
 		case op < 92:
 			receive(r)
 		case op < 94:
-			r.s.Close()
+			r.real.Close()
 			if r.err == nil {
 				r.err = broadcast.ErrClosed
 			}

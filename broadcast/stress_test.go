@@ -212,14 +212,14 @@ func checkPassed(t *testing.T, order map[uint64]stamp, passed [][]record) {
 	}
 }
 
-// Contexts and subscriptions that end while their receivers are being woken
+// Contexts and receivers that end while receivers are being woken
 // take no wake-up away from the others, nor from themselves.
 func TestEndsWhileWakingLoseNoWakeUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for n := range 3000 {
 			c := broadcast.New[int](1 + n%2)
 			ctx, cancel := context.WithCancelCause(t.Context())
-			var subs [4]*broadcast.Subscription[int]
+			var subs [4]*broadcast.Receiver[int]
 			for i := range subs {
 				subs[i] = c.Subscribe(t.Context())
 			}
@@ -266,8 +266,8 @@ func TestEndsWhileWakingLoseNoWakeUp(t *testing.T) {
 			}
 			c.Send(1)
 			wg.Wait()
-			for _, s := range subs {
-				s.Close()
+			for _, r := range subs {
+				r.Close()
 			}
 			if c.Receivers() != 0 || c.Waiting() != 0 {
 				t.Fatalf("%d receivers left, %d of them wait", c.Receivers(), c.Waiting())
@@ -283,9 +283,9 @@ func TestBusyWakerLosesNoWakeUp(t *testing.T) {
 		c := broadcast.New[int](4)
 		back := make(chan struct{}, 2)
 		for range 2 {
-			s := c.Subscribe(t.Context())
+			r := c.Subscribe(t.Context())
 			go func() {
-				for v, err := range s.All() {
+				for v, err := range r.All() {
 					if err != nil {
 						t.Errorf("error %v beside value %v", err, v)
 					}

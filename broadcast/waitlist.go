@@ -22,8 +22,8 @@ import (
 //     the two sees the other.
 //   - a Send that sees a running waker leaves the work to it; the waker clears
 //     waking, then looks at the state again (rest).
-//   - who ends a subscription sets ended, then gives a token; its receiver takes
-//     a token, then looks at ended.
+//   - who ends a receiver sets ended, then gives it a token; it takes the token,
+//     then looks at ended.
 //
 // A token may be stale: its receiver had left, since the context of its Receive
 // ended while it was being woken, or had gone on the list again. It costs one
@@ -42,26 +42,26 @@ import (
 const wakeBatch = 64
 
 // A waitList is the list of receivers that wait, linked through the
-// subscriptions themselves: adding and removing is O(1) and allocates nothing.
+// receivers themselves: adding and removing is O(1) and allocates nothing.
 type waitList[T any] struct {
 	mu          sync.Mutex
-	front, back *Subscription[T] // guarded by mu
-	length      atomic.Int64     // changed under mu
-	waking      atomic.Bool      // a waker runs, or is about to
+	front, back *Receiver[T] // guarded by mu
+	length      atomic.Int64 // changed under mu
+	waking      atomic.Bool  // a waker runs, or is about to
 }
 
-// await puts s on the wait list, at the back. It reports whether s must then
-// wait for a token: it does not, and s is not on the list, when there is
+// await puts r on the wait list, at the back. It reports whether r must then
+// wait for a token: it does not, and r is not on the list, when there is
 // something to receive.
-func (c *Channel[T]) await(s *Subscription[T]) bool {
+func (c *Channel[T]) await(r *Receiver[T]) bool {
 	l := &c.wait
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.unlink(s)
-	s.since = s.next
-	l.push(s)
-	if c.state.Load() != s.next {
-		l.unlink(s)
+	l.unlink(r)
+	r.since = r.next
+	l.push(r)
+	if c.state.Load() != r.next {
+		l.unlink(r)
 		return false
 	}
 	return true
@@ -79,11 +79,11 @@ func (c *Channel[T]) startWake() {
 // become so meanwhile, and returns when there are none. At most one goroutine
 // per channel runs it.
 func (c *Channel[T]) wake() {
-	var batch [wakeBatch]*Subscription[T]
+	var batch [wakeBatch]*Receiver[T]
 	for {
 		due := c.takeDue(batch[:0])
-		for _, s := range due {
-			s.token()
+		for _, r := range due {
+			r.token()
 		}
 		if len(due) == 0 && c.rest() {
 			return
@@ -93,7 +93,7 @@ func (c *Channel[T]) wake() {
 
 // takeDue takes receivers that are due off the wait list and appends them to
 // batch, as many as it has room for.
-func (c *Channel[T]) takeDue(batch []*Subscription[T]) []*Subscription[T] {
+func (c *Channel[T]) takeDue(batch []*Receiver[T]) []*Receiver[T] {
 	l := &c.wait
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -115,46 +115,46 @@ func (c *Channel[T]) rest() bool {
 	return !c.isDue(l.front) || !l.waking.CompareAndSwap(false, true)
 }
 
-// isDue reports whether s, the front of the wait list or nil, must be woken.
-func (c *Channel[T]) isDue(s *Subscription[T]) bool {
-	return s != nil && s.since != c.state.Load()
+// isDue reports whether r, the front of the wait list or nil, must be woken.
+func (c *Channel[T]) isDue(r *Receiver[T]) bool {
+	return r != nil && r.since != c.state.Load()
 }
 
-// push adds s, which is not on the list, at the back. l.mu is held.
-func (l *waitList[T]) push(s *Subscription[T]) {
-	s.waiting = true
-	s.before = l.back
+// push adds r, which is not on the list, at the back. l.mu is held.
+func (l *waitList[T]) push(r *Receiver[T]) {
+	r.waiting = true
+	r.before = l.back
 	if l.back == nil {
-		l.front = s
+		l.front = r
 	} else {
-		l.back.after = s
+		l.back.after = r
 	}
-	l.back = s
+	l.back = r
 	l.length.Add(1)
 }
 
-// remove takes s off the list if it is on it.
-func (l *waitList[T]) remove(s *Subscription[T]) {
+// remove takes r off the list if it is on it.
+func (l *waitList[T]) remove(r *Receiver[T]) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.unlink(s)
+	l.unlink(r)
 }
 
 // unlink is remove while l.mu is held.
-func (l *waitList[T]) unlink(s *Subscription[T]) {
-	if !s.waiting {
+func (l *waitList[T]) unlink(r *Receiver[T]) {
+	if !r.waiting {
 		return
 	}
-	if s.before == nil {
-		l.front = s.after
+	if r.before == nil {
+		l.front = r.after
 	} else {
-		s.before.after = s.after
+		r.before.after = r.after
 	}
-	if s.after == nil {
-		l.back = s.before
+	if r.after == nil {
+		l.back = r.before
 	} else {
-		s.after.before = s.before
+		r.after.before = r.before
 	}
-	s.before, s.after, s.waiting = nil, nil, false
+	r.before, r.after, r.waiting = nil, nil, false
 	l.length.Add(-1)
 }

@@ -11,7 +11,9 @@ import (
 	"sync"
 	"testing"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
+	"example.com/tidings/topics"
 )
 
 func benchHub(b *testing.B, opts *hub.Options) *hub.Hub {
@@ -20,7 +22,7 @@ func benchHub(b *testing.B, opts *hub.Options) *hub.Hub {
 		opts = &hub.Options{}
 	}
 	opts.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
-	h, err := hub.New(b.Context(), hub.NewMemoryLog(nil), opts)
+	h, err := hub.New(b.Context(), eventlog.NewMemory(nil), opts)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -37,7 +39,7 @@ func BenchmarkPublishToDelivery(b *testing.B) {
 			ctx, cancel := context.WithCancel(b.Context())
 			var delivered, running sync.WaitGroup
 			for range subscribers {
-				events, err := h.Subscribe(ctx, hub.Subscription{Topics: []string{"a.*"}})
+				events, err := h.Subscribe(ctx, hub.Subscription{Filters: topics.MustFilters("a.*")})
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -65,12 +67,12 @@ func BenchmarkPublishToDelivery(b *testing.B) {
 // A message to one of 10,000 topics, each with a subscriber of its own, or to all
 // of one: the first costs like one subscriber.
 func BenchmarkTopics(b *testing.B) {
-	const topics = 10_000
+	const inboxes = 10_000
 	h := benchHub(b, nil)
 	ctx, cancel := context.WithCancel(b.Context())
 	var delivered, running sync.WaitGroup
-	for i := range topics {
-		events, err := h.Subscribe(ctx, hub.Subscription{Topics: []string{fmt.Sprintf("user.%d.inbox", i)}})
+	for i := range inboxes {
+		events, err := h.Subscribe(ctx, hub.Subscription{Filters: topics.MustFilters(fmt.Sprintf("user.%d.inbox", i))})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -84,7 +86,7 @@ func BenchmarkTopics(b *testing.B) {
 	i := 0
 	for b.Loop() {
 		delivered.Add(1)
-		i = (i + 7919) % topics
+		i = (i + 7919) % inboxes
 		if _, err := h.Publish(ctx, hub.Message{Topic: fmt.Sprintf("user.%d.inbox", i), Data: "x"}); err != nil {
 			b.Fatal(err)
 		}
@@ -109,7 +111,7 @@ func BenchmarkReplay(b *testing.B) {
 			untilHead(h, messages)
 			b.ReportAllocs()
 			for b.Loop() {
-				texts, err := h.Texts(b.Context(), hub.Subscription{Topics: []string{"a"}, From: hub.FromStart()})
+				texts, err := h.Texts(b.Context(), hub.Subscription{Filters: topics.MustFilters("a"), From: hub.FromStart()})
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -138,7 +140,7 @@ func untilHead(h *hub.Hub, seq uint64) {
 func BenchmarkFilterMatch(b *testing.B) {
 	for filter, topic := range map[string]string{"orders.42.status": "orders.42.status", "orders.*.status": "orders.42.status", "orders.**": "orders.42.status"} {
 		b.Run(filter, func(b *testing.B) {
-			f, err := hub.ParseFilter(filter)
+			f, err := topics.ParseFilter(filter)
 			if err != nil {
 				b.Fatal(err)
 			}

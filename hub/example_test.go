@@ -7,15 +7,17 @@ import (
 	"net/http"
 	"net/http/httptest"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 	"example.com/tidings/sse"
+	"example.com/tidings/topics"
 )
 
 // A program opens a hub, publishes, and serves subscribers from its own handler,
 // with topics that it chose for them.
 func Example() {
 	ctx := context.Background()
-	h, err := hub.New(ctx, hub.NewMemoryLog(nil), nil) // or jetlog.Open, to survive the process
+	h, err := hub.New(ctx, eventlog.NewMemory(nil), nil) // or jetlog.Open, to survive the process
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -29,8 +31,8 @@ func Example() {
 			return
 		}
 		h.ServeEvents(w, r, hub.Subscription{
-			Topics: []string{"news.**", "users." + hub.Token(user) + ".inbox"},
-			From:   hub.FromStart(), // and after its Last-Event-ID when it comes back
+			Filters: topics.MustFilters("news.**", "users."+topics.Token(user)+".inbox"),
+			From:    hub.FromStart(), // and after its Last-Event-ID when it comes back
 		})
 	})
 	server := httptest.NewServer(mux)
@@ -38,8 +40,8 @@ func Example() {
 
 	for _, m := range []hub.Message{
 		{Topic: "news.today", Data: "rain"},
-		{Topic: "users." + hub.Token("zoë") + ".inbox", Type: "mail", Data: "hello, Zoë"},
-		{Topic: "users." + hub.Token("max") + ".inbox", Type: "mail", Data: "hello, Max"},
+		{Topic: "users." + topics.Token("zoë") + ".inbox", Type: "mail", Data: "hello, Zoë"},
+		{Topic: "users." + topics.Token("max") + ".inbox", Type: "mail", Data: "hello, Max"},
 		{Topic: "news.today", Data: "sun", Key: "forecast-2"}, // published once, however often it is sent
 	} {
 		if _, err := h.Publish(ctx, m); err != nil {
@@ -77,20 +79,20 @@ func Example() {
 
 // Any string can be part of a topic.
 func ExampleToken() {
-	fmt.Println("users." + hub.Token("zoë@example.org") + ".inbox")
+	fmt.Println("users." + topics.Token("zoë@example.org") + ".inbox")
 	// Output: users.zo=C3=AB@example=2Eorg.inbox
 }
 
 // A hub hands its messages to the program itself, too.
 func ExampleHub_Subscribe() {
-	h, err := hub.New(context.Background(), hub.NewMemoryLog(nil), nil)
+	h, err := hub.New(context.Background(), eventlog.NewMemory(nil), nil)
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer h.Close()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	events, err := h.Subscribe(ctx, hub.Subscription{Topics: []string{"orders.*"}})
+	events, err := h.Subscribe(ctx, hub.Subscription{Filters: topics.MustFilters("orders.*")})
 	if err != nil {
 		log.Fatal(err)
 	}

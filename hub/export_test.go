@@ -8,85 +8,40 @@ import (
 	"time"
 
 	"example.com/tidings/internal/delivery"
+	"example.com/tidings/internal/dispatch"
+	"example.com/tidings/internal/window"
 	"example.com/tidings/sse"
 )
 
-// Normalize is normalize.
-func Normalize(filters []Filter) []Filter { return normalize(filters) }
-
-// Resolve resolves a position in a log with the given epochs.
-func Resolve(epochs []Epoch, p Position) (after uint64, reason string) {
-	return timeline(epochs).resolve(p)
-}
-
-// PositionAt names the position after a record in a log with the given epochs.
-func PositionAt(epochs []Epoch, seq uint64) Position { return timeline(epochs).position(seq) }
-
-// An Index is an index of filter sets.
-type Index struct {
-	x       index[*cursor]
-	cursors map[int]*cursor
-}
-
-// Add adds a set of filters under a number that is not in use.
-func (x *Index) Add(n int, filters []Filter) {
-	if x.cursors == nil {
-		x.cursors = map[int]*cursor{}
-	}
-	x.cursors[n] = &cursor{filters: filters}
-	x.x.add(x.cursors[n], filters)
-}
-
-// Remove removes a set.
-func (x *Index) Remove(n int) {
-	x.x.remove(x.cursors[n], x.cursors[n].filters)
-	delete(x.cursors, n)
-}
-
-// Match returns the numbers of the sets of which a filter matches.
-func (x *Index) Match(topic string) map[int]bool {
-	found := map[int]bool{}
-	x.x.match(topic, func(c *cursor) {
-		for n := range x.cursors {
-			if x.cursors[n] == c {
-				found[n] = true
-			}
-		}
-	})
-	return found
-}
-
-// Empty reports whether nothing is left in the index.
-func (x *Index) Empty() bool { return x.x.root.empty() }
-
 // Head returns the sequence number of the newest message that the hub has seen.
-func (h *Hub) Head() uint64 { return h.view.load().last() }
+func (h *Hub) Head() uint64 { return h.window.Load().Last() }
 
 // InWindow returns how many messages the hub holds in memory.
-func (h *Hub) InWindow() int { return len(h.view.load().records) }
+func (h *Hub) InWindow() int { return h.window.Load().Len() }
 
-// Streams returns how many streams are open, and how many subscriptions have a place.
-func (h *Hub) Streams() (open, places int) {
-	for _, shard := range h.engine.group.Stats() {
+// Streams returns how many streams are open, and how many subscriptions have a seat.
+func (h *Hub) Streams() (open, seats int) {
+	for _, shard := range h.streams.Stats() {
 		open += shard.Streams()
 	}
 	return open, int(h.subscribers.Load())
 }
 
-// Locked calls f while the hub's lock is held.
+// Locked calls f while the locks of the hub and its window are held.
 func (h *Hub) Locked(f func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	f()
+	h.window.Freeze(f)
 }
 
 // Texts returns what ServeEvents writes through net/http.
 func (h *Hub) Texts(ctx context.Context, sub Subscription) (iter.Seq2[[]byte, error], error) {
-	c, place, err := h.open(ctx, sub)
+	r := (&http.Request{}).WithContext(ctx)
+	s, err := h.begin(r, sub)
 	if err != nil {
 		return nil, err
 	}
-	return h.newOutput(nil, (&http.Request{}).WithContext(ctx), c, place, sub).texts, nil
+	return s.newOutput(nil, r).texts, nil
 }
 
 // Iterate returns what Subscribe does, as ServeEvents would send it.
@@ -95,17 +50,17 @@ func (h *Hub) Iterate(ctx context.Context, sub Subscription) (iter.Seq2[sse.Even
 	if err != nil {
 		return nil, err
 	}
-	open := h.openEvent(c, sub)
+	open := c.OpenEvent(sub.Filters, h.opts.Retry)
 	return func(yield func(sse.Event, error) bool) {
 		if !yield(open, nil) {
 			return
 		}
 		for ev, err := range events {
-			out := sse.Event{ID: ev.ID, Type: ev.Type, Data: ev.Data}
+			out := sse.Event{ID: ev.ID.String(), Type: ev.Type, Data: ev.Data}
 			if gap, ok := errors.AsType[*sse.GapError](err); ok {
-				out, err = gapEvent(gap), nil
+				out, err = window.GapEvent(gap), nil
 			} else if err == nil && sub.Format == FormatEnvelope {
-				out = sse.Event{ID: ev.ID, Data: toJSON(ev)}
+				out = sse.Event{ID: ev.ID.String(), Data: window.JSON(ev)}
 			} else if out.Type == "message" && out.Data != "" {
 				out.Type = ""
 			}
@@ -119,15 +74,22 @@ func (h *Hub) Iterate(ctx context.Context, sub Subscription) (iter.Seq2[sse.Even
 // Until has a subscription end at a time, with an event before the end if it has a type,
 // cleanly or not.
 func (s Subscription) Until(at time.Time, last sse.Event, clean bool) Subscription {
-	s.conclusion = &conclusion{at, delivery.Ending{Clean: clean}}
+	s.end = &dispatch.End{Until: at, Ending: delivery.Ending{Clean: clean}}
 	if last.Type != "" {
-		s.conclusion.ending.Last = &eventFrame{chunk: chunk(last)}
+		s.end.Ending.Last = &window.Notice{Chunk: window.Chunk(last)}
 	}
 	return s
 }
 
 // Era returns how often the hub has read the log anew, counted from 1.
-func (h *Hub) Era() int { return h.view.load().era() }
+func (h *Hub) Era() int { return h.window.Load().Era() }
 
 // Drained reports whether all that was published before Drain is in the window.
-func (h *Hub) Drained() bool { return h.isDrained() }
+func (h *Hub) Drained() bool {
+	select {
+	case <-h.drained:
+		return true
+	default:
+		return false
+	}
+}

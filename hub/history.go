@@ -2,64 +2,73 @@ package hub
 
 import (
 	"context"
-	"time"
+	"errors"
 
+	"example.com/tidings/eventlog"
+	"example.com/tidings/internal/window"
 	"example.com/tidings/sse"
+	"example.com/tidings/topics"
 )
 
-// Topic is what a hub tells of a topic.
-type Topic struct {
-	Topic string    `json:"topic"`
-	Last  string    `json:"last"`  // the id of the newest event
-	Count uint64    `json:"count"` // events that are retained
-	Time  time.Time `json:"time"`  // of the newest
+// Topics returns up to limit topics that the filter matches and that have a retained event.
+// They are ordered by name, and begin after the given name. "" is before all names.
+func (h *Hub) Topics(ctx context.Context, filter topics.Filter, after string, limit int) ([]eventlog.TopicInfo, error) {
+	return h.log.Topics(ctx, filter, after, limit)
 }
 
-// Topics returns up to limit topics that the filter matches and that have a
-// retained event, ordered by name, beginning after the given one; "" is before
-// all.
-func (h *Hub) Topics(ctx context.Context, filter Filter, after string, limit int) ([]Topic, error) {
-	found, err := h.log.Topics(ctx, filter, after, limit)
-	names := timeline(h.log.Epochs())
-	topics := make([]Topic, len(found))
-	for i, t := range found {
-		topics[i] = Topic{t.Topic, names.position(t.Last).String(), t.Count, t.Time}
+// Topic returns one topic, and how many subscribers of this hub get its messages. It fails
+// with [eventlog.ErrNotFound] if the topic has no retained event.
+func (h *Hub) Topic(ctx context.Context, name string) (info eventlog.TopicInfo, subscribers int, err error) {
+	if err := checkTopic(name); err != nil {
+		return info, 0, err
 	}
-	return topics, err
-}
-
-// Topic returns one topic, and how many subscribers of this hub get what is
-// published on it. Without a retained event it fails with [ErrNotFound].
-func (h *Hub) Topic(ctx context.Context, topic string) (t Topic, subscribers int, err error) {
-	if err := CheckTopic(topic); err != nil {
-		return t, 0, err
-	}
-	found, err := h.Topics(ctx, Filter{topic}, "", 1)
+	found, err := h.log.Topics(ctx, topics.MustFilters(name)[0], "", 1)
 	if err != nil {
-		return t, 0, err
+		return info, 0, err
 	}
-	subscribers = h.engine.subscribersOf(topic)
+	subscribers = h.streams.Subscribers(name)
 	if len(found) == 0 {
-		return t, subscribers, ErrNotFound
+		return info, subscribers, eventlog.ErrNotFound
 	}
 	return found[0], subscribers, nil
 }
 
-// Event returns one event by its topic and id. Without it there is [ErrNotFound],
-// be it that it is no longer retained or that it never was.
-func (h *Hub) Event(ctx context.Context, topic string, id Position) (Event, error) {
-	names := timeline(h.log.Epochs())
-	if names.position(id.Seq) != id {
-		return Event{}, ErrNotFound
+// Event returns one event by its topic and id. It fails with [eventlog.ErrNotFound] if the
+// event is no longer retained, or never was there.
+func (h *Hub) Event(ctx context.Context, topic string, id eventlog.Position) (Event, error) {
+	if err := checkTopic(topic); err != nil {
+		return Event{}, err
 	}
-	rec, err := h.log.Get(ctx, id.Seq)
-	if err == nil && rec.Topic != topic {
-		err = ErrNotFound
+	for range reopenings {
+		ev, err := h.event(ctx, topics.MustFilters(topic), id)
+		if !errors.Is(err, eventlog.ErrReopened) {
+			return ev, err
+		}
+	}
+	return Event{}, eventlog.ErrReopened
+}
+
+// reopenings is how many times a query begins again because the log was opened anew.
+const reopenings = 3
+
+func (h *Hub) event(ctx context.Context, filters []topics.Filter, id eventlog.Position) (Event, error) {
+	state, err := h.log.State(ctx)
+	if err != nil {
+		return Event{}, err
+	}
+	if id.Seq < state.First || id.Seq > state.Last || state.Epochs.Position(id.Seq) != id {
+		return Event{}, eventlog.ErrNotFound
+	}
+	b, err := h.log.Read(ctx, eventlog.Query{
+		Filters: filters, After: id.Seq - 1, UpTo: id.Seq, Generation: state.Generation, MaxRecords: 1, MaxBytes: 1,
+	})
+	if err == nil && len(b.Records) == 0 {
+		err = eventlog.ErrNotFound
 	}
 	if err != nil {
 		return Event{}, err
 	}
-	return names.entry(rec).event(), nil
+	return Event(window.NewEntry(state.Epochs, b.Records[0]).Event()), nil
 }
 
 // A Page is a part of the history.
@@ -73,7 +82,7 @@ type Page struct {
 	// Next is where the next page begins, and More is false if that would be
 	// empty now. A subscription with Next as its last event ID gets what follows
 	// the page.
-	Next Position
+	Next eventlog.Position
 	More bool
 }
 
@@ -83,52 +92,62 @@ const pageBytes = 4 << 20
 // History returns up to limit retained events that one of the filters matches,
 // in order, and no more once their data has 4 MiB: from the oldest on, or those
 // after the given position, if that is not the zero Position.
-func (h *Hub) History(ctx context.Context, filters []Filter, after Position, limit int) (Page, error) {
-	names := timeline(h.log.Epochs())
+func (h *Hub) History(ctx context.Context, filters []topics.Filter, after eventlog.Position, limit int) (Page, error) {
+	for range reopenings {
+		page, err := h.history(ctx, topics.Reduce(filters), after, limit)
+		if !errors.Is(err, eventlog.ErrReopened) {
+			return page, err
+		}
+	}
+	return Page{}, eventlog.ErrReopened
+}
+
+func (h *Hub) history(ctx context.Context, filters []topics.Filter, after eventlog.Position, limit int) (Page, error) {
 	state, err := h.log.State(ctx)
 	if err != nil {
 		return Page{}, err
 	}
+	names := state.Epochs
 	var page Page
 	from, reason := state.First-1, ""
-	if after != (Position{}) {
-		if from, reason = names.resolve(after); from > state.Last {
-			from, reason = state.Last, GapFuture
+	if after != (eventlog.Position{}) {
+		if from, reason = names.Resolve(after); from > state.Last {
+			from, reason = state.Last, sse.GapFuture
 		}
 	}
 	if reason != "" {
-		page.Gap = &sse.GapError{Reason: reason, After: after.String(), Next: names.position(from).String()}
+		page.Gap = &sse.GapError{Reason: reason, After: after.String(), Next: names.Position(from).String()}
 	}
 	through, bytes := from, 0
 	for len(page.Events) < limit && bytes < pageBytes && through < state.Last {
-		b, err := h.log.Read(ctx, Query{
-			Filters: normalize(filters), After: through, UpTo: state.Last,
+		b, err := h.log.Read(ctx, eventlog.Query{
+			Filters: filters, After: through, UpTo: state.Last, Generation: state.Generation,
 			MaxRecords: limit - len(page.Events), MaxBytes: pageBytes - bytes,
 		})
 		if err != nil {
 			return Page{}, err
 		}
-		if b.Lost > 0 && (after != (Position{}) || !b.Expired) {
+		if b.Lost > 0 && (after != (eventlog.Position{}) || !b.Expired) {
 			if len(page.Events) > 0 {
 				break // it stands before the first event of the next page
 			}
 			page.Gap = gapAt(names, b, page.Gap, through)
 		}
 		for i := range b.Records {
-			page.Events = append(page.Events, names.entry(b.Records[i]).event())
+			page.Events = append(page.Events, Event(window.NewEntry(names, b.Records[i]).Event()))
 			bytes += len(b.Records[i].Data)
 		}
 		through = b.Through
 	}
-	page.Next, page.More = names.position(through), through < state.Last
+	page.Next, page.More = names.Position(through), through < state.Last
 	return page, nil
 }
 
 // gapAt returns the gap that a batch begins with, joined to one just before it.
-func gapAt(names timeline, b Batch, before *sse.GapError, after uint64) *sse.GapError {
-	gap := &sse.GapError{Reason: GapLost, After: names.position(after).String(), Next: names.position(b.Lost).String()}
+func gapAt(names eventlog.Timeline, b eventlog.Batch, before *sse.GapError, after uint64) *sse.GapError {
+	gap := &sse.GapError{Reason: sse.GapLost, After: names.Position(after).String(), Next: names.Position(b.Lost).String()}
 	if b.Expired {
-		gap.Reason = GapExpired
+		gap.Reason = sse.GapExpired
 	}
 	if before != nil {
 		gap.Reason, gap.After = before.Reason, before.After

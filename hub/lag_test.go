@@ -11,7 +11,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
+	"example.com/tidings/topics"
 )
 
 // A subscriber that falls out of the window reads from the log, and misses
@@ -19,7 +21,7 @@ import (
 func TestLagReplays(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h := newHub(t, nil, &hub.Options{Window: 4})
-		s := subscribe(t, h, hub.Subscription{Topics: []string{"a"}})
+		s := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a")})
 		publish(t, h, "a:live")
 		s.want(t, "a:live")
 		all := numbered("a", "", 1000)
@@ -38,7 +40,7 @@ func TestLagSkips(t *testing.T) {
 		t.Run(strings.Join(filters, " "), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				h := newHub(t, nil, &hub.Options{Window: 4})
-				s := subscribe(t, h, hub.Subscription{Topics: filters, Lag: hub.LagSkip})
+				s := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters(filters...), Lag: hub.LagSkip})
 				publish(t, h, "a:live")
 				s.want(t, "a:live")
 				for i := range 100 {
@@ -69,7 +71,7 @@ func TestLagSkipReplaysFirst(t *testing.T) {
 		all := numbered("a", "", 1000)
 		publish(t, h, all...)
 		synctest.Wait()
-		s := subscribe(t, h, hub.Subscription{Topics: []string{"a"}, Lag: hub.LagSkip, From: hub.FromStart()})
+		s := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a"), Lag: hub.LagSkip, From: hub.FromStart()})
 		s.want(t, all...)
 	})
 }
@@ -78,7 +80,7 @@ func TestLagSkipReplaysFirst(t *testing.T) {
 func TestLagWithoutLossIsNoGap(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h := newHub(t, nil, &hub.Options{Window: 4})
-		s := subscribe(t, h, hub.Subscription{Topics: []string{"a"}, Lag: hub.LagSkip})
+		s := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a"), Lag: hub.LagSkip})
 		publish(t, h, "a:1")
 		s.want(t, "a:1") // it stalls here
 		publish(t, h, numbered("b", "", 100)...)
@@ -95,8 +97,8 @@ func TestLagBeyondRetention(t *testing.T) {
 		t.Run(filter, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				const each = 1 << 10
-				h := newHub(t, hub.NewMemoryLog(&hub.MemoryOptions{MaxBytes: 100 * each}), &hub.Options{Window: 4})
-				s := subscribe(t, h, hub.Subscription{Topics: []string{filter, "a"}})
+				h := newHub(t, eventlog.NewMemory(&eventlog.MemoryOptions{MaxBytes: 100 * each}), &hub.Options{Window: 4})
+				s := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters(filter, "a")})
 				publish(t, h, "a:live")
 				s.want(t, "a:live")
 				pad := strings.Repeat(".", each-entrySize)
@@ -105,7 +107,7 @@ func TestLagBeyondRetention(t *testing.T) {
 					for _, topic := range []string{"a", "b.c", "a.b"} {
 						m := fmt.Sprintf("%s:%03d%s", topic, i, pad)
 						publish(t, h, m)
-						if f, _ := hub.ParseFilter(filter); topic == "a" || f.Match(topic) {
+						if f, _ := topics.ParseFilter(filter); topic == "a" || f.Match(topic) {
 							mine = append(mine, m)
 						}
 					}
@@ -137,8 +139,8 @@ func TestLagBeyondRetentionFromAPlaceInThePast(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				h := newHub(t, hub.NewMemoryLog(&hub.MemoryOptions{MaxAge: time.Hour}), &hub.Options{Window: 4})
-				s := subscribe(t, h, hub.Subscription{Topics: []string{"a"}, From: from})
+				h := newHub(t, eventlog.NewMemory(&eventlog.MemoryOptions{MaxAge: time.Hour}), &hub.Options{Window: 4})
+				s := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a"), From: from})
 				publish(t, h, "a:live")
 				s.want(t, "a:live")
 				publish(t, h, numbered("a", "", 100)...)
@@ -157,9 +159,9 @@ func TestLagBeyondRetentionFromAPlaceInThePast(t *testing.T) {
 // out, and after a gap of which it was not known; or it is not given.
 func TestMissedIsNeverAGuess(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		log := &meddledLog{Log: hub.NewMemoryLog(&hub.MemoryOptions{MaxAge: time.Hour})}
+		log := &meddledLog{Log: eventlog.NewMemory(&eventlog.MemoryOptions{MaxAge: time.Hour})}
 		h := newHub(t, log, &hub.Options{Window: 4})
-		s := subscribe(t, h, hub.Subscription{Topics: []string{"a"}})
+		s := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a")})
 		publish(t, h, "a:live")
 		s.want(t, "a:live")
 		publish(t, h, numbered("a", "old", 100)...)
@@ -199,11 +201,11 @@ func TestMissedIsNeverAGuess(t *testing.T) {
 
 // A meddledLog has something happen before it counts.
 type meddledLog struct {
-	hub.Log
+	eventlog.Log
 	beforeCount func() error
 }
 
-func (l *meddledLog) Count(ctx context.Context, filters []hub.Filter, after uint64) (n, through uint64, err error) {
+func (l *meddledLog) Count(ctx context.Context, filters []topics.Filter, after uint64) (n, through uint64, err error) {
 	if l.beforeCount != nil {
 		if err := l.beforeCount(); err != nil {
 			return 0, 0, err
@@ -215,8 +217,8 @@ func (l *meddledLog) Count(ctx context.Context, filters []hub.Filter, after uint
 // What expired concerned others alone: then there is no gap.
 func TestExpiryOfWhatOthersGetIsNoGap(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		h := newHub(t, hub.NewMemoryLog(&hub.MemoryOptions{MaxBytes: 20_000}), &hub.Options{Window: 4})
-		s := subscribe(t, h, hub.Subscription{Topics: []string{"a"}})
+		h := newHub(t, eventlog.NewMemory(&eventlog.MemoryOptions{MaxBytes: 20_000}), &hub.Options{Window: 4})
+		s := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a")})
 		publish(t, h, "a:1")
 		s.want(t, "a:1")
 		for _, m := range append(numbered("b", "", 1000), "a:2", "b:1", "b:2", "b:3", "b:4", "b:5") {
@@ -230,26 +232,26 @@ func TestExpiryOfWhatOthersGetIsNoGap(t *testing.T) {
 // Who comes back after retention has passed is told so, without a number.
 func TestExpiredID(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		h := newHub(t, hub.NewMemoryLog(&hub.MemoryOptions{MaxAge: time.Hour}), &hub.Options{Window: 4})
+		h := newHub(t, eventlog.NewMemory(&eventlog.MemoryOptions{MaxAge: time.Hour}), &hub.Options{Window: 4})
 		old := publish(t, h, "a:1", "a:2", "b:3", "b:4", "b:5", "b:6", "b:7")
 		time.Sleep(30 * time.Minute)
 		publish(t, h, "a:8", "b:9", "b:10", "b:11", "b:12")
 		time.Sleep(40 * time.Minute)
-		s := subscribe(t, h, hub.Subscription{Topics: []string{"a"}, LastEventID: old[0]})
+		s := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a"), LastEventID: old[0]})
 		s.want(t, "gap expired 0", "a:8")
-		subscribe(t, h, hub.Subscription{Topics: []string{"a"}, LastEventID: old[6]}).want(t, "a:8")
+		subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a"), LastEventID: old[6]}).want(t, "a:8")
 		// From the oldest is just that.
-		subscribe(t, h, hub.Subscription{Topics: []string{"a"}, From: hub.FromStart()}).want(t, "a:8")
-		subscribe(t, h, hub.Subscription{Topics: []string{"a"}, From: hub.FromCount(9)}).want(t, "a:8")
+		subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a"), From: hub.FromStart()}).want(t, "a:8")
+		subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a"), From: hub.FromCount(9)}).want(t, "a:8")
 	})
 }
 
 // What retention has removed no stream hands on, from memory neither.
 func TestWhatHasExpiredIsNotInTheWindow(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		h := newHub(t, hub.NewMemoryLog(&hub.MemoryOptions{MaxAge: time.Hour}), nil)
+		h := newHub(t, eventlog.NewMemory(&eventlog.MemoryOptions{MaxAge: time.Hour}), nil)
 		old := publish(t, h, "a:1", "a:2")
-		stalled := subscribe(t, h, hub.Subscription{Topics: []string{"a"}, From: hub.FromStart()})
+		stalled := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a"), From: hub.FromStart()})
 		stalled.want(t, "a:1", "a:2")
 		publish(t, h, "a:3", "a:4", "a:5")
 		time.Sleep(time.Hour + 2*time.Second)
@@ -258,7 +260,7 @@ func TestWhatHasExpiredIsNotInTheWindow(t *testing.T) {
 		if n := h.InWindow(); n != 1 {
 			t.Errorf("%d messages are in the window, want 1", n)
 		}
-		subscribe(t, h, hub.Subscription{Topics: []string{"a"}, LastEventID: old[0]}).want(t, "gap expired 0", "a:6")
+		subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a"), LastEventID: old[0]}).want(t, "gap expired 0", "a:6")
 		stalled.want(t, "gap lag 3", "a:6")
 		// All of it.
 		time.Sleep(time.Hour + 2*time.Second)
@@ -277,10 +279,10 @@ func TestWhatIsHandedOnAndWhatIsMissedAddUp(t *testing.T) {
 	for seed := range uint64(40) {
 		bubble(t, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 1))
-			h := newHub(t, hub.NewMemoryLog(&hub.MemoryOptions{MaxBytes: 5_000 + r.IntN(50_000)}), &hub.Options{Window: 1 + r.IntN(50)})
+			h := newHub(t, eventlog.NewMemory(&eventlog.MemoryOptions{MaxBytes: 5_000 + r.IntN(50_000)}), &hub.Options{Window: 1 + r.IntN(50)})
 			lag := hub.Lag(r.IntN(2))
 			filters := [][]string{{"a"}, {"*"}, {"a", "b"}, {"**"}}[r.IntN(4)]
-			s := subscribe(t, h, hub.Subscription{Topics: filters, Lag: lag})
+			s := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters(filters...), Lag: lag})
 			first := filters[0]
 			if strings.Contains(first, "*") {
 				first = "a"
@@ -296,7 +298,7 @@ func TestWhatIsHandedOnAndWhatIsMissedAddUp(t *testing.T) {
 						synctest.Wait() // retention is too short for a hub that lags, too
 						topic, _, _ := strings.Cut(m, ":")
 						for _, pattern := range filters {
-							if f, _ := hub.ParseFilter(pattern); f.Match(topic) {
+							if f, _ := topics.ParseFilter(pattern); f.Match(topic) {
 								owed = append(owed, m)
 								break
 							}
@@ -324,7 +326,7 @@ func TestWhatIsHandedOnAndWhatIsMissedAddUp(t *testing.T) {
 // what passes meanwhile.
 func TestStalledSubscribersHoldLittle(t *testing.T) {
 	const windowBytes, message, stalled = 1 << 20, 32 << 10, 20
-	h := newHub(t, hub.NewMemoryLog(&hub.MemoryOptions{MaxBytes: windowBytes}), &hub.Options{WindowBytes: windowBytes})
+	h := newHub(t, eventlog.NewMemory(&eventlog.MemoryOptions{MaxBytes: windowBytes}), &hub.Options{WindowBytes: windowBytes})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	data := strings.Repeat("x", message)
@@ -337,7 +339,7 @@ func TestStalledSubscribersHoldLittle(t *testing.T) {
 	begin := used()
 	for range stalled {
 		reached := make(chan struct{})
-		events, err := h.Subscribe(ctx, hub.Subscription{Topics: []string{"a"}})
+		events, err := h.Subscribe(ctx, hub.Subscription{Filters: topics.MustFilters("a")})
 		if err != nil {
 			t.Fatal(err)
 		}

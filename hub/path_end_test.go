@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 )
 
@@ -102,7 +103,7 @@ func TestPathClose(t *testing.T) {
 			t.Errorf("Close took %v", took)
 		}
 		idle.end(t)
-		if rest, err := io.ReadAll(stalled.lines); p.seesBreak() && err == nil || strings.HasSuffix(string(rest), "\n\n") {
+		if rest, err := io.ReadAll(stalled.lines); err == nil && (p.seesBreak() || strings.HasSuffix(string(rest), "\n\n")) {
 			t.Errorf("the stream that was cut ends with %v, and looks complete", err)
 		}
 		s.vacated(t)
@@ -122,7 +123,7 @@ func TestPathClose(t *testing.T) {
 func TestPathPlaceIsGivenBack(t *testing.T) {
 	on(t, ownPaths, func(t *testing.T, p path) {
 		const most = 3
-		log := &unreadableLog{Log: hub.NewMemoryLog(nil)}
+		log := &unreadableLog{Log: eventlog.NewMemory(nil)}
 		s := p.station(t, log, &hub.Options{MaxSubscribers: most, Window: 2, WriteTimeout: 300 * time.Millisecond}, nil)
 		publish(t, s.Hub, numbered("old", "", 9)...)
 		untilHead(s.Hub, 9)
@@ -233,7 +234,7 @@ func TestPathSubscribersOfATopic(t *testing.T) {
 		s.publishSeen(t, large("a.x", "", 800)...)
 		count := func(topic string) int {
 			_, n, err := s.Topic(t.Context(), topic)
-			if err != nil && !errors.Is(err, hub.ErrNotFound) {
+			if err != nil && !errors.Is(err, eventlog.ErrNotFound) {
 				t.Fatal(err)
 			}
 			return n

@@ -9,23 +9,25 @@ import (
 	"sync"
 	"testing"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
+	"example.com/tidings/sse"
 )
 
 // A foreignLog holds messages that a hub would have refused: a data of "break" stands for a
 // type with a line end.
-type foreignLog struct{ hub.Log }
+type foreignLog struct{ eventlog.Log }
 
-func foreign(rec hub.Record) hub.Record {
+func foreign(rec eventlog.Record) eventlog.Record {
 	if rec.Data == "break" {
 		rec.Type = "two\nlines"
 	}
 	return rec
 }
 
-func (l foreignLog) Tail(ctx context.Context, after uint64) iter.Seq2[[]hub.Record, error] {
-	return func(yield func([]hub.Record, error) bool) {
-		for records, err := range l.Log.Tail(ctx, after) {
+func (l foreignLog) Tail(ctx context.Context, generation, after uint64) iter.Seq2[[]eventlog.Record, error] {
+	return func(yield func([]eventlog.Record, error) bool) {
+		for records, err := range l.Log.Tail(ctx, generation, after) {
 			for i := range records {
 				records[i] = foreign(records[i])
 			}
@@ -36,17 +38,12 @@ func (l foreignLog) Tail(ctx context.Context, after uint64) iter.Seq2[[]hub.Reco
 	}
 }
 
-func (l foreignLog) Read(ctx context.Context, q hub.Query) (hub.Batch, error) {
+func (l foreignLog) Read(ctx context.Context, q eventlog.Query) (eventlog.Batch, error) {
 	b, err := l.Log.Read(ctx, q)
 	for i := range b.Records {
 		b.Records[i] = foreign(b.Records[i])
 	}
 	return b, err
-}
-
-func (l foreignLog) Get(ctx context.Context, seq uint64) (hub.Record, error) {
-	rec, err := l.Log.Get(ctx, seq)
-	return foreign(rec), err
 }
 
 // A lockedBuffer is a buffer for several goroutines.
@@ -75,7 +72,7 @@ func TestPathMessageThatCannotBeSent(t *testing.T) {
 		for where, window := range map[string]int{"window": 100, "log": 1} {
 			var log lockedBuffer
 			opts := &hub.Options{Window: window, Logger: slog.New(slog.NewTextHandler(&log, nil))}
-			s := p.station(t, foreignLog{hub.NewMemoryLog(nil)}, opts, nil)
+			s := p.station(t, foreignLog{eventlog.NewMemory(nil)}, opts, nil)
 			live := s.stream(t, query("a")).opened(t)
 			ids := publish(t, s.Hub, "a:1", "a:break", "a:2", "b:3")
 			live.expect(t, "1", "gap invalid 1", "2")
@@ -85,7 +82,7 @@ func TestPathMessageThatCannotBeSent(t *testing.T) {
 				c.event(t)
 				ev := c.event(t)
 				gap, ok := ev.gap()
-				if !ok || gap.Reason != hub.GapInvalid || gap.Missed != 1 || gap.After != ids[0] || gap.Next != ids[1] || ev.ID != ids[1] {
+				if !ok || gap.Reason != sse.GapInvalid || gap.Missed != 1 || gap.After != ids[0] || gap.Next != ids[1] || ev.ID != ids[1] {
 					t.Fatalf("%s, %s: in its place is %+v", where, format, ev)
 				}
 				if ev := c.event(t); ev.ID != ids[2] {

@@ -9,16 +9,18 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
+	"example.com/tidings/sse"
 )
 
 // A countingLog counts what is read from it.
 type countingLog struct {
-	hub.Log
+	eventlog.Log
 	reads atomic.Int64
 }
 
-func (l *countingLog) Read(ctx context.Context, q hub.Query) (hub.Batch, error) {
+func (l *countingLog) Read(ctx context.Context, q eventlog.Query) (eventlog.Batch, error) {
 	l.reads.Add(1)
 	return l.Log.Read(ctx, q)
 }
@@ -38,7 +40,7 @@ func large(topic, prefix string, n int) []string {
 // nothing.
 func TestPathLagReplays(t *testing.T) {
 	on(t, everyPath, func(t *testing.T, p path) {
-		log := &countingLog{Log: hub.NewMemoryLog(nil)}
+		log := &countingLog{Log: eventlog.NewMemory(nil)}
 		s := p.station(t, log, &hub.Options{Window: 4}, nil)
 		c := s.stream(t, query("a")).opened(t)
 		readOn := s.stall(t, c, "a")
@@ -116,7 +118,7 @@ func TestPathLagBeyondRetention(t *testing.T) {
 		const retained = 3 << 19
 		for _, filters := range []string{"a", "a a.*", "**"} {
 			t.Run(filters, func(t *testing.T) {
-				s := p.station(t, hub.NewMemoryLog(&hub.MemoryOptions{MaxBytes: retained}), &hub.Options{Window: 4}, nil)
+				s := p.station(t, eventlog.NewMemory(&eventlog.MemoryOptions{MaxBytes: retained}), &hub.Options{Window: 4}, nil)
 				c := s.stream(t, query(filters)).opened(t)
 				publish(t, s.Hub, "a:live")
 				c.expect(t, "live")
@@ -134,7 +136,7 @@ func TestPathLagBeyondRetention(t *testing.T) {
 				ev := c.event(t)
 				gap, ok := ev.gap()
 				left := len(owed) - int(gap.Missed)
-				if most := retained / (2 << 10) * len(owed) / 1500; !ok || gap.Reason != hub.GapLag || left < most*8/10 || left > most {
+				if most := retained / (2 << 10) * len(owed) / 1500; !ok || gap.Reason != sse.GapLag || left < most*8/10 || left > most {
 					t.Fatalf("of %d messages it is owed, of which some %d are retained, comes first %+v", len(owed), most, ev)
 				}
 				c.expect(t, data(owed)[gap.Missed:]...)
@@ -148,7 +150,7 @@ func TestPathLagBeyondRetention(t *testing.T) {
 // A log that fails for a while, and is then as it was, is nobody's concern.
 func TestPathTailThatFails(t *testing.T) {
 	on(t, everyPath, func(t *testing.T, p path) {
-		s := p.station(t, &brokenTailLog{Log: hub.NewMemoryLog(nil)}, nil, nil)
+		s := p.station(t, &brokenTailLog{Log: eventlog.NewMemory(nil)}, nil, nil)
 		c := s.stream(t, query("a")).opened(t)
 		for i := range 5 {
 			publish(t, s.Hub, fmt.Sprintf("a:%d", i))
@@ -158,17 +160,17 @@ func TestPathTailThatFails(t *testing.T) {
 }
 
 // A brokenTailLog's tail fails after each step.
-type brokenTailLog struct{ hub.Log }
+type brokenTailLog struct{ eventlog.Log }
 
-func (l *brokenTailLog) Tail(ctx context.Context, after uint64) iter.Seq2[[]hub.Record, error] {
-	return (&stutteringLog{Log: l.Log}).Tail(ctx, after)
+func (l *brokenTailLog) Tail(ctx context.Context, generation, after uint64) iter.Seq2[[]eventlog.Record, error] {
+	return (&stutteringLog{Log: l.Log}).Tail(ctx, generation, after)
 }
 
 // A log from which something is missing that this node has not seen: who was waiting
 // reads of it in the log, and what is there comes.
 func TestPathTailThatJumps(t *testing.T) {
 	on(t, everyPath, func(t *testing.T, p path) {
-		log := &jumpyLog{heldLog: heldLog{Log: hub.NewMemoryLog(&hub.MemoryOptions{MaxBytes: 2000})}}
+		log := &jumpyLog{heldLog: heldLog{Log: eventlog.NewMemory(&eventlog.MemoryOptions{MaxBytes: 2000})}}
 		s := p.station(t, log, nil, nil)
 		c := s.stream(t, query("a")).opened(t)
 		s.publishSeen(t, "a:0")
@@ -190,7 +192,7 @@ func TestPathTailThatJumps(t *testing.T) {
 // Only what this node's tail skips is missing, and the log has it: everyone gets all.
 func TestPathTailThatSkips(t *testing.T) {
 	on(t, everyPath, func(t *testing.T, p path) {
-		s := p.station(t, skippingLog{hub.NewMemoryLog(nil)}, &hub.Options{Window: 4}, nil)
+		s := p.station(t, skippingLog{eventlog.NewMemory(nil)}, &hub.Options{Window: 4}, nil)
 		var all []*client
 		for _, topics := range []string{"a", "b", "**"} {
 			all = append(all, s.stream(t, query(topics)).opened(t))
@@ -209,12 +211,12 @@ func TestPathTailThatSkips(t *testing.T) {
 }
 
 // A skippingLog's tail does not yield every third record, nor any that comes with it.
-type skippingLog struct{ hub.Log }
+type skippingLog struct{ eventlog.Log }
 
-func (l skippingLog) Tail(ctx context.Context, after uint64) iter.Seq2[[]hub.Record, error] {
-	return func(yield func([]hub.Record, error) bool) {
-		for records, err := range l.Log.Tail(ctx, after) {
-			records = slices.DeleteFunc(records, func(rec hub.Record) bool { return rec.Seq%3 == 0 && rec.Seq < 300 })
+func (l skippingLog) Tail(ctx context.Context, generation, after uint64) iter.Seq2[[]eventlog.Record, error] {
+	return func(yield func([]eventlog.Record, error) bool) {
+		for records, err := range l.Log.Tail(ctx, generation, after) {
+			records = slices.DeleteFunc(records, func(rec eventlog.Record) bool { return rec.Seq%3 == 0 && rec.Seq < 300 })
 			if !yield(records, err) {
 				return
 			}
@@ -228,9 +230,9 @@ type jumpyLog struct {
 	holding atomic.Bool
 }
 
-func (l *jumpyLog) Tail(ctx context.Context, after uint64) iter.Seq2[[]hub.Record, error] {
-	return func(yield func([]hub.Record, error) bool) {
-		for records, err := range l.Log.Tail(ctx, after) {
+func (l *jumpyLog) Tail(ctx context.Context, generation, after uint64) iter.Seq2[[]eventlog.Record, error] {
+	return func(yield func([]eventlog.Record, error) bool) {
+		for records, err := range l.Log.Tail(ctx, generation, after) {
 			if held := l.held; held != nil {
 				l.holding.Store(true)
 				select {

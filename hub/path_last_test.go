@@ -9,13 +9,15 @@ import (
 	"testing"
 	"time"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
+	"example.com/tidings/topics"
 )
 
 // A searchedLog holds searches back until their context is done or it is released, but
 // for the first free ones of Newest.
 type searchedLog struct {
-	hub.Log
+	eventlog.Log
 	free     int
 	begun    chan string // gets the name of each search that is held back
 	ended    chan error  // gets the error of its context, or nil
@@ -25,7 +27,7 @@ type searchedLog struct {
 
 func newSearchedLog(free int) *searchedLog {
 	released := make(chan struct{})
-	return &searchedLog{hub.NewMemoryLog(nil), free, make(chan string, 1), make(chan error, 1), released, sync.OnceFunc(func() { close(released) })}
+	return &searchedLog{eventlog.NewMemory(nil), free, make(chan string, 1), make(chan error, 1), released, sync.OnceFunc(func() { close(released) })}
 }
 
 // received receives what must come.
@@ -57,7 +59,7 @@ func (l *searchedLog) hold(ctx context.Context, name string) error {
 	return err
 }
 
-func (l *searchedLog) Newest(ctx context.Context, filters []hub.Filter, after, upTo uint64, limit int) ([]uint64, uint64, error) {
+func (l *searchedLog) Newest(ctx context.Context, filters []topics.Filter, after, upTo uint64, limit int) ([]uint64, uint64, error) {
 	if l.free--; l.free < 0 {
 		if err := l.hold(ctx, "Newest"); err != nil {
 			return nil, 0, err
@@ -66,7 +68,7 @@ func (l *searchedLog) Newest(ctx context.Context, filters []hub.Filter, after, u
 	return l.Log.Newest(ctx, filters, after, upTo, limit)
 }
 
-func (l *searchedLog) Back(ctx context.Context, filters []hub.Filter, n int, upTo uint64) (uint64, error) {
+func (l *searchedLog) Back(ctx context.Context, filters []topics.Filter, n int, upTo uint64) (uint64, error) {
 	if err := l.hold(ctx, "Back"); err != nil {
 		return 0, err
 	}
@@ -150,13 +152,13 @@ func TestLastResumes(t *testing.T) {
 		ids := publish(t, h, append(numbered("old", "", 600), all...)...)[600:]
 		publish(t, h, "old:new")
 		all = append(all, "old:new")
-		sub := hub.Subscription{Topics: []string{"**"}, From: hub.FromLast()}
+		sub := hub.Subscription{Filters: topics.MustFilters("**"), From: hub.FromLast()}
 		for _, taken := range []int{0, 1, 255, 256, 257, 600, n} {
 			s := subscribe(t, h, sub)
 			s.want(t, all[:taken]...)
 			s.stop()
 			if taken > 0 {
-				subscribe(t, h, hub.Subscription{Topics: sub.Topics, From: sub.From, LastEventID: ids[taken-1]}).want(t, all[taken:]...)
+				subscribe(t, h, hub.Subscription{Filters: sub.Filters, From: sub.From, LastEventID: ids[taken-1]}).want(t, all[taken:]...)
 			}
 		}
 		events, err := h.Iterate(t.Context(), sub)

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"example.com/tidings/hub/stats"
 )
 
 // A process that has no descriptor for a stream says so politely, keeps the streams it
@@ -51,7 +53,7 @@ func TestPathWithoutDescriptors(t *testing.T) {
 	publish(t, s.Hub, "a:x")
 	before.expect(t, "x")
 	after.expect(t, "x")
-	if stats := s.Stats(); stats.Subscribers != 2 || stats.TakenOver != 2 || stats.NetHTTPBegun != 0 {
-		t.Errorf("%+v", stats)
+	if figures := s.Stats(); figures.Subscribers != 2 || figures.Paths[stats.PathTakenOver].Streams != 2 || figures.Paths[stats.PathNetHTTP].Begun != 0 {
+		t.Errorf("%+v", figures)
 	}
 }

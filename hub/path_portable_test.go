@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"example.com/tidings/hub"
+	"example.com/tidings/hub/stats"
 )
 
 // What cannot be taken over takes the way through net/http, and is as good.
@@ -63,8 +64,8 @@ func TestPathOfWhatCannotBeTakenOver(t *testing.T) {
 			c.opened(t)
 			publish(t, s.Hub, "a:1")
 			c.expect(t, "1")
-			if stats := s.Stats(); stats.NetHTTP != 1 || stats.TakenOverBegun != 0 || stats.Subscribers != 1 {
-				t.Errorf("%+v", stats)
+			if figures := s.Stats(); figures.Paths[stats.PathNetHTTP].Streams != 1 || figures.Paths[stats.PathTakenOver].Begun != 0 || figures.Subscribers != 1 {
+				t.Errorf("%+v", figures)
 			}
 			s.Drain()
 			c.end(t)
@@ -123,8 +124,8 @@ func TestPathOfHTTP10(t *testing.T) {
 		c.opened(t)
 		publish(t, s.Hub, "a:1")
 		c.expect(t, "1")
-		if stats := s.Stats(); stats.NetHTTP != 1 || stats.TakenOverBegun != 0 {
-			t.Errorf("%+v", stats)
+		if figures := s.Stats(); figures.Paths[stats.PathNetHTTP].Streams != 1 || figures.Paths[stats.PathTakenOver].Begun != 0 {
+			t.Errorf("%+v", figures)
 		}
 		s.Drain()
 		c.end(t)
@@ -175,8 +176,8 @@ func TestPathOfAListenerThatWraps(t *testing.T) {
 		s.request(t, conn, query("a"), "Last-Event-ID", ids[0])
 		c := s.response(t, conn)
 		c.opened(t).expect(t, "2", "3")
-		if stats := s.Stats(); stats.NetHTTP != n+1 || stats.TakenOverBegun != 0 || stats.Subscribers != n+1 {
-			t.Errorf("%+v", stats)
+		if figures := s.Stats(); figures.Paths[stats.PathNetHTTP].Streams != n+1 || figures.Paths[stats.PathTakenOver].Begun != 0 || figures.Subscribers != n+1 {
+			t.Errorf("%+v", figures)
 		}
 	}
 }

@@ -14,7 +14,10 @@ import (
 	"testing"
 	"time"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
+	"example.com/tidings/sse"
+	"example.com/tidings/topics"
 )
 
 // A history is what was published, by sequence number from 1.
@@ -26,12 +29,12 @@ type history struct {
 }
 
 // owed returns how many messages that the filters match lie after one and up to another.
-func (m *history) owed(filters []hub.Filter, after, through uint64) (n uint64) {
+func (m *history) owed(filters []topics.Filter, after, through uint64) (n uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for seq := after + 1; seq <= min(through, uint64(len(m.topics))); seq++ {
 		topic := m.topics[seq-1]
-		if slices.ContainsFunc(filters, func(f hub.Filter) bool { return f.Match(topic) }) {
+		if slices.ContainsFunc(filters, func(f topics.Filter) bool { return f.Match(topic) }) {
 			n++
 		}
 	}
@@ -49,7 +52,7 @@ func (m *history) publish(s *station, topic string, size int) error {
 	if err != nil {
 		return err
 	}
-	if at, err := hub.ParsePosition(p.ID); err != nil || at.Seq != seq {
+	if p.ID.Seq != seq {
 		return fmt.Errorf("message %d was published as %s", seq, p.ID)
 	}
 	m.topics, m.sizes = append(m.topics, topic), append(m.sizes, len(data))
@@ -58,7 +61,7 @@ func (m *history) publish(s *station, topic string, size int) error {
 }
 
 // finished reports whether nothing is owed after a number, and nothing will be.
-func (m *history) finished(filters []hub.Filter, after uint64) bool {
+func (m *history) finished(filters []topics.Filter, after uint64) bool {
 	m.mu.Lock()
 	ended, last := m.ended, uint64(len(m.topics))
 	m.mu.Unlock()
@@ -74,7 +77,7 @@ type walker struct {
 	lag     string
 	format  string
 
-	filters []hub.Filter
+	filters []topics.Filter
 	at      uint64 // everything up to here was handed on or said to be missing
 	id      string
 	anew    bool // only tidings.open has come, of a stream that began without an id
@@ -83,7 +86,7 @@ type walker struct {
 
 // walk reads everything, and returns what was wrong.
 func (w *walker) walk(ctx context.Context) error {
-	w.filters, _ = hub.ParseFilters(strings.Fields(w.topics)...)
+	w.filters, _ = topics.ParseFilters(strings.Fields(w.topics)...)
 	for !w.history.finished(w.filters, w.at) {
 		if err := w.connect(ctx); err != nil {
 			return fmt.Errorf("%s lag=%s format=%s at %d: %w", w.topics, w.lag, w.format, w.at, err)
@@ -138,7 +141,7 @@ func (w *walker) connect(ctx context.Context) error {
 
 // take checks an event against the history.
 func (w *walker) take(ev seen) error {
-	p, err := hub.ParsePosition(ev.ID)
+	p, err := eventlog.ParsePosition(ev.ID)
 	if err != nil {
 		return fmt.Errorf("%+v: %w", ev, err)
 	}
@@ -152,7 +155,7 @@ func (w *walker) take(ev seen) error {
 	case isGap:
 		missed := w.history.owed(w.filters, w.at, p.Seq)
 		known := gap.Missed > 0
-		if known && gap.Missed != missed || !known && gap.Reason != hub.GapExpired && gap.Reason != hub.GapLag || gap.Next != ev.ID || missed == 0 && known {
+		if known && gap.Missed != missed || !known && gap.Reason != sse.GapExpired && gap.Reason != sse.GapLag || gap.Next != ev.ID || missed == 0 && known {
 			return fmt.Errorf("%d are missing, and the gap is %+v", missed, gap)
 		}
 		w.gaps++
@@ -179,7 +182,7 @@ func (w *walker) check(ev seen, seq uint64) error {
 	text := ev.Data
 	if w.format == "envelope" {
 		var e hub.Event
-		if err := json.Unmarshal([]byte(text), &e); err != nil || e.ID != ev.ID {
+		if err := json.Unmarshal([]byte(text), &e); err != nil || e.ID.String() != ev.ID {
 			return fmt.Errorf("%.100q: %w", text, errors.Join(err, errors.New("no envelope")))
 		}
 		text = e.Data
@@ -211,7 +214,7 @@ func TestPathWhatIsHandedOnAndWhatIsMissedAddUp(t *testing.T) {
 // random makes one run, and returns how many gaps there were.
 func (p path) random(t *testing.T, seed uint64) (gaps int) {
 	r := rand.New(rand.NewPCG(seed, 2))
-	log := hub.NewMemoryLog(&hub.MemoryOptions{MaxBytes: 400<<10 + r.IntN(1<<20)})
+	log := eventlog.NewMemory(&eventlog.MemoryOptions{MaxBytes: 400<<10 + r.IntN(1<<20)})
 	s := p.station(t, log, &hub.Options{Window: 1 + r.IntN(50), WindowBytes: 1 + r.IntN(1<<20), KeepAlive: 20 * time.Millisecond}, nil)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()

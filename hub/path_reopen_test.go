@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"example.com/tidings/hub"
+	"example.com/tidings/sse"
 )
 
 // renewed waits until the hub has made its view anew, from a log that was opened anew.
@@ -120,7 +121,7 @@ func TestPathLogThatIsOpenedAnewWhileStreamsCatchUp(t *testing.T) {
 		for {
 			ev := c.event(t)
 			if gap, ok := ev.gap(); ok {
-				if gap.Reason != hub.GapLost || last > 0 {
+				if gap.Reason != sse.GapLost || last > 0 {
 					t.Fatalf("a gap: %+v", gap)
 				}
 				next, last = 400, 1

@@ -20,8 +20,11 @@ import (
 	"testing"
 	"time"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
+	"example.com/tidings/hub/stats"
 	"example.com/tidings/sse"
+	"example.com/tidings/topics"
 )
 
 // The tests in the files path*_test.go say what a stream of ServeEvents promises over
@@ -82,13 +85,13 @@ func (p path) seesBreak() bool { return p != http10 }
 
 // begun returns how many streams have taken the path.
 func (s *station) begun() int {
-	switch stats := s.Stats(); s.path {
+	switch paths := s.Stats().Paths; s.path {
 	case takenOver:
-		return int(stats.TakenOverBegun)
+		return int(paths[stats.PathTakenOver].Begun)
 	case iterator:
 		return int(s.iterating.Load())
 	default:
-		return int(stats.NetHTTPBegun)
+		return int(paths[stats.PathNetHTTP].Begun)
 	}
 }
 
@@ -106,7 +109,7 @@ type station struct {
 
 // station returns one on a log; nil is one in memory. configure, which may be nil,
 // changes the server before it starts. The path's own is not needed in opts.
-func (p path) station(t *testing.T, log hub.Log, opts *hub.Options, configure func(*http.Server)) *station {
+func (p path) station(t *testing.T, log eventlog.Log, opts *hub.Options, configure func(*http.Server)) *station {
 	t.Helper()
 	o := hub.Options{}
 	if opts != nil {
@@ -184,8 +187,9 @@ func holdsLittle(ctx context.Context, conn net.Conn) context.Context {
 // serve is the handler.
 func (s *station) serve(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
-	sub := hub.Subscription{Topics: q["topic"]}
-	var errs [3]error
+	var sub hub.Subscription
+	var errs [4]error
+	sub.Filters, errs[3] = topics.ParseFilters(q["topic"]...)
 	sub.From, errs[0] = hub.ParseFrom(q.Get("from"))
 	sub.Lag, errs[1] = hub.ParseLag(q.Get("lag"))
 	sub.Format, errs[2] = hub.ParseFormat(q.Get("format"))
@@ -458,7 +462,7 @@ func data(messages []string) []string {
 func (s *station) publishSeen(t *testing.T, messages ...string) {
 	t.Helper()
 	for _, m := range messages {
-		p, err := hub.ParsePosition(publish(t, s.Hub, m)[0])
+		p, err := eventlog.ParsePosition(publish(t, s.Hub, m)[0])
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,6 +10,7 @@ import (
 
 	"example.com/tidings/hub"
 	"example.com/tidings/sse"
+	"example.com/tidings/topics"
 )
 
 // A stream that has a time at which it ends gets nothing after that but its last event, and
@@ -78,6 +79,6 @@ func TestPathUntil(t *testing.T) {
 // serveUntil serves a stream that ends at a time.
 func (s *station) serveUntil(w http.ResponseWriter, r *http.Request, at time.Time, clean bool) {
 	from, _ := hub.ParseFrom(r.URL.Query().Get("from"))
-	sub := hub.Subscription{Topics: r.URL.Query()["topic"], From: from}.Until(at, sse.Event{Type: "tidings.test", Data: "over"}, clean)
+	sub := hub.Subscription{Filters: topics.MustFilters(r.URL.Query()["topic"]...), From: from}.Until(at, sse.Event{Type: "tidings.test", Data: "over"}, clean)
 	s.serveSub(w, r, sub)
 }

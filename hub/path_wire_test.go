@@ -11,7 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
+	"example.com/tidings/sse"
 )
 
 // The whole of a stream, byte for byte.
@@ -35,7 +37,7 @@ func TestPathOnTheWire(t *testing.T) {
 
 func TestPathEnvelope(t *testing.T) {
 	on(t, everyPath, func(t *testing.T, p path) {
-		s := p.station(t, stoppedLog{hub.NewMemoryLog(nil)}, nil, nil)
+		s := p.station(t, stoppedLog{eventlog.NewMemory(nil)}, nil, nil)
 		before := publish(t, s.Hub, "a:before")
 		untilHead(s.Hub, 1)
 		c := s.stream(t, query("**", "format", "envelope"), "Last-Event-ID", before[0])
@@ -97,16 +99,16 @@ func TestPathHeader(t *testing.T) {
 
 // A stoppedLog's clock is its sequence numbers: a message is stored a second after the
 // one before.
-type stoppedLog struct{ hub.Log }
+type stoppedLog struct{ eventlog.Log }
 
-func (l stoppedLog) at(rec hub.Record) hub.Record {
+func (l stoppedLog) at(rec eventlog.Record) eventlog.Record {
 	rec.Time = time.Date(2000, 1, 1, 0, 0, int(rec.Seq), 0, time.UTC)
 	return rec
 }
 
-func (l stoppedLog) Tail(ctx context.Context, after uint64) iter.Seq2[[]hub.Record, error] {
-	return func(yield func([]hub.Record, error) bool) {
-		for records, err := range l.Log.Tail(ctx, after) {
+func (l stoppedLog) Tail(ctx context.Context, generation, after uint64) iter.Seq2[[]eventlog.Record, error] {
+	return func(yield func([]eventlog.Record, error) bool) {
+		for records, err := range l.Log.Tail(ctx, generation, after) {
 			for i := range records {
 				records[i] = l.at(records[i])
 			}
@@ -117,7 +119,7 @@ func (l stoppedLog) Tail(ctx context.Context, after uint64) iter.Seq2[[]hub.Reco
 	}
 }
 
-func (l stoppedLog) Read(ctx context.Context, q hub.Query) (hub.Batch, error) {
+func (l stoppedLog) Read(ctx context.Context, q eventlog.Query) (eventlog.Batch, error) {
 	b, err := l.Log.Read(ctx, q)
 	for i := range b.Records {
 		b.Records[i] = l.at(b.Records[i])
@@ -125,15 +127,10 @@ func (l stoppedLog) Read(ctx context.Context, q hub.Query) (hub.Batch, error) {
 	return b, err
 }
 
-func (l stoppedLog) Get(ctx context.Context, seq uint64) (hub.Record, error) {
-	rec, err := l.Log.Get(ctx, seq)
-	return l.at(rec), err
-}
-
 func (l stoppedLog) At(ctx context.Context, t time.Time) (uint64, error) {
 	state, err := l.State(ctx)
 	seq := state.First
-	for seq <= state.Last && l.at(hub.Record{Seq: seq}).Time.Before(t) {
+	for seq <= state.Last && l.at(eventlog.Record{Seq: seq}).Time.Before(t) {
 		seq++
 	}
 	return seq, err
@@ -143,10 +140,10 @@ func (l stoppedLog) At(ctx context.Context, t time.Time) (uint64, error) {
 func TestPathWhereAStreamBegins(t *testing.T) {
 	on(t, everyPath, func(t *testing.T, p path) {
 		for where, window := range map[string]int{"window": 100, "log": 1} {
-			s := p.station(t, stoppedLog{hub.NewMemoryLog(nil)}, &hub.Options{Window: window}, nil)
+			s := p.station(t, stoppedLog{eventlog.NewMemory(nil)}, &hub.Options{Window: window}, nil)
 			ids := append([]string{""}, publish(t, s.Hub, beforeASubscription...)...)
-			first, _ := hub.ParsePosition(ids[1])
-			ids[0] = hub.Position{Epoch: first.Epoch}.String()
+			first, _ := eventlog.ParsePosition(ids[1])
+			ids[0] = eventlog.Position{Epoch: first.Epoch}.String()
 			untilHead(s.Hub, 6)
 			for _, tt := range whereASubscriptionIs {
 				for _, by := range []string{"from", "Last-Event-ID"} {
@@ -208,7 +205,7 @@ func TestPathIDsThatMakeAGap(t *testing.T) {
 				s := p.station(t, nil, nil, nil)
 				ids := publish(t, s.Hub, "a:1", "a:2", "a:3")
 				untilHead(s.Hub, 3)
-				last, _ := hub.ParsePosition(ids[2])
+				last, _ := eventlog.ParsePosition(ids[2])
 				id := strings.NewReplacer("$E", last.Epoch, "\x7f", "").Replace(tt.id)
 				c := s.stream(t, query("a", "from", tt.from), "Last-Event-ID", id)
 				open := c.event(t)
@@ -228,7 +225,7 @@ func TestPathIDsThatMakeAGap(t *testing.T) {
 				publish(t, s.Hub, "a:4")
 				c.expect(t, "4")
 				again := s.stream(t, query("a"), "Last-Event-ID", gap.Next).opened(t)
-				if tt.from != "last" || tt.reason != hub.GapMalformed {
+				if tt.from != "last" || tt.reason != sse.GapMalformed {
 					again.expect(t, data(strings.Fields(tt.want))...)
 					again.expect(t, "4")
 				}
@@ -241,12 +238,12 @@ func TestPathIDsThatMakeAGap(t *testing.T) {
 func TestPathExpiredID(t *testing.T) {
 	on(t, everyPath, func(t *testing.T, p path) {
 		const kept = 1000
-		s := p.station(t, hub.NewMemoryLog(&hub.MemoryOptions{MaxBytes: kept * entrySize}), &hub.Options{Window: 4}, nil)
+		s := p.station(t, eventlog.NewMemory(&eventlog.MemoryOptions{MaxBytes: kept * entrySize}), &hub.Options{Window: 4}, nil)
 		ids := publish(t, s.Hub, numbered("a", "", 3*kept)...)
 		untilHead(s.Hub, 3*kept)
 		c := s.stream(t, query("a"), "Last-Event-ID", ids[9]).opened(t)
 		gap, ok := c.event(t).gap()
-		if !ok || gap.Reason != hub.GapExpired || gap.Missed != 0 || gap.After != ids[9] {
+		if !ok || gap.Reason != sse.GapExpired || gap.Missed != 0 || gap.After != ids[9] {
 			t.Fatalf("first comes %+v", gap)
 		}
 		next := slices.Index(ids, gap.Next) + 1
@@ -263,7 +260,7 @@ func TestPathExpiredID(t *testing.T) {
 // after what this one has acknowledged.
 func TestPathWhatOnlyTheLogKnows(t *testing.T) {
 	on(t, everyPath, func(t *testing.T, p path) {
-		log := &heldLog{Log: hub.NewMemoryLog(nil)}
+		log := &heldLog{Log: eventlog.NewMemory(nil)}
 		s := p.station(t, log, nil, nil)
 		log.hold()
 		ids := publish(t, s.Hub, "a:1", "a:2", "a:3")

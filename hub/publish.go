@@ -5,25 +5,31 @@ import (
 	"fmt"
 	"strings"
 	"unicode/utf8"
+
+	"example.com/tidings/eventlog"
+	"example.com/tidings/topics"
 )
 
-// Published is what becomes of a message that is published.
-type Published struct {
-	ID     string // of the event that subscribers get
-	Topic  string
-	Repeat bool // it had been published before, under the same key
+// A Message is what is published.
+type Message = eventlog.Message
 
-	// Err says why one message of a batch is not stored, or that this is not
-	// known. Publish returns it instead.
+// Published is the result of publishing a message.
+type Published struct {
+	ID     eventlog.Position // of the event that subscribers get
+	Topic  string
+	Repeat bool // the message had been published before, under the same key
+
+	// Err says why a message of a batch is not stored, or that this is not known. Publish
+	// returns it instead.
 	Err error
 }
 
-// Publish has the log store a message, and returns when that is done. From then
-// on every subscriber gets it, once, or is told that it missed it. The error is
-// an [*InvalidError], [ErrReserved], [ErrTooLarge], [ErrKeyConflict], [ErrFull],
-// [ErrClosed], each possibly wrapped, or another one of the log. When ctx is done
-// meanwhile the message may have been stored or not: publishing it again under
-// the same key settles that.
+// Publish stores a message in the log, and returns when that is done. From then on every
+// subscriber gets it, once, or is told that it missed it. The error is an [*InvalidError],
+// [topics.ErrReserved], an error of the log such as [eventlog.ErrTooLarge],
+// [eventlog.ErrKeyConflict] or [eventlog.ErrFull], or [eventlog.ErrClosed] after Drain. It
+// may be wrapped. If ctx is done meanwhile the message may or may not have been stored:
+// publishing it again under the same key settles that.
 func (h *Hub) Publish(ctx context.Context, m Message) (Published, error) {
 	if err := h.check(m); err != nil {
 		return Published{}, err
@@ -38,15 +44,13 @@ func (h *Hub) Publish(ctx context.Context, m Message) (Published, error) {
 	return published[0], nil
 }
 
-// PublishBatch has the log store messages, in order, and returns when that is
-// done. There is a result for each, whose Err says whether it is stored: where
-// storing fails on the way, the messages before are stored, and those after it
-// are not. (A message that is refused with [ErrKeyConflict] or [ErrTooLarge] by
-// the log does not hold up those after it.) To publish the same batch again is safe
-// where each message has a key.
+// PublishBatch stores messages in their order, and returns when that is done. It checks
+// every message first: with a [*BatchError], or [eventlog.ErrClosed], nothing is stored.
 //
-// Every message is checked first: with a [*BatchError], or [ErrClosed], nothing
-// is stored.
+// Otherwise there is a result for each message, whose Err says whether it is stored. After
+// [eventlog.ErrKeyConflict] and [eventlog.ErrTooLarge] the log goes on with the next
+// message. After any other error, the messages before are stored, and those after are not.
+// Publishing the same batch again is safe if each message has a key.
 func (h *Hub) PublishBatch(ctx context.Context, messages []Message) ([]Published, error) {
 	for i, m := range messages {
 		if err := h.check(m); err != nil {
@@ -60,34 +64,28 @@ func (h *Hub) append(ctx context.Context, messages []Message) ([]Published, erro
 	h.mu.Lock()
 	if h.closed {
 		h.mu.Unlock()
-		return nil, ErrClosed
+		return nil, eventlog.ErrClosed
 	}
 	h.publishing.Add(1)
 	h.mu.Unlock()
 	defer h.publishing.Done()
 
 	results := h.log.Append(ctx, messages)
-	names := timeline(h.log.Epochs())
 	published := make([]Published, len(results))
-	last := uint64(0)
+	var last eventlog.Position
 	for i, a := range results {
-		published[i] = Published{Topic: messages[i].Topic, Repeat: a.Repeat, Err: a.Err}
-		if a.Err == nil {
-			published[i].ID = names.position(a.Seq).String()
-			last = max(last, a.Seq)
+		published[i] = Published{a.ID, messages[i].Topic, a.Repeat, a.Err}
+		if a.Err == nil && a.ID.Seq > last.Seq {
+			last = a.ID
 		}
 	}
-	h.mu.Lock()
-	if &names[0] == &h.view.load().timeline[0] { // otherwise the log is about to be read anew
-		h.appended = max(h.appended, last)
-	}
-	h.mu.Unlock()
+	h.window.Acknowledged(last)
 	return published, nil
 }
 
 // check refuses a message that cannot be published, whatever the log says.
 func (h *Hub) check(m Message) error {
-	if err := CheckTopic(m.Topic); err != nil {
+	if err := checkTopic(m.Topic); err != nil {
 		return err
 	}
 	if err := checkType(m.Type); err != nil {
@@ -95,25 +93,25 @@ func (h *Hub) check(m Message) error {
 	}
 	switch {
 	case len(m.Data) > h.opts.MaxMessage:
-		return fmt.Errorf("%w: the data has %d bytes, more than %d", ErrTooLarge, len(m.Data), h.opts.MaxMessage)
+		return fmt.Errorf("%w: the data has %d bytes, more than %d", eventlog.ErrTooLarge, len(m.Data), h.opts.MaxMessage)
 	case !utf8.ValidString(m.Data):
 		return invalid("data", "is not UTF-8")
-	case len(m.Key) > MaxKeyBytes:
-		return invalid("key", "has %d bytes, more than %d", len(m.Key), MaxKeyBytes)
+	case len(m.Key) > eventlog.MaxKeyBytes:
+		return invalid("key", "has %d bytes, more than %d", len(m.Key), eventlog.MaxKeyBytes)
 	}
 	return nil
 }
 
 func checkType(s string) error {
 	switch {
-	case len(s) > MaxTypeBytes:
-		return invalid("type", "has %d bytes, more than %d", len(s), MaxTypeBytes)
+	case len(s) > eventlog.MaxTypeBytes:
+		return invalid("type", "has %d bytes, more than %d", len(s), eventlog.MaxTypeBytes)
 	case !utf8.ValidString(s):
 		return invalid("type", "is not UTF-8")
 	case strings.ContainsAny(s, "\r\n\x00"):
-		return invalid("type", "%s has a line end or a NUL", quote(s))
-	case strings.HasPrefix(s, ReservedPrefix):
-		return fmt.Errorf("%w: type %s begins with %q", ErrReserved, quote(s), ReservedPrefix)
+		return invalid("type", "%q has a line end or a NUL", s)
+	case strings.HasPrefix(s, topics.ReservedPrefix):
+		return fmt.Errorf("%w: the type %q begins with %q", topics.ErrReserved, s, topics.ReservedPrefix)
 	}
 	return nil
 }

@@ -9,7 +9,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
+	"example.com/tidings/topics"
 )
 
 func TestPublish(t *testing.T) {
@@ -28,22 +30,22 @@ func TestPublish(t *testing.T) {
 			{"no topic", hub.Message{Data: "x"}, nil, "topic"},
 			{"a bad topic", hub.Message{Topic: "a b"}, nil, "topic"},
 			{"a filter", hub.Message{Topic: "a.*"}, nil, "topic"},
-			{"a reserved topic", hub.Message{Topic: "tidings.a"}, hub.ErrReserved, ""},
-			{"a reserved type", hub.Message{Topic: "a", Type: "tidings.gap"}, hub.ErrReserved, ""},
+			{"a reserved topic", hub.Message{Topic: "tidings.a"}, topics.ErrReserved, ""},
+			{"a reserved type", hub.Message{Topic: "a", Type: "tidings.gap"}, topics.ErrReserved, ""},
 			{"a type with a line end", hub.Message{Topic: "a", Type: "a\nb"}, nil, "type"},
 			{"a type with a carriage return", hub.Message{Topic: "a", Type: "a\rb"}, nil, "type"},
 			{"a type with a NUL", hub.Message{Topic: "a", Type: "a\x00"}, nil, "type"},
 			{"a type that is not UTF-8", hub.Message{Topic: "a", Type: "\xff"}, nil, "type"},
 			{"a type that is too long", hub.Message{Topic: "a", Type: strings.Repeat("t", 201)}, nil, "type"},
 			{"data that is not UTF-8", hub.Message{Topic: "a", Data: "a\xff"}, nil, "data"},
-			{"data that is too long", hub.Message{Topic: "a", Data: strings.Repeat("x", 1001)}, hub.ErrTooLarge, ""},
+			{"data that is too long", hub.Message{Topic: "a", Data: strings.Repeat("x", 1001)}, eventlog.ErrTooLarge, ""},
 			{"a key that is too long", hub.Message{Topic: "a", Key: strings.Repeat("k", 256)}, nil, "key"},
 		} {
 			p, err := h.Publish(t.Context(), tt.m)
 			invalid, isInvalid := errors.AsType[*hub.InvalidError](err)
 			switch {
 			case tt.err == nil && tt.field == "":
-				if id, idErr := hub.ParsePosition(p.ID); err != nil || idErr != nil || p.Topic != tt.m.Topic || p.Repeat || id.Seq == 0 {
+				if err != nil || p.Topic != tt.m.Topic || p.Repeat || p.ID.Seq == 0 {
 					t.Errorf("%s: %+v, %v", tt.rule, p, err)
 				}
 			case tt.err != nil && !errors.Is(err, tt.err), tt.field != "" && (!isInvalid || invalid.Field != tt.field), p != hub.Published{}:
@@ -58,7 +60,7 @@ func TestPublish(t *testing.T) {
 func TestKeys(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h := newHub(t, nil, nil)
-		s := subscribe(t, h, hub.Subscription{Topics: []string{"**"}})
+		s := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("**")})
 		first, err := h.Publish(t.Context(), hub.Message{Topic: "a", Data: "1", Key: "k"})
 		if err != nil {
 			t.Fatal(err)
@@ -67,10 +69,10 @@ func TestKeys(t *testing.T) {
 		if err != nil || again.ID != first.ID || !again.Repeat {
 			t.Errorf("again: %+v, %v; want a repeat of %s", again, err, first.ID)
 		}
-		if p, err := h.Publish(t.Context(), hub.Message{Topic: "a", Data: "2", Key: "k"}); !errors.Is(err, hub.ErrKeyConflict) {
+		if p, err := h.Publish(t.Context(), hub.Message{Topic: "a", Data: "2", Key: "k"}); !errors.Is(err, eventlog.ErrKeyConflict) {
 			t.Errorf("other data: %+v, %v", p, err)
 		}
-		if p, err := h.Publish(t.Context(), hub.Message{Topic: "a", Type: "t", Data: "1", Key: "k"}); !errors.Is(err, hub.ErrKeyConflict) {
+		if p, err := h.Publish(t.Context(), hub.Message{Topic: "a", Type: "t", Data: "1", Key: "k"}); !errors.Is(err, eventlog.ErrKeyConflict) {
 			t.Errorf("another type: %+v, %v", p, err)
 		}
 		if p, err := h.Publish(t.Context(), hub.Message{Topic: "b", Data: "2", Key: "k"}); err != nil || p.Repeat {
@@ -87,7 +89,7 @@ func TestKeys(t *testing.T) {
 func TestPublishBatch(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h := newHub(t, nil, nil)
-		s := subscribe(t, h, hub.Subscription{Topics: []string{"**"}})
+		s := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("**")})
 		for _, bad := range []hub.Message{{Topic: "a b"}, {Topic: "tidings.x"}, {Topic: "a", Data: "\xff"}} {
 			p, err := h.PublishBatch(t.Context(), []hub.Message{{Topic: "a", Data: "never"}, bad, {Topic: "c"}})
 			if batch, ok := errors.AsType[*hub.BatchError](err); !ok || batch.Index != 1 || p != nil {
@@ -100,7 +102,7 @@ func TestPublishBatch(t *testing.T) {
 		if err != nil || len(p) != 5 {
 			t.Fatalf("%v, %v", p, err)
 		}
-		if p[0].Err != nil || p[1].Err != nil || p[2].ID != p[0].ID || !p[2].Repeat || !errors.Is(p[3].Err, hub.ErrKeyConflict) || p[4].Err != nil {
+		if p[0].Err != nil || p[1].Err != nil || p[2].ID != p[0].ID || !p[2].Repeat || !errors.Is(p[3].Err, eventlog.ErrKeyConflict) || p[4].Err != nil {
 			t.Errorf("%+v", p)
 		}
 		s.want(t, "a:1", "b:2", "c:3")
@@ -114,8 +116,8 @@ func TestPublishBatch(t *testing.T) {
 func TestDrain(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h := newHub(t, nil, &hub.Options{Window: 100})
-		idle := subscribe(t, h, hub.Subscription{Topics: []string{"a"}})
-		behind := subscribe(t, h, hub.Subscription{Topics: []string{"a"}})
+		idle := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a")})
+		behind := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a")})
 		var all []string
 		for i := range 90 {
 			all = append(all, fmt.Sprintf("a:%d", i))
@@ -137,13 +139,13 @@ func TestDrain(t *testing.T) {
 		if ev, err, ok := behind.next(); ok {
 			t.Errorf("then comes %v, %v", ev, err)
 		}
-		if _, err := h.Publish(t.Context(), hub.Message{Topic: "a"}); !errors.Is(err, hub.ErrClosed) {
+		if _, err := h.Publish(t.Context(), hub.Message{Topic: "a"}); !errors.Is(err, eventlog.ErrClosed) {
 			t.Errorf("Publish: %v", err)
 		}
-		if _, err := h.PublishBatch(t.Context(), []hub.Message{{Topic: "a"}}); !errors.Is(err, hub.ErrClosed) {
+		if _, err := h.PublishBatch(t.Context(), []hub.Message{{Topic: "a"}}); !errors.Is(err, eventlog.ErrClosed) {
 			t.Errorf("PublishBatch: %v", err)
 		}
-		if _, err := h.Subscribe(t.Context(), hub.Subscription{Topics: []string{"a"}}); !errors.Is(err, hub.ErrUnavailable) {
+		if _, err := h.Subscribe(t.Context(), hub.Subscription{Filters: topics.MustFilters("a")}); !errors.Is(err, hub.ErrUnavailable) {
 			t.Errorf("Subscribe: %v", err)
 		}
 	})
@@ -153,9 +155,9 @@ func TestDrain(t *testing.T) {
 // the hub has not seen it when it begins to.
 func TestDrainWaitsForWhatIsAcknowledged(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		log := &heldLog{Log: hub.NewMemoryLog(nil)}
+		log := &heldLog{Log: eventlog.NewMemory(nil)}
 		h := newHub(t, log, nil)
-		s := subscribe(t, h, hub.Subscription{Topics: []string{"a"}})
+		s := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a")})
 		log.hold()
 		publish(t, h, "a:1", "a:2")
 		h.Drain()
@@ -170,7 +172,7 @@ func TestDrainWaitsForWhatIsAcknowledged(t *testing.T) {
 // A log that hangs does not hold up the end.
 func TestDrainOfALogThatHangs(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		log := &hangingLog{Log: hub.NewMemoryLog(nil), hangs: make(chan struct{})}
+		log := &hangingLog{Log: eventlog.NewMemory(nil), hangs: make(chan struct{})}
 		h := newHub(t, log, nil)
 		go h.Publish(t.Context(), hub.Message{Topic: "a"})
 		synctest.Wait()
@@ -184,11 +186,11 @@ func TestDrainOfALogThatHangs(t *testing.T) {
 
 // A hangingLog stores nothing until it no longer hangs.
 type hangingLog struct {
-	hub.Log
+	eventlog.Log
 	hangs chan struct{}
 }
 
-func (l *hangingLog) Append(ctx context.Context, messages []hub.Message) []hub.Appended {
+func (l *hangingLog) Append(ctx context.Context, messages []hub.Message) []eventlog.Appended {
 	<-l.hangs
 	return l.Log.Append(ctx, messages)
 }
@@ -196,17 +198,17 @@ func (l *hangingLog) Append(ctx context.Context, messages []hub.Message) []hub.A
 // Close closes the log, and again does nothing.
 func TestClose(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		log := hub.NewMemoryLog(nil)
+		log := eventlog.NewMemory(nil)
 		h := newHub(t, log, nil)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		if _, err := h.Subscribe(ctx, hub.Subscription{Topics: []string{"a"}}); err != nil {
+		if _, err := h.Subscribe(ctx, hub.Subscription{Filters: topics.MustFilters("a")}); err != nil {
 			t.Fatal(err)
 		}
 		if err := h.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := log.State(t.Context()); !errors.Is(err, hub.ErrClosed) {
+		if _, err := log.State(t.Context()); !errors.Is(err, eventlog.ErrClosed) {
 			t.Errorf("the log: %v", err)
 		}
 		if err := h.Close(); err != nil {

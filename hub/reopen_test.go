@@ -5,30 +5,34 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
+	"example.com/tidings/topics"
 )
 
 // A fragileLog can fail, and be replaced by what survived of it.
 type fragileLog struct {
 	mu sync.Mutex
-	hub.Log
+	eventlog.Log
 	failed     chan struct{} // closed when it fails
-	epochs     []hub.Epoch
+	epochs     eventlog.Timeline
+	generation uint64
 	stateFails int // how often State still fails
 }
 
 func newFragileLog() *fragileLog {
-	log := hub.NewMemoryLog(nil)
-	return &fragileLog{Log: log, failed: make(chan struct{}), epochs: log.Epochs()}
+	return &fragileLog{
+		Log: eventlog.NewMemory(nil), failed: make(chan struct{}), generation: 1,
+		epochs: eventlog.Timeline{{ID: eventlog.NewEpochID(time.Now()), First: 1}},
+	}
 }
 
-func (l *fragileLog) inner() (hub.Log, chan struct{}) {
+func (l *fragileLog) inner() (eventlog.Log, chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.Log, l.failed
@@ -41,18 +45,24 @@ func (l *fragileLog) failState(n int) {
 	l.stateFails = n
 }
 
-func (l *fragileLog) Epochs() []hub.Epoch {
+// names returns how the log names positions.
+func (l *fragileLog) names() (eventlog.Timeline, uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.epochs
+	return l.epochs, l.generation
 }
 
-func (l *fragileLog) Append(ctx context.Context, messages []hub.Message) []hub.Appended {
+func (l *fragileLog) Append(ctx context.Context, messages []hub.Message) []eventlog.Appended {
 	log, _ := l.inner()
-	return log.Append(ctx, messages)
+	results := log.Append(ctx, messages)
+	epochs, _ := l.names()
+	for i := range results {
+		results[i].ID = epochs.Position(results[i].ID.Seq)
+	}
+	return results
 }
 
-func (l *fragileLog) State(ctx context.Context) (hub.State, error) {
+func (l *fragileLog) State(ctx context.Context) (eventlog.State, error) {
 	l.mu.Lock()
 	fails := l.stateFails > 0
 	if fails {
@@ -60,22 +70,33 @@ func (l *fragileLog) State(ctx context.Context) (hub.State, error) {
 	}
 	l.mu.Unlock()
 	if fails {
-		return hub.State{}, errors.New("not now")
+		return eventlog.State{}, errors.New("not now")
 	}
 	log, _ := l.inner()
-	return log.State(ctx)
+	state, err := log.State(ctx)
+	state.Epochs, state.Generation = l.names()
+	return state, err
 }
 
-func (l *fragileLog) Read(ctx context.Context, q hub.Query) (hub.Batch, error) {
+func (l *fragileLog) Read(ctx context.Context, q eventlog.Query) (eventlog.Batch, error) {
 	log, _ := l.inner()
+	if _, generation := l.names(); q.Generation != 0 && q.Generation != generation {
+		return eventlog.Batch{}, eventlog.ErrReopened
+	}
+	q.Generation = 0
 	return log.Read(ctx, q)
 }
 
-func (l *fragileLog) Tail(ctx context.Context, after uint64) iter.Seq2[[]hub.Record, error] {
+func (l *fragileLog) Tail(ctx context.Context, generation, after uint64) iter.Seq2[[]eventlog.Record, error] {
 	log, failed := l.inner()
+	_, current := l.names()
 	ctx, cancel := context.WithCancel(ctx)
-	return func(yield func([]hub.Record, error) bool) {
+	return func(yield func([]eventlog.Record, error) bool) {
 		defer cancel()
+		if generation != current {
+			yield(nil, eventlog.ErrReopened)
+			return
+		}
 		stop := make(chan struct{})
 		defer close(stop)
 		go func() {
@@ -85,7 +106,11 @@ func (l *fragileLog) Tail(ctx context.Context, after uint64) iter.Seq2[[]hub.Rec
 			case <-stop:
 			}
 		}()
-		for records, err := range log.Tail(ctx, after) {
+		for records, err := range log.Tail(ctx, 1, after) {
+			if _, current := l.names(); generation != current {
+				yield(nil, eventlog.ErrReopened)
+				return
+			}
 			if !yield(records, err) {
 				return
 			}
@@ -96,6 +121,12 @@ func (l *fragileLog) Tail(ctx context.Context, after uint64) iter.Seq2[[]hub.Rec
 		default:
 		}
 	}
+}
+
+// fail ends the tails. Callers hold mu.
+func (l *fragileLog) fail() {
+	close(l.failed)
+	l.failed = make(chan struct{})
 }
 
 // How a log is opened anew.
@@ -111,29 +142,32 @@ const (
 func (l *fragileLog) reopen(t *testing.T, n int, how reopening) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	next := hub.NewMemoryLog(nil)
-	for seq := range uint64(n) {
-		rec, err := l.Log.Get(t.Context(), seq+1)
-		if err != nil {
-			t.Fatal(err)
-		}
+	next := eventlog.NewMemory(nil)
+	b, err := l.Log.Read(t.Context(), eventlog.Query{
+		Filters: topics.MustFilters("**"), UpTo: uint64(n), MaxRecords: max(1, n), MaxBytes: 1 << 30,
+	})
+	if err != nil || len(b.Records) != n {
+		t.Fatalf("%d records of %d: %v", len(b.Records), n, err)
+	}
+	for _, rec := range b.Records {
 		next.Append(t.Context(), []hub.Message{{Topic: rec.Topic, Data: rec.Data}})
 	}
-	epoch := hub.Epoch{ID: hub.NewEpochID(time.Now().Add(time.Second)), First: uint64(n) + 1}
+	epoch := eventlog.Epoch{ID: eventlog.NewEpochID(time.Now().Add(time.Second)), First: uint64(n) + 1}
 	switch how {
 	case sameEpoch:
 		if state, err := l.Log.State(t.Context()); err != nil || state.Last != uint64(n) {
-			l.epochs = slices.Clone(l.epochs)
+			l.generation++
 		}
 	case wiped:
-		l.epochs = []hub.Epoch{epoch}
+		l.epochs = eventlog.Timeline{epoch}
+		l.generation++
 	case newEpoch:
 		l.epochs = append(l.epochs[:len(l.epochs):len(l.epochs)], epoch)
+		l.generation++
 	}
+	l.fail()
 	l.Log.Close()
 	l.Log = next
-	close(l.failed)
-	l.failed = make(chan struct{})
 }
 
 // How a log of ten messages is opened anew, and what those who are connected are told.
@@ -161,8 +195,8 @@ func TestLogThatIsOpenedAnew(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				log := newFragileLog()
 				h := newHub(t, log, nil)
-				live := subscribe(t, h, hub.Subscription{Topics: []string{"a"}})
-				behind := subscribe(t, h, hub.Subscription{Topics: []string{"a"}})
+				live := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a")})
+				behind := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a")})
 				ids := publish(t, h, numbered("a", "", 10)...)
 				live.want(t, numbered("a", "", 10)...)
 				behind.want(t, "a:0", "a:1")
@@ -189,7 +223,7 @@ func TestLogThatIsOpenedAnew(t *testing.T) {
 						}
 					}
 				}
-				again := subscribe(t, h, hub.Subscription{Topics: []string{"a"}, LastEventID: ids[9]})
+				again := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a"), LastEventID: ids[9]})
 				again.want(t, append(tt.want, "a:new", "a:newer")...)
 			})
 		})
@@ -203,7 +237,7 @@ func TestLogThatIsOpenedAnewWithDifficulty(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				log := newFragileLog()
 				h := newHub(t, log, nil)
-				live := subscribe(t, h, hub.Subscription{Topics: []string{"a"}})
+				live := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a")})
 				publish(t, h, numbered("a", "", 10)...)
 				live.want(t, numbered("a", "", 10)...)
 				log.failState(3)
@@ -229,7 +263,7 @@ func TestLostEndThatIsOvertaken(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		log := newFragileLog()
 		h := newHub(t, log, nil)
-		live := subscribe(t, h, hub.Subscription{Topics: []string{"a"}})
+		live := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a")})
 		publish(t, h, numbered("a", "", 10)...)
 		live.want(t, numbered("a", "", 10)...)
 		log.reopen(t, 5, sameEpoch)
@@ -245,29 +279,104 @@ func TestIDsAfterTheLogWasOpenedAnew(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		log := newFragileLog()
 		h := newHub(t, log, nil)
-		live := subscribe(t, h, hub.Subscription{Topics: []string{"a"}})
+		live := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a")})
 		publish(t, h, numbered("a", "", 10)...)
 		live.want(t, numbered("a", "", 10)...)
-		// The log is replaced under a tail that goes on.
 		log.mu.Lock()
-		log.epochs = append(log.epochs[:1:1], hub.Epoch{ID: hub.NewEpochID(time.Now().Add(time.Second)), First: 11})
+		log.epochs = append(log.epochs[:1:1], eventlog.Epoch{ID: eventlog.NewEpochID(time.Now().Add(time.Second)), First: 11})
+		log.generation++
+		log.fail()
 		log.mu.Unlock()
 		ids := publish(t, h, "a:new", "a:newer")
 		for i, want := range []string{"a:new", "a:newer"} {
-			if ev, err, _ := live.next(); text(ev, err) != want || ev.ID != ids[i] {
+			if ev, err, _ := live.next(); text(ev, err) != want || ev.ID.String() != ids[i] {
 				t.Errorf("%s comes as %s, and was published as %s", text(ev, err), ev.ID, ids[i])
 			}
 		}
-		subscribe(t, h, hub.Subscription{Topics: []string{"a"}, LastEventID: ids[0]}).want(t, "a:newer")
+		subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a"), LastEventID: ids[0]}).want(t, "a:newer")
+	})
+}
+
+// A log that is opened anew while a stream still looks for the newest message of each topic:
+// the search goes on in what the log has now.
+func TestLogThatIsOpenedAnewDuringTheSearchForTheNewest(t *testing.T) {
+	for name, tt := range map[string]struct {
+		survives int
+		want     []string
+	}{
+		"nothing is lost": {10, []string{"t.0:0", "t.1:1", "t.2:2", "t.3:3", "t.4:4", "t.5:5", "t.6:6", "t.7:7", "t.8:8", "t.9:9"}},
+		"the end is lost": {7, []string{"gap lost 0", "t.0:0", "t.1:1", "t.2:2", "t.3:3", "t.4:4", "t.5:5", "t.6:6"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				log := newFragileLog()
+				h := newHub(t, log, &hub.Options{Window: 2})
+				for i := range 10 {
+					publish(t, h, fmt.Sprintf("t.%d:%d", i, i))
+				}
+				synctest.Wait()
+				s := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("t.*"), From: hub.FromLast()})
+				log.reopen(t, tt.survives, newEpoch)
+				time.Sleep(time.Minute)
+				publish(t, h, "t.x:live")
+				s.want(t, append(tt.want, "t.x:live")...)
+			})
+		})
+	}
+}
+
+// While the log was opened anew and cannot be read, streams that need it wait, and no other
+// stream waits with them. When the hub drains, they end.
+func TestStreamsThatWaitForTheLog(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log := newFragileLog()
+		h := newHub(t, log, &hub.Options{Window: 2})
+		publish(t, h, numbered("a", "", 10)...)
+		synctest.Wait()
+		var behind []*subscriber
+		for range 40 { // more than the pool runs at a time
+			behind = append(behind, subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a"), From: hub.FromStart()}))
+		}
+		malformed := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a"), LastEventID: "?"})
+		log.reopen(t, 10, newEpoch)
+		log.failState(1 << 30)
+		ended := make(chan int, len(behind))
+		for _, s := range behind[:39] {
+			go func() {
+				n := 0
+				for _, _, ok := s.next(); ok; _, _, ok = s.next() {
+					n++
+				}
+				ended <- n
+			}()
+		}
+		time.Sleep(time.Second)
+		malformed.want(t, "gap malformed 0")
+		log.failState(0)
+		time.Sleep(time.Minute)
+		behind[39].want(t, numbered("a", "", 10)...)
+		log.reopen(t, 10, newEpoch)
+		log.failState(1 << 30)
+		late := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a")})
+		h.Drain()
+		for range 39 {
+			if n := <-ended; n != 10 {
+				t.Errorf("a stream that waited ends after %d messages", n)
+			}
+		}
+		if ev, err, ok := late.next(); ok {
+			t.Errorf("then comes %v, %v", ev, err)
+		}
+		log.failState(0)
 	})
 }
 
 // A log that fails for a while, and is then as it was, is nobody's concern.
 func TestTailThatFails(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		log := &stutteringLog{Log: hub.NewMemoryLog(nil)}
+		log := &stutteringLog{Log: eventlog.NewMemory(nil)}
 		h := newHub(t, log, nil)
-		s := subscribe(t, h, hub.Subscription{Topics: []string{"a"}})
+		s := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a")})
 		for i := range 20 {
 			m := fmt.Sprintf("a:%d", i)
 			publish(t, h, m)
@@ -281,14 +390,14 @@ func TestTailThatFails(t *testing.T) {
 
 // A stutteringLog's tail fails after each step.
 type stutteringLog struct {
-	hub.Log
+	eventlog.Log
 	tails int
 }
 
-func (l *stutteringLog) Tail(ctx context.Context, after uint64) iter.Seq2[[]hub.Record, error] {
+func (l *stutteringLog) Tail(ctx context.Context, generation, after uint64) iter.Seq2[[]eventlog.Record, error] {
 	l.tails++
-	return func(yield func([]hub.Record, error) bool) {
-		for records, err := range l.Log.Tail(ctx, after) {
+	return func(yield func([]eventlog.Record, error) bool) {
+		for records, err := range l.Log.Tail(ctx, generation, after) {
 			if yield(records, err) {
 				yield(nil, errors.New("a moment"))
 			}
@@ -301,9 +410,9 @@ func (l *stutteringLog) Tail(ctx context.Context, after uint64) iter.Seq2[[]hub.
 // waiting reads of it in the log.
 func TestTailThatJumps(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		log := &heldLog{Log: hub.NewMemoryLog(&hub.MemoryOptions{MaxAge: time.Hour})}
+		log := &heldLog{Log: eventlog.NewMemory(&eventlog.MemoryOptions{MaxAge: time.Hour})}
 		h := newHub(t, log, nil)
-		s := subscribe(t, h, hub.Subscription{Topics: []string{"a"}})
+		s := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a")})
 		publish(t, h, "a:0")
 		s.want(t, "a:0")
 		log.hold()
@@ -321,7 +430,7 @@ func TestTailThatJumps(t *testing.T) {
 // memory, and goes on where the log ends.
 func TestHubOnALogWithMessages(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		log := hub.NewMemoryLog(nil)
+		log := eventlog.NewMemory(nil)
 		for i := range 100 {
 			log.Append(t.Context(), []hub.Message{{Topic: "a", Data: fmt.Sprint(i)}})
 		}
@@ -329,16 +438,16 @@ func TestHubOnALogWithMessages(t *testing.T) {
 		if h.Head() != 100 || h.InWindow() != 10 {
 			t.Fatalf("head %d, %d in the window", h.Head(), h.InWindow())
 		}
-		s := subscribe(t, h, hub.Subscription{Topics: []string{"a"}})
+		s := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a")})
 		publish(t, h, "a:new")
 		s.want(t, "a:new")
 	})
 }
 
 func TestHubOnALogThatFails(t *testing.T) {
-	log := hub.NewMemoryLog(nil)
+	log := eventlog.NewMemory(nil)
 	log.Close()
-	if h, err := hub.New(t.Context(), log, nil); !errors.Is(err, hub.ErrClosed) {
+	if h, err := hub.New(t.Context(), log, nil); !errors.Is(err, eventlog.ErrClosed) {
 		t.Errorf("New: %v, %v", h, err)
 	}
 }

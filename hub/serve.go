@@ -6,107 +6,173 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"mime"
 	"net/http"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/internal/delivery"
+	"example.com/tidings/internal/dispatch"
+	"example.com/tidings/internal/window"
 	"example.com/tidings/sse"
 )
 
-// The types of the events that are the hub's own. None of them reaches an
-// EventSource's onmessage.
+// The types of the hub's own events. None of them reaches an EventSource's onmessage.
 const (
-	// OpenEventType is that of the first event of each stream, which tells the
-	// position where it begins.
-	OpenEventType = ReservedPrefix + "open"
+	// OpenEventType is the type of the first event of each stream. It tells the position
+	// where the stream begins.
+	OpenEventType = "tidings.open"
 
-	// PositionEventType is that of the keep-alive which tells a subscriber, to
-	// whom nothing was sent for a while, how far the log has gone on meanwhile.
-	PositionEventType = ReservedPrefix + "position"
+	// PositionEventType is the type of the keep-alive that tells a subscriber how far the
+	// log has gone on without a message for it.
+	PositionEventType = "tidings.position"
 )
 
-// ServeEvents answers r with the messages that a subscription asks for, as
-// server-sent events, and returns when the stream has ended, as [sse.Serve] does.
-// The subscription goes on after the request's Last-Event-ID if it has one.
+// ServeEvents answers r with the messages that a subscription asks for, as server-sent
+// events. It returns when the stream has ended, as [sse.Serve] does. The subscription goes
+// on after the request's Last-Event-ID if it has one.
 //
-// The topics must be such as the client may read: to authorise it is the
-// caller's part, and comes before.
+// The hub does not check whether the client may read the topics. The caller does that
+// first.
 //
-// The stream begins with an event of the type [OpenEventType], whose id is the
-// position just before the first message. Where messages are missing it has an
-// event of the type [sse.GapEventType]. Each message is an event with an id.
+// The stream begins with an event of the type [OpenEventType], whose id is the position just
+// before the first message. Where messages are missing it has an event of the type
+// [sse.GapEventType]. Each message is an event with an id.
 //
-// With [Options.TakeOver] ServeEvents returns at once where it takes the connection
-// over: a GET over HTTP/1.1 without TLS, on Linux, where no wrapper of w hides
-// Hijack. The stream goes on without net/http, in some 50 bytes until there is
-// something to send, and with the same events. What is different is what stands around it: the
-// request's context ends, deferred functions and middlewares see a request that took
-// microseconds, what a wrapper of w would do with the headers or the body does not
-// happen (what w.Header() holds is sent), ConnState says StateHijacked, and
-// http.Server.Shutdown does not wait: [Hub.Close] does. The response has "Connection:
-// close".
+// With [Options.TakeOver] ServeEvents returns at once where it takes the connection over: a
+// GET over HTTP/1.1 without TLS, on Linux, where no wrapper of w hides Hijack. The stream
+// goes on without net/http, with the same events, and takes some 50 bytes until there is
+// something to send. Code around ServeEvents sees a difference. The request's context ends,
+// and deferred functions and middlewares see a request that took microseconds. A wrapper of
+// w does not see the headers or the body, but the hub sends what w.Header() holds. ConnState
+// reports StateHijacked. http.Server.Shutdown does not wait for the stream, but [Hub.Close]
+// does. The response has "Connection: close".
 //
-// Where the subscription cannot begin, ServeEvents answers by itself and returns
-// why, unless Subscription.Refuse does: 400 or 403 for what is wrong with it. When
-// it is only that it cannot be taken just now, see [Hub.ServeUnavailable].
+// If the subscription cannot begin, ServeEvents answers and returns why: 400 for an
+// [*InvalidError], and otherwise as [Hub.ServeUnavailable] does. [Hub.EventsHandler] leaves that
+// answer to the caller.
 func (h *Hub) ServeEvents(w http.ResponseWriter, r *http.Request, sub Subscription) error {
-	out, err := h.begin(w, r, sub)
+	s, err := h.begin(r, sub)
+	if err != nil {
+		h.refuse(w, r, err)
+		return err
+	}
+	return s.serve(w, r)
+}
+
+// EventsHandler returns the handler that answers r as [Hub.ServeEvents] does, or an error if the
+// subscription cannot begin: that of [Hub.Subscribe]. Then nothing was answered. The handler
+// is called once, with r. It counts as a subscriber until it returns, or the request ends.
+func (h *Hub) EventsHandler(r *http.Request, sub Subscription) (http.Handler, error) {
+	s, err := h.begin(r, sub)
+	if err != nil {
+		return nil, err
+	}
+	s.unwatch = context.AfterFunc(r.Context(), s.abandon)
+	return s, nil
+}
+
+// A stream is a response that has not begun yet. It is an http.Handler.
+type stream struct {
+	hub    *Hub
+	cursor *dispatch.Cursor
+	seat   *seat
+	sub    Subscription
+	shard  *delivery.Shard // nil, or has a place for the connection
+
+	unwatch func() bool // nil for ServeEvents
+}
+
+// abandon gives back what a stream has that is never served.
+func (s *stream) abandon() {
+	if s.shard != nil {
+		s.shard.Yield()
+	}
+	s.seat.giveBack()
+}
+
+// begin finds where a stream begins.
+func (h *Hub) begin(r *http.Request, sub Subscription) (*stream, error) {
+	if sub.LastEventID == "" {
+		sub.LastEventID = sse.LastEventID(r)
+	}
+	c, seat, err := h.admit(r.Context(), sub)
+	if err != nil {
+		return nil, err
+	}
+	s := &stream{hub: h, cursor: c, seat: seat, sub: sub}
+	if err := s.reserve(r); err != nil {
+		seat.giveBack()
+		return nil, err
+	}
+	return s, nil
+}
+
+// ServeHTTP implements [http.Handler].
+func (s *stream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.unwatch() { // otherwise the request has ended, or it was called before
+		s.serve(w, r)
+	}
+}
+
+// serve writes the stream, or takes the connection over for it.
+func (s *stream) serve(w http.ResponseWriter, r *http.Request) error {
+	out, err := s.output(w, r)
 	if out == nil {
 		return err
 	}
 	return out.serve()
 }
 
-// begin finds where a stream begins, and returns nil if it has refused the request or
-// taken the connection over. Its frame is large: it does not stay on the stack while the
-// stream goes on.
-func (h *Hub) begin(w http.ResponseWriter, r *http.Request, sub Subscription) (*output, error) {
-	if sub.LastEventID == "" {
-		sub.LastEventID = sse.LastEventID(r)
-	}
-	c, place, err := h.open(r.Context(), sub)
-	if err != nil {
-		h.refuse(w, r, sub, err)
+// output returns nil if the connection was taken over. Its stack frame is large, and does
+// not stay while the stream goes on.
+func (s *stream) output(w http.ResponseWriter, r *http.Request) (*output, error) {
+	if taken, err := s.takeOver(w, r); taken {
+		s.seat.leave()
 		return nil, err
 	}
-	if taken, err := h.takeOver(w, r, c, place, sub); taken {
-		place.leave()
-		return nil, err
+	return s.newOutput(w, r), nil
+}
+
+// opening returns what the stream begins with. head comes before its first event.
+func (s *stream) opening(r *http.Request, head []byte) dispatch.Opening {
+	open := s.cursor.OpenEvent(s.sub.Filters, s.hub.opts.Retry)
+	return dispatch.Opening{
+		Cursor: s.cursor,
+		Form:   uint8(s.sub.Format),
+		First:  []delivery.Frame{&window.Notice{At: s.cursor.Begins(), Chunk: append(head, window.Chunk(open)...)}},
+		Remote: r.RemoteAddr,
+		End:    s.sub.end,
 	}
-	return h.newOutput(w, r, c, place, sub), nil
 }
 
 // An output is a response of net/http that the handler's goroutine writes a stream to.
 type output struct {
-	w    http.ResponseWriter
-	r    *http.Request
-	hub  *Hub
-	task *delivery.Task
-	sse  sse.ServeOptions
-	opening
-	place *place
-	begun func() bool // ends the time that the headers have
+	w       http.ResponseWriter
+	r       *http.Request
+	hub     *Hub
+	task    *delivery.Task
+	sse     sse.ServeOptions
+	opening dispatch.Opening
+	seat    *seat
+	begun   func() bool // stops the timer that bounds the writing of the headers
 
 	rc       *http.ResponseController
 	mu       sync.Mutex
 	returned bool // the handler: net/http forbids to use the response after that
 }
 
-func (h *Hub) newOutput(w http.ResponseWriter, r *http.Request, c *cursor, place *place, sub Subscription) *output {
+func (s *stream) newOutput(w http.ResponseWriter, r *http.Request) *output {
 	out := &output{
-		w: w, r: r, hub: h,
-		sse:   sse.ServeOptions{KeepAlive: -1, WriteTimeout: -1, Logger: h.opts.Logger},
-		place: place, rc: http.NewResponseController(w),
-		opening: opening{cursor: c, sub: sub, remote: h.engine.remoteOf(r), frames: []delivery.Frame{h.openFrame(c, sub, nil)}},
-		begun:   func() bool { return true },
+		w: w, r: r, hub: s.hub, seat: s.seat, opening: s.opening(r, nil),
+		sse:   sse.ServeOptions{KeepAlive: -1, WriteTimeout: -1, Logger: s.hub.opts.Logger},
+		rc:    http.NewResponseController(w),
+		begun: func() bool { return true },
 	}
-	out.task = h.engine.group.NewTask(delivery.Writer, out.abort)
-	if h.opts.WriteTimeout > 0 { // for the headers; then the engine measures the time
-		out.begun = time.AfterFunc(h.opts.WriteTimeout, out.abort).Stop
+	out.task = s.hub.streams.NewTask(delivery.Writer, out.abort)
+	if timeout := s.hub.opts.WriteTimeout; timeout > 0 { // for the headers; later the shard measures the time
+		out.begun = time.AfterFunc(timeout, out.abort).Stop
 	}
 	return out
 }
@@ -120,7 +186,7 @@ func (out *output) serve() error {
 // leave is called when the handler returns.
 func (out *output) leave() {
 	out.begun()
-	out.place.leave()
+	out.seat.leave()
 	out.mu.Lock()
 	defer out.mu.Unlock()
 	out.returned = true
@@ -144,8 +210,8 @@ const pieceBytes = 256 << 10
 // texts yields what the task is handed, until its stream ends.
 func (out *output) texts(yield func([]byte, error) bool) {
 	out.begun()
-	if !out.hub.engine.openTask(out.task, &out.opening) {
-		yield(nil, ErrClosed)
+	if !out.hub.streams.OpenTask(out.task, &out.opening) {
+		yield(nil, eventlog.ErrClosed)
 		return
 	}
 	defer context.AfterFunc(out.r.Context(), out.task.Leave)()
@@ -183,84 +249,29 @@ func (out *output) ended() error {
 	return fmt.Errorf("hub: the stream was broken off: %s", reason)
 }
 
-// openData and positionData are the data of the hub's own events.
-type (
-	openData struct {
-		Topics   []string `json:"topics"`
-		Position string   `json:"position"`
-	}
-	positionData struct {
-		Position string `json:"position"`
-	}
-)
-
-// gapEvent returns a gap as an event, whose id is where the client, which has been told
-// then, goes on.
-func gapEvent(gap *sse.GapError) sse.Event {
-	ev := gap.Event()
-	ev.ID = gap.Next
-	return ev
-}
-
-// positionEvent returns the keep-alive which says how far the log has gone on.
-func positionEvent(names timeline, seq uint64) sse.Event {
-	id := names.position(seq).String()
-	return sse.Event{Type: PositionEventType, Data: toJSON(positionData{id}), ID: id}
-}
-
-// openEvent returns the first event of a stream. Its id is where the stream
-// begins, so that a client which is cut before the first message resumes there.
-// Where a gap comes next it is the client's own id, so that one which is cut
-// before the gap is told of it again.
-func (h *Hub) openEvent(c *cursor, sub Subscription) sse.Event {
-	at := c.timeline.position(c.begins()).String()
-	ev := sse.Event{Type: OpenEventType, Retry: h.opts.Retry, ID: at, Data: toJSON(openData{sub.Topics, at})}
-	if gap := c.gap; gap != nil {
-		ev.ID = gap.After
-		if ev.ID == "" {
-			ev.ID = "unknown" // is malformed, as the client's is
-		}
-	}
-	return ev
-}
-
-// openFrame returns the first event of a stream as a frame, after the head of a response
-// that net/http does not write.
-func (h *Hub) openFrame(c *cursor, sub Subscription, head []byte) delivery.Frame {
-	return &eventFrame{position: c.begins(), chunk: append(head, chunk(h.openEvent(c, sub))...)}
-}
-
-// refuse answers where a subscription cannot begin.
-func (h *Hub) refuse(w http.ResponseWriter, r *http.Request, sub Subscription, err error) {
-	if sub.Refuse != nil {
-		sub.Refuse(w, r, err)
+// refuse answers a request for a stream that cannot begin.
+func (h *Hub) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	if invalid, ok := errors.AsType[*InvalidError](err); ok {
+		http.Error(w, fmt.Sprintf("The %s %s.", invalid.Field, invalid.Reason), http.StatusBadRequest)
 		return
 	}
-	invalid, ok := errors.AsType[*InvalidError](err)
-	switch {
-	case ok:
-		http.Error(w, fmt.Sprintf("The %s %s.", invalid.Field, invalid.Reason), http.StatusBadRequest)
-	case errors.Is(err, ErrReserved):
-		http.Error(w, "What begins with "+ReservedPrefix+" is the hub's own.", http.StatusForbidden)
-	default:
-		if !errors.Is(err, ErrUnavailable) {
-			h.opts.Logger.ErrorContext(r.Context(), "hub: a stream could not begin", "topics", r.URL.Query()["topic"], "error", err)
-		}
-		h.ServeUnavailable(w, r)
+	if !errors.Is(err, ErrUnavailable) {
+		h.opts.Logger.ErrorContext(r.Context(), "hub: a stream could not begin", "path", r.URL.Path, "error", err)
 	}
+	h.ServeUnavailable(w, r)
 }
 
-// ServeUnavailable answers a request for a stream that cannot be taken just now.
-// An EventSource, or whoever else accepts text/event-stream, gets a 200 with
-// nothing but the time after which to try again, since it would take any other
-// status for final (WHATWG HTML 9.2.3); everyone else gets a 503 with
-// Retry-After. The time varies, so that not all come back at once.
+// ServeUnavailable answers a request for a stream that cannot be taken just now. An
+// EventSource, or any client that accepts text/event-stream, gets a 200 with nothing but the
+// time after which to try again, because it takes every other status for final (WHATWG HTML
+// 9.2.3). Other clients get a 503 with Retry-After. The time varies, so that not all clients
+// come back at once.
 func (h *Hub) ServeUnavailable(w http.ResponseWriter, r *http.Request) {
 	wait := h.opts.Retry + rand.N(3*h.opts.Retry+1)
 	header := w.Header()
-	if !AcceptsEvents(r) {
+	if !sse.Accepts(r) {
 		header.Set("Retry-After", strconv.Itoa(int((wait+time.Second-1)/time.Second)))
-		http.Error(w, "No stream can be taken just now. Try again later.", http.StatusServiceUnavailable)
+		http.Error(w, "The server cannot take another stream now. Try again later.", http.StatusServiceUnavailable)
 		return
 	}
 	header.Set("Content-Type", "text/event-stream")
@@ -268,22 +279,4 @@ func (h *Hub) ServeUnavailable(w http.ResponseWriter, r *http.Request) {
 	header.Set("Connection", "close")
 	// No blank line follows, for which some clients would dispatch an event.
 	io.WriteString(w, "retry: "+strconv.FormatInt(wait.Milliseconds(), 10)+"\n")
-}
-
-// AcceptsEvents reports whether a request says that it accepts text/event-stream,
-// as an EventSource does.
-func AcceptsEvents(r *http.Request) bool {
-	for _, value := range r.Header.Values("Accept") {
-		for part := range strings.SplitSeq(value, ",") {
-			mediaType, params, err := mime.ParseMediaType(part)
-			if err != nil || mediaType != "text/event-stream" {
-				continue
-			}
-			// A weight of 0 is "not acceptable" (RFC 9110, section 12.4.2).
-			if q, err := strconv.ParseFloat(params["q"], 64); err != nil || q > 0 {
-				return true
-			}
-		}
-	}
-	return false
 }

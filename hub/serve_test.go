@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"strconv"
 	"strings"
@@ -15,8 +17,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 	"example.com/tidings/internal/memhttp"
+	"example.com/tidings/topics"
 )
 
 // serveHub serves subscriptions of h over HTTP in memory.
@@ -133,7 +137,7 @@ func TestOnTheWire(t *testing.T) {
 		h := newHub(t, nil, nil)
 		publish(t, h, "orders.1:before")
 		synctest.Wait()
-		w := open(t, serveHub(t, h, hub.Subscription{Topics: []string{"orders.*", "x"}}))
+		w := open(t, serveHub(t, h, hub.Subscription{Filters: topics.MustFilters("orders.*", "x")}))
 		w.want(t, onTheWire.open)
 		publishAll(t, h, onTheWire.messages)
 		for _, want := range onTheWire.data {
@@ -147,7 +151,7 @@ func TestOnTheWire(t *testing.T) {
 func TestEnvelope(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h := newHub(t, nil, nil)
-		w := open(t, serveHub(t, h, hub.Subscription{Topics: []string{"**"}, Format: hub.FormatEnvelope}))
+		w := open(t, serveHub(t, h, hub.Subscription{Filters: topics.MustFilters("**"), Format: hub.FormatEnvelope}))
 		w.want(t, "event: tidings.open\nretry: 2000\ndata: {\"topics\":[\"**\"],\"position\":\"E-0\"}\nid: E-0\n\n")
 		time.Sleep(1500 * time.Millisecond)
 		publish(t, h, "a.b:<&> \"q\"\nline\rCR", "c:")
@@ -163,7 +167,7 @@ func TestEnvelope(t *testing.T) {
 func TestPositionEvents(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h := newHub(t, nil, &hub.Options{KeepAlive: 10 * time.Second})
-		w := open(t, serveHub(t, h, hub.Subscription{Topics: []string{"quiet"}}))
+		w := open(t, serveHub(t, h, hub.Subscription{Filters: topics.MustFilters("quiet")}))
 		w.want(t, "event: tidings.open\nretry: 2000\ndata: {\"topics\":[\"quiet\"],\"position\":\"E-0\"}\nid: E-0\n\n")
 		start := time.Now()
 		at := func(want time.Duration) {
@@ -197,7 +201,7 @@ func TestPositionEvents(t *testing.T) {
 func TestNoPositionForWhoIsBehind(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h := newHub(t, nil, &hub.Options{KeepAlive: time.Second, WriteTimeout: time.Hour})
-		w := open(t, serveHub(t, h, hub.Subscription{Topics: []string{"a"}}))
+		w := open(t, serveHub(t, h, hub.Subscription{Filters: topics.MustFilters("a")}))
 		synctest.Wait()
 		publish(t, h, numbered("a", "", 50)...)
 		time.Sleep(time.Minute) // it reads nothing
@@ -215,12 +219,12 @@ func TestNoPositionForWhoIsBehind(t *testing.T) {
 // again with its own id, and one that is cut after it goes on from there.
 func TestGapOnTheWire(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		h := newHub(t, hub.NewMemoryLog(&hub.MemoryOptions{MaxAge: time.Hour}), &hub.Options{Window: 2})
+		h := newHub(t, eventlog.NewMemory(&eventlog.MemoryOptions{MaxAge: time.Hour}), &hub.Options{Window: 2})
 		old := publish(t, h, numbered("a", "", 9)...)
 		time.Sleep(2 * time.Hour)
 		publish(t, h, "a:9", "a:10", "a:11")
 		synctest.Wait()
-		s := serveHub(t, h, hub.Subscription{Topics: []string{"a"}, From: hub.FromLast()})
+		s := serveHub(t, h, hub.Subscription{Filters: topics.MustFilters("a"), From: hub.FromLast()})
 		open := func(id string) *wire { return open(t, s, "Last-Event-ID", id) }
 
 		w := open(old[3])
@@ -236,12 +240,12 @@ func TestGapOnTheWire(t *testing.T) {
 
 		w = open("17")
 		w.want(t, "event: tidings.open\nretry: 2000\ndata: {\"topics\":[\"a\"],\"position\":\"E-11\"}\nid: 17\n\n")
-		w.want(t, "event: tidings.gap\ndata: {\"reason\":\"malformed\",\"after\":\"17\",\"next\":\"E-12\"}\nid: E-12\n\n")
+		w.want(t, "event: tidings.gap\ndata: {\"reason\":\"malformed\",\"after\":\"17\",\"next\":\"E-11\"}\nid: E-11\n\n")
 		w.want(t, "data: 11\nid: E-12\n\n")
 
 		w = open("\xff" + strings.Repeat("x", 10_000))
 		w.want(t, "event: tidings.open\nretry: 2000\ndata: {\"topics\":[\"a\"],\"position\":\"E-11\"}\nid: unknown\n\n")
-		w.want(t, "event: tidings.gap\ndata: {\"reason\":\"malformed\",\"next\":\"E-12\"}\nid: E-12\n\n")
+		w.want(t, "event: tidings.gap\ndata: {\"reason\":\"malformed\",\"next\":\"E-11\"}\nid: E-11\n\n")
 	})
 }
 
@@ -252,7 +256,7 @@ func TestServeEventsResumes(t *testing.T) {
 		h := newHub(t, nil, nil)
 		ids := publish(t, h, "a:1", "a:2", "a:3")
 		synctest.Wait()
-		s := serveHub(t, h, hub.Subscription{Topics: []string{"a"}, From: hub.FromStart()})
+		s := serveHub(t, h, hub.Subscription{Filters: topics.MustFilters("a"), From: hub.FromStart()})
 		w := open(t, s, "Last-Event-ID", ids[1])
 		w.want(t, "event: tidings.open\nretry: 2000\ndata: {\"topics\":[\"a\"],\"position\":\"E-2\"}\nid: E-2\n\ndata: 3\nid: E-3\n\n")
 		w = open(t, s, "Last-Event-ID", "")
@@ -263,28 +267,128 @@ func TestServeEventsResumes(t *testing.T) {
 func TestServeEventsRefuses(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h := newHub(t, nil, nil)
-		for name, tt := range map[string]struct {
-			topics []string
-			status int
-			says   string
-		}{
-			"a bad filter": {[]string{"a..b"}, 400, "The filter"},
-			"no filter":    {nil, 400, "The filter"},
-			"a reserved":   {[]string{"tidings.a"}, 403, "tidings."},
+		for name, filters := range map[string][]topics.Filter{
+			"an empty filter": {{}},
+			"no filter":       nil,
 		} {
-			res := request(t, serveHub(t, h, hub.Subscription{Topics: tt.topics}), "GET", "Accept", "text/event-stream")
+			sub := hub.Subscription{Filters: filters}
+			res := request(t, serveHub(t, h, sub), "GET", "Accept", "text/event-stream")
 			body, _ := io.ReadAll(res.Body)
-			if res.StatusCode != tt.status || !strings.Contains(string(body), tt.says) {
+			if res.StatusCode != http.StatusBadRequest || !strings.Contains(string(body), "The filter") {
 				t.Errorf("%s: %s %q", name, res.Status, body)
 			}
+			// EventsHandler leaves the answer to its caller.
+			handler, err := h.EventsHandler(httptest.NewRequest("GET", "/", nil), sub)
+			if invalid, ok := errors.AsType[*hub.InvalidError](err); handler != nil || !ok || invalid.Field != "filter" {
+				t.Errorf("%s: Events returns %v, %v", name, handler, err)
+			}
 		}
-		refused := error(nil)
-		s := serveHub(t, h, hub.Subscription{Topics: []string{"a..b"}, Refuse: func(w http.ResponseWriter, _ *http.Request, err error) {
-			refused = err
-			w.WriteHeader(http.StatusTeapot)
-		}})
-		if res := request(t, s, "GET"); res.StatusCode != http.StatusTeapot || refused == nil {
-			t.Errorf("Refuse: %s, %v", res.Status, refused)
+	})
+}
+
+// The handler that EventsHandler returns serves the stream.
+func TestEventsHandler(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHub(t, nil, &hub.Options{MaxSubscribers: 1})
+		publish(t, h, "a:1")
+		ctx, cancel := context.WithCancel(t.Context())
+		r := httptest.NewRequestWithContext(ctx, "GET", "/", nil)
+		sub := hub.Subscription{Filters: topics.MustFilters("a"), From: hub.FromStart()}
+		handler, err := h.EventsHandler(r, sub)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.EventsHandler(r, sub); !errors.Is(err, hub.ErrUnavailable) {
+			t.Errorf("beyond the bound of subscribers: %v", err)
+		}
+		w := httptest.NewRecorder()
+		time.AfterFunc(time.Second, cancel)
+		handler.ServeHTTP(w, r)
+		if !strings.Contains(w.Body.String(), "data: 1\n") {
+			t.Errorf("it serves %q", w.Body)
+		}
+		if _, seats := h.Streams(); seats != 0 {
+			t.Errorf("%d seats are taken", seats)
+		}
+	})
+}
+
+// A handler of EventsHandler that is never called gives back what it has when the request
+// ends, and one that is called again does nothing.
+func TestEventsHandlerThatIsNotCalledOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHub(t, nil, nil)
+		sub := hub.Subscription{Filters: topics.MustFilters("a")}
+		for name, calls := range map[string]int{"never": 0, "twice": 2} {
+			ctx, cancel := context.WithCancel(t.Context())
+			r := httptest.NewRequestWithContext(ctx, "GET", "/", nil)
+			handler, err := h.EventsHandler(r, sub)
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.AfterFunc(time.Second, cancel)
+			time.Sleep(time.Second / 2)
+			for i := range calls {
+				w := httptest.NewRecorder()
+				if handler.ServeHTTP(w, r); i > 0 && w.Body.Len() > 0 {
+					t.Errorf("%s: the second call serves %q", name, w.Body)
+				}
+			}
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if open, seats := h.Streams(); open != 0 || seats != 0 {
+				t.Errorf("%s: %d streams and %d seats are left", name, open, seats)
+			}
+		}
+	})
+}
+
+// The log lines of a stream say the same as text and as JSON.
+func TestStreamsInAJSONLog(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var logs lockedBuffer
+		h := newHub(t, nil, &hub.Options{Logger: slog.New(slog.NewJSONHandler(&logs, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+		s := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a.*", "b")})
+		publish(t, h, "b:1")
+		s.want(t, "b:1")
+		s.stop()
+		synctest.Wait()
+		for _, want := range []string{`"path":"iterator","stream":"0.0"`, `"topics":["a.*","b"]`, `"reason":"client left"`} {
+			if !strings.Contains(logs.String(), want) {
+				t.Errorf("the log lacks %s:\n%s", want, logs.String())
+			}
+		}
+	})
+}
+
+// Ready says why the hub cannot serve just now.
+func TestReady(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log := newFragileLog()
+		h := newHub(t, log, nil)
+		if err := h.Ready(t.Context()); err != nil {
+			t.Errorf("at the start: %v", err)
+		}
+		log.failState(1)
+		if err := h.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "not now") {
+			t.Errorf("when the log has no state: %v", err)
+		}
+		// The log fails, and cannot be read anew for a while.
+		synctest.Wait()
+		log.failState(3)
+		log.reopen(t, 0, newEpoch)
+		synctest.Wait()
+		log.failState(0)
+		if err := h.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "follow the log") {
+			t.Errorf("when the log cannot be followed: %v", err)
+		}
+		time.Sleep(time.Minute)
+		if err := h.Ready(t.Context()); err != nil {
+			t.Errorf("when the log is back: %v", err)
+		}
+		h.Drain()
+		if err := h.Ready(t.Context()); !errors.Is(err, hub.ErrUnavailable) {
+			t.Errorf("when it drains: %v", err)
 		}
 	})
 }
@@ -297,7 +401,7 @@ func TestUnavailable(t *testing.T) {
 		for name, busy := range map[string]func() *hub.Hub{
 			"at capacity": func() *hub.Hub {
 				h := newHub(t, nil, &hub.Options{MaxSubscribers: 1})
-				subscribe(t, h, hub.Subscription{Topics: []string{"a"}})
+				subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a")})
 				return h
 			},
 			"draining": func() *hub.Hub {
@@ -305,9 +409,9 @@ func TestUnavailable(t *testing.T) {
 				h.Drain()
 				return h
 			},
-			"the log fails": func() *hub.Hub { return newHub(t, statelessLog{hub.NewMemoryLog(nil), new(bool)}, nil) },
+			"the log fails": func() *hub.Hub { return newHub(t, statelessLog{eventlog.NewMemory(nil), new(bool)}, nil) },
 		} {
-			s := serveHub(t, busy(), hub.Subscription{Topics: []string{"a"}, From: hub.FromStart()})
+			s := serveHub(t, busy(), hub.Subscription{Filters: topics.MustFilters("a"), From: hub.FromStart()})
 			waits := map[string]bool{}
 			for range 20 {
 				res := request(t, s, "GET", "Accept", "text/event-stream")
@@ -335,13 +439,13 @@ func TestUnavailable(t *testing.T) {
 
 // A statelessLog fails once a hub stands on it.
 type statelessLog struct {
-	hub.Log
+	eventlog.Log
 	asked *bool
 }
 
-func (l statelessLog) State(ctx context.Context) (hub.State, error) {
+func (l statelessLog) State(ctx context.Context) (eventlog.State, error) {
 	if *l.asked {
-		return hub.State{}, errors.New("out of order")
+		return eventlog.State{}, errors.New("out of order")
 	}
 	*l.asked = true
 	return l.Log.State(ctx)
@@ -351,7 +455,7 @@ func (l statelessLog) State(ctx context.Context) (hub.State, error) {
 func TestHead(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h := newHub(t, nil, nil)
-		s := serveHub(t, h, hub.Subscription{Topics: []string{"a"}})
+		s := serveHub(t, h, hub.Subscription{Filters: topics.MustFilters("a")})
 		res := request(t, s, "HEAD")
 		if res.StatusCode != 200 || res.Header.Get("Content-Type") != "text/event-stream" {
 			t.Errorf("%s %s", res.Status, res.Header.Get("Content-Type"))
@@ -366,12 +470,12 @@ func TestHead(t *testing.T) {
 // A log that cannot be read breaks the stream, so that the client comes back.
 func TestLogThatCannotBeRead(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		log := &unreadableLog{Log: hub.NewMemoryLog(nil)}
+		log := &unreadableLog{Log: eventlog.NewMemory(nil)}
 		h := newHub(t, log, &hub.Options{Window: 1})
 		publish(t, h, "a:1", "a:2", "a:3")
 		synctest.Wait()
 		log.broken.Store(true)
-		w := open(t, serveHub(t, h, hub.Subscription{Topics: []string{"a"}, From: hub.FromStart()}))
+		w := open(t, serveHub(t, h, hub.Subscription{Filters: topics.MustFilters("a"), From: hub.FromStart()}))
 		w.want(t, "event: tidings.open\nretry: 2000\ndata: {\"topics\":[\"a\"],\"position\":\"E-0\"}\nid: E-0\n\n")
 		if rest, err := io.ReadAll(w.lines); len(rest) > 0 || err == nil {
 			t.Errorf("then comes %q, and a clean end", rest)
@@ -380,13 +484,13 @@ func TestLogThatCannotBeRead(t *testing.T) {
 }
 
 type unreadableLog struct {
-	hub.Log
+	eventlog.Log
 	broken atomic.Bool
 }
 
-func (l *unreadableLog) Read(ctx context.Context, q hub.Query) (hub.Batch, error) {
+func (l *unreadableLog) Read(ctx context.Context, q eventlog.Query) (eventlog.Batch, error) {
 	if l.broken.Load() {
-		return hub.Batch{}, errors.New("out of order")
+		return eventlog.Batch{}, errors.New("out of order")
 	}
 	return l.Log.Read(ctx, q)
 }

@@ -10,15 +10,16 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 	"example.com/tidings/sse"
 )
 
 // newHub returns a hub on a log, closed with the test. Nil is a log in memory.
-func newHub(t *testing.T, log hub.Log, opts *hub.Options) *hub.Hub {
+func newHub(t *testing.T, log eventlog.Log, opts *hub.Options) *hub.Hub {
 	t.Helper()
 	if log == nil {
-		log = hub.NewMemoryLog(nil)
+		log = eventlog.NewMemory(nil)
 	}
 	o := hub.Options{}
 	if opts != nil {
@@ -49,9 +50,19 @@ func publish(t *testing.T, h *hub.Hub, messages ...string) []string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ids = append(ids, p.ID)
+		ids = append(ids, p.ID.String())
 	}
 	return ids
+}
+
+// position parses an id.
+func position(t *testing.T, id string) eventlog.Position {
+	t.Helper()
+	p, err := eventlog.ParsePosition(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
 }
 
 // numbered returns n messages "topic:prefix0", "topic:prefix1", …

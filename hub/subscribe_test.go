@@ -13,8 +13,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 	"example.com/tidings/sse"
+	"example.com/tidings/topics"
 )
 
 // Where a subscription begins: what was published before it, a message a second,
@@ -69,8 +71,8 @@ func TestWhereASubscriptionBegins(t *testing.T) {
 							time.Sleep(time.Second)
 							ids = append(ids, publish(t, h, m)...)
 						}
-						first, _ := hub.ParsePosition(ids[1])
-						ids[0] = hub.Position{Epoch: first.Epoch}.String()
+						first, _ := eventlog.ParsePosition(ids[1])
+						ids[0] = eventlog.Position{Epoch: first.Epoch}.String()
 						synctest.Wait()
 						if n := h.InWindow(); n != min(window, len(before)) {
 							t.Fatalf("%d messages in the window", n)
@@ -80,7 +82,7 @@ func TestWhereASubscriptionBegins(t *testing.T) {
 						if n, ok := strings.CutPrefix(from, "$"); ok {
 							from = ids[n[0]-'0']
 						}
-						sub := hub.Subscription{Topics: strings.Fields(tt.topics)}
+						sub := hub.Subscription{Filters: topics.MustFilters(strings.Fields(tt.topics)...)}
 						if how == "from" {
 							var err error
 							if sub.From, err = hub.ParseFrom(from); err != nil {
@@ -93,12 +95,12 @@ func TestWhereASubscriptionBegins(t *testing.T) {
 						s := subscribe(t, h, sub)
 						s.want(t, strings.Fields(tt.want)...)
 
-						live := strings.ReplaceAll(sub.Topics[len(sub.Topics)-1], "*", "x") + ":live"
+						live := strings.ReplaceAll(sub.Filters[len(sub.Filters)-1].String(), "*", "x") + ":live"
 						ids = publish(t, h, "un.re.lated:0", live)
-						if sub.Topics[0] == "**" || len(sub.Topics) > 2 {
+						if sub.Filters[0].String() == "**" || len(sub.Filters) > 2 {
 							s.want(t, "un.re.lated:0")
 						}
-						if ev, err, _ := s.next(); text(ev, err) != live || ev.ID != ids[1] || ev.Type != "message" {
+						if ev, err, _ := s.next(); text(ev, err) != live || ev.ID.String() != ids[1] || ev.Type != "message" {
 							t.Errorf("live comes %q (%+v), want %q with the id %q", text(ev, err), ev, live, ids[1])
 						}
 					})
@@ -112,7 +114,7 @@ func TestWhereASubscriptionBegins(t *testing.T) {
 func TestSubscribeTakesThePosition(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h := newHub(t, nil, nil)
-		s := subscribe(t, h, hub.Subscription{Topics: []string{"a"}})
+		s := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a")})
 		publish(t, h, "a:1")
 		s.want(t, "a:1")
 	})
@@ -126,7 +128,7 @@ func TestWhatIsAcknowledgedIsNotSkipped(t *testing.T) {
 		for i := range 200 {
 			m := fmt.Sprintf("a:%d", i)
 			publish(t, h, m)
-			s := subscribe(t, h, hub.Subscription{Topics: []string{"a"}, From: hub.FromLast()})
+			s := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a"), From: hub.FromLast()})
 			for {
 				// The one before may come first, as the newest that the hub knows of.
 				ev, err, _ := s.next()
@@ -144,11 +146,11 @@ func TestWhatIsAcknowledgedIsNotSkipped(t *testing.T) {
 // Now is after what was acknowledged, even if the hub has not seen that yet.
 func TestNowIsAfterWhatIsAcknowledged(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		log := &heldLog{Log: hub.NewMemoryLog(nil)}
+		log := &heldLog{Log: eventlog.NewMemory(nil)}
 		h := newHub(t, log, nil)
 		log.hold()
 		publish(t, h, "a:before")
-		s := subscribe(t, h, hub.Subscription{Topics: []string{"a"}})
+		s := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a")})
 		publish(t, h, "a:after")
 		log.release()
 		s.want(t, "a:after")
@@ -162,13 +164,13 @@ var idsThatMakeAGap = []struct {
 	reason   string
 	want     string // after the gap
 }{
-	{"malformed, from now", "17", "now", hub.GapMalformed, ""},
-	{"malformed, from the oldest", "<script>", "start", hub.GapMalformed, "a:1 a:2 a:3"},
-	{"malformed, from the last", "é\x7f", "last", hub.GapMalformed, "a:3"},
-	{"of a log before this one", "000000000000-2", "now", hub.GapUnknown, "a:1 a:2 a:3"},
-	{"of another log, from a place that the id beats", "zzzzzzzzzzzz-2", "last", hub.GapUnknown, "a:1 a:2 a:3"},
-	{"to come", "$E-4", "start", hub.GapFuture, ""},
-	{"far to come", "$E-18446744073709551615", "start", hub.GapFuture, ""},
+	{"malformed, from now", "17", "now", sse.GapMalformed, ""},
+	{"malformed, from the oldest", "<script>", "start", sse.GapMalformed, "a:1 a:2 a:3"},
+	{"malformed, from the last", "é\x7f", "last", sse.GapMalformed, "a:3"},
+	{"of a log before this one", "000000000000-2", "now", sse.GapUnknown, "a:1 a:2 a:3"},
+	{"of another log, from a place that the id beats", "zzzzzzzzzzzz-2", "last", sse.GapUnknown, "a:1 a:2 a:3"},
+	{"to come", "$E-4", "start", sse.GapFuture, ""},
+	{"far to come", "$E-18446744073709551615", "start", sse.GapFuture, ""},
 }
 
 // An id with which the hub can do nothing makes a gap, and the subscription goes
@@ -180,13 +182,13 @@ func TestIDsThatMakeAGap(t *testing.T) {
 				h := newHub(t, nil, nil)
 				ids := publish(t, h, "a:1", "a:2", "a:3")
 				synctest.Wait()
-				last, _ := hub.ParsePosition(ids[2])
+				last, _ := eventlog.ParsePosition(ids[2])
 				id := strings.Replace(tt.id, "$E", last.Epoch, 1)
 				from, err := hub.ParseFrom(tt.from)
 				if err != nil {
 					t.Fatal(err)
 				}
-				s := subscribe(t, h, hub.Subscription{Topics: []string{"a"}, LastEventID: id, From: from})
+				s := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a"), LastEventID: id, From: from})
 				_, err, _ = s.next()
 				gap, ok := errors.AsType[*sse.GapError](err)
 				if !ok || gap.Reason != tt.reason || gap.Missed != 0 {
@@ -202,8 +204,8 @@ func TestIDsThatMakeAGap(t *testing.T) {
 				publish(t, h, "a:4")
 				s.want(t, "a:4")
 				// Where it went on has a name by which others go on there, too.
-				again := subscribe(t, h, hub.Subscription{Topics: []string{"a"}, LastEventID: gap.Next})
-				if tt.from != "last" || tt.reason != hub.GapMalformed {
+				again := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a"), LastEventID: gap.Next})
+				if tt.from != "last" || tt.reason != sse.GapMalformed {
 					again.want(t, append(strings.Fields(tt.want), "a:4")...)
 				}
 			})
@@ -214,7 +216,7 @@ func TestIDsThatMakeAGap(t *testing.T) {
 // An id from another node is no gap, even if this one has not come so far.
 func TestIDThatOnlyTheLogKnows(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		log := &heldLog{Log: hub.NewMemoryLog(nil)}
+		log := &heldLog{Log: eventlog.NewMemory(nil)}
 		h := newHub(t, log, nil)
 		log.hold()
 		publish(t, h, "a:1", "a:2")
@@ -222,7 +224,7 @@ func TestIDThatOnlyTheLogKnows(t *testing.T) {
 		if h.Head() != 0 {
 			t.Fatal("the hub has seen what the log holds back")
 		}
-		s := subscribe(t, h, hub.Subscription{Topics: []string{"a"}, LastEventID: ids[0]})
+		s := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a"), LastEventID: ids[0]})
 		publish(t, h, "a:4")
 		log.release()
 		s.want(t, "a:4")
@@ -233,16 +235,16 @@ func TestIDThatOnlyTheLogKnows(t *testing.T) {
 
 // A heldLog can hold its tail back.
 type heldLog struct {
-	hub.Log
+	eventlog.Log
 	held chan struct{}
 }
 
 func (l *heldLog) hold()    { l.held = make(chan struct{}) }
 func (l *heldLog) release() { close(l.held) }
 
-func (l *heldLog) Tail(ctx context.Context, after uint64) iter.Seq2[[]hub.Record, error] {
-	return func(yield func([]hub.Record, error) bool) {
-		for records, err := range l.Log.Tail(ctx, after) {
+func (l *heldLog) Tail(ctx context.Context, generation, after uint64) iter.Seq2[[]eventlog.Record, error] {
+	return func(yield func([]eventlog.Record, error) bool) {
+		for records, err := range l.Log.Tail(ctx, generation, after) {
 			if l.held != nil {
 				select {
 				case <-l.held:
@@ -259,20 +261,17 @@ func (l *heldLog) Tail(ctx context.Context, after uint64) iter.Seq2[[]hub.Record
 func TestSubscriptionsThatAreRefused(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h := newHub(t, nil, &hub.Options{MaxSubscribers: 2})
-		for name, topics := range map[string][]string{
-			"none":        nil,
-			"too many":    slices.Repeat([]string{"a"}, hub.MaxFilters+1),
-			"one that is": {"a", "a..b"},
+		for name, filters := range map[string][]topics.Filter{
+			"none":               nil,
+			"too many":           slices.Repeat(topics.MustFilters("a"), hub.MaxFilters+1),
+			"one that is no one": {topics.MustFilters("a")[0], topics.Filter{}},
 		} {
-			_, err := h.Subscribe(t.Context(), hub.Subscription{Topics: topics})
+			_, err := h.Subscribe(t.Context(), hub.Subscription{Filters: filters})
 			if invalid, ok := errors.AsType[*hub.InvalidError](err); !ok || invalid.Field != "filter" {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
-		if _, err := h.Subscribe(t.Context(), hub.Subscription{Topics: []string{"tidings.**"}}); !errors.Is(err, hub.ErrReserved) {
-			t.Errorf("tidings.**: %v", err)
-		}
-		tooMany := hub.Subscription{Topics: []string{"a"}, From: hub.FromCount(hub.MaxFromCount + 1)}
+		tooMany := hub.Subscription{Filters: topics.MustFilters("a"), From: hub.FromCount(hub.MaxFromCount + 1)}
 		_, err := h.Subscribe(t.Context(), tooMany)
 		if invalid, ok := errors.AsType[*hub.InvalidError](err); !ok || invalid.Field != "from" {
 			t.Errorf("more than MaxFromCount: %v", err)
@@ -285,7 +284,7 @@ func TestSubscriptionsThatAreRefused(t *testing.T) {
 			t.Errorf("more than MaxFromCount: %d, %v", w.Code, err)
 		}
 		// None took a place.
-		sub := hub.Subscription{Topics: []string{"a"}}
+		sub := hub.Subscription{Filters: topics.MustFilters("a")}
 		first, second := subscribe(t, h, sub), subscribe(t, h, sub)
 		if _, err := h.Subscribe(t.Context(), sub); !errors.Is(err, hub.ErrUnavailable) {
 			t.Errorf("a third of two: %v", err)
@@ -310,7 +309,7 @@ func TestOneOrderForAll(t *testing.T) {
 	defer cancel()
 	results := make(chan []string, 8)
 	for range cap(results) {
-		events, err := h.Subscribe(ctx, hub.Subscription{Topics: []string{"**"}})
+		events, err := h.Subscribe(ctx, hub.Subscription{Filters: topics.MustFilters("**")})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -355,7 +354,7 @@ func TestConsumerThatNeverComesBack(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h := newHub(t, nil, nil)
 		ctx, cancel := context.WithCancel(t.Context())
-		events, err := h.Subscribe(ctx, hub.Subscription{Topics: []string{"a"}, From: hub.FromStart()})
+		events, err := h.Subscribe(ctx, hub.Subscription{Filters: topics.MustFilters("a"), From: hub.FromStart()})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,13 +9,14 @@ import (
 	"strconv"
 	"time"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/internal/delivery"
 )
 
-// takeable reports whether the connection of a request is one that can be taken over:
-// plain TCP, whose client has sent no more than the request.
-func (e *engine) takeable(r *http.Request) bool {
-	if !e.hub.opts.TakeOver || e.wrapped.Load() || r.Method != http.MethodGet ||
+// takeable reports whether the connection of a request can be taken over: it is plain TCP,
+// and the client has sent no more than the request.
+func (h *Hub) takeable(r *http.Request) bool {
+	if !h.opts.TakeOver || h.notTCP.Load() || r.Method != http.MethodGet ||
 		r.ProtoMajor != 1 || r.ProtoMinor != 1 || r.TLS != nil || r.ContentLength != 0 {
 		return false
 	}
@@ -23,79 +24,77 @@ func (e *engine) takeable(r *http.Request) bool {
 	return isTCP
 }
 
-// takeOver has a stream served without net/http, if that is possible. Once it is taken
-// the response is nobody else's, and the stream keeps its place until it ends.
-func (h *Hub) takeOver(w http.ResponseWriter, r *http.Request, c *cursor, place *place, sub Subscription) (taken bool, err error) {
-	if !h.engine.takeable(r) {
-		return false, nil
+// reserve finds a shard with a place for the request's connection, if that can be taken
+// over.
+func (s *stream) reserve(r *http.Request) error {
+	if !s.hub.takeable(r) {
+		return nil
 	}
-	shard := h.engine.group.Take()
-	if shard == nil {
-		h.refuse(w, r, sub, ErrUnavailable)
-		return true, ErrUnavailable
+	if s.shard = s.hub.streams.Take(); s.shard == nil {
+		return ErrUnavailable
+	}
+	return nil
+}
+
+// takeOver serves the stream without net/http, if that is possible. Once the connection is
+// taken, nobody else uses the response, and the stream keeps its seat until it ends.
+func (s *stream) takeOver(w http.ResponseWriter, r *http.Request) (taken bool, err error) {
+	if s.shard == nil {
+		return false, nil
 	}
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil { // a wrapper hides it
-		shard.Yield()
+		s.shard.Yield()
 		return false, nil
 	}
-	if err := h.adopt(conn, w.Header(), r, shard, c, sub); err != nil {
-		shard.Yield()
+	if err := s.adopt(conn, w.Header(), r); err != nil {
+		s.shard.Yield()
 		conn.Close()
 		return true, err
 	}
-	place.keep()
+	s.seat.keep()
 	return true, nil
 }
 
-// adopt gives a connection to a shard. With an error the connection is to be closed.
-func (h *Hub) adopt(conn net.Conn, header http.Header, r *http.Request, shard *delivery.Shard, c *cursor, sub Subscription) error {
-	first := h.openFrame(c, sub, head(header))
+// adopt gives a connection to the shard. After an error the caller closes the connection.
+func (s *stream) adopt(conn net.Conn, header http.Header, r *http.Request) error {
+	h, opening := s.hub, s.opening(r, head(header))
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {
-		// Its listener wraps connections. With the position in tidings.open an
-		// EventSource comes back and misses nothing.
-		if !h.engine.wrapped.Swap(true) {
-			h.opts.Logger.Warn("hub: connections are not taken over any more: they are not plain TCP", "type", fmt.Sprintf("%T", conn))
+		// The listener wraps connections. With the position in tidings.open an
+		// EventSource reconnects and misses nothing.
+		if !h.notTCP.Swap(true) {
+			h.opts.Logger.Warn("hub: connections are not taken over any more, because they are not plain TCP", "type", fmt.Sprintf("%T", conn))
 		}
 		h.limitWrite(conn)
-		_, err := conn.Write(append(first.Wire(0), "0\r\n\r\n"...))
+		_, err := conn.Write(append(opening.First[0].Wire(0), "0\r\n\r\n"...))
 		return errors.Join(err, fmt.Errorf("hub: a %T cannot be taken over", conn))
 	}
 	fd, err := delivery.Detach(tcp)
 	if err != nil {
 		h.opts.Logger.Warn("hub: a stream could not begin", "error", err)
 		answer := &bufferedResponse{header: http.Header{}}
-		h.refuse(answer, r, sub, ErrUnavailable)
+		h.ServeUnavailable(answer, r)
 		h.limitWrite(conn)
 		conn.Write(answer.bytes())
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	f := shard.Feed().(*feed)
-	o := &opening{cursor: c, sub: sub, remote: h.engine.remoteOf(r), frames: []delivery.Frame{first}}
-	if !shard.Do(func() { f.openSocket(fd, o) }) {
+	if !h.streams.OpenSocket(s.shard, fd, &opening) {
 		delivery.Close(fd)
-		return ErrClosed
+		return eventlog.ErrClosed
 	}
 	return nil
 }
 
-// limitWrite has the next write to a connection end after the write timeout.
+// limitWrite bounds the next write to a connection by the write timeout.
 func (h *Hub) limitWrite(conn net.Conn) {
 	if h.opts.WriteTimeout > 0 {
 		conn.SetWriteDeadline(time.Now().Add(h.opts.WriteTimeout))
 	}
 }
 
-// openSocket makes a descriptor a stream.
-func (f *feed) openSocket(fd int, o *opening) {
-	if !f.open(o, func(set *delivery.Set, form, tag uint8) (uint32, bool) { return f.shard.Open(fd, set, form, tag) }) {
-		f.hub.subscribers.Add(-1)
-	}
-}
-
-// ours are the fields of a header that are set anew, or that make no sense on a stream.
-var ours = map[string]bool{
+// replaced are the header fields that head sets, or that make no sense on a stream.
+var replaced = map[string]bool{
 	"Content-Type": true, "Content-Length": true, "Transfer-Encoding": true, "Trailer": true, "Connection": true, "Date": true,
 }
 
@@ -103,7 +102,7 @@ var ours = map[string]bool{
 func head(header http.Header) []byte {
 	b := bytes.NewBuffer(make([]byte, 0, 1024))
 	b.WriteString("HTTP/1.1 200 OK\r\n")
-	header.WriteSubset(b, ours)
+	header.WriteSubset(b, replaced)
 	if header.Get("Cache-Control") == "" {
 		b.WriteString("Cache-Control: no-cache\r\n")
 	}

@@ -4,7 +4,10 @@ package hub
 
 import "net/http"
 
-// takeOver takes no connection over: only Linux has streams on sockets.
-func (h *Hub) takeOver(http.ResponseWriter, *http.Request, *cursor, *place, Subscription) (taken bool, err error) {
+// reserve reserves nothing, because only Linux has streams on sockets.
+func (s *stream) reserve(*http.Request) error { return nil }
+
+// takeOver takes no connection over.
+func (s *stream) takeOver(http.ResponseWriter, *http.Request) (taken bool, err error) {
 	return false, nil
 }

@@ -44,7 +44,7 @@ func BenchmarkDecode(b *testing.B) {
 			b.SetBytes(int64(len(one)))
 			b.ReportAllocs()
 			for n := 0; b.Loop(); n++ {
-				if n%events != 0 { // an iteration is one event
+				if n%events != 0 { // one iteration is one event
 					continue
 				}
 				for _, err := range sse.Decode(bytes.NewReader(stream), nil) {
@@ -57,7 +57,7 @@ func BenchmarkDecode(b *testing.B) {
 	}
 }
 
-// The cost of Serve itself, on a writer that takes everything.
+// The cost of Serve itself, on a writer that discards everything.
 func BenchmarkServe(b *testing.B) {
 	ev := sse.Event{ID: "1234567", Type: "tick", Data: `{"seq":0,"message":"tick 0"}`}
 	b.ReportAllocs()
@@ -68,8 +68,8 @@ func BenchmarkServe(b *testing.B) {
 	}, nil)
 }
 
-// Serve over a loopback connection, beside a handler that writes and flushes
-// the same bytes by hand.
+// Serve over a loopback connection, compared with a handler that writes and
+// flushes the same bytes by hand.
 func BenchmarkServeTCP(b *testing.B) {
 	ev := sse.Event{ID: "1234567", Type: "tick", Data: `{"seq":0,"message":"tick 0"}`}
 	wire, _ := ev.AppendText(nil)

@@ -2,7 +2,7 @@ package sse_test
 
 import "strings"
 
-// The examples of WHATWG HTML 9.2.1 and 9.2.6, with other words in them.
+// The examples of WHATWG HTML 9.2.1 and 9.2.6, with other texts.
 var standardCases = []conformanceCase{
 	{
 		name: "messages of one and of two lines", rule: "9.2.1, first example",

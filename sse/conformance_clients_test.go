@@ -2,8 +2,9 @@ package sse_test
 
 import "strings"
 
-// Modelled on the tests of eventsource-parser (JavaScript), whose chunk
-// boundaries the runner covers by splitting everywhere.
+// Modelled on the tests of eventsource-parser (JavaScript). Its tests of chunk
+// boundaries are covered by the runner, which splits each input at every
+// position.
 var eventsourceParserCases = []conformanceCase{
 	{
 		name: "plain and named events", rule: "basic stream",
@@ -190,7 +191,7 @@ var undiciCases = []conformanceCase{
 	{name: "first byte of a BOM", rule: "not a BOM", in: "\xefdata: a\n\ndata: b\n\n", want: dataEvents("b")},
 }
 
-// Modelled on the tests of LaunchDarkly's Go client and the shapes of its
+// Modelled on the tests of LaunchDarkly's Go client and on the streams of its
 // service. Its parser dispatches blocks without data; the standard does not.
 var launchDarklyCases = []conformanceCase{
 	{
@@ -235,8 +236,8 @@ var launchDarklyCases = []conformanceCase{
 	},
 }
 
-// Modelled on the tests of go-sse. It dispatches blocks without data and the
-// unfinished event; the standard does neither.
+// Modelled on the tests of go-sse, which dispatches blocks without data and the
+// unfinished event. The standard dispatches neither.
 var goSSECases = []conformanceCase{
 	{
 		name: "id of NUL and bad retry", rule: "TestRead",

@@ -108,7 +108,7 @@ var utf8Cases = []conformanceCase{
 	{name: "overlong LF", rule: "C0 8A is not a line end", in: "data:a\xc0\x8adata:b\n\n", want: dataEvents("a\ufffd\ufffddata:b")},
 }
 
-// The steps to process a field (9.2.6), of data, event and id.
+// The steps to process a field (9.2.6), for data, event and id.
 var fieldCases = []conformanceCase{
 	{name: "names are case-sensitive", rule: "there is no normalization", in: "Data:a\nDATA:b\nEVENT:c\nID:d\nRetry:5\ndata:e\n\n", want: dataEvents("e")},
 	{name: "names are not trimmed in front", rule: "a space is part of the name", in: " data:a\n\tdata:b\ndata:c\n\n", want: dataEvents("c")},
@@ -149,7 +149,7 @@ var fieldCases = []conformanceCase{
 	{name: "two events of one id", rule: "the same id twice is no error", in: "id:1\ndata:a\n\nid:1\ndata:b\n\n", want: eventList{{ID: "1", Data: "a"}, {ID: "1", Data: "b"}}},
 }
 
-// The field retry: ASCII digits only (9.2.6), and at least one.
+// The field retry: at least one digit, and only ASCII digits (9.2.6).
 var retryCases = []conformanceCase{
 	{name: "digits", rule: "milliseconds, base ten", in: "retry:1500\n", retries: millis(1500)},
 	{name: "digits after a space", rule: "one space is stripped", in: "retry: 1500\n", retries: millis(1500)},

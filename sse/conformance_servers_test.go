@@ -2,7 +2,7 @@ package sse_test
 
 import "strings"
 
-// The shapes of streams that real servers send, with other contents.
+// Streams in the form that real servers send, with other contents.
 var serverCases = []conformanceCase{
 	{
 		name: "OpenAI chat completions", rule: "unnamed JSON events and a terminator that is not JSON",

@@ -12,10 +12,11 @@ import (
 	"example.com/tidings/sse"
 )
 
-// The conformance cases are written by hand from WHATWG HTML 9.2.5 and 9.2.6;
-// many are modelled on what other projects check of their parsers. They stand
-// in conformance_*_test.go, a table for each source. TestConformance runs each
-// case through Decode under many ways of reading, and through the oracle.
+// The conformance cases are written by hand from WHATWG HTML 9.2.5 and 9.2.6.
+// Many are modelled on the tests of other projects. They are in
+// conformance_*_test.go, with one table for each source. TestConformance
+// decodes each case with many kinds of readers, and compares the result with
+// the oracle too.
 
 type (
 	eventList     = []sse.Event
@@ -24,14 +25,14 @@ type (
 
 type conformanceCase struct {
 	name    string
-	rule    string // the rule of the standard, or the suite or server it is modelled on
+	rule    string // the rule of the standard, or the test suite or server that the case is modelled on
 	in      string
 	opts    decodeOptions
 	want    eventList
 	retries []time.Duration // the calls of OnRetry
 }
 
-// dataEvents returns events that have nothing but data.
+// dataEvents returns events that have only data.
 func dataEvents(data ...string) eventList {
 	var es eventList
 	for _, d := range data {
@@ -144,8 +145,9 @@ func (c conformanceCase) diff(got eventList, retries []time.Duration, err error)
 	return ""
 }
 
-// decodeAll ranges over Decode to its end. err is the last error; it is
-// wrapped to say so when something follows it or an event comes with it.
+// decodeAll ranges over Decode to its end. err is the last error. If an item
+// follows the error, or an event comes with it, err wraps the error and says
+// so.
 func decodeAll(r io.Reader, opts decodeOptions) (got eventList, retries []time.Duration, err error) {
 	opts.OnRetry = func(d time.Duration) { retries = append(retries, d) }
 	for e, e2 := range sse.Decode(r, &opts) {
@@ -161,9 +163,9 @@ func decodeAll(r io.Reader, opts decodeOptions) (got eventList, retries []time.D
 	return got, retries, err
 }
 
-// checkPrompt reads stream byte by byte and demands that before each read all
-// events and retries have been handed over that the bytes so far complete: in
-// particular that a CR acts without the byte after it.
+// checkPrompt reads stream byte by byte. Before each read, it checks that
+// Decode has delivered every event and retry that the bytes so far complete. In
+// particular, a CR must take effect without the byte after it.
 func checkPrompt(t *testing.T, stream []byte, opts decodeOptions) {
 	t.Helper()
 	unfinished := opts
@@ -199,15 +201,15 @@ type readerFunc func(p []byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// A scriptedRead is the outcome of one call of Read.
+// A scriptedRead is the result of one call of Read.
 type scriptedRead struct {
 	data string
 	err  error
 }
 
 // A scriptReader answers each call of Read with the next read of its script,
-// split when p is too small, and with io.EOF after it. It scribbles over the
-// rest of p, which a Reader may.
+// and with io.EOF at the end. It splits a read when p is too small. It
+// overwrites the rest of p with garbage, which a Reader may do.
 type scriptReader struct {
 	reads []scriptedRead
 	calls int

@@ -11,60 +11,63 @@ import (
 	"unicode/utf8"
 )
 
-// ErrEventTooLarge is wrapped by the error of [Decode] for an event past
-// [DecodeOptions.MaxEventSize].
+// ErrEventTooLarge is wrapped by the error that [Decode] yields for an event
+// larger than [DecodeOptions.MaxEventSize].
 var ErrEventTooLarge = errors.New("sse: event too large")
 
 const defaultMaxEventSize = 16 << 20
 
-// DecodeOptions configure [Decode] beyond the events of the standard. The zero
+// DecodeOptions configure how [Decode] differs from the standard. The zero
 // value is the standard's behaviour.
 type DecodeOptions struct {
-	// LastEventID is the last event ID in force before the first event: what a
-	// client that reconnects has from the connection before. The standard read
-	// literally forgets it; every browser keeps it.
+	// LastEventID is the last event ID before the first event. A client that
+	// reconnects sets it to the last event ID of its previous connection. Read
+	// literally, the standard forgets that ID, but every browser keeps it.
 	LastEventID string
 
-	// Comments fills Event.Comment with the comment lines of the event's
-	// block. Otherwise comments are dropped as they come.
+	// Comments fills Event.Comment with the comment lines of the event's block.
+	// Without it, Decode drops comments.
 	Comments bool
 
 	// Retry fills Event.Retry with the last retry field of the event's block.
 	Retry bool
 
-	// OnRetry is called for each valid retry field as soon as its line is
-	// read, whether or not an event follows: that is when the standard changes
-	// the reconnection time. It is called while the sequence is ranged.
+	// OnRetry is called for each valid retry field as soon as its line is read,
+	// whether or not an event follows. The standard changes the reconnection
+	// time at that point. OnRetry is called while the sequence is ranged.
 	OnRetry func(time.Duration)
 
-	// Unfinished also yields the event that the end of the input leaves without
-	// its blank line, as some servers of language models do. The standard drops
-	// it, since it may be cut short. An error of the reader other than io.EOF
-	// drops it all the same.
+	// Unfinished also yields the last event if the input ends without the blank
+	// line after it. Some servers of language models omit that line. The
+	// standard drops such an event, because it may be incomplete. If the reader
+	// fails with an error other than io.EOF, Decode drops the event even with
+	// Unfinished.
 	Unfinished bool
 
-	// Dataless also yields the blocks that have no data line and are not
-	// dispatched by the standard: those that set the id or have an event type
-	// and, where these are asked for, those with a retry or a comment.
+	// Dataless also yields some blocks without a data line, which the standard
+	// does not dispatch: blocks that set the id or have an event type. With
+	// Retry or Comments, it also yields blocks with a retry or a comment.
 	Dataless bool
 
-	// MaxEventSize bounds the data of one event, in bytes, and likewise each
-	// line and the comments of one block. Past it Decode yields an error that
-	// wraps ErrEventTooLarge; a line may be 16 bytes longer, for its field name.
-	// It bounds the memory of a Decode to a small multiple. 0 means 16 MiB; a negative value means no bound.
+	// MaxEventSize limits the data of one event, in bytes. The same limit
+	// applies to each line and to the comments of one block. A line may be 16
+	// bytes longer, for its field name. Beyond the limit, Decode yields an
+	// error that wraps ErrEventTooLarge. A Decode uses at most a small multiple
+	// of the limit as memory. 0 means 16 MiB; a negative value means no limit.
 	MaxEventSize int
 }
 
-// Decode returns the events that r holds, parsed as WHATWG HTML 9.2.5 and
-// 9.2.6 say; nil options are the standard's behaviour. An event is yielded as
-// soon as the line end that completes it is read, be it CR, LF or CRLF. Its ID
-// is the last event ID in force, whether or not the event has an id field; its
-// Type is empty when it has none.
+// Decode returns the events in r, parsed according to WHATWG HTML 9.2.5 and
+// 9.2.6. Nil options mean the standard's behaviour. Decode yields an event as
+// soon as it has read the line end that completes it: CR, LF or CRLF. The
+// event's ID is the last event ID in force, whether or not the event has an id
+// field. Its Type is empty if the event has no type.
 //
-// The sequence ends when r does. An error of r other than io.EOF is yielded
-// after the events before it, and ends the sequence too. A consumer that stops
-// may range again, and goes on with the next event; after the end there is
-// none. Only one goroutine may range at a time. Decode does not close r.
+// The sequence ends when r ends. If r fails with an error other than io.EOF,
+// Decode first yields the complete events before the error, then the error, and
+// ends the sequence. A consumer that stops early may range again and gets the
+// next event. After the end there are no more events. Only one goroutine may
+// range at a time. Decode does not close r.
 func Decode(r io.Reader, opts *DecodeOptions) iter.Seq2[Event, error] {
 	d := &decoder{r: r, bom: true}
 	if opts != nil {
@@ -82,12 +85,12 @@ func Decode(r io.Reader, opts *DecodeOptions) iter.Seq2[Event, error] {
 
 const (
 	minBuffer  = 4 << 10
-	keptBuffer = 64 << 10 // what has grown larger for one event is let go after it
+	keptBuffer = 64 << 10 // a buffer that has grown larger is released after its event
 
-	unbounded = math.MaxInt / 4 // far past memory, far from overflow
+	unbounded = math.MaxInt / 4 // far more than any memory, and too small to overflow
 
-	// lineSlack is what a line may have beyond its value: room for the longest
-	// field name, the colon and the space.
+	// lineSlack is how much longer than its value a line may be. It has room
+	// for the longest field name, the colon and the space.
 	lineSlack = 16
 )
 
@@ -95,16 +98,17 @@ type decoder struct {
 	r    io.Reader
 	opts DecodeOptions
 	max  int
-	done bool // r has ended, or failed
+	done bool // r has ended or failed
 
 	buf        []byte
-	start, end int // what of buf is read and not yet parsed
+	start, end int // buf[start:end] is read and not yet parsed
 	lf, cr     finder
-	skipLF     bool // the last line ended in CR: an LF right after it belongs to that
+	skipLF     bool // the last line ended in CR: an LF right after it belongs to the same line end
 	bom        bool // a byte order mark may still begin the stream
 
-	// The block so far. A single data line, the usual case, is kept as the
-	// string that it will be; data takes over from the second line on.
+	// The block so far. If it has one data line, the usual case, data0 holds
+	// that line as the final string. From the second line on, data holds all
+	// lines.
 	dataLines    int
 	data0        string
 	data         []byte
@@ -115,7 +119,7 @@ type decoder struct {
 	idSet        bool
 
 	lastID   string // the standard's last event ID buffer
-	lastType string // of an earlier event, kept to share its memory
+	lastType string // the type of an earlier event, kept to reuse its string
 }
 
 func (d *decoder) events(yield func(Event, error) bool) {
@@ -132,8 +136,8 @@ func (d *decoder) events(yield func(Event, error) bool) {
 	}
 }
 
-// next parses up to the end of a block, or reads once more. ok is whether it
-// has come upon an event.
+// next parses up to the end of a block, or reads once more. ok reports whether
+// it found an event.
 func (d *decoder) next() (ev Event, ok bool, err error) {
 	for {
 		line, ok := d.line()
@@ -157,7 +161,8 @@ func (d *decoder) next() (ev Event, ok bool, err error) {
 	case err != io.EOF:
 		return Event{}, false, err
 	}
-	// The end. What it leaves unfinished is dropped unless asked for.
+	// The input has ended. An unfinished event is dropped unless the options
+	// ask for it.
 	d.done = true
 	if !d.opts.Unfinished {
 		return Event{}, false, nil
@@ -171,8 +176,8 @@ func (d *decoder) next() (ev Event, ok bool, err error) {
 	return ev, ok, nil
 }
 
-// line returns the next whole line, without its end, or false when more must
-// be read first. It is valid until the next fill.
+// line returns the next whole line, without its line end. It returns false if
+// no whole line has been read yet. The line is valid until the next fill.
 func (d *decoder) line() ([]byte, bool) {
 	if d.bom {
 		have := d.buf[d.start:d.end]
@@ -196,13 +201,13 @@ func (d *decoder) line() ([]byte, bool) {
 	return line, true
 }
 
-// rest returns what the end of the input leaves of a line.
+// rest returns the unfinished line at the end of the input.
 func (d *decoder) rest() []byte {
 	d.dropLF()
 	return d.buf[d.start:d.end]
 }
 
-// dropLF drops the LF of a CRLF whose CR has ended a line already.
+// dropLF drops the LF of a CRLF whose CR has already ended a line.
 func (d *decoder) dropLF() {
 	if d.skipLF && d.start < d.end {
 		if d.buf[d.start] == '\n' {
@@ -214,10 +219,10 @@ func (d *decoder) dropLF() {
 
 var byteOrderMark = []byte("\uFEFF")
 
-// A finder remembers where it has looked for a byte, so that no byte of a
-// stream is looked at twice.
+// A finder remembers how far it has searched for a byte, so that it looks at no
+// byte of a stream twice.
 type finder struct {
-	at    int // where the byte is, or else up to where there is none
+	at    int // the index of the byte if found; otherwise the end of the searched part
 	found bool
 }
 
@@ -238,7 +243,7 @@ func (f *finder) find(b []byte, start int, c byte) int {
 	return f.at
 }
 
-// fill reads once, after making room.
+// fill makes room in the buffer and reads until it gets some bytes or an error.
 func (d *decoder) fill() error {
 	if d.start > 0 {
 		n := copy(d.buf, d.buf[d.start:d.end])
@@ -248,7 +253,7 @@ func (d *decoder) fill() error {
 	}
 	switch {
 	case d.end == len(d.buf):
-		// One line fills it, or there is none yet.
+		// One line fills the buffer, or there is no buffer yet.
 		size := max(minBuffer, min(2*len(d.buf), d.max+2*lineSlack))
 		buf := make([]byte, max(size, d.end+lineSlack))
 		copy(buf, d.buf[:d.end])
@@ -261,7 +266,7 @@ func (d *decoder) fill() error {
 		d.end += n
 		if n > 0 || err != nil {
 			if n > 0 && err != nil {
-				d.r = failed{err} // parse first what came with it
+				d.r = failed{err} // first parse the bytes that came with it
 				err = nil
 			}
 			return err
@@ -270,12 +275,12 @@ func (d *decoder) fill() error {
 	return io.ErrNoProgress
 }
 
-// failed is a reader at its end.
+// failed is a reader that returns err from every Read.
 type failed struct{ err error }
 
 func (f failed) Read([]byte) (int, error) { return 0, f.err }
 
-// field takes a line that is not empty (WHATWG HTML 9.2.6).
+// field processes a line that is not empty (WHATWG HTML 9.2.6).
 func (d *decoder) field(line []byte) error {
 	if len(line) > d.max+lineSlack {
 		return d.tooLarge()
@@ -344,7 +349,8 @@ func (d *decoder) addData(value []byte) error {
 	return nil
 }
 
-// dispatch ends the block and returns its event, if it makes one.
+// dispatch ends the block and returns its event. ok reports whether the block
+// makes an event.
 func (d *decoder) dispatch() (ev Event, ok bool) {
 	ev.ID, ev.Type = d.lastID, d.eventType
 	if d.dataLines == 1 {
@@ -373,11 +379,11 @@ func (d *decoder) dispatch() (ev Event, ok bool) {
 }
 
 func (d *decoder) tooLarge() error {
-	return fmt.Errorf("%w: past the bound of %d bytes", ErrEventTooLarge, d.max)
+	return fmt.Errorf("%w: more than %d bytes", ErrEventTooLarge, d.max)
 }
 
-// parseRetry parses ASCII digits as milliseconds, saturated at the longest
-// Duration.
+// parseRetry parses ASCII digits as milliseconds. A value too large for a
+// Duration becomes the longest Duration.
 func parseRetry(value []byte) (time.Duration, bool) {
 	const most = math.MaxInt64 / int64(time.Millisecond)
 	if len(value) == 0 {

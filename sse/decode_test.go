@@ -20,7 +20,7 @@ import (
 func TestDecodeYieldsAnEventBeforeTheNextRead(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
-		reads []string // the last one completes the event
+		reads []string // the last read completes the event
 	}{
 		{"LF LF", []string{"data: a\n\n"}},
 		{"CR CR", []string{"data: a\r\r"}},
@@ -54,8 +54,8 @@ func TestDecodeYieldsAnEventBeforeTheNextRead(t *testing.T) {
 	}
 }
 
-// A stream that goes silent after an event: without the event the bubble
-// deadlocks, and the test fails.
+// The stream goes silent after each event. If Decode held the event back, the
+// bubble would deadlock and the test would fail.
 func TestDecodeYieldsFromAStreamThatGoesSilent(t *testing.T) {
 	for _, end := range []string{"\n\n", "\r\r", "\r\n\r\n"} {
 		synctest.Test(t, func(t *testing.T) {
@@ -278,8 +278,8 @@ func TestDecodeLongLines(t *testing.T) {
 	}
 }
 
-// A patternReader gives prefix, then pattern over and over, until it has given
-// limit bytes.
+// A patternReader returns prefix, then pattern repeatedly, until it has
+// returned limit bytes.
 type patternReader struct {
 	prefix, pattern string
 	given, limit    int
@@ -300,18 +300,18 @@ func (r *patternReader) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Whatever a server sends without end, Decode takes a small multiple of
-// MaxEventSize or fails soon after it.
+// Whatever a server sends without end, Decode allocates at most a small
+// multiple of MaxEventSize, or fails soon after that size.
 func TestDecodeEndlessInput(t *testing.T) {
 	const (
 		bound = 16 << 10
 		limit = 1 << 20
-		slack = 64 << 10 // for buffers, whatever the bound
+		slack = 64 << 10 // for buffers that do not depend on the bound
 	)
 	for _, tt := range []struct {
 		name, prefix, pattern string
 		comments              bool
-		most                  int // bytes read before the error, buffers aside; 0: no error
+		most                  int // bytes read before the error, without buffers; 0 means no error
 	}{
 		{"a data line", "data: ", "x", false, 3 * bound},
 		{"a data line of ill-formed UTF-8", "data:", "\xff", false, 3 * bound},
@@ -355,7 +355,8 @@ func TestDecodeEndlessInput(t *testing.T) {
 				}
 			}
 			runtime.ReadMemStats(&after)
-			// Everything ever allocated, not only what is live at a time.
+			// The total of all allocations, not only the memory in use at one
+			// time.
 			if total := after.TotalAlloc - before.TotalAlloc; total > 16*bound+slack {
 				t.Errorf("allocated %d bytes, want at most %d", total, 16*bound+slack)
 			}
@@ -371,8 +372,8 @@ func TestDecodeEndlessInput(t *testing.T) {
 	}
 }
 
-// A stream lives for days: what one large event took is not held for the rest
-// of it.
+// A stream may last for days. Decode must not hold the memory of a large event
+// until the stream ends.
 func TestDecodeLetsGoOfLargeEvents(t *testing.T) {
 	const size = 8 << 20
 	for _, tt := range []struct{ name, prefix, pattern string }{
@@ -404,8 +405,9 @@ func TestDecodeLetsGoOfLargeEvents(t *testing.T) {
 	}
 }
 
-// What an event costs beyond its strings is nothing: a string for data that is
-// one line, one more for an id that changes, none for a type that does not.
+// Decode allocates only the strings of an event: one string for data of one
+// line, one more for an id that changes, and none for a type that stays the
+// same.
 func TestDecodeAllocations(t *testing.T) {
 	const n = 1000
 	for _, tt := range []struct {

@@ -20,8 +20,8 @@ import (
 	"example.com/tidings/sse"
 )
 
-// A client that announces a body and does not send it holds neither connection
-// nor handler past the server's read timeout.
+// A client announces a body and does not send it. It holds neither the
+// connection nor the handler longer than the read timeout of the server.
 func TestServeLeavesTheReadTimeoutToAnUnsentBody(t *testing.T) {
 	for name, header := range map[string]string{"plain": "", "expected": "Expect: 100-continue\r\n"} {
 		t.Run(name, func(t *testing.T) {
@@ -52,8 +52,8 @@ func TestServeLeavesTheReadTimeoutToAnUnsentBody(t *testing.T) {
 	}
 }
 
-// A wrapper that panics in Write or Flush does so on the handler's goroutine,
-// also when it was a keep-alive that was written.
+// If a wrapper panics in Write or Flush, the panic reaches the handler's
+// goroutine, even if a keep-alive was being written.
 func TestServeKeepAlivePanicReachesNetHTTP(t *testing.T) {
 	overBoth(t, func(t *testing.T, h2 bool) {
 		var recovered any
@@ -108,7 +108,7 @@ func TestServeBreaksOffWhenTheHeadersCannotBeFlushed(t *testing.T) {
 	})
 }
 
-// A client that takes a large event slowly, but takes it, gets it.
+// A client that reads a large event slowly still gets all of it.
 func TestServeLargeEventToASlowClient(t *testing.T) {
 	overBoth(t, func(t *testing.T, h2 bool) {
 		large := sse.Event{Data: strings.Repeat("x", 4<<20)}
@@ -135,8 +135,8 @@ func (s slowReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// "identity" would leave HTTP/1.1 without framing, and a broken response
-// without a sign.
+// With "identity", HTTP/1.1 would have no framing, and a client could not
+// detect a broken response.
 func TestServeDropsTransferEncoding(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := memhttp.New(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -160,7 +160,7 @@ func TestServeLeavesXAccelBuffering(t *testing.T) {
 	}
 }
 
-// A writer that has only FlushError can flush.
+// A writer with only FlushError can flush.
 func TestServeWithFlushErrorAlone(t *testing.T) {
 	rec := httptest.NewRecorder()
 	w := struct {
@@ -176,8 +176,8 @@ type flusher struct{}
 
 func (flusher) FlushError() error { return nil }
 
-// What ends with its request may live on in a context that does not: no warning
-// comes when Serve has returned, whenever that context ends.
+// A request's context may end after Serve has returned. Serve then logs no
+// warning, however late that is.
 func TestServeWatchesNoLongerThanItRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logBuffer
@@ -194,7 +194,8 @@ func TestServeWatchesNoLongerThanItRuns(t *testing.T) {
 	})
 }
 
-// The warning names the function that a Handler has the sequence from, too.
+// The warning also names the function that returned the sequence to the
+// Handler.
 func TestHandlerWarningNamesWhereTheSequenceIsFrom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logBuffer
@@ -208,7 +209,8 @@ func TestHandlerWarningNamesWhereTheSequenceIsFrom(t *testing.T) {
 	})
 }
 
-// A sequence that was told to stop, and takes its time, is warned of too.
+// A sequence that is told to stop, but does not return soon, also causes a
+// warning.
 func TestServeWarnsOfASequenceThatLingers(t *testing.T) {
 	for name, yields := range map[string]func(yield func(sse.Event, error) bool){
 		"after its client has left": func(yield func(sse.Event, error) bool) {
@@ -270,7 +272,7 @@ func TestServeWritesNothingAfterAFailedWrite(t *testing.T) {
 	})
 }
 
-// deadlines keeps the last write deadline.
+// deadlines records the last write deadline.
 type deadlines struct {
 	failing
 	last time.Time
@@ -294,7 +296,7 @@ func TestServeBreaksOffAfterAKeepAliveThatFailed(t *testing.T) {
 	})
 }
 
-// A client that takes the events and not the end of the response holds the
+// A client that reads the events, but not the end of the response, holds the
 // connection no longer than the write timeout.
 func TestServeStalledAtTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -336,8 +338,8 @@ func TestServeSendsNoKeepAliveAfterTheRequest(t *testing.T) {
 	})
 }
 
-// The panic that reaches net/http is the sequence's own, also where breaking
-// off would take another.
+// The panic of the sequence reaches net/http, even if breaking the response off
+// would end the goroutine in another way.
 func TestServeKeepsTheSequencesPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var recovered any
@@ -353,7 +355,7 @@ func TestServeKeepsTheSequencesPanic(t *testing.T) {
 	})
 }
 
-// Where the connection can be hijacked, breaking off takes no panic.
+// If the connection can be hijacked, breaking off needs no panic.
 func TestServeBreaksOffByHijackWithoutAPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var recovered any
@@ -404,8 +406,8 @@ func TestStatusErrorWithAStatusThatIsNone(t *testing.T) {
 	}
 }
 
-// A line that arrives byte by byte is not searched again with each byte: that
-// would take many minutes here.
+// A line that arrives byte by byte is not searched again for each byte. If it
+// were, this test would take many minutes.
 func TestDecodeTakesLinearTime(t *testing.T) {
 	line := append(bytes.Repeat([]byte("x"), 4<<20), "\n\n"...)
 	in := io.MultiReader(strings.NewReader("data:"), bytes.NewReader(line))

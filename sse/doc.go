@@ -1,7 +1,7 @@
 // Package sse turns an iterator of events into a correct server-sent events
 // response, and a response back into an iterator of events.
 //
-// A handler says only what its stream is:
+// A handler only provides the sequence of events:
 //
 //	http.Handle("GET /events", sse.Handler(func(r *http.Request) (iter.Seq2[sse.Event, error], error) {
 //		return stream.Map(stream.Every(r.Context(), time.Second), func(t time.Time) (sse.Event, error) {
@@ -9,25 +9,24 @@
 //		}), nil
 //	}, nil))
 //
-// Framing, headers, flushing, keep-alive, deadlines and the end are the work
-// of [Serve]. [Decode] is the other direction: the parser of the standard, for
-// clients and tests.
+// [Serve] does the framing, the headers, the flushing, the keep-alives and the
+// deadlines, and ends the response. [Decode] is the other direction: the
+// standard's parser, for clients and tests.
 //
 // # The contract of a sequence
 //
-// A stream is an iter.Seq2[Event, error], ranged once, on the goroutine of the
-// handler. Go cannot interrupt a function that waits, so a sequence that waits
-// for anything must also wait for the request's context, and return when that
-// is done. The functions of package stream do, and stream.Sleep does where a
-// program would call time.Sleep. What a sequence holds it releases with its own
-// defer: it is resumed or told to stop in every case, a client that has left
-// included.
+// A stream is an iter.Seq2[Event, error]. Serve ranges it once, on the
+// handler's goroutine. Go cannot interrupt a function that waits. A sequence
+// that waits for anything must therefore also wait for the request's context,
+// and return when that context is done. The functions of package stream do so;
+// use stream.Sleep in place of time.Sleep. A sequence releases its resources
+// with its own defers. They always run, because Serve always resumes the
+// sequence or tells it to stop, even when the client has left.
 //
 // A non-nil error ends the sequence, and the client sees a broken response
-// instead of a clean end. The one exception is a [*GapError], after which a
-// sequence goes on: it says that events are missing, and Serve passes that on
-// to the client.
+// instead of a clean end. The one exception is a [*GapError]: it reports
+// missing events, Serve tells the client, and the sequence goes on.
 //
-// The standard meant throughout is the HTML Living Standard, section 9.2,
+// In this package, "the standard" is the HTML Living Standard, section 9.2,
 // Server-sent events (WHATWG HTML 9.2).
 package sse

@@ -9,46 +9,47 @@ import (
 	"time"
 )
 
-// An Event is one server-sent event: the five things that can stand on the
-// wire. It is a value, comparable and safe to share.
+// An Event is one server-sent event, with the five parts that the wire format
+// has. It is a comparable value and safe to share.
 type Event struct {
-	// ID becomes the client's last event ID, which it sends back as
-	// Last-Event-ID when it reconnects. Empty leaves the client's as it is. It
-	// may hold no line end and no NUL. Some clients cannot send back what lies
-	// beyond Latin-1.
+	// ID becomes the client's last event ID, which the client sends back as
+	// Last-Event-ID when it reconnects. An empty ID leaves the client's last
+	// event ID unchanged. ID must not contain a line end or a NUL. Some clients
+	// cannot send back characters beyond Latin-1.
 	ID string
 
-	// Type is the event type: a browser dispatches the event to the listeners
-	// of this name. Empty means the standard's default, "message". It may hold
-	// no line end.
+	// Type is the event type. A browser dispatches the event to the listeners
+	// for this type. Empty means the standard's default, "message". Type must
+	// not contain a line end.
 	Type string
 
-	// Data is the payload, any text. LF, CR and CRLF all separate lines, and
-	// arrive as LF.
+	// Data is the payload, any text. LF, CR and CRLF all separate lines. The
+	// client receives each of them as LF.
 	Data string
 
-	// Comment is text that a browser ignores, one comment line for each line
-	// of it.
+	// Comment is text that a browser ignores. Each of its lines becomes one
+	// comment line.
 	Comment string
 
-	// Retry tells the client how long to wait before it reconnects, in whole
-	// milliseconds, rounded up. 0 leaves the client's delay as it is.
+	// Retry tells the client how long to wait before it reconnects. It is
+	// rounded up to whole milliseconds. 0 leaves the client's delay unchanged.
 	Retry time.Duration
 }
 
-// A FieldError names the field of an [Event] that cannot be put on the wire.
+// A FieldError names the field of an [Event] that cannot be encoded.
 type FieldError struct {
 	Field  string // "ID", "Type" or "Retry", as in Event
-	Reason string // what is wrong with it, as "contains a line end"
+	Reason string // what is wrong with it, such as "contains a line end"
 }
 
 func (e *FieldError) Error() string {
 	return "sse: Event." + e.Field + " " + e.Reason
 }
 
-// JSON returns an event of the given type, which may be empty, whose data is v
-// as JSON. Unlike [json.Marshal] it leaves <, > and & as they are. The error is
-// that of encoding v; the type is checked when the event is encoded.
+// JSON returns an event of the given type, which may be empty, with v encoded
+// as JSON in its data. Unlike [json.Marshal], JSON does not escape <, > and &.
+// It returns an error if v cannot be encoded. It does not check the type:
+// [Event.AppendText] does that.
 func JSON(eventType string, v any) (Event, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -63,19 +64,20 @@ func JSON(eventType string, v any) (Event, error) {
 // returns the extended buffer. It allocates nothing when b has room.
 //
 // The order of fields is comment, event, retry, data, id. The id comes last
-// because some clients take it when its line arrives, not when the event is
-// complete: cut in between, they would resume after an event that they have
-// not seen. Lines end in LF; CR is never written. What is not UTF-8 is written
-// as U+FFFD.
+// because some clients store it as soon as its line arrives. If the connection
+// broke before the event was complete, such a client would resume after an
+// event that it has not seen. Lines end in LF; AppendText never writes a CR. It
+// replaces invalid UTF-8 with U+FFFD.
 //
-// An event that has a type, or data, has a data line and is dispatched by the
-// client. One that has only an id, a retry or a comment is not; without an id
-// it is also not followed by a blank line, for which some clients would
-// dispatch an empty event. The zero Event appends nothing.
+// An event with a type or data gets a data line, and the client dispatches it.
+// The client does not dispatch an event with only an id, a retry or a comment.
+// If such an event has no id, AppendText also omits the blank line after it,
+// because some clients would dispatch an empty event. The zero Event appends
+// nothing.
 //
-// The error is a [*FieldError] when a field would break the framing: an ID or
-// Type with a line end, an ID with a NUL, a negative Retry. Then b is returned
-// as it was.
+// The error is a [*FieldError] if a field would break the framing: an ID or
+// Type with a line end, an ID with a NUL, or a negative Retry. AppendText then
+// returns b unchanged.
 func (e Event) AppendText(b []byte) ([]byte, error) {
 	if err := e.check(); err != nil {
 		return b, err
@@ -133,12 +135,13 @@ func hasLineEnd(s string) bool {
 	return strings.IndexByte(s, '\n') >= 0 || strings.IndexByte(s, '\r') >= 0
 }
 
-// appendLines appends text, a line of its own with the given name for each of
-// its lines. A space follows the name, which the client strips, except on an
-// empty line.
+// appendLines appends each line of text as a line that starts with name. A
+// space follows the name unless the line is empty. The client strips that
+// space.
 func appendLines(b []byte, name, text string) []byte {
-	// lf and cr are where the next of each is, looked for again only when it
-	// has been passed: the time is linear in text, however its lines end.
+	// lf and cr are the indexes of the next LF and CR. Each is searched again
+	// only after the loop has passed it, so the time is linear in the length of
+	// text.
 	lf, cr := nextByte(text, '\n', 0), nextByte(text, '\r', 0)
 	for start := 0; ; {
 		end := min(lf, cr)

@@ -100,7 +100,7 @@ func TestAppendTextAllocatesNothingWithRoom(t *testing.T) {
 	}
 }
 
-// A quadratic search for line ends would take minutes here.
+// With a quadratic search for line ends, this test would take minutes.
 func TestAppendTextTakesLinearTime(t *testing.T) {
 	for _, unit := range []string{"\r", "\n", "\r\n", "\n\r"} {
 		data := strings.Repeat(unit, 1<<20/len(unit))

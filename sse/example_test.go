@@ -16,7 +16,7 @@ import (
 	"example.com/tidings/stream"
 )
 
-// Three ticks, 20 ms apart.
+// This handler sends three ticks, 20 ms apart.
 func ExampleHandler() {
 	type Tick struct {
 		Seq     int    `json:"seq"`
@@ -41,7 +41,7 @@ func ExampleHandler() {
 	// data: {"seq":2,"message":"tick 2"}
 }
 
-// A client that reconnects says with Last-Event-ID what it has.
+// A client that reconnects sends the last id that it has in Last-Event-ID.
 func ExampleLastEventID() {
 	lines := []string{"zero", "one", "two", "three"}
 	replay := sse.Handler(func(r *http.Request) (iter.Seq2[sse.Event, error], error) {
@@ -67,7 +67,8 @@ func ExampleLastEventID() {
 	// id: 3
 }
 
-// While nothing happens, a comment keeps proxies from closing the connection.
+// While the stream is silent, comments keep proxies from closing the
+// connection.
 func ExampleServeOptions_keepAlive() {
 	opts := &sse.ServeOptions{
 		KeepAlive:      10 * time.Millisecond,
@@ -90,7 +91,7 @@ func ExampleServeOptions_keepAlive() {
 }
 
 // An error in the middle of a stream breaks the response, so that no client
-// takes what it has for everything.
+// takes the partial response for a complete one.
 func ExampleServe_error() {
 	report := func(w http.ResponseWriter, r *http.Request) {
 		err := sse.Serve(w, r, func(yield func(sse.Event, error) bool) {
@@ -109,7 +110,8 @@ func ExampleServe_error() {
 	// the client sees: unexpected EOF
 }
 
-// OnError turns an error into one last event, in words chosen for the client.
+// OnError turns an error into one last event, with a text written for the
+// client.
 func ExampleServeOptions_onError() {
 	opts := &sse.ServeOptions{OnError: func(err error) (sse.Event, bool) {
 		return sse.Event{Type: "failed", Data: "Please try again later."}, true
@@ -159,7 +161,7 @@ func ExampleEvent_AppendText() {
 	// sse: Event.Type contains a line end
 }
 
-// show serves one request and prints what the client gets.
+// show serves one request and prints the response.
 func show(h http.Handler, lastEventID string) {
 	srv := httptest.NewServer(h)
 	defer srv.Close()

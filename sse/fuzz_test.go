@@ -16,9 +16,10 @@ import (
 	"example.com/tidings/sse"
 )
 
-// A chunkReader answers each Read with the next size of chunks, over and over:
-// so many bytes, none and no error for a size of 0. It scribbles over the rest
-// of p, and gives io.EOF with the last bytes or after them.
+// A chunkReader uses the sizes in chunks for its calls of Read, one after the
+// other and then again from the start. A size of 0 means no bytes and no error.
+// It overwrites the rest of p with garbage. It returns io.EOF with the last
+// bytes if endWithData is set, and after them otherwise.
 type chunkReader struct {
 	stream      []byte
 	chunks      []byte
@@ -48,7 +49,7 @@ func (c *chunkReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// eachOption calls f with the 16 combinations of the options that are on or
+// eachOption calls f with all 16 combinations of the options that can be on or
 // off.
 func eachOption(lastEventID string, f func(opts decodeOptions)) {
 	for i := range 16 {
@@ -59,8 +60,8 @@ func eachOption(lastEventID string, f func(opts decodeOptions)) {
 	}
 }
 
-// checkStream demands that Decode and the oracle agree about stream, read as a
-// whole and in chunks.
+// checkStream checks that Decode and the oracle agree about stream, read whole
+// and in chunks.
 func checkStream(t *testing.T, stream, chunks []byte, opts decodeOptions) {
 	t.Helper()
 	want, wantRetries := oracle(stream, opts)
@@ -82,9 +83,9 @@ func checkStream(t *testing.T, stream, chunks []byte, opts decodeOptions) {
 	}
 }
 
-// checkBound decodes stream with a small MaxEventSize: the outcome does not
-// depend on the chunks, what comes before the error is what comes without a
-// bound, and the error comes where it must and not where it must not.
+// checkBound decodes stream with a small MaxEventSize. The result must not
+// depend on the chunks. The events before the error must be the same as without
+// a limit. The error must occur if and only if the stream exceeds the limit.
 func checkBound(t *testing.T, stream, chunks []byte, opts decodeOptions, bound int) {
 	t.Helper()
 	all, _ := oracle(stream, opts)
@@ -114,8 +115,8 @@ func checkBound(t *testing.T, stream, chunks []byte, opts decodeOptions, bound i
 	}
 }
 
-// withinBound reports whether all lines of a block together, decoded, are
-// within the bound, for each block: nothing may then fail.
+// withinBound reports whether, in each block, all decoded lines together are
+// within the bound. If so, Decode must not fail.
 func withinBound(stream []byte, bound int) bool {
 	lines, rest := splitLines(utf8Decode(stream))
 	block := 0
@@ -138,7 +139,7 @@ func FuzzDecodeChunking(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, stream, chunks []byte, lastEventID string, bound byte) {
-		lastEventID = strings.ToValidUTF8(lastEventID, "?") // an option of ill-formed text promises nothing
+		lastEventID = strings.ToValidUTF8(lastEventID, "?") // for an ill-formed option, nothing is promised
 		eachOption(lastEventID, func(opts decodeOptions) {
 			checkStream(t, stream, chunks, opts)
 			checkBound(t, stream, chunks, opts, 1+int(bound))
@@ -150,7 +151,7 @@ func FuzzDecodeChunking(f *testing.F) {
 }
 
 // TestRandomStreams compares Decode with the oracle on streams made of pieces
-// that a parser is likely to trip over.
+// that are difficult for a parser.
 func TestRandomStreams(t *testing.T) {
 	pieces := []string{
 		"data", "data:", "data: ", "data: a", "data:b\n", "data\n\n", "data:c\n\n", "data:d\r\r", "id", "id:", "id: 1", "id:2\n", "event", "event: e",
@@ -197,8 +198,8 @@ func TestRandomStreams(t *testing.T) {
 	}
 }
 
-// received is what a decoder with Comments and Retry makes of e once it is
-// encoded: line ends are LF, ill-formed UTF-8 is U+FFFD, the retry is whole
+// received returns e as a decoder with Comments and Retry receives it: line
+// ends are LF, ill-formed UTF-8 is U+FFFD, and the retry is in whole
 // milliseconds.
 func received(e sse.Event) sse.Event {
 	text := func(s string) string { return string(utf8DecodeWithoutBOM([]byte(s))) }
@@ -231,8 +232,8 @@ func badFields(e sse.Event) []string {
 	return bad
 }
 
-// appendChecked is AppendText, checked for what is promised of every call. ok
-// is whether the event was accepted.
+// appendChecked calls AppendText and checks what it promises for every call. ok
+// reports whether AppendText accepted the event.
 func appendChecked(t *testing.T, b []byte, e sse.Event) (out []byte, ok bool) {
 	t.Helper()
 	before := bytes.Clone(b)
@@ -302,8 +303,9 @@ func FuzzRoundTrip(f *testing.F) {
 			if !opts.Retry {
 				want.Retry = 0
 			}
-			// What is not dispatched comes back as a block without data: after
-			// the blank line that an id brings, or at the end of the input.
+			// An event that is not dispatched comes back as a block without
+			// data. The block ends at the blank line after an id, or at the end
+			// of the input.
 			kept := opts.Dataless && (e.ID != "" || opts.Unfinished && want != sse.Event{})
 			got, _, err := decodeAll(bytes.NewReader(wire), opts)
 			switch {
@@ -318,8 +320,8 @@ func FuzzRoundTrip(f *testing.F) {
 	})
 }
 
-// FuzzAppendTextInjection encodes several events one after the other: what one
-// of them holds cannot add an event, hide one or change one.
+// FuzzAppendTextInjection encodes several events in a row. The text in one
+// event must not add, hide or change another event.
 func FuzzAppendTextInjection(f *testing.F) {
 	f.Add("a\x1f1\x1fone\x1e\x1f\x1ftwo\x1e", uint8(0))
 	f.Add("data: x\x1f\x1fy\r\n\r\nid: 7\n\ndata: z\x1fhi\x1e\x1f\x1f\x1fkeep-alive\x1e\x1f9\x1f\n", uint8(3))
@@ -328,7 +330,7 @@ func FuzzAppendTextInjection(f *testing.F) {
 	f.Fuzz(func(t *testing.T, script string, retries uint8) {
 		var wire []byte
 		var want eventList
-		var comments []string // of events that no blank line has followed yet
+		var comments []string // comments since the last blank line
 		var retry time.Duration
 		var last string
 		for i, record := range strings.Split(script, "\x1e") {

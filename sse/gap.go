@@ -2,28 +2,62 @@ package sse
 
 import "strconv"
 
-// GapEventType is the event type under which a gap is told to a client.
+// GapEventType is the type of the event that tells a client about a gap.
 const GapEventType = "tidings.gap"
 
-// A GapError says that a sequence lacks events at this point: a receiver fell
-// behind, or what it asked for is no longer retained. It is the one error
-// after which a sequence goes on, and always travels as a *GapError, possibly
-// wrapped.
+// The reasons for a gap that packages of this module give.
+const (
+	// GapLag: events were dropped because the receiver was too slow, or skipped
+	// because the receiver asked for that.
+	GapLag = "lag"
+
+	// GapExpired: retention has removed events after the client's last event
+	// ID.
+	GapExpired = "expired"
+
+	// GapLost: the log has lost events because of a power failure or a damaged
+	// file.
+	GapLost = "lost"
+
+	// GapUnknown: the client's last event ID is from another log, or from a
+	// time after the backup that was restored.
+	GapUnknown = "unknown"
+
+	// GapFuture: the client's last event ID is after the newest event.
+	GapFuture = "future"
+
+	// GapMalformed: the client's last event ID does not have the form of the
+	// server's IDs.
+	GapMalformed = "malformed"
+
+	// GapInvalid: the log holds a message that cannot be sent as an event,
+	// because its type contains a line end. Only a publisher that bypasses the
+	// hub and writes to the log directly can store such a message.
+	GapInvalid = "invalid"
+)
+
+// A GapError reports that events are missing at this point of a sequence: a
+// receiver fell behind, or the events that it asked for are no longer retained.
+// It is the only error after which a sequence goes on. It always travels as a
+// *GapError, possibly wrapped.
 //
-// [Serve] turns it into the event that [GapError.Event] returns and goes on,
-// unless [ServeOptions.OnError] decides otherwise.
+// [Serve] sends the event that [GapError.Event] returns and goes on, unless
+// [ServeOptions.OnError] decides otherwise.
 type GapError struct {
-	// Reason says in a word why events are missing, for example "lag". It is
-	// meant for programs: a source of gaps documents its reasons.
+	// Reason says in one word why events are missing. It is one of the
+	// constants that begin with Gap, or a word that another source of gaps
+	// documents. It is meant for programs.
 	Reason string
 
-	// After is the id of the last event before the gap, empty when unknown.
+	// After is the id of the last event before the gap. It is empty when
+	// unknown.
 	After string
 
-	// Next is the id at which the sequence goes on, empty when unknown.
+	// Next is the id at which the sequence goes on. It is empty when unknown.
 	Next string
 
-	// Missed is how many events are missing, 0 when that is not exactly known.
+	// Missed is the number of missing events. It is 0 when the exact number is
+	// unknown.
 	Missed uint64
 }
 
@@ -39,10 +73,10 @@ func (e *GapError) Error() string {
 	return s
 }
 
-// Event returns the gap as an event for the client: its type is
-// [GapEventType], its data a JSON object with the members reason, after, next
-// and missed, those that are unknown left out. Its ID is empty, so that the
-// client's last event ID stays the one before the gap.
+// Event returns the event that tells the client about the gap. Its type is
+// [GapEventType]. Its data is a JSON object with the members reason, after,
+// next and missed, without those that are unknown. Its ID is empty, so the
+// client keeps the last event ID from before the gap.
 func (e *GapError) Event() Event {
 	ev, err := JSON(GapEventType, struct {
 		Reason string `json:"reason,omitempty"`

@@ -9,15 +9,15 @@ import (
 	"strconv"
 )
 
-// A StatusError is how the function of a [Handler] refuses a request before
-// the stream begins. A browser's EventSource gives up for good on any status
-// but 200; 204 (No Content) is the standard's way to tell it to stop (WHATWG
-// HTML 9.2.3).
+// A StatusError refuses a request before the stream begins. The open function
+// of a [Handler] returns it. A browser's EventSource never retries after a
+// status other than 200. 204 (No Content) is the standard's way to tell it to
+// stop (WHATWG HTML 9.2.3).
 type StatusError struct {
-	Status  int         // 204, or of the 3xx, 4xx or 5xx; any other is answered with 500
-	Message string      // the body, in words for the client; empty means the status' own text
+	Status  int         // 204, 3xx, 4xx or 5xx; 500 is sent in place of any other status
+	Message string      // the body, written for the client; empty means the text of the status
 	Header  http.Header // set on the response, for example Retry-After
-	Err     error       // the reason, which Handler logs; the client never sees it
+	Err     error       // the reason, which Handler logs and the client never sees
 }
 
 func (e *StatusError) Error() string {
@@ -30,7 +30,7 @@ func (e *StatusError) Error() string {
 
 func (e *StatusError) Unwrap() error { return e.Err }
 
-// ServeHTTP answers with the status, as plain text.
+// ServeHTTP answers with the status and, as plain text, the message.
 func (e *StatusError) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	for key, values := range e.Header {
 		w.Header()[http.CanonicalHeaderKey(key)] = values
@@ -46,7 +46,7 @@ func (e *StatusError) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	http.Error(w, message, status)
 }
 
-// status is what the client gets.
+// status returns the status that the client gets.
 func (e *StatusError) status() int {
 	if e.Status != http.StatusNoContent && (e.Status < 300 || e.Status > 599) {
 		return http.StatusInternalServerError
@@ -56,20 +56,21 @@ func (e *StatusError) status() int {
 
 type opener = func(*http.Request) (iter.Seq2[Event, error], error)
 
-// Handler returns a handler that answers each request with the sequence which
-// open returns for it, as [Serve] does with the same options; nil options are
-// the defaults.
+// Handler returns a handler that calls open for each request and answers with
+// the sequence that open returns, as [Serve] does. Nil options are the
+// defaults.
 //
-// open may refuse instead, before anything is written: with a [*StatusError],
-// or with any error that is itself an http.Handler and answers for itself. Any
-// other error is answered with a plain 500 and logged. For a HEAD request open
-// is called, and the sequence is not ranged: what open acquires for it must
-// also be released when the request's context is done. open is called for
-// several requests at the same time.
+// open may refuse the request before anything is written. It then returns a
+// [*StatusError], or any other error that is itself an http.Handler and writes
+// the response. Handler answers any other error with a plain 500 and logs it.
+// For a HEAD request, Handler calls open but does not range the sequence. What
+// open acquires must therefore also be released when the request's context is
+// done. Handler calls open concurrently for concurrent requests.
 //
-// A stream that fails is logged as an error, and so is a refusal with a status of
-// 500 or more. A refusal below that is logged, at the info level, if it has an
-// Err, and the end of a stream by its client at the debug level.
+// Handler logs a failed stream, and a refusal with a status of 500 or more, at
+// the error level. It logs a refusal with a lower status at the info level, if
+// it has an Err. If the client ends the stream, Handler logs that at the debug
+// level.
 func Handler(open func(*http.Request) (iter.Seq2[Event, error], error), opts *ServeOptions) http.Handler {
 	o := opts.cloneWithDefaults()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -94,7 +95,7 @@ func Handler(open func(*http.Request) (iter.Seq2[Event, error], error), opts *Se
 			case err == nil:
 				return
 			case ended && errors.Is(err, os.ErrDeadlineExceeded):
-				level, message = slog.LevelDebug, "sse: a stream was cut off: its client takes nothing"
+				level, message = slog.LevelDebug, "sse: a stream was cut off: its client stopped reading"
 			case ended:
 				level, message = slog.LevelDebug, "sse: a stream ended with its request"
 			}
@@ -103,7 +104,7 @@ func Handler(open func(*http.Request) (iter.Seq2[Event, error], error), opts *Se
 	})
 }
 
-// logRefusal logs what the client is not told.
+// logRefusal logs the details that the client does not get.
 func logRefusal(r *http.Request, logger *slog.Logger, e *StatusError) {
 	level := slog.LevelInfo
 	if e.status() >= 500 {

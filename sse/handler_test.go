@@ -83,7 +83,7 @@ func TestHandlerLogsAFailure(t *testing.T) {
 	}
 }
 
-// Where breaking off ends the goroutine the failure is logged all the same.
+// A failure is logged even if breaking off ends the goroutine.
 func TestHandlerLogsAFailureThatEndsTheGoroutine(t *testing.T) {
 	overBoth(t, func(t *testing.T, h2 bool) {
 		var log logBuffer

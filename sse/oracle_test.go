@@ -9,13 +9,13 @@ import (
 	"example.com/tidings/sse"
 )
 
-// This file is a second reading of the standard, kept deliberately literal: it
-// has the whole stream in memory, takes the steps in the order of the text, and
-// shares no code with the package. Where Decode and the oracle differ, one of
-// them has misread WHATWG HTML 9.2.6.
+// This file is a second, literal implementation of the standard. It holds the
+// whole stream in memory, takes the steps in the order of the text, and shares
+// no code with the package. If Decode and the oracle differ, one of them has
+// misread WHATWG HTML 9.2.6.
 
-// oracle interprets stream with the given options. retries are the values
-// with which OnRetry is to be called, in order. MaxEventSize is not applied.
+// oracle interprets stream with the given options. retries are the values for
+// the calls of OnRetry, in order. The oracle ignores MaxEventSize.
 func oracle(stream []byte, opts sse.DecodeOptions) (events []sse.Event, retries []time.Duration) {
 	lines, rest := splitLines(utf8Decode(stream))
 	s := interpreter{opts: opts, lastEventIDBuffer: opts.LastEventID}
@@ -23,7 +23,7 @@ func oracle(stream []byte, opts sse.DecodeOptions) (events []sse.Event, retries 
 		s.line(line)
 	}
 	// 9.2.6: "Once the end of the file is reached, any pending data must be
-	// discarded." The Unfinished option is the deviation from that.
+	// discarded." The Unfinished option deviates from that.
 	if opts.Unfinished {
 		if len(rest) > 0 {
 			s.line(rest)
@@ -33,8 +33,8 @@ func oracle(stream []byte, opts sse.DecodeOptions) (events []sse.Event, retries 
 	return s.events, s.retries
 }
 
-// utf8Decode is "UTF-8 decode" (Encoding Standard, section 6): one byte order
-// mark at the start is removed, the rest is decoded.
+// utf8Decode is "UTF-8 decode" (Encoding Standard, section 6): it removes one
+// byte order mark at the start and decodes the rest.
 func utf8Decode(stream []byte) []rune {
 	if len(stream) >= 3 && stream[0] == 0xEF && stream[1] == 0xBB && stream[2] == 0xBF {
 		stream = stream[3:]
@@ -42,8 +42,8 @@ func utf8Decode(stream []byte) []rune {
 	return utf8DecodeWithoutBOM(stream)
 }
 
-// utf8DecodeWithoutBOM is the UTF-8 decoder's handler (Encoding Standard,
-// 8.1.1), run over all bytes with the error mode "replacement".
+// utf8DecodeWithoutBOM is the handler of the UTF-8 decoder (Encoding Standard,
+// 8.1.1). It processes all bytes with the error mode "replacement".
 func utf8DecodeWithoutBOM(stream []byte) []rune {
 	var (
 		out       []rune
@@ -85,7 +85,7 @@ func utf8DecodeWithoutBOM(stream []byte) []rune {
 		if b < lower || b > upper {
 			codePoint, needed, seen, lower, upper = 0, 0, 0, 0x80, 0xBF
 			out = append(out, 0xFFFD)
-			i-- // "restore byte to ioQueue": it is looked at again
+			i-- // "restore byte to ioQueue": the byte is processed again
 			continue
 		}
 		lower, upper = 0x80, 0xBF
@@ -103,8 +103,8 @@ func utf8DecodeWithoutBOM(stream []byte) []rune {
 }
 
 // splitLines splits the text at its line ends (9.2.6: a CRLF pair, an LF not
-// preceded by a CR, a CR not followed by an LF). rest is what follows the last
-// one.
+// preceded by a CR, a CR not followed by an LF). rest is the text after the
+// last line end.
 func splitLines(text []rune) (lines [][]rune, rest []rune) {
 	start := 0
 	for i := 0; i < len(text); i++ {
@@ -120,8 +120,8 @@ func splitLines(text []rune) (lines [][]rune, rest []rune) {
 	return lines, text[start:]
 }
 
-// interpreter holds the buffers of 9.2.6 and what the options of Decode ask
-// for beyond them.
+// interpreter holds the buffers of 9.2.6, and the state that the options of
+// Decode need in addition.
 type interpreter struct {
 	opts sse.DecodeOptions
 
@@ -182,9 +182,9 @@ func (s *interpreter) field(name, value string) {
 	}
 }
 
-// milliseconds interprets a retry value: ASCII digits only, and at least one,
-// which the standard leaves open. More than a Duration holds is the largest
-// Duration.
+// milliseconds interprets a retry value. It accepts only ASCII digits, and at
+// least one, which the standard leaves open. A value too large for a Duration
+// becomes the largest Duration.
 func milliseconds(value string) (time.Duration, bool) {
 	if value == "" {
 		return 0, false

@@ -10,83 +10,83 @@ import (
 	"time"
 )
 
-// overdue is how long a sequence may run on after its request has ended before
-// a warning is logged.
+// overdue is how long a sequence may keep running after its request has ended.
+// After that time, a warning is logged.
 const overdue = 5 * time.Second
 
-// past is a deadline at which nothing can be written or read any more.
+// past is a deadline that has already expired. With it, every write and read
+// fails.
 var past = time.Unix(1, 0)
 
-// pieceSize is how much is written under one deadline.
+// pieceSize is the largest number of bytes that is written under one deadline.
 const pieceSize = 256 << 10
 
-// maxKept is the largest buffer that a stream keeps from one event to the next.
+// maxKept is the largest buffer that a stream keeps between events.
 const maxKept = 64 << 10
 
-// A response is an event stream while it is written. The handler's goroutine
-// writes the events, a timer's goroutine the keep-alives; mu keeps them apart,
-// a whole event or keep-alive at a time.
+// A response is an event stream that is being written. The handler's goroutine
+// writes the events, and a timer's goroutine writes the keep-alives. mu lets
+// only one of them write at a time, a whole event or keep-alive.
 type response struct {
 	w       http.ResponseWriter
 	rc      *http.ResponseController
-	inner   http.ResponseWriter // what w wraps at last, or w itself
+	inner   http.ResponseWriter // the innermost writer that w wraps, or w itself
 	wrapped bool                // inner is not w
-	plain   flushWriter         // w where an event takes a Write and a Flush, and nothing else; or nil
+	plain   flushWriter         // w if an event needs only a Write and a Flush; otherwise nil
 	r       *http.Request
 	ctx     context.Context
 	opts    *ServeOptions
 
-	buf       []byte      // of the handler's goroutine: the event that is written
-	unwatch   func() bool // ends the watch over ctx
+	buf       []byte      // the encoded event, used only by the handler's goroutine
+	unwatch   func() bool // stops watching ctx
 	keepAlive []byte
 
-	mu          mutex
-	closed      bool      // nothing is written any more
-	finished    bool      // the sequence has ended
-	err         error     // of the first write that failed: nothing is written after it
-	last        time.Time // when something was last written
-	timer       *time.Timer
-	beatPanic   any         // what a keep-alive panicked with
-	warning     *time.Timer // started when the request ends before the sequence
-	noDeadlines bool        // w does not support them
-	deadline    time.Time   // the last one set
-	keepsIt     bool        // it need not be cleared between writes
+	mu             mutex
+	closed         bool      // nothing more may be written
+	finished       bool      // the sequence has ended
+	err            error     // the first write error; nothing is written after it
+	last           time.Time // when something was last written
+	timer          *time.Timer
+	keepAlivePanic any         // the value that a keep-alive panicked with
+	warning        *time.Timer // started when the request ends before the sequence
+	noDeadlines    bool        // w does not support deadlines
+	deadline       time.Time   // the last write deadline that was set
+	keepsDeadline  bool        // the deadline need not be cleared between writes
 }
 
-// A flushWriter is what net/http hands a handler.
+// A flushWriter is the kind of writer that net/http passes to a handler.
 type flushWriter interface {
 	http.ResponseWriter
 	FlushError() error
 }
 
-// A mutex is held over writes, which may wait. It is a channel because a test's
-// bubble (testing/synctest) lets time go on while a goroutine waits for a
-// channel, and not while it waits for a sync.Mutex.
+// A mutex is held during writes, which may wait. It is a channel because of
+// testing/synctest: the clock of a bubble advances while a goroutine waits for
+// a channel, but not while it waits for a sync.Mutex.
 type mutex chan struct{}
 
 func (m mutex) lock()   { m <- struct{}{} }
 func (m mutex) unlock() { <-m }
 
-// A WriteError is the result of [Serve] when the client could not be written
-// to: it has left, or has taken nothing for [ServeOptions.WriteTimeout]. Where
-// the request's context is done too, Err also wraps the cause of that.
+// A WriteError is the result of [Serve] when a write to the client failed: the
+// client has left, or has read nothing for [ServeOptions.WriteTimeout]. If the
+// request's context is done too, Err also wraps the cause of the context.
 type WriteError struct{ Err error }
 
 func (e *WriteError) Error() string { return "sse: write: " + e.Err.Error() }
 func (e *WriteError) Unwrap() error { return e.Err }
 
-// prepare sets the headers. Where a stream is impossible it answers with a 500
-// and returns why.
+// prepare sets the headers. If w cannot stream, it answers with a 500 and
+// returns the reason.
 func prepare(w http.ResponseWriter, r *http.Request, opts *ServeOptions) (*response, error) {
 	s := &response{
 		w: w, rc: http.NewResponseController(w),
 		r: r, ctx: r.Context(), opts: opts, mu: make(mutex, 1),
 	}
 	s.inner, s.wrapped = innermost(w)
-	// Over plain HTTP/1 a deadline that passes while nothing is written does no
-	// harm. It resets a stream of HTTP/2, and a connection of TLS may write by
-	// itself.
-	s.keepsIt = r.ProtoMajor == 1 && r.TLS == nil && s.ctx.Value(http.ServerContextKey) != nil
+	// Over plain HTTP/1, a deadline that passes between writes does no harm.
+	// Over HTTP/2, it resets the stream. A TLS connection may write on its own.
+	s.keepsDeadline = r.ProtoMajor == 1 && r.TLS == nil && s.ctx.Value(http.ServerContextKey) != nil
 	if opts.KeepAlive < 0 && opts.WriteTimeout < 0 && !s.wrapped {
 		s.plain, _ = w.(flushWriter)
 	}
@@ -103,16 +103,17 @@ func prepare(w http.ResponseWriter, r *http.Request, opts *ServeOptions) (*respo
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Del("Content-Length")
-	h.Del("Transfer-Encoding") // "identity" would be no framing at all, and no end to miss
-	setDefault(h, "Cache-Control", "no-cache")
-	setDefault(h, "X-Accel-Buffering", "no")
+	h.Del("Transfer-Encoding") // with "identity" a client could not detect a broken response
+	setDefaultHeader(h, "Cache-Control", "no-cache")
+	setDefaultHeader(h, "X-Accel-Buffering", "no")
 	return s, nil
 }
 
-// commit sends the headers, by a flush. A writer which finds only now that it
-// cannot do that still gets a real 500, since WriteHeader is not called; only
-// wrappers around one that surely can are told, for what they do before the
-// headers go out: a Content-Encoding, a session's cookie.
+// commit sends the headers with a flush. It does not call WriteHeader, so that
+// it can still answer with a real 500 if the flush finds that w cannot flush.
+// It calls WriteHeader only for wrappers around a writer that can certainly
+// flush. Such wrappers may act before the headers go out, for example to set a
+// Content-Encoding or a session cookie.
 func (s *response) commit() (outcome, error) {
 	s.mu.lock()
 	defer s.mu.unlock()
@@ -136,14 +137,15 @@ func (s *response) refuseFlush(w http.ResponseWriter, err error) error {
 	return fmt.Errorf("sse: %T cannot flush: %w", w, err)
 }
 
-func setDefault(h http.Header, key, value string) {
+// setDefaultHeader sets a header that is not set yet.
+func setDefaultHeader(h http.Header, key, value string) {
 	if h.Get(key) == "" {
 		h.Set(key, value)
 	}
 }
 
-// innermost follows Unwrap, as http.ResponseController does, and reports whether
-// there was any.
+// innermost follows Unwrap to the innermost writer, as http.ResponseController
+// does. wrapped reports whether w has an Unwrap.
 func innermost(w http.ResponseWriter) (_ http.ResponseWriter, wrapped bool) {
 	for {
 		u, ok := w.(interface{ Unwrap() http.ResponseWriter })
@@ -162,13 +164,13 @@ func canFlush(w http.ResponseWriter) bool {
 	return false
 }
 
-// watch begins the keep-alives, and the watch over a sequence that runs on
-// after its request has ended.
+// watch starts the keep-alives. It also starts the watch for a sequence that
+// keeps running after its request has ended.
 func (s *response) watch(sequence any, open opener) {
 	s.mu.lock()
 	defer s.mu.unlock()
 	if s.opts.KeepAlive > 0 {
-		s.timer = time.AfterFunc(s.opts.KeepAlive, s.beat)
+		s.timer = time.AfterFunc(s.opts.KeepAlive, s.sendKeepAlive)
 	}
 	s.unwatch = context.AfterFunc(s.ctx, func() {
 		s.mu.lock()
@@ -179,8 +181,7 @@ func (s *response) watch(sequence any, open opener) {
 	})
 }
 
-// finish ends the stream. Nothing is written after it but what net/http ends a
-// response with.
+// finish ends the stream. After it, only net/http writes, to end the response.
 func (s *response) finish(how outcome) {
 	if s.unwatch != nil {
 		s.unwatch()
@@ -201,16 +202,16 @@ func (s *response) finish(how outcome) {
 	case how != complete && how != ended || s.err != nil:
 		s.breakOff(how)
 	case s.opts.WriteTimeout > 0:
-		// net/http clears it before the next request on the connection.
+		// net/http clears this deadline before the next request on the connection.
 		s.setWriteDeadline(time.Now().Add(s.opts.WriteTimeout))
 	}
-	if s.beatPanic != nil && how != panicked {
-		panic(s.beatPanic)
+	if s.keepAlivePanic != nil && how != panicked {
+		panic(s.keepAlivePanic)
 	}
 }
 
-// abort ends the stream before its sequence has ended: nothing is written any
-// more, and the request's context is done.
+// abort ends the stream before its sequence has ended. Nothing more is written,
+// and the request's context ends.
 func (s *response) abort() {
 	s.mu.lock()
 	defer s.mu.unlock()
@@ -218,37 +219,37 @@ func (s *response) abort() {
 	s.cutOff()
 }
 
-// cutOff lets nothing be written or read any more. For net/http that ends the
-// request's context: over HTTP/2 the write deadline does, which resets the
-// stream, over HTTP/1 the read deadline, as if the client had left.
+// cutOff makes all further writes and reads fail. net/http then ends the
+// request's context. Over HTTP/2 the write deadline resets the stream. Over
+// HTTP/1 the read deadline looks to net/http as if the client had left.
 func (s *response) cutOff() {
 	s.rc.SetWriteDeadline(past)
 	s.rc.SetReadDeadline(past)
 }
 
-// breakOff sees to it that the response does not end as a complete one does.
+// breakOff ensures that the response does not look complete to the client.
 func (s *response) breakOff(how outcome) {
-	// With a deadline in the past net/http cannot write the last chunk of
-	// HTTP/1.1, and resets a stream of HTTP/2.
+	// With a deadline in the past, net/http cannot write the last chunk of
+	// HTTP/1.1, and it resets a stream of HTTP/2.
 	if !errors.Is(s.rc.SetWriteDeadline(past), http.ErrNotSupported) {
 		return
 	}
-	if s.r.ProtoMajor == 1 { // HTTP/2 has no Hijack, and a wrapper may panic over that
+	if s.r.ProtoMajor == 1 { // HTTP/2 has no Hijack, and some wrappers panic without it
 		if conn, _, err := s.rc.Hijack(); err == nil {
 			conn.Close()
 			return
 		}
 	}
-	// The last resort, where there is a server, and a client that has not just
-	// left. Unlike from a panic with http.ErrAbortHandler no middleware can
-	// recover from it.
+	// The last resort is to end the goroutine. Unlike from a panic with
+	// http.ErrAbortHandler, no middleware can recover from that. It needs a
+	// server, and is not needed if the write failed because the client left.
 	left := s.err != nil && s.ctx.Err() != nil
-	if how != panicked && s.beatPanic == nil && !left && s.ctx.Value(http.ServerContextKey) != nil {
+	if how != panicked && s.keepAlivePanic == nil && !left && s.ctx.Value(http.ServerContextKey) != nil {
 		runtime.Goexit()
 	}
 }
 
-// encode returns ev in its wire form, valid until the next call.
+// encode returns ev in its wire form. The bytes are valid until the next call.
 func (s *response) encode(ev Event) ([]byte, error) {
 	b, err := ev.AppendText(s.buf[:0])
 	s.buf = b
@@ -258,12 +259,12 @@ func (s *response) encode(ev Event) ([]byte, error) {
 	return b, err
 }
 
-// write writes one event whole.
+// write writes one whole event.
 func (s *response) write(b []byte) error {
 	if len(b) == 0 {
 		return nil
 	}
-	if s.plain != nil && s.err == nil { // only this goroutine writes, and no time is measured
+	if s.plain != nil && s.err == nil { // no keep-alives and no timeouts: neither mu nor a clock is needed
 		_, err := s.plain.Write(b)
 		if err == nil {
 			err = s.plain.FlushError()
@@ -275,7 +276,8 @@ func (s *response) write(b []byte) error {
 	return s.flush(b)
 }
 
-// fail keeps the error of a write, if there is one.
+// fail records the error of a write, if there is one, and returns it as a
+// WriteError.
 func (s *response) fail(err error) error {
 	if err == nil {
 		return nil
@@ -287,28 +289,28 @@ func (s *response) fail(err error) error {
 	return s.err
 }
 
-// failure returns the error of the write that failed, if one has.
+// failure returns the recorded error of a write, or nil.
 func (s *response) failure() error {
 	s.mu.lock()
 	defer s.mu.unlock()
 	return s.err
 }
 
-// beat is called, on a goroutine of its own, when the keep-alive may be due.
-func (s *response) beat() {
+// sendKeepAlive runs on the timer's goroutine when a keep-alive may be due.
+func (s *response) sendKeepAlive() {
 	s.mu.lock()
 	defer s.mu.unlock()
 	if s.closed || s.ctx.Err() != nil {
 		return
 	}
 	if idle := time.Since(s.last); idle < s.opts.KeepAlive {
-		s.timer.Reset(s.opts.KeepAlive - idle) // an event has restarted it
+		s.timer.Reset(s.opts.KeepAlive - idle) // an event was written meanwhile
 		return
 	}
 	defer func() {
-		// A panic of w here would end the process: it is raised again on the
-		// handler's goroutine, where net/http expects it.
-		if s.beatPanic = recover(); s.beatPanic != nil {
+		// A panic of w on this goroutine would end the process. finish raises
+		// it again on the handler's goroutine, where net/http expects it.
+		if s.keepAlivePanic = recover(); s.keepAlivePanic != nil {
 			s.err = &WriteError{errors.New("a keep-alive panicked")}
 		}
 		if s.err != nil {
@@ -320,14 +322,14 @@ func (s *response) beat() {
 	}
 }
 
-// flush writes b, and all that wrappers of w hold, to the client, under a
-// deadline for each piece. Callers hold mu.
+// flush writes b to the client, and everything that wrappers of w have
+// buffered. Each piece of b has its own deadline. The caller must hold mu.
 func (s *response) flush(b []byte) error {
 	if s.err != nil {
 		return s.err
 	}
 	if s.opts.WriteTimeout < 0 && b == nil {
-		s.setWriteDeadline(time.Time{}) // that of http.Server.WriteTimeout
+		s.setWriteDeadline(time.Time{}) // clear the deadline of http.Server.WriteTimeout
 	}
 	for {
 		piece := b[:min(len(b), pieceSize)]
@@ -339,7 +341,7 @@ func (s *response) flush(b []byte) error {
 			break
 		}
 	}
-	if s.opts.WriteTimeout > 0 && !s.keepsIt {
+	if s.opts.WriteTimeout > 0 && !s.keepsDeadline {
 		s.setWriteDeadline(time.Time{})
 	}
 	return nil
@@ -347,10 +349,11 @@ func (s *response) flush(b []byte) error {
 
 func (s *response) flushPiece(b []byte) error {
 	s.last = time.Now()
-	// Setting a deadline costs as much as all else that Serve does for an
-	// event: one that is still seven eighths of the timeout away will do.
+	// Setting a deadline costs as much as everything else that Serve does for
+	// an event. A deadline is therefore kept while at least seven eighths of
+	// the timeout remain.
 	timeout := s.opts.WriteTimeout
-	if timeout > 0 && (!s.keepsIt || s.deadline.Sub(s.last) < timeout-timeout/8) {
+	if timeout > 0 && (!s.keepsDeadline || s.deadline.Sub(s.last) < timeout-timeout/8) {
 		s.deadline = s.last.Add(timeout)
 		s.setWriteDeadline(s.deadline)
 	}
@@ -363,22 +366,22 @@ func (s *response) flushPiece(b []byte) error {
 		return err
 	}
 	if len(b) > 0 && s.wrapped {
-		// A wrapper on the way may flush what it wraps only if that can itself,
-		// and not look through that one's Unwrap.
+		// A wrapper may flush only a writer that itself has Flush, and may not
+		// follow the Unwrap of that writer. So flush the innermost writer too.
 		return http.NewResponseController(s.inner).Flush()
 	}
 	return nil
 }
 
-// setWriteDeadline sets the deadline where w supports one. An error besides is
-// that of a connection which the next write finds broken.
+// setWriteDeadline sets the deadline if w supports deadlines. Any other error
+// means that the connection is broken, and the next write fails.
 func (s *response) setWriteDeadline(t time.Time) {
 	if !s.noDeadlines {
 		s.noDeadlines = errors.Is(s.rc.SetWriteDeadline(t), http.ErrNotSupported)
 	}
 }
 
-// warn logs that the sequence has not returned though its request has ended.
+// warn logs that the sequence is still running after its request has ended.
 func (s *response) warn(sequence any, open opener) {
 	s.mu.lock()
 	finished := s.finished
@@ -396,8 +399,8 @@ func (s *response) warn(sequence any, open opener) {
 		attrs...)
 }
 
-// function returns the name of a function and where it begins, as attributes
-// of a log record.
+// function returns the name of a function and the line where it begins, as
+// attributes of a log record.
 func function(nameKey, lineKey string, f any) []any {
 	fn := runtime.FuncForPC(reflect.ValueOf(f).Pointer())
 	file, line := fn.FileLine(fn.Entry())

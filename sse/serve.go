@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"mime"
 	"net/http"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -16,42 +19,41 @@ const (
 )
 
 // ServeOptions configure [Serve] and [Handler]. The zero value holds the
-// defaults; a negative duration switches a thing off.
+// defaults. A negative KeepAlive or WriteTimeout turns it off.
 type ServeOptions struct {
-	// KeepAlive is how long the stream may be silent before the keep-alive is
-	// sent: proxies close connections that are idle, and only by writing does
-	// a server find a peer that has vanished. Each event restarts it. 0 means
-	// 15 seconds.
+	// KeepAlive is how long the stream may be silent before a keep-alive is
+	// sent. Each event restarts that time. Proxies close idle connections, and
+	// a server finds a vanished peer only by writing. 0 means 15 seconds.
 	KeepAlive time.Duration
 
-	// KeepAliveEvent is what is sent as keep-alive. The zero Event stands for
-	// an empty comment, Event{Comment: "keep-alive"} is a comment with a text,
-	// and an event with a type or data is one that the client sees. One that
-	// AppendText refuses makes Serve answer with a plain 500.
+	// KeepAliveEvent is the event that is sent as a keep-alive. The zero Event
+	// means an empty comment. Event{Comment: "keep-alive"} is a comment with
+	// text. The client sees an event that has a type or data. If AppendText
+	// refuses the event, Serve answers with a plain 500.
 	KeepAliveEvent Event
 
-	// WriteTimeout bounds each write, so that a client which takes nothing does
-	// not hold the handler; a large event is written in pieces of 256 KiB, each
-	// with a timeout of its own. (Of many writes in a short time, some have an
-	// eighth less.) It replaces http.Server.WriteTimeout, which
-	// bounds the whole response, for this response; a handler that goes on after
-	// Serve has this long to return. 0 means 10 seconds. A host that
-	// vanished without a word takes writes until the kernel's buffers are full:
-	// docs/guide.md tells which settings of the server find it sooner.
+	// WriteTimeout bounds each write, so that a client that reads nothing does
+	// not hold the handler. A large event is written in pieces of 256 KiB, each
+	// with its own timeout. If many writes follow in a short time, some have up
+	// to an eighth less. WriteTimeout replaces http.Server.WriteTimeout, which
+	// bounds the whole response, for this response. A handler that goes on
+	// after Serve has this long to return. 0 means 10 seconds. Writes to a host
+	// that has vanished succeed until the kernel's buffers are full:
+	// docs/guide.md lists the server settings that detect this sooner.
 	WriteTimeout time.Duration
 
-	// OnError, when set, is asked what to send to the client in place of an
-	// error of the sequence. With true the event is sent as it is (the zero
-	// Event sends nothing) and the stream ends cleanly, or goes on after a
-	// *GapError. With false the response is broken off. It is not called when
-	// the request's context is done. The text is the author's to choose:
-	// err.Error() is for logs. It is called on the handler's goroutine, so for
-	// several requests at the same time where they share their options.
+	// OnError, if set, decides what the client gets for an error of the
+	// sequence. If it returns true, Serve sends the event as it is, or nothing
+	// for the zero Event. The stream then ends cleanly, or goes on after a
+	// *GapError. If it returns false, Serve breaks the response off. OnError is
+	// not called when the request's context is done. Write the text for the
+	// client: err.Error() is for logs. OnError runs on the handler's goroutine,
+	// so concurrent requests with the same options call it concurrently.
 	OnError func(error) (Event, bool)
 
-	// Logger receives a warning when a sequence runs on after its request has
-	// ended and, from Handler, the errors that no caller sees. nil means
-	// slog.Default().
+	// Logger receives a warning when a sequence keeps running after its request
+	// has ended. With Handler, it also receives the errors that no caller sees.
+	// nil means slog.Default().
 	Logger *slog.Logger
 }
 
@@ -72,70 +74,90 @@ func (o *ServeOptions) cloneWithDefaults() *ServeOptions {
 	return opts
 }
 
-// LastEventID returns the id after which a client that reconnects wants to go
-// on, from the Last-Event-ID header (WHATWG HTML 9.2.4), or "" on a first
-// connection. It is untrusted input.
+// LastEventID returns the id after which a reconnecting client wants to go on,
+// from the Last-Event-ID header (WHATWG HTML 9.2.4). It returns "" on a first
+// connection. The id is untrusted input.
 func LastEventID(r *http.Request) string {
 	return r.Header.Get("Last-Event-ID")
 }
 
-// Serve answers r with the events of a sequence, and returns when the sequence
-// has ended; nil options are the defaults. It ranges over the sequence on the
-// caller's goroutine; nothing is written once it has returned. See the package
-// comment for what a sequence owes in return, above all to return when
+// Accepts reports whether a request explicitly accepts text/event-stream, as
+// an EventSource does.
+func Accepts(r *http.Request) bool {
+	for _, value := range r.Header.Values("Accept") {
+		for part := range strings.SplitSeq(value, ",") {
+			mediaType, params, err := mime.ParseMediaType(part)
+			if err != nil || mediaType != "text/event-stream" {
+				continue
+			}
+			// A weight of 0 means "not acceptable" (RFC 9110, section 12.4.2).
+			if q, err := strconv.ParseFloat(params["q"], 64); err != nil || q > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Serve answers r with the events of a sequence and returns when the sequence
+// has ended. Nil options are the defaults. Serve ranges the sequence on the
+// caller's goroutine, and writes nothing after it has returned. The package
+// comment says what a sequence must do. Above all, it must return when
 // r.Context() is done.
 //
-// Serve comes before any other write of the response, and after the request's
-// body has been read: over HTTP/1 net/http notices that a client leaves only
-// when nothing of the body is left. While Serve runs nothing else may use w,
-// the sequence included, since keep-alives are written from another goroutine.
+// Call Serve before any other write to the response, and after reading the
+// request's body: over HTTP/1, net/http notices that a client leaves only when
+// the whole body has been read. While Serve runs, nothing else may use w, not
+// even the sequence, because another goroutine writes keep-alives.
 //
-// The headers go out before the first event: Content-Type is replaced,
-// Content-Length and Transfer-Encoding are dropped; Cache-Control (no-cache)
-// and X-Accel-Buffering (no, for nginx) are left alone where they are set. Each
-// event is flushed as it comes. A HEAD request is answered with the headers,
+// Serve sends the headers before the first event. It replaces Content-Type, and
+// removes Content-Length and Transfer-Encoding. It sets Cache-Control
+// (no-cache) and X-Accel-Buffering (no, for nginx) unless they are already set.
+// It flushes each event at once. It answers a HEAD request with the headers,
 // without ranging.
 //
-// A sequence that returns ends the response cleanly, also when it returns
-// because r.Context() is done: one whose end must not be mistaken, as that of
-// an export which ran into a deadline, yields the error. One that yields an
-// error, an event that [Event.AppendText] refuses included, or that panics,
-// does not: the response is broken off, so that a client over HTTP/1.1 or
-// HTTP/2 cannot take it for the end, even if the caller ignores Serve's result
-// or a middleware recovers from the panic; the request's context ends with it,
-// so that whatever the sequence still waits for ends too. (Over HTTP/1.0, where
-// closing is the only end, no client can tell.) A [*GapError] is sent as the
-// event that says so, and the sequence goes on. [ServeOptions.OnError] decides
-// otherwise for both. Where w supports neither deadlines nor Hijack, Serve does
-// not return when it breaks off: it ends the goroutine with [runtime.Goexit],
-// and with it net/http the connection or stream, if it is the goroutine that
-// net/http called the handler on.
+// A sequence that returns ends the response cleanly, even if it returns because
+// r.Context() is done. A sequence whose early end must not look complete, such
+// as an export that runs into a deadline, must yield the error instead.
 //
-// The result is nil when the sequence returned and all of it was written. It is
-// the cause of r.Context() when that ended the stream, as mostly when the
-// client has left, or else the sequence's error, or a [*WriteError]. Where w
-// cannot flush, and after no Flush of any wrapper, the answer is a plain 500
-// and the result wraps [http.ErrNotSupported].
+// Serve breaks the response off if the sequence panics, or yields an error or
+// an event that [Event.AppendText] refuses. A client over HTTP/1.1 or HTTP/2
+// then cannot take the response for complete, even if the caller ignores
+// Serve's result or a middleware recovers from the panic. (Over HTTP/1.0, every
+// response ends when the connection closes, and no client can tell.) The
+// request's context ends too, so that the sequence does not wait on. For a
+// [*GapError], Serve sends the event that reports the gap, and the sequence
+// goes on. [ServeOptions.OnError] can decide otherwise for errors and gaps. If
+// w supports neither deadlines nor Hijack, breaking off means that Serve does
+// not return: it ends the goroutine with [runtime.Goexit]. If net/http called
+// the handler on that goroutine, the connection or stream ends with it.
+//
+// The result is nil if the sequence returned and everything was written. It is
+// the cause of r.Context() if that ended the stream, which is usual when the
+// client has left. Otherwise it is the sequence's error or a [*WriteError]. If
+// w cannot flush, Serve answers with a plain 500, without calling Flush on any
+// wrapper, and the result wraps [http.ErrNotSupported].
 func Serve(w http.ResponseWriter, r *http.Request, events iter.Seq2[Event, error], opts *ServeOptions) error {
 	return serve(w, r, events, (*response).encode, opts.cloneWithDefaults(), nil, func(error, bool) {})
 }
 
-// ServeText is [Serve] for events that are already in their wire form, so that what
-// goes to many clients is encoded once. Each item of the sequence is one event, as
-// [Event.AppendText] returns it, or several in a row, and is written and flushed at
-// once. ServeText does not check the bytes, never changes them, and may have net/http
-// read them until the response has ended, or longer over HTTP/2: so they must not
-// change any more.
+// ServeText is [Serve] for events that are already in their wire form, so that
+// an event for many clients is encoded once. Each item of the sequence is one
+// event, as [Event.AppendText] returns it, or several in a row. ServeText
+// writes and flushes each item at once. It neither checks nor changes the
+// bytes. net/http may read them until the response has ended, or longer over
+// HTTP/2, so they must never change.
 func ServeText(w http.ResponseWriter, r *http.Request, texts iter.Seq2[[]byte, error], opts *ServeOptions) error {
 	asIs := func(_ *response, text []byte) ([]byte, error) { return text, nil }
 	return serve(w, r, texts, asIs, opts.cloneWithDefaults(), nil, func(error, bool) {})
 }
 
-// serve is Serve with defaults filled in, for items that encode brings into their
-// wire form. open is the function that a Handler has the sequence from, for the log.
-// report is given the result, and whether the client or the request's end is its
-// reason, unless there was a panic; it is called before the response is ended, since
-// that may end the goroutine.
+// serve is Serve with the defaults filled in. encode turns an item into its
+// wire form. open is the function that returned the sequence to a Handler, and
+// is only logged. report gets the result. Its argument ended says whether the
+// client or the end of the request caused the result. report is not called
+// after a panic. It is called before the response ends, because ending it may
+// end the goroutine.
 func serve[T any](w http.ResponseWriter, r *http.Request, items iter.Seq2[T, error], encode func(*response, T) ([]byte, error), opts *ServeOptions, open opener, report func(err error, ended bool)) (err error) {
 	var s *response
 	how := refused
@@ -164,21 +186,21 @@ func serve[T any](w http.ResponseWriter, r *http.Request, items iter.Seq2[T, err
 	return err
 }
 
-// An outcome is how a response has ended.
+// An outcome says how a response has ended.
 type outcome int
 
 const (
-	panicked outcome = iota // or runtime.Goexit was called
-	complete                // all of it is with the client
-	ended                   // the same, and the request has ended
-	broken                  // by the sequence: the client must not take it for complete
-	cutShort                // by the client or the request's end: neither
-	refused                 // it is another one, or without a body
+	panicked outcome = iota // the sequence panicked or called runtime.Goexit
+	complete                // the stream ended cleanly, and everything was written
+	ended                   // the sequence returned after the request had ended
+	broken                  // the sequence failed: the response must not look complete
+	cutShort                // the client left or the request ended before the sequence returned
+	refused                 // no stream was sent: an error response, or headers only
 )
 
-// run writes the items until the sequence ends, or must. A response that is
-// not to look complete is broken off before that: the sequence may take its
-// time to end.
+// run writes the items until the sequence ends or must stop. If the response
+// must not look complete, run breaks it off before it stops the sequence,
+// because the sequence may take long to end.
 func run[T any](s *response, items iter.Seq2[T, error], encode func(*response, T) ([]byte, error)) (outcome, error) {
 	for item, err := range items {
 		how, result, done := cutShort, error(nil), true
@@ -210,8 +232,9 @@ func run[T any](s *response, items iter.Seq2[T, error], encode func(*response, T
 	return complete, nil
 }
 
-// settle writes what stands for an error of the sequence, if the request has not ended.
-// done is whether the stream ends with it, how and with which result.
+// settle handles an error of the sequence. It writes the event for the error,
+// unless the request has ended. done reports whether the stream ends; how and
+// result then say how.
 func (s *response) settle(err error) (how outcome, result error, done bool) {
 	if s.ctx.Err() != nil {
 		return cutShort, context.Cause(s.ctx), true
@@ -229,7 +252,7 @@ func (s *response) settle(err error) (how outcome, result error, done bool) {
 	}
 	b, encErr := s.encode(ev)
 	if encErr != nil {
-		return broken, fmt.Errorf("%w (the event of OnError: %w)", err, encErr), true
+		return broken, fmt.Errorf("%w (cannot encode the event of OnError: %w)", err, encErr), true
 	}
 	if err := s.write(b); err != nil {
 		return cutShort, err, true

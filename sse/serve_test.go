@@ -20,7 +20,7 @@ import (
 
 type events = iter.Seq2[sse.Event, error]
 
-// of is a finite stream.
+// of returns a finite stream of evs.
 func of(evs ...sse.Event) events {
 	return func(yield func(sse.Event, error) bool) {
 		for _, ev := range evs {
@@ -31,7 +31,7 @@ func of(evs ...sse.Event) events {
 	}
 }
 
-// until yields evs and waits for the end of ctx.
+// until yields evs and then waits for the end of ctx.
 func until(ctx context.Context, evs ...sse.Event) events {
 	return func(yield func(sse.Event, error) bool) {
 		of(evs...)(yield)
@@ -39,7 +39,7 @@ func until(ctx context.Context, evs ...sse.Event) events {
 	}
 }
 
-// serving is a handler that keeps what Serve has returned.
+// serving is a handler that records the result of Serve.
 type serving struct {
 	events func(r *http.Request) events
 	opts   *sse.ServeOptions
@@ -64,7 +64,7 @@ func get(t *testing.T, srv *memhttp.Server, h2 bool) *http.Response {
 	return res
 }
 
-// overBoth runs a test in a bubble, over HTTP/1.1 and HTTP/2.
+// overBoth runs a test in a bubble, once over HTTP/1.1 and once over HTTP/2.
 func overBoth(t *testing.T, test func(t *testing.T, h2 bool)) {
 	for name, h2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2": true} {
 		t.Run(name, func(t *testing.T) {
@@ -175,8 +175,8 @@ func TestServeAnswersHEADWithoutRanging(t *testing.T) {
 	})
 }
 
-// Events arrive when they are yielded, not later: the next is yielded only
-// after the client has had the one before.
+// Each event arrives when it is yielded. The next event is yielded only after
+// the client has received the one before.
 func TestServeFlushesEachEvent(t *testing.T) {
 	overBoth(t, func(t *testing.T, h2 bool) {
 		next := make(chan sse.Event)
@@ -325,7 +325,8 @@ func TestServePanicReachesNetHTTPAfterCleanUp(t *testing.T) {
 	overBoth(t, func(t *testing.T, h2 bool) {
 		cleaned, recovered := false, any(nil)
 		srv := memhttp.New(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			// A middleware that recovers, and would make it look like an end.
+			// A middleware that recovers, which could make the response look
+			// complete.
 			defer func() { recovered = recover() }()
 			sse.Serve(w, r, func(yield func(sse.Event, error) bool) {
 				defer func() { cleaned = true }()

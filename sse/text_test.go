@@ -12,8 +12,8 @@ import (
 	"example.com/tidings/sse"
 )
 
-// Text that is in its wire form already goes out as it is, each item at once, and ends as a
-// sequence of events does.
+// ServeText sends encoded text unchanged, each item at once. The response ends
+// in the same ways as with Serve.
 func TestServeText(t *testing.T) {
 	for name, tt := range map[string]struct {
 		end   error
@@ -40,7 +40,7 @@ func TestServeText(t *testing.T) {
 				if _, err := io.ReadFull(res.Body, got); err != nil || string(got) != two {
 					t.Errorf("it begins with %q, %v", got, err)
 				}
-				close(next) // what was yielded has come before the sequence goes on
+				close(next) // the text has arrived before the sequence goes on
 				rest, err := io.ReadAll(res.Body)
 				if string(rest) != tt.rest || (err == nil) != tt.clean {
 					t.Errorf("it ends with %q, %v", rest, err)
@@ -50,7 +50,8 @@ func TestServeText(t *testing.T) {
 	}
 }
 
-// texts yields a text and, once it may go on, an error, if that is not nil.
+// texts yields text. After next is closed, it also yields end if that is not
+// nil.
 func texts(next <-chan struct{}, text string, end error) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		if !yield([]byte(text), nil) {

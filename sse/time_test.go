@@ -18,7 +18,7 @@ import (
 	"example.com/tidings/sse"
 )
 
-// at yields events at times after the beginning, in a bubble, then waits.
+// at yields each event at its time after the start. It must run in a bubble.
 func at(ctx context.Context, events map[time.Duration]sse.Event) events {
 	return func(yield func(sse.Event, error) bool) {
 		for elapsed := time.Duration(0); ctx.Err() == nil; elapsed += time.Second {
@@ -30,7 +30,7 @@ func at(ctx context.Context, events map[time.Duration]sse.Event) events {
 	}
 }
 
-// timeline reads lines and notes when each came.
+// timeline reads body and records when each part arrives.
 func timeline(body io.Reader) string {
 	var out strings.Builder
 	start := time.Now()
@@ -75,7 +75,8 @@ func TestKeepAlive(t *testing.T) {
 	}
 }
 
-// A stream outlives the deadlines that http.Server sets for whole requests.
+// A stream may last longer than the timeouts that http.Server sets for whole
+// requests.
 func TestServeOutlivesServerTimeouts(t *testing.T) {
 	for name, opts := range map[string]*sse.ServeOptions{
 		"with write timeouts": nil, "without": {WriteTimeout: -1},
@@ -107,7 +108,7 @@ func TestServeOutlivesServerTimeouts(t *testing.T) {
 	}
 }
 
-// After a stream the connection serves further requests, its deadlines gone.
+// After a stream, the connection serves further requests without a deadline.
 func TestServeLeavesNoDeadlineBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := serve(nil, func(r *http.Request) events { return of(sse.Event{Data: "x"}) })
@@ -139,8 +140,8 @@ func TestServeLeavesNoDeadlineBehind(t *testing.T) {
 	})
 }
 
-// A client that takes nothing is noticed after the write timeout, by an event
-// or, on a silent stream, by the keep-alive; its sequence ends.
+// A client that reads nothing is detected after the write timeout, by an event
+// or, on a silent stream, by the keep-alive. Its sequence then ends.
 func TestServeStalledClient(t *testing.T) {
 	tests := map[string]struct {
 		events func(context.Context) events
@@ -159,7 +160,7 @@ func TestServeStalledClient(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := serve(nil, func(r *http.Request) events { return tt.events(r.Context()) })
 				srv := memhttp.New(t, h, nil)
-				c, err := srv.Dial() // a pipe: it takes only what is read
+				c, err := srv.Dial() // a pipe has no buffer: a write waits for the reader
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -179,7 +180,7 @@ func TestServeStalledClient(t *testing.T) {
 	}
 }
 
-// Of many writes each has at least seven eighths of the write timeout.
+// With many writes, each write has at least seven eighths of the write timeout.
 func TestServeStalledClientAfterManyEvents(t *testing.T) {
 	for taken := range 12 {
 		synctest.Test(t, func(t *testing.T) {
@@ -208,9 +209,9 @@ func TestServeStalledClientAfterManyEvents(t *testing.T) {
 	}
 }
 
-// Over HTTP/2 a peer that takes nothing blocks the whole connection, and a
-// deadline of one stream only queues a reset behind it. These settings of the
-// server find it.
+// Over HTTP/2, a peer that reads nothing blocks the whole connection. A
+// deadline of one stream only queues a reset behind the blocked writes. These
+// settings of the server detect such a peer.
 func TestServeStalledClientOverHTTP2(t *testing.T) {
 	tests := map[string]http.HTTP2Config{
 		"WriteByteTimeout": {WriteByteTimeout: 10 * time.Second},
@@ -273,8 +274,8 @@ func TestServeEndsWhenTheClientLeaves(t *testing.T) {
 	})
 }
 
-// A body that the handler has not read to its end hides from net/http that the
-// client leaves, until Serve's headers go out.
+// If the handler has not read the whole body, net/http does not notice that the
+// client leaves. Sending the headers in Serve changes that.
 func TestServeEndsWhenAPostingClientLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := serve(nil, func(r *http.Request) events {
@@ -294,8 +295,8 @@ func TestServeEndsWhenAPostingClientLeaves(t *testing.T) {
 	})
 }
 
-// When the server's own context ends, a sequence that returns ends its
-// response cleanly: a shutdown is no failure.
+// If the server ends the request's context, a sequence that returns ends its
+// response cleanly, because a shutdown is not a failure.
 func TestServeEndsCleanlyWhenTheServerEndsTheRequest(t *testing.T) {
 	overBoth(t, func(t *testing.T, h2 bool) {
 		h := serve(nil, func(r *http.Request) events { return until(r.Context(), sse.Event{Data: "x"}) })
@@ -318,8 +319,8 @@ func TestServeEndsCleanlyWhenTheServerEndsTheRequest(t *testing.T) {
 	})
 }
 
-// A sequence that would go on when its request has ended is cut, and that must
-// not look like an end.
+// A sequence that goes on after its request has ended is cut off. The response
+// must then not look complete.
 func TestServeCutsASequenceThatGoesOn(t *testing.T) {
 	overBoth(t, func(t *testing.T, h2 bool) {
 		h := serve(nil, func(r *http.Request) events {
@@ -362,7 +363,7 @@ func (b *logBuffer) String() string {
 }
 
 func deafSequence(d time.Duration) events {
-	return func(func(sse.Event, error) bool) { time.Sleep(d) } // heeds no context
+	return func(func(sse.Event, error) bool) { time.Sleep(d) } // ignores the context
 }
 
 func TestServeWarnsOfASequenceThatDoesNotReturn(t *testing.T) {
@@ -391,7 +392,8 @@ func TestServeWarnsOfASequenceThatDoesNotReturn(t *testing.T) {
 	}
 }
 
-// A recorder whose Write waits, to catch a second writer at it.
+// A slowRecorder is a recorder with a slow Write, which detects a second write
+// at the same time.
 type slowRecorder struct {
 	*httptest.ResponseRecorder
 	t      *testing.T
@@ -409,9 +411,9 @@ func (w *slowRecorder) Write(p []byte) (int, error) {
 	return w.ResponseRecorder.Write(p)
 }
 
-// Keep-alives come at the same moments as events, writes are slow, and still
-// no two writes meet, no keep-alive stands inside an event, and none comes
-// after Serve has returned.
+// Keep-alives are due at the same moments as events, and writes are slow.
+// Still, no two writes overlap, no keep-alive is inside an event, and none is
+// written after Serve has returned.
 func TestServeWritesNeverMeet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &slowRecorder{ResponseRecorder: httptest.NewRecorder(), t: t}

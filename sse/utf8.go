@@ -4,7 +4,8 @@ import "unicode/utf8"
 
 const replacement = "\uFFFD"
 
-// appendValid appends s, ill-formed sequences replaced as by replaceInvalid.
+// appendValid appends s to b. It replaces ill-formed sequences as
+// replaceInvalid does.
 func appendValid[S string | []byte](b []byte, s S) []byte {
 	if valid(s) {
 		return append(b, s...)
@@ -23,9 +24,9 @@ func valid[S string | []byte](s S) bool {
 	panic("unreachable")
 }
 
-// replaceInvalid appends s with each maximal subpart of an ill-formed sequence
-// replaced by U+FFFD, as the standard's "UTF-8 decode" does. (Package
-// unicode/utf8 replaces byte by byte.)
+// replaceInvalid appends s to b. It replaces each maximal subpart of an
+// ill-formed sequence with U+FFFD, as the standard's "UTF-8 decode" does.
+// Package unicode/utf8 would replace each byte.
 func replaceInvalid[S string | []byte](b []byte, s S) []byte {
 	start := 0
 	for i := 0; i < len(s); {
@@ -40,8 +41,8 @@ func replaceInvalid[S string | []byte](b []byte, s S) []byte {
 	return append(b, s[start:]...)
 }
 
-// toValidUTF8 returns s as a string, ill-formed sequences replaced as by
-// replaceInvalid.
+// toValidUTF8 returns s as a string. It replaces ill-formed sequences as
+// replaceInvalid does.
 func toValidUTF8(s []byte) string {
 	if utf8.Valid(s) {
 		return string(s)
@@ -49,9 +50,10 @@ func toValidUTF8(s []byte) string {
 	return string(replaceInvalid(make([]byte, 0, len(s)+2*len(replacement)), s))
 }
 
-// sequence returns the length of the well-formed UTF-8 sequence that s begins
-// with, or the length of the maximal subpart of an ill-formed one and false
-// (Unicode 3.9, table 3-7, and U+FFFD substitution of maximal subparts).
+// sequence looks at the UTF-8 sequence at the start of s. If the sequence is
+// well-formed, it returns its length and true. Otherwise it returns the length
+// of the maximal subpart and false (Unicode 3.9, table 3-7, and U+FFFD
+// substitution of maximal subparts).
 func sequence[S string | []byte](s S) (n int, ok bool) {
 	c := s[0]
 	if c < utf8.RuneSelf {

@@ -18,7 +18,7 @@ import (
 )
 
 // A middleware that recovers from everything does not make a broken stream look
-// complete, whatever its writer hides.
+// complete, whatever methods its writer hides.
 func TestServeBreaksOffPastAMiddlewareThatRecovers(t *testing.T) {
 	overBoth(t, func(t *testing.T, h2 bool) {
 		srv := memhttp.New(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -33,7 +33,7 @@ func TestServeBreaksOffPastAMiddlewareThatRecovers(t *testing.T) {
 	})
 }
 
-// A writer may be of a type that cannot be compared.
+// The type of a writer may not be comparable.
 func TestServeWithAWriterThatCannotBeCompared(t *testing.T) {
 	rec := httptest.NewRecorder()
 	w := struct {
@@ -67,7 +67,7 @@ func TestServeTellsWrappersBeforeTheHeadersGoOut(t *testing.T) {
 	})
 }
 
-// shortFlush flushes what it wraps only where that has Flush itself.
+// shortFlush flushes the inner writer only if that has Flush itself.
 type shortFlush struct{ http.ResponseWriter }
 
 func (w shortFlush) Unwrap() http.ResponseWriter { return w.ResponseWriter }
@@ -83,7 +83,7 @@ func TestServeFlushesPastAWrapperThatStopsShort(t *testing.T) {
 		h := serve(&sse.ServeOptions{KeepAlive: -1}, func(*http.Request) events {
 			return func(yield func(sse.Event, error) bool) {
 				yield(sse.Event{Data: "x"}, nil)
-				<-had // a deadlock of the bubble where the event is held back
+				<-had // if the event is held back, the bubble deadlocks
 			}
 		})
 		srv := memhttp.New(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -97,7 +97,7 @@ func TestServeFlushesPastAWrapperThatStopsShort(t *testing.T) {
 	})
 }
 
-// hijacker notes that it was asked.
+// hijacker records that Hijack was called.
 type hijacker struct{ asked *bool }
 
 func (h hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
@@ -105,7 +105,7 @@ func (h hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return nil, nil, http.ErrNotSupported
 }
 
-// A wrapper may offer Hijack and panic where there is none below.
+// A wrapper may have a Hijack that panics if the inner writer has none.
 func TestServeDoesNotHijackOverHTTP2(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hijacked := false
@@ -125,8 +125,8 @@ func TestServeDoesNotHijackOverHTTP2(t *testing.T) {
 	})
 }
 
-// A sequence whose clean-up waits for the request's context does not hold the
-// broken response back: that ends the context.
+// A sequence may wait for the request's context during its clean-up. That does
+// not delay the broken response, because breaking off ends the context.
 func TestServeErrorEndsTheRequestsContext(t *testing.T) {
 	overBoth(t, func(t *testing.T, h2 bool) {
 		var log logBuffer

@@ -19,7 +19,8 @@ import (
 
 type netConn = net.Conn
 
-// readHead reads the head of a response, byte by byte so as to take no more.
+// readHead reads the head of a response byte by byte, so that it reads nothing
+// after the head.
 func readHead(t *testing.T, c io.Reader) {
 	t.Helper()
 	head, b := "", make([]byte, 1)
@@ -31,7 +32,7 @@ func readHead(t *testing.T, c io.Reader) {
 	}
 }
 
-// A stallingConn takes nothing any more once it stalls.
+// A stallingConn reads nothing more after stall is called.
 type stallingConn struct {
 	net.Conn
 	stalled atomic.Bool
@@ -58,19 +59,19 @@ func (c *stallingConn) Close() error {
 	return c.Conn.Close()
 }
 
-// The kinds of writers that middlewares put around one another.
+// Kinds of writers that middlewares put around each other.
 type (
-	unwrapping struct{ http.ResponseWriter } // as most wrappers of today
-	opaque     struct{ http.ResponseWriter } // hides all but the three methods
-	flushing   struct {                      // flushes, and hides all else
+	unwrapping struct{ http.ResponseWriter } // like most modern wrappers
+	opaque     struct{ http.ResponseWriter } // hides all methods except the three of ResponseWriter
+	flushing   struct {                      // has Flush, and hides all other methods
 		http.ResponseWriter
 		flushed int
 	}
-	careless struct { // offers Flush whatever is inside, as some frameworks do
+	careless struct { // always has Flush, like the writers of some frameworks
 		http.ResponseWriter
 		flushed *bool
 	}
-	late struct { // finds only when it is flushed that it cannot
+	late struct { // its FlushError returns http.ErrNotSupported
 		http.ResponseWriter
 	}
 )
@@ -152,8 +153,8 @@ func TestServeLooksThroughUnwrap(t *testing.T) {
 	})
 }
 
-// A wrapper may hide the deadlines. An error still breaks the response: by
-// closing a hijacked connection, or by aborting the handler.
+// A wrapper may hide the deadlines. An error still breaks the response, by
+// closing a hijacked connection or by ending the goroutine.
 func TestServeBreaksTheResponseWithoutDeadlines(t *testing.T) {
 	type hijacking struct {
 		*flushing
@@ -183,7 +184,7 @@ func TestServeBreaksTheResponseWithoutDeadlines(t *testing.T) {
 	}
 }
 
-// failing is a writer whose connection is broken from the second write on.
+// failing is a writer whose writes fail from the second one on.
 type failing struct {
 	*httptest.ResponseRecorder
 	err error
@@ -212,7 +213,7 @@ func TestServeStopsAtAWriteThatFails(t *testing.T) {
 	})
 }
 
-// A keep-alive that fails is the stream's failure too.
+// If a keep-alive fails, the stream fails too.
 func TestServeReportsAKeepAliveThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &failing{httptest.NewRecorder(), errors.New("broken pipe")}

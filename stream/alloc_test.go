@@ -7,9 +7,9 @@ import (
 	"example.com/tidings/stream"
 )
 
-// numbers returns the sequence of the integers below n. Neither it nor drain is
-// inlined, lest the compiler see through a whole chain as it cannot in a
-// program.
+// numbers returns the sequence of the integers below n. numbers and drain are
+// not inlined: otherwise the compiler could optimize a whole chain, which it
+// cannot do in a real program.
 //
 //go:noinline
 func numbers(n int) iter.Seq2[int, error] {
@@ -22,8 +22,8 @@ func numbers(n int) iter.Seq2[int, error] {
 	})
 }
 
-// perValue are the functions that cost nothing but a call or two for each
-// value. Each returns a function that ranges a sequence of n values.
+// perValue lists the functions whose only cost is a call or two for each value.
+// over returns a function that ranges a sequence of n values.
 var perValue = []struct {
 	name string
 	over func(n int) func()
@@ -54,7 +54,7 @@ func drain[T any](seq iter.Seq2[T, error]) func() {
 	}
 }
 
-// A range allocates as much for many values as for few.
+// A range allocates no more for many values than for few.
 func TestNoAllocationPerValue(t *testing.T) {
 	for _, test := range perValue {
 		t.Run(test.name, func(t *testing.T) {

@@ -8,7 +8,8 @@ import (
 	"example.com/tidings/stream"
 )
 
-// One iteration ranges a sequence of 1,000 values: ns/value is the cost of one.
+// One iteration ranges a sequence of 1,000 values. ns/value is the cost of one
+// value.
 
 const benchValues = 1000
 

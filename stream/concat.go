@@ -2,12 +2,12 @@ package stream
 
 import "iter"
 
-// Concat returns the values of the sequences, one sequence after the other.
-// Each is ranged when the one before it has ended. An error of one, unless it
-// is a gap, ends them all: those after it are not ranged.
+// Concat returns the values of all sequences, one sequence after the other. It
+// ranges each sequence when the one before it has ended. An error that is not a
+// gap ends them all: Concat does not range the sequences after it.
 //
 // Ranged again, it ranges the sequences again, from the first. When the
-// consumer stops, the sequence that is being ranged is stopped. A slice given
+// consumer stops, Concat stops the sequence that it is ranging. A slice given
 // as seqs... is not copied.
 func Concat[T any](seqs ...iter.Seq2[T, error]) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {

@@ -39,8 +39,8 @@ func TestConcat(t *testing.T) {
 	}
 }
 
-// A consumer that stops in one sequence leaves those after it alone, and a
-// sequence begins when the one before has ended.
+// Concat ranges a sequence only after the one before has ended. When the
+// consumer stops in one sequence, the sequences after it are not ranged.
 func TestConcatRangesOneAtATime(t *testing.T) {
 	first, second, third := newSource(1), newSource(2), newSource(3)
 	for v := range stream.Concat(first.seq(), second.seq(), third.seq()) {

@@ -12,9 +12,9 @@ import (
 	"example.com/tidings/stream"
 )
 
-// waiting are the functions that wait, each over what goes on for ever: a value
-// at once, and another after each second. begun says how many sources have been
-// touched.
+// waiting lists the functions that wait. Each case builds a sequence that goes
+// on for ever: a value at once, and another after each second. begun counts the
+// sources that have been ranged.
 var waiting = []struct {
 	name  string
 	build func(ctx context.Context, begun *int) iter.Seq2[int, error]
@@ -32,7 +32,7 @@ var waiting = []struct {
 				return stream.Throttle(ctx, endless(new(int)), time.Second)
 			},
 			func(ctx context.Context) iter.Seq2[int, error] {
-				return stream.Receive(ctx, make(chan int)) // never a value
+				return stream.Receive(ctx, make(chan int)) // never yields a value
 			},
 		)
 	}},
@@ -94,8 +94,8 @@ func TestContextDoneWhileWaiting(t *testing.T) {
 	}
 }
 
-// A context that ends while the consumer has a value in hand is seen, although
-// the next value is ready.
+// If the context ends while the consumer handles a value, the sequence ends,
+// even if the next value is ready.
 func TestContextDoneWhileConsuming(t *testing.T) {
 	for _, test := range waiting {
 		t.Run(test.name, func(t *testing.T) {
@@ -117,8 +117,8 @@ func TestContextDoneWhileConsuming(t *testing.T) {
 	}
 }
 
-// The error with which a source reports that its context is done is not passed
-// on when it is the context of the function too.
+// A source may report with an error that its context is done. If that is also
+// the context of the function, the error is not passed on.
 func TestContextErrorOfASource(t *testing.T) {
 	reports := func(ctx context.Context) iter.Seq2[int, error] {
 		return func(yield func(int, error) bool) {
@@ -150,8 +150,8 @@ func TestContextErrorOfASource(t *testing.T) {
 	}
 }
 
-// The same when the source learns of the end before Merge's own context does,
-// which follows the caller's a moment later.
+// The same rule applies if the source learns of the end before Merge's own
+// context is done. That context follows the caller's context a moment later.
 func TestContextErrorOfAQuickSource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := &endingContext{Context: t.Context()}
@@ -169,7 +169,7 @@ func TestContextErrorOfAQuickSource(t *testing.T) {
 	})
 }
 
-// An endingContext may have an error while its Done is not closed yet.
+// An endingContext can have an error before its Done is closed.
 type endingContext struct {
 	context.Context
 	ended atomic.Bool

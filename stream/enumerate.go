@@ -2,15 +2,15 @@ package stream
 
 import "iter"
 
-// Indexed is a value and its place in a sequence, counted from 0.
+// Indexed is a value and its index in a sequence, counted from 0.
 type Indexed[T any] struct {
 	Index int
 	Value T
 }
 
-// Enumerate returns the values of seq, each with its index. Errors and gaps are
-// passed on and do not count: the value after a gap has the index after that
-// of the value before it, however many values the gap says are missing.
+// Enumerate returns the values of seq, each with its index. It passes errors
+// and gaps on and does not count them: the index after a gap is one more than
+// the index before it, however many values the gap says are missing.
 //
 // Ranged again, it ranges seq again and counts from 0. When the consumer stops,
 // seq is stopped.

@@ -7,7 +7,7 @@ import (
 	"example.com/tidings/stream"
 )
 
-// Indexes count values from 0, and not what comes between them, in each range.
+// Indexes count only values, from 0 in each range.
 func TestEnumerate(t *testing.T) {
 	type indexed = stream.Indexed[int]
 	seq := stream.Enumerate(newSource(gap, 7, 8, gap, 9).seq())

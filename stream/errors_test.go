@@ -9,14 +9,14 @@ import (
 	"example.com/tidings/stream"
 )
 
-// The rule of the package's documentation, "Errors", for every function that
-// takes a sequence.
+// The rules in the section "Errors" of the package's documentation, for every
+// function that takes a sequence.
 func TestErrorsOfASource(t *testing.T) {
 	tests := []struct {
 		rule  string
 		steps []step
 		want  string
-		asked int // steps that the source is asked for
+		asked int // the number of steps that the source is asked for
 	}{
 		{"an error ends the sequence, whatever the consumer and the source would do",
 			[]step{1, errBoom, 2, errBoom}, "1, boom", 2},
@@ -51,7 +51,7 @@ func TestErrorsOfASource(t *testing.T) {
 	}
 }
 
-// A consumer may stop at a gap as it may at a value.
+// A consumer may stop at a gap, just as at a value.
 func TestConsumerStopsAtAGap(t *testing.T) {
 	for _, op := range operators {
 		t.Run(op.name, func(t *testing.T) {
@@ -69,8 +69,8 @@ func TestConsumerStopsAtAGap(t *testing.T) {
 	}
 }
 
-// An error of the function that Map and FilterMap apply counts as one of the
-// source.
+// An error of the function that Map and FilterMap apply counts as an error of
+// the source.
 func TestErrorsOfAFunction(t *testing.T) {
 	tests := []struct {
 		rule string
@@ -111,7 +111,7 @@ func TestErrorsOfAFunction(t *testing.T) {
 	}
 }
 
-// The functions that are applied to values never see what comes with an error.
+// The functions that are applied to values never get the value beside an error.
 func TestErrorsAreNotGivenToFunctions(t *testing.T) {
 	seen := func(v int) {
 		if v < 0 {

@@ -7,16 +7,16 @@ import (
 )
 
 // Every returns a sequence that yields the current time at once and then every
-// d, until ctx is done. It panics if d is not positive, as [time.NewTicker]
-// does, when it is called and not when the sequence is ranged.
+// d, until ctx is done. Every panics if d is not positive, as [time.NewTicker]
+// does. It panics when it is called, not when the sequence is ranged.
 //
-// The first tick sets the schedule: all others fall on whole multiples of d
-// after it, whatever the consumer does. A tick that falls due while the
-// consumer is busy is dropped, not made up for: a consumer that takes 2.5 d
-// over the first tick gets the next one 3 d after it, and then one every d.
+// The first tick sets the schedule: all other ticks fall on whole multiples of
+// d after it, whatever the consumer does. A tick that falls due while the
+// consumer is busy is dropped. For example, a consumer that takes 2.5 d for the
+// first tick gets the next one 3 d after the first, and then one every d.
 //
-// Ranged again, it begins a new schedule. Nothing runs between two ticks but a
-// timer, which is stopped when the sequence ends.
+// Ranged again, it begins a new schedule. Between two ticks only a timer runs.
+// It is stopped when the sequence ends.
 func Every(ctx context.Context, d time.Duration) iter.Seq2[time.Time, error] {
 	if d <= 0 {
 		panic("stream: non-positive interval for Every")
@@ -36,7 +36,7 @@ func Every(ctx context.Context, d time.Duration) iter.Seq2[time.Time, error] {
 			if elapsed%d > 0 {
 				next++
 			}
-			// next is the current tick itself when the consumer took no time.
+			// If the consumer took no time, next is the current tick.
 			tick = max(next, tick+1)
 		}
 	}

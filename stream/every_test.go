@@ -52,7 +52,7 @@ func TestEvery(t *testing.T) {
 	}
 }
 
-// The longest interval there is does not overflow.
+// The longest possible interval does not overflow.
 func TestEveryOfTheLongestInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const longest = time.Duration(1<<63 - 1)

@@ -12,7 +12,7 @@ import (
 	"example.com/tidings/stream"
 )
 
-// countdown is a sequence written by hand: what stream! is in Rust.
+// countdown is a sequence written by hand, like stream! in Rust.
 func countdown(ctx context.Context, d time.Duration) iter.Seq2[sse.Event, error] {
 	return func(yield func(sse.Event, error) bool) {
 		for n := 3; n > 0; n-- {
@@ -27,8 +27,8 @@ func countdown(ctx context.Context, d time.Duration) iter.Seq2[sse.Event, error]
 	}
 }
 
-// A sequence is a plain function that is given yield, with a loop, a wait and
-// whatever else it takes.
+// A sequence is a plain function with the parameter yield. It can loop, wait
+// and call other functions.
 func Example_sequence() {
 	for event, err := range countdown(context.Background(), time.Millisecond) {
 		if err != nil {
@@ -44,11 +44,11 @@ func Example_sequence() {
 	// liftoff Liftoff!
 }
 
-// readings is a sequence that may fail: what try_stream! is in Rust. Where
-// that has a question mark, a sequence yields the error and returns.
+// readings is a sequence that may fail, like try_stream! in Rust. In place of
+// the question mark there, it yields the error and returns.
 func readings(lines []string) iter.Seq2[int, error] {
 	return func(yield func(int, error) bool) {
-		defer fmt.Println("closed") // what it holds it releases here
+		defer fmt.Println("closed") // releases the resources of the sequence
 		for i, line := range lines {
 			v, err := strconv.Atoi(line)
 			if err != nil {
@@ -62,7 +62,7 @@ func readings(lines []string) iter.Seq2[int, error] {
 	}
 }
 
-// A sequence that fails yields the error in place of a value, and returns.
+// A sequence that fails yields the error in place of a value and returns.
 func Example_failingSequence() {
 	for v, err := range readings([]string{"12", "13", "x", "14"}) {
 		if err != nil {
@@ -78,7 +78,8 @@ func Example_failingSequence() {
 	// closed
 }
 
-// Three ticks, at least a while apart, as they stand on the wire.
+// This prints the wire form of three ticks that are at least a millisecond
+// apart.
 func ExampleThrottle() {
 	type tick struct {
 		Seq     int    `json:"seq"`
@@ -111,7 +112,7 @@ func ExampleThrottle() {
 	// data: {"seq":2,"message":"tick 2"}
 }
 
-// A number for each tick of a clock.
+// Enumerate numbers the ticks of a clock.
 func ExampleEvery() {
 	ticks := stream.Every(context.Background(), time.Millisecond)
 	for tick, err := range stream.Take(stream.Enumerate(ticks), 3) {
@@ -127,7 +128,7 @@ func ExampleEvery() {
 	// 2
 }
 
-// Only what is about one order, as events.
+// FilterMap keeps the changes of one order and turns them into events.
 func ExampleFilterMap() {
 	type change struct {
 		order  int
@@ -150,8 +151,8 @@ func ExampleFilterMap() {
 	// status "sent" <nil>
 }
 
-// Messages from a channel, and a sign of life in between. Each source has the
-// context that Merge ends when the consumer stops.
+// Merge joins messages from a channel with regular signs of life. Each source
+// gets a context, which Merge ends when the consumer stops.
 func ExampleMerge() {
 	messages := make(chan string, 2)
 	messages <- "hello"

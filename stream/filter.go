@@ -2,8 +2,8 @@ package stream
 
 import "iter"
 
-// Filter returns the values of seq for which keep is true. Errors and gaps are
-// passed on without asking keep.
+// Filter returns the values of seq for which keep returns true. It passes
+// errors and gaps on without calling keep.
 //
 // Ranged again, it ranges seq again. When the consumer stops, seq is stopped.
 func Filter[T any](seq iter.Seq2[T, error], keep func(T) bool) iter.Seq2[T, error] {
@@ -22,11 +22,11 @@ func Filter[T any](seq iter.Seq2[T, error], keep func(T) bool) iter.Seq2[T, erro
 	}
 }
 
-// FilterMap is Filter and Map in one: for each value of seq, f returns what to
-// yield in its place, and whether to yield it. An error of f, whatever it
-// returns beside it, counts as an error of seq in the place of the value: it
-// ends the sequence, unless it is a *sse.GapError. Errors and gaps of seq are
-// passed on without f.
+// FilterMap is Filter and Map in one. For each value of seq, f returns the
+// value to yield in its place, and whether to yield it. An error of f, whatever
+// its other results, counts as an error of seq in the place of the value: it
+// ends the sequence, unless it is a *sse.GapError. FilterMap passes errors and
+// gaps of seq on without calling f.
 //
 // Ranged again, it ranges seq again. When the consumer stops, seq is stopped.
 func FilterMap[T, U any](seq iter.Seq2[T, error], f func(T) (u U, keep bool, err error)) iter.Seq2[U, error] {

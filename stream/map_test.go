@@ -22,7 +22,8 @@ func TestMap(t *testing.T) {
 	}
 }
 
-// sse.JSON fails for what JSON cannot say, and that ends the sequence.
+// sse.JSON fails for a value that JSON cannot represent, and the error ends the
+// sequence.
 func TestMapWithJSON(t *testing.T) {
 	events := stream.Map(stream.Of[any](1, func() {}, 3), func(v any) (sse.Event, error) { return sse.JSON("n", v) })
 	var got []sse.Event

@@ -8,33 +8,36 @@ import (
 	"sync/atomic"
 )
 
-// errGoexit is yielded for a source that ended in a way that nobody can have
-// meant as its end.
+// errGoexit is yielded for a source that called runtime.Goexit, which is not a
+// normal way to end.
 var errGoexit = errors.New("stream: a source of Merge called runtime.Goexit")
 
-// Merge returns the values of all sources as they come, until all have ended.
-// The values of one source keep their order. Each source is called and ranged
-// on a goroutine of its own, so it must not share what is not safe to share
-// with the others or with the consumer, and runs at most one value ahead of
-// the consumer.
+// Merge returns the values of all sources as they come, until all sources have
+// ended. The values of one source keep their order. Merge calls and ranges each
+// source on a goroutine of its own. A source must therefore not share
+// unsynchronized data with the other sources or the consumer. It runs at most
+// one value ahead of the consumer.
 //
-// Each source is given a context, which is done when ctx is done, when the
-// consumer stops, and when a source fails. A source that waits must return
-// when it is done: Merge waits for all its goroutines before its sequence ends,
-// and a source that ignores its context holds it up. A value that a source has
-// yielded by then may be dropped.
+// Each source gets a context that is done when ctx is done, when the consumer
+// stops, or when a source fails. A source that waits must return when that
+// context is done: Merge waits for all its goroutines before its sequence ends,
+// so a source that ignores its context delays the end. A value that a source
+// has yielded by then may be dropped.
 //
-// A gap in one source is passed on, and all go on. Any other error is passed on
-// and ends all of them: it is the last that is yielded. Of several at the same
-// time, one is. When ctx is done the sequence ends without an error.
+// Merge passes on a gap in one source, and all sources go on. Any other error
+// ends all sources and is yielded last. If several sources fail at the same
+// time, Merge yields one of the errors. When ctx is done, the sequence ends
+// without an error.
 //
-// A panic in a source is raised again with the same value on the goroutine of
-// the consumer, after all sources have ended; of several, the first. The stack
-// is then the consumer's: a source that wants its own on record recovers and
-// logs it. A panic of the consumer itself comes before that of a source. A
-// source that calls runtime.Goexit has failed with an error that says so.
+// If a source panics, Merge panics with the same value on the consumer's
+// goroutine, after all sources have ended. If several panic, Merge uses the
+// first value. The stack is then the consumer's: a source that wants its own
+// stack recorded must recover and log it. A panic of the consumer itself takes
+// precedence over a panic of a source. A source that calls runtime.Goexit fails
+// with an error that says so.
 //
-// Ranged again, it calls the sources again. Until then none is called.
+// Merge calls no source before its sequence is ranged. Ranged again, it calls
+// the sources again.
 func Merge[T any](ctx context.Context, sources ...func(context.Context) iter.Seq2[T, error]) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		if ctx.Err() != nil || len(sources) == 0 {
@@ -48,26 +51,26 @@ func Merge[T any](ctx context.Context, sources ...func(context.Context) iter.Seq
 	}
 }
 
-// An item is what a source has yielded.
+// An item is one value or error that a source has yielded.
 type item[T any] struct {
 	value T
 	err   error
 }
 
-// A merger is one range over a merged sequence.
+// A merger is the state of one range over a merged sequence.
 type merger[T any] struct {
 	items   chan item[T]       // unbuffered, closed by the last source to end
 	running atomic.Int64       // sources that have not ended
-	done    <-chan struct{}    // closed when the sources are to stop
+	done    <-chan struct{}    // closed when the sources must stop
 	cancel  context.CancelFunc // closes done
 
 	panicOnce  sync.Once
-	panicked   bool // with panicValue, for reading when all sources have ended
+	panicked   bool // read this and panicValue only when all sources have ended
 	panicValue any
 }
 
-// run starts the sources, yields what they send until there is nothing more to
-// yield, and returns when all of them have ended.
+// run starts the sources and yields the items that they send. It returns when
+// nothing more is to be yielded and all sources have ended.
 func (m *merger[T]) run(parent context.Context, sources []func(context.Context) iter.Seq2[T, error], yield func(T, error) bool) {
 	ctx, cancel := context.WithCancel(parent)
 	m.done, m.cancel = ctx.Done(), cancel
@@ -96,7 +99,8 @@ func (m *merger[T]) run(parent context.Context, sources []func(context.Context) 
 	}
 }
 
-// pump sends what source yields, until it ends, fails, or is to stop.
+// pump sends the items of source until source ends or fails, or until the
+// sources must stop.
 func (m *merger[T]) pump(ctx context.Context, source func(context.Context) iter.Seq2[T, error]) {
 	returned := false
 	defer func() {
@@ -120,8 +124,8 @@ func (m *merger[T]) pump(ctx context.Context, source func(context.Context) iter.
 	returned = true
 }
 
-// send hands it to the consumer and reports whether that took it: it does not
-// when the sources are to stop.
+// send hands it to the consumer and reports whether the consumer took it. The
+// consumer does not take it when the sources must stop.
 func (m *merger[T]) send(it item[T]) bool {
 	select {
 	case m.items <- it:

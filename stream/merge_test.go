@@ -15,13 +15,13 @@ import (
 
 type openFunc = func(context.Context) iter.Seq2[int, error]
 
-// open returns a source of Merge that is seq.
+// open returns a source for Merge that yields the values of seq.
 func open(seq iter.Seq2[int, error]) openFunc {
 	return func(context.Context) iter.Seq2[int, error] { return seq }
 }
 
-// lingering returns a source that yields nothing, waits until its context is
-// done, takes a time over its clean-up and then sets ended.
+// lingering returns a source that yields nothing and waits until its context is
+// done. It then spends the time cleanUp and sets ended.
 func lingering(cleanUp time.Duration, ended *bool) openFunc {
 	return func(ctx context.Context) iter.Seq2[int, error] {
 		return func(func(int, error) bool) {
@@ -36,7 +36,8 @@ func lingering(cleanUp time.Duration, ended *bool) openFunc {
 
 func TestMergeYieldsAsValuesCome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		// 0, 1, 2 come every 2 s from 0; 100, 101 every 2.5 s from 1 s.
+		// 0, 1, 2 come every 2 s, starting at 0 s; 100, 101 come every 2.5 s,
+		// starting at 1 s.
 		at := func(start, every time.Duration, values ...int) openFunc {
 			return func(ctx context.Context) iter.Seq2[int, error] {
 				return func(yield func(int, error) bool) {
@@ -94,8 +95,7 @@ func TestMergeOfNothing(t *testing.T) {
 	})
 }
 
-// A source that has ended does not end the others, and its context is not done
-// before theirs.
+// A source that ends does not end the others, and does not end their context.
 func TestMergeGoesOnWithoutOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		late := func(ctx context.Context) iter.Seq2[int, error] {
@@ -112,8 +112,8 @@ func TestMergeGoesOnWithoutOne(t *testing.T) {
 	})
 }
 
-// However the sequence ends, the sources' context is done and all of them have
-// ended before the range statement does.
+// However the sequence ends, the sources' context is done, and all sources have
+// ended before the range statement ends.
 func TestMergeWaitsForItsSources(t *testing.T) {
 	type body = func(v int, err error, cancel func()) (goOn bool)
 	goOn := func(int, error, func()) bool { return true }
@@ -163,7 +163,8 @@ func TestMergeWaitsForItsSources(t *testing.T) {
 	}
 }
 
-// An error is the last that is yielded; the others are not asked for more.
+// An error is yielded last, and the other sources are not asked for more
+// values.
 func TestMergeErrorEndsAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ticks := func(ctx context.Context) iter.Seq2[int, error] {
@@ -194,7 +195,8 @@ func TestMergeGapEndsNothing(t *testing.T) {
 	})
 }
 
-// A panic during the clean-up that follows the consumer's break is not lost.
+// If a source panics during its clean-up after the consumer's break, the panic
+// is not lost.
 func TestMergePanicDuringCleanUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := func(context.Context) iter.Seq2[int, error] {
@@ -215,7 +217,7 @@ func TestMergePanicDuringCleanUp(t *testing.T) {
 	})
 }
 
-// The consumer's own panic comes before that of a source.
+// The consumer's own panic takes precedence over the panic of a source.
 func TestMergePanicOfBoth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := func(context.Context) iter.Seq2[int, error] {
@@ -235,7 +237,7 @@ func TestMergePanicOfBoth(t *testing.T) {
 	})
 }
 
-// Of several panics the first is raised again.
+// If several sources panic, the first panic is raised again.
 func TestMergePanicOfSeveral(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		panics := func(value any) openFunc {
@@ -258,7 +260,8 @@ func TestMergePanicOfSeveral(t *testing.T) {
 	})
 }
 
-// What a source has handed over before it panics is yielded.
+// The values that a source has yielded before it panics are yielded to the
+// consumer.
 func TestMergeYieldsWhatCameBeforeAPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for range 100 {
@@ -281,7 +284,7 @@ func TestMergeYieldsWhatCameBeforeAPanic(t *testing.T) {
 	})
 }
 
-// runtime.Goexit in a source is a failure of it, which says so.
+// A source that calls runtime.Goexit fails with an error that says so.
 func TestMergeGoexit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var got []error
@@ -317,8 +320,8 @@ func TestMergeConsumerGoexit(t *testing.T) {
 	})
 }
 
-// The sources' context is Merge's own: the caller's is not touched, and its
-// values are seen.
+// Merge gives the sources a context of its own. It has the values of the
+// caller's context, and ending it does not end the caller's.
 func TestMergeContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		type key struct{}

@@ -2,7 +2,7 @@ package stream
 
 import "iter"
 
-// Of returns a sequence of the items, in order, without an error.
+// Of returns a sequence of the items, in order and without an error.
 //
 // Ranged again, it yields them again. A slice given as items... is not copied.
 func Of[T any](items ...T) iter.Seq2[T, error] {

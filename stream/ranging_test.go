@@ -13,9 +13,9 @@ import (
 	"example.com/tidings/stream"
 )
 
-// The rules of the package's documentation, "Ranging", for every function that
-// takes a sequence. That no goroutine is left is seen by synctest, which fails
-// a test that leaves one.
+// The rules in the section "Ranging" of the package's documentation, for every
+// function that takes a sequence. synctest checks that no goroutine is left: it
+// fails a test that leaves one.
 
 func TestNeverRanged(t *testing.T) {
 	for _, op := range append(operators, infallible) {
@@ -47,7 +47,7 @@ func TestRangedTwice(t *testing.T) {
 	}
 }
 
-// A range that was left early has no effect on the next.
+// A range that ends early has no effect on the next range.
 func TestRangedAgainAfterBreak(t *testing.T) {
 	for _, op := range append(operators, infallible) {
 		t.Run(op.name, func(t *testing.T) {
@@ -64,7 +64,7 @@ func TestRangedAgainAfterBreak(t *testing.T) {
 	}
 }
 
-// With -race this finds state that two ranges share.
+// With -race, this test finds state that two ranges share.
 func TestRangedByTwoAtTheSameTime(t *testing.T) {
 	for _, op := range append(operators, infallible) {
 		t.Run(op.name, func(t *testing.T) {
@@ -164,15 +164,15 @@ func TestSourcePanics(t *testing.T) {
 	}
 }
 
-// panicOf returns the value with which f panics, nil when it does not.
+// panicOf returns the value with which f panics, or nil if f does not panic.
 func panicOf(f func()) (v any) {
 	defer func() { v = recover() }()
 	f()
 	return nil
 }
 
-// Values are asked for when those before them have been consumed, except by
-// Merge, which asks for one more.
+// A function asks for a value only when the values before it have been
+// consumed. Merge asks for one value more.
 func TestInStep(t *testing.T) {
 	for _, op := range append(operators, infallible) {
 		t.Run(op.name, func(t *testing.T) {
@@ -191,7 +191,7 @@ func TestInStep(t *testing.T) {
 	}
 }
 
-// The same rules for the functions that are a beginning: each case ranges the
+// The same rules for the functions that begin a sequence. Each case ranges the
 // sequence, stops after the second value, and ranges it again.
 func TestRangingOfBeginnings(t *testing.T) {
 	tests := []struct {

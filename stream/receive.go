@@ -5,15 +5,16 @@ import (
 	"iter"
 )
 
-// Receive returns the values that are received from ch, until ch is closed or
-// ctx is done. A nil channel gives none, until ctx is done.
+// Receive returns the values received from ch, until ch is closed or ctx is
+// done. With a nil channel, it yields nothing and ends when ctx is done.
 //
-// A value that has been taken from ch is always yielded, even if ctx is done by
-// then; after that, none is taken.
+// Receive yields every value that it has taken from ch, even if ctx is done by
+// then. After that, it takes no more values.
 //
-// Ranged again, it goes on with what ch holds then. Two that range at the same
-// time share the values between them. When the consumer stops, the values that
-// it has not seen stay in ch, and whoever sends on ch learns nothing of it.
+// Ranged again, it goes on with the values that ch holds then. Two goroutines
+// that range at the same time share the values between them. When the consumer
+// stops, the values that it has not seen stay in ch, and the sender is not
+// told.
 func Receive[T any](ctx context.Context, ch <-chan T) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		for ctx.Err() == nil {

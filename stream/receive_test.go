@@ -44,8 +44,8 @@ func TestReceiveFromNil(t *testing.T) {
 	})
 }
 
-// What a sender has got rid of is yielded, even if the context is done before
-// the consumer's goroutine runs.
+// A value that the sender has sent is yielded, even if the context is done
+// before the consumer's goroutine runs.
 func TestReceiveYieldsWhatItHasTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for range 100 {
@@ -64,8 +64,8 @@ func TestReceiveYieldsWhatItHasTaken(t *testing.T) {
 	})
 }
 
-// After the end of the context no value is taken, also when the channel has one
-// ready each time.
+// After the end of the context, no value is taken, even if the channel always
+// has one ready.
 func TestReceiveLeavesTheRest(t *testing.T) {
 	for range 100 {
 		ctx, cancel := context.WithCancel(t.Context())

@@ -6,11 +6,11 @@ import (
 )
 
 // Sleep waits for d, or until ctx is done. It returns nil after d, and
-// [context.Cause] of ctx when that was done first. If ctx is done already it
-// returns at once, whatever d is; otherwise a d that is not positive returns
-// nil at once.
+// [context.Cause] of ctx if ctx was done first. If ctx is already done, Sleep
+// returns the cause at once, whatever d is. Otherwise, if d is not positive, it
+// returns nil at once.
 //
-// It is for sequences what [time.Sleep] is for other functions: one that uses
+// In a sequence, use Sleep in place of [time.Sleep]. A sequence that uses
 // time.Sleep holds its goroutine after its client has left.
 func Sleep(ctx context.Context, d time.Duration) error {
 	if d > 0 {

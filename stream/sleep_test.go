@@ -24,10 +24,10 @@ func TestSleep(t *testing.T) {
 		{"nil after d, when the context is done later", time.Second, time.Minute, nil, time.Second},
 		{"the cause when the context is done first", time.Minute, time.Second, errCause, time.Second},
 		{"the cause at once when it is done already", time.Minute, 0, errCause, 0},
-		{"also for no time", 0, 0, errCause, 0},
-		{"also for a negative time", -time.Second, 0, errCause, 0},
-		{"no time is no wait", 0, never, nil, 0},
-		{"a negative time is no wait", -time.Second, never, nil, 0},
+		{"the cause at once for a zero time too", 0, 0, errCause, 0},
+		{"the cause at once for a negative time too", -time.Second, 0, errCause, 0},
+		{"a zero time does not wait", 0, never, nil, 0},
+		{"a negative time does not wait", -time.Second, never, nil, 0},
 	}
 	for _, test := range tests {
 		t.Run(test.rule, func(t *testing.T) {
@@ -53,7 +53,7 @@ func TestSleep(t *testing.T) {
 	}
 }
 
-// Without a cause of its own, a context gives its plain error.
+// If a context has no cause of its own, Sleep returns its plain error.
 func TestSleepWithoutCause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)

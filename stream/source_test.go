@@ -19,11 +19,12 @@ var (
 	errWrappedGap = fmt.Errorf("source: %w", gap)
 )
 
-// A step is what a source yields: a number, or an error.
+// A step is a number or an error that a source yields.
 type step any
 
-// A source yields its steps, as long as its consumer lets it, and counts what
-// it is asked to do. Beside an error it yields a value that nobody may see.
+// A source yields its steps until its consumer stops, and counts what it is
+// asked to do. Beside an error it yields a value that the consumer must never
+// see.
 type source struct {
 	steps   []step
 	ranged  int // how often it was ranged
@@ -53,7 +54,7 @@ func (s *source) seq() iter.Seq2[int, error] {
 	}
 }
 
-// check fails the test unless s was treated as said.
+// check fails the test unless s was ranged and cleaned up as often as given.
 func (s *source) check(t *testing.T, ranged, cleaned int) {
 	t.Helper()
 	if s.ranged != ranged || s.cleaned != cleaned {
@@ -63,8 +64,8 @@ func (s *source) check(t *testing.T, ranged, cleaned int) {
 }
 
 // trace ranges seq to its end, as a consumer that goes on after errors, and
-// returns what it saw. Each error must be one of those above, unchanged, with
-// the zero value beside it.
+// returns what it saw. Each error must be one of the errors above, unchanged,
+// with the zero value beside it.
 func trace(t *testing.T, seq iter.Seq2[int, error]) []string {
 	t.Helper()
 	var seen []string
@@ -90,13 +91,14 @@ func trace(t *testing.T, seq iter.Seq2[int, error]) []string {
 	return seen
 }
 
-// An operator is a function that takes a sequence, with arguments that let all
-// values through as they are.
+// An operator is a function that takes a sequence. Its other arguments let all
+// values through unchanged.
 type operator struct {
 	name string
 	over func(ctx context.Context, seq iter.Seq2[int, error]) iter.Seq2[int, error]
 
-	// ahead is how many values it may ask for before they are consumed.
+	// ahead is how many values the operator may ask for before they are
+	// consumed.
 	ahead int
 }
 
@@ -133,7 +135,8 @@ var operators = []operator{
 	}},
 }
 
-// infallible is an operator for what needs a source without errors.
+// infallible is the operator for Infallible, which needs a source without
+// errors.
 var infallible = operator{
 	name: "Infallible",
 	over: func(_ context.Context, seq iter.Seq2[int, error]) iter.Seq2[int, error] {

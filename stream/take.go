@@ -2,12 +2,12 @@ package stream
 
 import "iter"
 
-// Take returns the first n values of seq. After the nth it stops seq without
-// asking for another, so that it does not wait for a value that nobody will
-// see. If n is not positive it is empty and never ranges seq.
+// Take returns the first n values of seq. After the nth value it stops seq and
+// asks for no other value, so it does not wait for a value that nobody will
+// see. If n is not positive, the sequence is empty and never ranges seq.
 //
-// Gaps are passed on and do not count. A gap or an error after the nth value is
-// not seen.
+// Take passes gaps on and does not count them. It does not pass on a gap or an
+// error after the nth value.
 //
 // Ranged again, it ranges seq again, for up to n values. When the consumer
 // stops, seq is stopped.

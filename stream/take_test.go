@@ -21,7 +21,7 @@ func TestTake(t *testing.T) {
 		{"one", []step{1, 2, 3}, 1, []string{"1"}, 1, 1},
 		{"fewer when there are fewer", []step{1, 2}, 3, []string{"1", "2"}, 2, 1},
 		{"0 never ranges the source", []step{1}, 0, nil, 0, 0},
-		{"a negative n neither", []step{1}, -1, nil, 0, 0},
+		{"a negative n never ranges it either", []step{1}, -1, nil, 0, 0},
 		{"gaps pass and do not count", []step{gap, 1, gap, errWrappedGap, 2, 3}, 2,
 			[]string{"gap", "1", "gap", "wrapped gap", "2"}, 5, 1},
 		{"a gap after the last is not seen", []step{1, gap, 2}, 1, []string{"1"}, 1, 1},
@@ -42,7 +42,7 @@ func TestTake(t *testing.T) {
 	}
 }
 
-// Of a source that goes on where it was left, each range takes the next n.
+// If a source goes on where it stopped, each range takes the next n values.
 func TestTakeOfASourceThatGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ch := make(chan int, 5)

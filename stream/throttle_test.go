@@ -11,7 +11,7 @@ import (
 )
 
 func TestThrottle(t *testing.T) {
-	// A wait among the steps is how long the source takes before the next.
+	// A wait among the steps is how long the source waits before the next step.
 	type wait time.Duration
 	tests := []struct {
 		rule  string
@@ -92,7 +92,7 @@ func TestThrottle(t *testing.T) {
 	}
 }
 
-// The longest time there is lets one value pass, and waits.
+// With the longest possible time, one value passes and the next one waits.
 func TestThrottleOfTheLongestTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10000*time.Hour)
@@ -103,7 +103,7 @@ func TestThrottleOfTheLongestTime(t *testing.T) {
 	})
 }
 
-// Without a delay too, the sequence ends with its context.
+// Even without a delay, the sequence ends with its context.
 func TestThrottleWithoutDelayEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Succeeds when Go's C compiler is there and can link against the C library,
-# which the race detector needs: a compiler without headers is not enough.
+# Succeeds if Go's C compiler works and can link against the C library. The race
+# detector needs both, so a compiler without headers is not enough.
 cc=$(go env CC) && command -v "${cc%% *}" >/dev/null 2>&1 || exit 1
 dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT

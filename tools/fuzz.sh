@@ -1,11 +1,11 @@
 #!/bin/sh
-# Runs each fuzz function of the tree for the time given as the only argument (as
-# go test -fuzztime takes it; 5s by default). Each has one worker, and as many run
-# side by side as there are processors. A package is built once for all of its
+# Runs each fuzz function of the tree for a time: the only argument, in the form of
+# go test -fuzztime, or 5s. Each function has one worker. As many functions run at
+# the same time as there are processors. A package is built once for all its
 # functions.
 #
-# To make an interesting input smaller, a worker takes up to a minute unless told
-# otherwise, and finds nothing meanwhile: hence the limit of 100 calls.
+# By default a worker takes up to a minute to minimize an interesting input, and
+# finds nothing meanwhile. This script limits minimization to 100 calls.
 set -u
 time=${1:-5s}
 cd "$(dirname "$0")/.." || exit 1
@@ -16,7 +16,7 @@ trap 'exit 143' TERM
 lanes=$(getconf _NPROCESSORS_ONLN 2>/dev/null) || lanes=1
 cache=$(go env GOCACHE) || exit 1
 
-# build DIRECTORY: makes a program of its package's tests, unless there is one.
+# build DIRECTORY: builds the tests of its package, unless that is done.
 build() {
 	bin=$dir/$(echo "$1" | tr / _)
 	[ -e "$bin" ] && return
@@ -33,8 +33,8 @@ fuzz() {
 		end="$(tail -n 2 "$log")
 ok  	$package	$(($(date +%s) - from))s"
 	elif grep -q '^    context deadline exceeded$' "$log" && ! grep -q 'Failing input written' "$log"; then
-		# go.dev/issue/75804, mended in Go 1.27: the end of -fuzztime itself is at
-		# times taken for a failure. It names no input, because there is none.
+		# go.dev/issue/75804, fixed in Go 1.27: Go sometimes reports the end of
+		# -fuzztime as a failure. Such a report names no input.
 		end="fuzz: nothing found (Go reported the end of the time as a failure: go.dev/issue/75804)"
 	else
 		end=$(cat "$log")
@@ -51,7 +51,7 @@ done <"$dir/functions"
 lane=0
 while [ $lane -lt "$lanes" ]; do
 	awk "NR % $lanes == $lane" "$dir/functions" | while read -r package name; do
-		[ -d "$dir" ] || exit # it was interrupted
+		[ -d "$dir" ] || exit # interrupted
 		fuzz "$package" "$name"
 	done &
 	lane=$((lane + 1))
@@ -60,5 +60,5 @@ wait
 
 [ -e "$dir/failed" ] || exit 0
 # shellcheck disable=SC2046 # the names, in one line
-echo "fuzz: failed:" $(cat "$dir/failed") "(the input is in the package's testdata/fuzz: keep it with the mend)"
+echo "fuzz: failed:" $(cat "$dir/failed") "(the input is in the package's testdata/fuzz: commit it with the fix)"
 exit 1

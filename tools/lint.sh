@@ -1,13 +1,13 @@
 #!/bin/sh
-# Checks that only report: go vet for three systems and staticcheck, the two side
-# by side, since neither keeps two cores busy by itself. The arguments are the build
-# tags of the nested modules, and their directories.
+# Runs go vet for three systems, and staticcheck. The two run at the same time, since
+# neither keeps two cores busy. The first argument is the build tags of the nested
+# modules. The others are their directories.
 #
-# For other systems than this one tools/vet has the analyzers of go vet. It compiles
-# nothing, and go vet would compile every dependency for each of them.
+# For other systems than this one, tools/vet runs the analyzers of go vet without
+# compiling. go vet itself would compile every dependency for each system.
 #
-# Nothing here has cgo code. Without it the packages of this system are those that
-# programs are built from, and are compiled once.
+# The tree has no cgo code. With CGO_ENABLED=0 this system's packages are the same as
+# for the programs, and are compiled only once.
 set -u
 CGO_ENABLED=0
 export CGO_ENABLED
@@ -26,7 +26,7 @@ vets() {
 		echo "== vet: $os"
 		GOOS=$os "$tmp/vet" ./... || return
 	done
-	# By now staticcheck has had compiled what this needs.
+	# By now staticcheck has compiled the packages that this needs.
 	echo "== go vet"
 	go vet ./... || return
 	for module; do
@@ -40,7 +40,7 @@ checks() {
 	$staticcheck ./... || return
 	for module; do
 		echo "== staticcheck: $module"
-		# Deprecated middlewares are tested there on purpose: people have them.
+		# These modules test deprecated middleware on purpose: people still use it.
 		(cd "$module" && $staticcheck -tags "$tags" -checks inherit,-SA1019 ./...) || return
 	done
 }

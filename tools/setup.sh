@@ -1,12 +1,12 @@
 #!/bin/sh
-# Installs, from Debian's packages, what the tests need and the machine lacks.
+# Installs the programs that the tests need and the machine lacks, from Debian's
+# packages.
 #
-# Each thing is looked for first: when nothing is missing, nothing is run.
-# apt-get is run as root or through a sudo that asks for no password. Where that
-# cannot be, each missing thing is named in one line and the script succeeds:
-# the tests that need it skip. With CI=true, where they fail instead, it exits 1.
-#
-# SETUP_DRY_RUN=1 prints the commands in place of running them.
+# It installs nothing if nothing is missing. It runs apt-get as root, or through a
+# sudo that asks for no password. Where that is not possible, it prints a line for
+# each missing program and succeeds: the tests that need it skip. With CI=true such
+# tests fail, and the script exits with 1.
+# SETUP_DRY_RUN=1 prints the commands instead of running them.
 set -u
 
 tools=$(dirname "$0")
@@ -17,7 +17,7 @@ missing=
 say() { printf 'setup: %s\n' "$*"; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# need PACKAGES WHAT CONSEQUENCE: notes a missing thing and the packages that bring it.
+# need PACKAGES WHAT CONSEQUENCE: notes that WHAT is missing, and its packages.
 need() {
 	packages="$packages $1"
 	missing="$missing$2: missing, so $3
@@ -37,7 +37,7 @@ look() {
 	packages=
 	missing=
 	"$tools/cc-works.sh" || need "gcc libc6-dev" "a C compiler" "the tests run without the race detector"
-	have curl || need "curl" "curl" "the tests that read with it skip"
+	have curl || need "curl" "curl" "the tests that use it skip"
 	have_browser || need "chromium" "Chromium" "the browser tests skip"
 	have python3 || need "python3" "Python" "its recipe is not tested"
 	have php || need "php-cli" "PHP" "its recipe is not tested"
@@ -47,13 +47,13 @@ look() {
 	elif [ "$(node_major)" -lt 18 ]; then
 		need "nodejs" "Node 18 or later" "the test against Node's own server skips (found $(node --version 2>&1))"
 	fi
-	# Go cannot fetch modules without the certificates that git may have come without.
+	# Go needs certificates to fetch modules. Installing git may not install them.
 	if have apt-get && [ ! -e /etc/ssl/certs/ca-certificates.crt ]; then
 		need "ca-certificates" "certificate authorities" "Go may not be able to fetch modules"
 	fi
 }
 
-# as_root COMMAND...: runs it as root, or prints it.
+# as_root COMMAND...: runs COMMAND as root, or prints it.
 as_root() {
 	if [ -n "$dry_run" ]; then
 		printf '%s%s\n' "${sudo:+$sudo }" "$*"
@@ -62,9 +62,9 @@ as_root() {
 	fi
 }
 
-# Debian starts a service when its package is installed, and nginx would take
-# port 80. policy-rc.d with exit code 101 forbids that (invoke-rc.d(8)); one that
-# is there already belongs to the machine and stays.
+# Debian starts a service after its installation, and nginx would take port 80. A
+# policy-rc.d that exits with 101 forbids that (invoke-rc.d(8)). If the machine
+# already has a policy-rc.d, it stays.
 policy=/usr/sbin/policy-rc.d
 policy_ours=
 forbid_services() {
@@ -85,12 +85,12 @@ install() {
 	forbid_services
 	apt="env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -qq -o Dpkg::Use-Pty=0 -y"
 	# shellcheck disable=SC2086 # $apt and $packages are lists of words
-	as_root $apt update || say "apt-get update failed: going on with the package lists at hand"
+	as_root $apt update || say "apt-get update failed: continuing with the existing package lists"
 	# shellcheck disable=SC2086
 	as_root $apt install --no-install-recommends $packages
 	status=$?
 	case " $packages " in
-	# Nor may it start at the next boot.
+	# Do not start nginx at the next boot, either.
 	*" nginx-light "*) as_root update-rc.d nginx disable ;;
 	esac
 	allow_services
@@ -98,7 +98,7 @@ install() {
 	return $status
 }
 
-# Not every user's PATH has the directory where Debian puts nginx.
+# Debian puts nginx into a directory that is not in every user's PATH.
 PATH=$PATH:/usr/sbin:/sbin
 export PATH
 
@@ -107,7 +107,7 @@ look
 [ -n "$packages" ] || exit 0
 
 if ! have apt-get; then
-	say "no apt-get here: please install what is missing yourself"
+	say "this machine has no apt-get: please install the missing programs yourself"
 elif [ "$(id -u)" = 0 ]; then
 	sudo=
 	install || say "apt-get failed"

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Runs the steps of make test, and prints where the time went: the seconds of each
-# step, and the slowest tests. The only argument is the make command.
+# Runs the steps of make test. At the end it prints the seconds of each step and the
+# slowest tests. The only argument is the make command.
 #
-# Tests wait at times, and what make lint does is nothing but work. So it runs beside
-# the other steps, with a low priority: it takes the processor when no test needs it.
-# Its output comes when it has ended. If setup or programs fails, nothing else runs;
-# after another step that fails the rest still runs, and one run tells everything.
+# make lint runs at the same time as the other steps, with a low priority: it uses the
+# processor while tests wait. Its output comes at its end. If setup or programs fails,
+# nothing else runs. If another step fails, the others still run, so that one run
+# shows all failures.
 set -u
 make=$1
 cd "$(dirname "$0")/.." || exit 1
@@ -18,7 +18,7 @@ TIMES=$dir/tests
 export TIMES
 : >"$dir/steps" && : >"$dir/failed" && : >"$TIMES" || exit 1
 
-# step NAME [COMMAND...]: makes NAME, with a command before make, and notes its seconds.
+# step NAME [COMMAND...]: runs make NAME through COMMAND, and notes the seconds.
 step() {
 	name=$1
 	shift
@@ -33,7 +33,7 @@ step() {
 report() {
 	echo "== where the time went"
 	# shellcheck disable=SC2046 # two words a line
-	printf '%8s s  %s\n' $(cat "$dir/steps") "$(($(date +%s) - begin))" "in all (lint is beside the others)"
+	printf '%8s s  %s\n' $(cat "$dir/steps") "$(($(date +%s) - begin))" "in all (lint runs beside the others)"
 	echo "the ten slowest tests, without their subtests:"
 	sort -rn "$TIMES" | head -n 10 | while read -r seconds package name; do
 		printf '%8s s  %s %s\n' "$seconds" "${package#*/*/}" "$name"

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds this tlshub with the hub of another checkout, an earlier commit's, which need
-# not have a tlshub itself.
+# Builds this tree's tlshub with the hub of another checkout, such as an earlier commit.
+# That checkout does not need a tlshub itself.
 #
 # Usage: bench/tlshub/build.sh CHECKOUT PROGRAM
 set -eu
@@ -9,6 +9,9 @@ program=$(cd "$(dirname "$2")" && pwd)/$(basename "$2")
 cd "$(dirname "$0")/.."
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-cp go.mod go.sum "$folder"
-go mod edit -replace "example.com/tidings=$tree" "$folder/go.mod"
-go build -mod=mod -modfile="$folder/go.mod" -o "$program" ./tlshub
+cp go.mod go.sum tlshub/main.go "$folder"
+cd "$folder"
+go mod edit -replace "example.com/tidings=$tree"
+# Earlier trees have package jetlog elsewhere.
+[ -d "$tree/eventlog/jetlog" ] || sed -i 's|tidings/eventlog/jetlog"|tidings/hub/jetlog"|' main.go
+go build -mod=mod -o "$program" .

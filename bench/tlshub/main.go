@@ -26,9 +26,9 @@ import (
 	"os"
 	"time"
 
+	"example.com/tidings/eventlog/jetlog"
 	"example.com/tidings/hub"
 	"example.com/tidings/hub/httpapi"
-	"example.com/tidings/hub/jetlog"
 )
 
 // The limits of tidings serve.

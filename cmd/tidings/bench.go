@@ -15,21 +15,21 @@ import (
 	"example.com/tidings/internal/bench"
 )
 
-const benchDescription = `It opens many streams on a hub that is running, publishes, and checks that every
-subscriber gets every message once and in order. Then it says what that took:
+const benchDescription = `The bench opens many streams on a running hub, publishes messages, and checks that
+every subscriber gets every message once and in order. Then it prints its figures:
 
    tidings bench --subscribers 5000 --messages 200
    tidings bench --url https://hub.example --header 'Authorization: Bearer TOKEN' --rate 20
    tidings bench --pid $(pidof tidings) --in-flight 8
 
-Its topics are its own, bench.RUN.N, and disturb nobody's; its messages go as the
-hub's retention says. It exits with 1 when anything is missing, repeated, out of
-order or otherwise not as it should be. Interrupt it to end it early.`
+The bench publishes only to topics of its own, bench.RUN.N. The hub's retention
+removes the messages. The exit code is 1 if a message is missing, repeated or out
+of order, or if anything else is wrong. Interrupt the bench to end it early.`
 
 func benchCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "bench",
-		Usage:       "make load for a hub that is running, and measure it",
+		Usage:       "put load on a running hub, and measure it",
 		UsageText:   "tidings bench [options]",
 		Description: benchDescription,
 		Flags: []cli.Flag{
@@ -39,8 +39,8 @@ func benchCommand() *cli.Command {
 			},
 			&cli.StringSliceFlag{
 				Name: "header", Sources: env("TIDINGS_BENCH_HEADER"),
-				// It has no validator, whose error would repeat the value.
-				Usage: "send the header `'NAME: VALUE'` with every request, such as a token; repeat it for more",
+				// No validator: its error would repeat the value, which may be a secret.
+				Usage: "send the header `'NAME: VALUE'`, such as a token, with every request; repeat the flag for more headers",
 			},
 			&cli.IntFlag{
 				Name: "subscribers", Value: bench.DefaultSubscribers,
@@ -49,7 +49,7 @@ func benchCommand() *cli.Command {
 			},
 			&cli.IntFlag{
 				Name: "topics", Value: 1,
-				Usage:     "spread the subscribers over `N` topics; each message goes to one of them, in turn",
+				Usage:     "spread the subscribers over `N` topics; messages go to the topics in turn",
 				Validator: between(1, bench.MaxTopics),
 			},
 			&cli.IntFlag{
@@ -64,35 +64,35 @@ func benchCommand() *cli.Command {
 			},
 			&cli.IntFlag{
 				Name: "in-flight", Value: 1,
-				Usage:     "have up to `N` messages published that not all of their subscribers have received yet",
+				Usage:     "keep up to `N` messages in flight: published, but not yet received by all their subscribers",
 				Validator: between(1, bench.MaxInFlight),
 			},
 			&cli.FloatFlag{
 				Name:        "rate",
-				Usage:       "publish `N` messages a second instead, whether or not those before have arrived; latency is from when a message was due",
+				Usage:       "publish `N` messages a second, without waiting for deliveries as --in-flight does; latency counts from when a message was due",
 				Validator:   validRate,
 				HideDefault: true,
 			},
 			&cli.IntFlag{
 				Name: "publishers", Value: 1,
-				Usage:     "publish over `N` connections, at most one for each topic",
+				Usage:     "publish over `N` connections, at most one per topic",
 				Validator: between(1, bench.MaxPublishers),
 			},
 			&cli.IntFlag{
 				Name:        "pid",
-				Usage:       "measure the CPU and memory of the process `PID`, the server on this machine (Linux)",
+				Usage:       "measure the CPU and memory of the server, which is process `PID` on this machine (Linux only)",
 				Validator:   between(1, math.MaxInt32),
 				HideDefault: true,
 			},
 			&cli.DurationFlag{
 				Name:        "idle",
-				Usage:       "let the streams rest for this `DURATION` before memory is measured; the default is 2s with --pid and 0 without",
+				Usage:       "leave the streams idle for `DURATION` before measuring memory; the default is 2s with --pid, and 0 without",
 				Validator:   notNegative,
 				HideDefault: true,
 			},
 			&cli.DurationFlag{
 				Name: "timeout", Value: bench.DefaultTimeout,
-				Usage:     "give up when nothing that is due arrives for this `DURATION`",
+				Usage:     "give up when messages are due but none arrives for `DURATION`",
 				Validator: positive,
 			},
 			&cli.BoolFlag{
@@ -112,10 +112,10 @@ func benchCommand() *cli.Command {
 	}
 }
 
-// runBench makes the load and prints what has come of it.
+// runBench runs the bench and prints its report.
 func runBench(ctx context.Context, cmd *cli.Command) error {
 	if cmd.Args().Present() {
-		return fmt.Errorf("bench takes no argument, and got %q; see tidings bench --help", cmd.Args().First())
+		return fmt.Errorf("bench takes no arguments, but got %q; see tidings bench --help", cmd.Args().First())
 	}
 	header, err := parseHeaders(cmd.StringSlice("header"))
 	if err != nil {
@@ -131,7 +131,7 @@ func runBench(ctx context.Context, cmd *cli.Command) error {
 		cfg.InFlight = cmd.Int("in-flight")
 	}
 	if cmd.IsSet("idle") {
-		cfg.Idle = bound(cmd.Duration("idle")) // 0 is the default there
+		cfg.Idle = bound(cmd.Duration("idle")) // the bench takes 0 for the default
 	}
 	if !cmd.Bool("quiet") {
 		cfg.Progress = progress(cmd.Root().ErrWriter, time.Now())
@@ -162,8 +162,8 @@ func progress(w io.Writer, start time.Time) func(string) {
 	return func(line string) { fmt.Fprintf(w, "%4.0f s: %s\n", time.Since(start).Seconds(), line) }
 }
 
-// parseHeaders parses headers as 'Name: value'. A value may be a secret and is not
-// repeated in the error.
+// parseHeaders parses lines of the form 'Name: value'. Its error does not repeat a
+// value, which may be a secret.
 func parseHeaders(lines []string) (http.Header, error) {
 	h := http.Header{}
 	for _, line := range lines {

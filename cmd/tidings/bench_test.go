@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// The program makes load for the program, and measures it.
+// tidings bench measures tidings serve.
 func TestBench(t *testing.T) {
 	p := serve(t, nil, "--addr", "127.0.0.1:0", "--memory")
 	args := []string{"bench", "--url", p.url, "--subscribers", "20", "--topics", "2", "--messages", "50", "--in-flight", "4", "--payload", "64", "--timeout", "20s"}
@@ -51,9 +51,9 @@ func TestBench(t *testing.T) {
 	}
 }
 
-// What is wrong is said on stdout and in one line on stderr, and the exit code is 1.
+// A failed run is reported on stdout and in one line on stderr, with exit code 1.
 func TestBenchExitsWith1(t *testing.T) {
-	// A hub of which every stream ends after its first event.
+	// In this hub every stream ends after its first event.
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == "POST" {
 			io.Copy(io.Discard, r.Body)
@@ -70,7 +70,7 @@ func TestBenchExitsWith1(t *testing.T) {
 	}
 }
 
-// A signal ends a run early, and prints what there was.
+// A signal ends a run early. The report covers the run so far.
 func TestBenchUntilASignal(t *testing.T) {
 	p := serve(t, nil, "--addr", "127.0.0.1:0", "--memory")
 	cmd := command(t, nil, "bench", "--url", p.url, "--subscribers", "3", "--messages", "1000000", "--rate", "50")
@@ -90,7 +90,7 @@ func TestBenchUntilASignal(t *testing.T) {
 	}
 }
 
-// waitForTopic returns when messages of a bench are published.
+// waitForTopic waits until a bench has published a message.
 func waitForTopic(t *testing.T, url string) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
@@ -107,7 +107,7 @@ func waitForTopic(t *testing.T, url string) {
 	}
 }
 
-// Progress is on stderr, and not with --quiet.
+// Progress goes to stderr. --quiet suppresses it.
 func TestBenchProgress(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes longer than the five seconds between two lines")
@@ -175,7 +175,7 @@ func TestBenchErrors(t *testing.T) {
 	}
 }
 
-// A header of an environment variable is sent, commas and all.
+// A header in the environment variable may contain commas.
 func TestBenchHeader(t *testing.T) {
 	got := make(chan string, 1)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -1,6 +1,6 @@
 package main
 
-// What is tested from outside.
+// Functions for the tests.
 var (
 	KeepAlive  = keepAlive
 	ParseSize  = parseSize

@@ -1,9 +1,9 @@
-// Command tidings serves a live feed of messages over server-sent events.
+// Command tidings serves a hub of durable topics over server-sent events.
 //
 //	tidings serve
 //
-// It exits with 0 after a stop by SIGINT or SIGTERM, with 2 when it was called
-// wrongly, and with 1 when it failed otherwise. Errors are one line on stderr.
+// It exits with 0 after SIGINT or SIGTERM, with 2 after a usage error, and with
+// 1 after any other error. An error is one line on stderr.
 package main
 
 import (
@@ -20,19 +20,19 @@ import (
 	"github.com/urfave/cli/v3"
 )
 
-// version is set by the linker for a release.
+// The linker sets version for a release.
 var version string
 
 func main() {
 	cli.VersionPrinter = func(cmd *cli.Command) { fmt.Fprintln(cmd.Root().Writer, "tidings", cmd.Version) }
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// A second signal is no longer caught, and ends the process at once.
+	// A second signal is not caught: it ends the process at once.
 	context.AfterFunc(ctx, stop)
 	os.Exit(run(ctx, os.Args, os.Stdout, os.Stderr))
 }
 
-// A failure is an error at run time. All others that a command returns are
-// those of its caller.
+// A failure is an error at run time. Any other error of a command is a usage
+// error.
 type failure struct{ error }
 
 func (f failure) Unwrap() error { return f.error }
@@ -53,7 +53,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 func newCommand(stdout, stderr io.Writer) *cli.Command {
 	return &cli.Command{
 		Name:            "tidings",
-		Usage:           "server-sent events, served",
+		Usage:           "a server for server-sent events",
 		Version:         buildVersion(),
 		Writer:          stdout,
 		ErrWriter:       stderr,
@@ -61,29 +61,29 @@ func newCommand(stdout, stderr io.Writer) *cli.Command {
 		Commands:        []*cli.Command{serveCommand(), benchCommand()},
 		Action: func(_ context.Context, cmd *cli.Command) error {
 			if cmd.Args().Present() {
-				return fmt.Errorf("there is no command %q; see tidings --help", cmd.Args().First())
+				return fmt.Errorf("unknown command %q; see tidings --help", cmd.Args().First())
 			}
-			return errors.New("give a command, as in tidings serve; see tidings --help")
+			return errors.New("no command given; try tidings serve, or see tidings --help")
 		},
-		// Errors are returned as they are, neither printed with the help nor
-		// turned into an exit.
+		// Run only returns errors: it neither prints them with the help nor
+		// exits.
 		OnUsageError:   usageError,
 		ExitErrHandler: func(context.Context, *cli.Command, error) {},
 	}
 }
 
-// usageError returns err in words of our own where the library's would mislead,
-// and with where to look.
+// usageError rewords an error of the library that would mislead, and says which
+// help to read.
 func usageError(_ context.Context, cmd *cli.Command, err error, _ bool) error {
 	text := err.Error()
 	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
-		text = "there is no flag --" + name
+		text = "unknown flag --" + name
 	}
 	return fmt.Errorf("%s; see %s --help", text, cmd.FullName())
 }
 
-// buildVersion returns the version of a release, or else what the Go toolchain
-// has recorded.
+// buildVersion returns the version of a release, or the version that the Go
+// toolchain recorded.
 func buildVersion() string {
 	if version != "" {
 		return version

@@ -23,7 +23,7 @@ import (
 	main "example.com/tidings/cmd/tidings"
 )
 
-// patience only turns a hang into a failure.
+// patience is a limit that turns a hang into a failure.
 const patience = 30 * time.Second
 
 var binary string // the program, built by TestMain
@@ -47,8 +47,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// command returns the program with arguments, an environment and a working folder
-// of its own.
+// command returns a command that runs the program in a working folder of its own.
+// Its environment has only the TIDINGS_ variables of env.
 func command(t *testing.T, env []string, args ...string) *exec.Cmd {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	t.Cleanup(cancel)
@@ -95,7 +95,7 @@ func serve(t *testing.T, env []string, args ...string) *process {
 		}
 		p.cmd.Process.Kill()
 		p.wait(t)
-		// A port that was just left may for a moment be that of some connection.
+		// For a moment, another connection may use a port that a server has just left.
 		if !strings.Contains(p.stderr.String(), "another program listens there") || time.Now().After(deadline) {
 			t.Fatalf("the first line is %q (%v); stderr: %s", line, err, p.stderr)
 		}
@@ -199,7 +199,7 @@ func TestServeUntilASignal(t *testing.T) {
 	}
 }
 
-// A request that hangs holds up the end for no longer than the grace.
+// A request that hangs delays the exit by the shutdown grace at most.
 func TestSignalCutsARequestThatHangs(t *testing.T) {
 	p := serve(t, nil, "--addr", "127.0.0.1:0")
 	hang(t, p)
@@ -226,7 +226,7 @@ func hang(t *testing.T, p *process) {
 
 func TestSecondSignalEndsAtOnce(t *testing.T) {
 	p := serve(t, nil, "--addr", "127.0.0.1:0")
-	hang(t, p) // so that the first signal takes a while
+	hang(t, p) // delays the exit after the first signal
 	stop := time.After(patience)
 	for done := false; !done; {
 		p.cmd.Process.Signal(syscall.SIGTERM)
@@ -350,7 +350,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// settings are given in two ways, which must do the same.
+// A flag and its environment variable do the same. The flag has precedence.
 func TestSettings(t *testing.T) {
 	const origin = "http://localhost:5173"
 	for name, given := range map[string]struct{ env, args []string }{
@@ -409,7 +409,7 @@ func TestSettings(t *testing.T) {
 	}
 }
 
-// Streams are taken over, unless the setting says no, or the system cannot.
+// The server takes streams over, except with --take-over=false or on another system than Linux.
 func TestTakeOverIsASetting(t *testing.T) {
 	for _, tt := range []struct {
 		env  string
@@ -453,7 +453,7 @@ func TestEmptyEnvironmentVariablesAreAsNotSet(t *testing.T) {
 
 func TestKeepAliveOfZeroIsOff(t *testing.T) {
 	if got := main.KeepAlive(0); got >= 0 {
-		t.Errorf("0 becomes %v, want what switches it off", got)
+		t.Errorf("0 becomes %v, want a negative value", got)
 	}
 	if got := main.KeepAlive(time.Minute); got != time.Minute {
 		t.Errorf("a minute becomes %v", got)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 	"example.com/tidings/internal/server"
 )
@@ -21,23 +22,23 @@ const (
 	defaultBuffer  = 8192
 	maxBuffer      = 1 << 20
 	defaultMessage = 512 << 10
-	maxMessage     = 7 << 20 // one of NATS embedded has at most 8 MiB, its headers included
+	maxMessage     = 7 << 20 // embedded NATS takes at most 8 MiB, including headers
 )
 
-// hubMessage is the least that the hub takes: a message of the seed's feed has up
-// to 2 MiB, and may double where it is written anew.
+// hubMessage is the smallest MaxMessage of the hub. The body of POST /messages has up
+// to 2 MiB, and its JSON may double in size when it is encoded again.
 const hubMessage = 4 << 20
 
-const serveDescription = `Messages are posted to /topics/TOPIC and streamed from /events?topic=TOPIC; / is a page for both:
+const serveDescription = `Post messages to /topics/TOPIC and stream them from /events?topic=TOPIC. The page at / does both:
 
    curl -N 'http://127.0.0.1:8080/events?topic=orders.**'
    curl http://127.0.0.1:8080/topics/orders.42 -d 'shipped'
 
-They are stored in the folder tidings-data: what was acknowledged survives, and a
-subscriber that comes back with the id of its last event continues after it.
+The server stores messages in the folder tidings-data. Acknowledged messages survive
+a crash. A subscriber that reconnects with the id of its last event continues after it.
 
-Without --insecure-anonymous only this machine can reach it, and only pages of
-its own origin or of an --allow-origin can use it.`
+By default only this machine can reach the server (see --insecure-anonymous), and
+only web pages of its own origin can use it (see --allow-origin).`
 
 func serveCommand() *cli.Command {
 	return &cli.Command{
@@ -48,44 +49,44 @@ func serveCommand() *cli.Command {
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{
 				Name: "addr", Sources: env("TIDINGS_ADDR"), Value: server.DefaultAddr,
-				Usage: "listen on `HOST:PORT`; port 0 takes a free one",
+				Usage: "listen on `HOST:PORT`; port 0 picks a free port",
 			},
 		}, storeFlags(), []cli.Flag{
 			&cli.StringFlag{
 				Name: "max-message", Sources: env("TIDINGS_MAX_MESSAGE"), Value: formatSize(defaultMessage),
-				Usage:     "refuse a message of POST /topics and /batch whose data has more than this `SIZE`",
+				Usage:     "refuse messages of POST /topics and /batch with more data than `SIZE`",
 				Validator: validSize(1, maxMessage),
 			},
 			&cli.IntFlag{
 				Name: "max-subscribers", Sources: env("TIDINGS_MAX_SUBSCRIBERS"),
-				Usage:     "serve up to `N` streams, and tell more to come back later; 0 is no limit",
+				Usage:     "serve up to `N` streams, and ask further clients to retry later; 0 means no limit",
 				Validator: between(0, math.MaxInt),
 			},
 			&cli.IntFlag{
 				Name: "buffer", Sources: env("TIDINGS_BUFFER"), Value: defaultBuffer,
-				Usage:     "keep the newest `N` messages in memory, for subscribers that are not far behind; others are read for from the log",
+				Usage:     "keep the newest `N` messages in memory; subscribers that are further behind read from the log",
 				Validator: between(1, maxBuffer),
 			},
 			&cli.DurationFlag{
 				Name: "keep-alive", Sources: env("TIDINGS_KEEP_ALIVE"), Value: server.DefaultKeepAlive,
-				Usage:     "send a sign of life on a stream that was silent for this `DURATION`; 0 sends none",
+				Usage:     "send a keep-alive comment after `DURATION` of silence on a stream; 0 sends none",
 				Validator: notNegative,
 			},
 			&cli.BoolFlag{
 				Name: "take-over", Sources: env("TIDINGS_TAKE_OVER"), Value: true,
-				Usage: "on Linux, serve streams without net/http, at a fraction of its cost; --take-over=false does not",
+				Usage: "on Linux, serve streams without net/http at a fraction of the cost; --take-over=false uses net/http",
 			},
 			&cli.StringSliceFlag{
 				Name: "allow-host", Sources: env("TIDINGS_ALLOW_HOST"),
-				Usage: "answer to this host `NAME`, too, besides localhost; repeat it, or separate names by commas",
+				Usage: "accept requests for the host `NAME` besides localhost; repeat the flag, or separate names with commas",
 			},
 			&cli.StringSliceFlag{
 				Name: "allow-origin", Sources: env("TIDINGS_ALLOW_ORIGIN"),
-				Usage: "let pages of this `ORIGIN`, as http://localhost:5173, read and post; repeat it, or separate origins by commas",
+				Usage: "let pages of `ORIGIN`, such as http://localhost:5173, read and post; repeat the flag, or separate origins with commas",
 			},
 			&cli.BoolFlag{
 				Name: "insecure-anonymous", Sources: env("TIDINGS_INSECURE_ANONYMOUS"),
-				Usage: "allow an --addr that other machines can reach: whoever does can read and post",
+				Usage: "allow an --addr that other machines can reach; anyone who reaches it can read and post everything",
 			},
 			&cli.StringFlag{
 				Name: "log-format", Sources: env("TIDINGS_LOG_FORMAT"), Value: "text",
@@ -94,7 +95,7 @@ func serveCommand() *cli.Command {
 			},
 			&cli.StringFlag{
 				Name: "log-level", Sources: env("TIDINGS_LOG_LEVEL"), Value: "info",
-				Usage:     "log from this `LEVEL` on: debug, info, warn or error; debug logs each request",
+				Usage:     "log at `LEVEL` and above: debug, info, warn or error; debug logs each request",
 				Validator: oneOf("debug", "info", "warn", "error"),
 			},
 		}),
@@ -107,7 +108,7 @@ func serveCommand() *cli.Command {
 // serve runs the server until ctx is done.
 func serve(ctx context.Context, cmd *cli.Command) error {
 	if cmd.Args().Present() {
-		return fmt.Errorf("serve takes no argument, and got %q; see tidings serve --help", cmd.Args().First())
+		return fmt.Errorf("serve takes no arguments, but got %q; see tidings serve --help", cmd.Args().First())
 	}
 	logger := newLogger(cmd.Root().ErrWriter, cmd.String("log-format"), cmd.String("log-level"))
 	store, err := newStore(cmd, logger)
@@ -120,6 +121,7 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 		AllowHosts:        cmd.StringSlice("allow-host"),
 		AllowOrigins:      cmd.StringSlice("allow-origin"),
 		MaxMessage:        int(size(cmd, "max-message")),
+		DefaultTopic:      defaultTopic,
 		KeepAlive:         keepAlive(cmd.Duration("keep-alive")),
 		Logger:            logger,
 	})
@@ -136,7 +138,7 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		s.Close()
 		if ctx.Err() != nil {
-			return nil // stopped while it opened
+			return nil // a signal came while the log was opening
 		}
 		return failure{err}
 	}
@@ -147,14 +149,17 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 	return nil
 }
 
-// openHub opens the store, and a hub on it.
+// defaultTopic is the topic of a stream whose request names none, and of POST /messages.
+const defaultTopic = "messages"
+
+// openHub opens the store and starts a hub on it.
 func openHub(ctx context.Context, cmd *cli.Command, store store, logger *slog.Logger) (*hub.Hub, error) {
 	start := time.Now()
 	log, err := store.open(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var state hub.State
+	var state eventlog.State
 	h, err := hub.New(ctx, log, &hub.Options{
 		Window:         cmd.Int("buffer"),
 		MaxMessage:     int(max(hubMessage, size(cmd, "max-message"))),
@@ -175,8 +180,8 @@ func openHub(ctx context.Context, cmd *cli.Command, store store, logger *slog.Lo
 	return h, nil
 }
 
-// keepAlive returns the server's setting for that of the flag, of which 0
-// switches keep-alives off.
+// keepAlive converts the flag, where 0 means off, to the server's setting, where
+// a negative value means off.
 func keepAlive(flag time.Duration) time.Duration {
 	if flag == 0 {
 		return -1

@@ -13,13 +13,13 @@ import (
 	"github.com/urfave/cli/v3"
 )
 
-// env makes an environment variable the source of a flag that is not given. One
-// that is empty counts as not set.
+// env returns an environment variable as the source of a flag that is not given.
+// An empty variable counts as unset.
 func env(name string) cli.ValueSourceChain {
 	return cli.NewValueSourceChain(variable(name))
 }
 
-// A variable is an environment variable, as a cli.ValueSource and
+// A variable names an environment variable. It is a cli.ValueSource and a
 // cli.EnvValueSource.
 type variable string
 
@@ -33,7 +33,7 @@ func (v variable) Key() string      { return string(v) }
 func (v variable) String() string   { return "the environment variable " + string(v) }
 func (v variable) GoString() string { return strconv.Quote(string(v)) }
 
-// oneOf returns a validator of a flag with a few possible values.
+// oneOf returns a validator that accepts only the given values.
 func oneOf(values ...string) func(string) error {
 	return func(s string) error {
 		if !slices.Contains(values, s) {
@@ -43,7 +43,7 @@ func oneOf(values ...string) func(string) error {
 	}
 }
 
-// between returns a validator of a number.
+// between returns a validator for numbers from least to most.
 func between(least, most int) func(int) error {
 	return func(n int) error {
 		switch {
@@ -63,7 +63,7 @@ func notNegative(d time.Duration) error {
 	return nil
 }
 
-// sizeUnits are what a size may end in.
+// sizeUnits are the units that a size may end with.
 var sizeUnits = []struct {
 	name  string
 	bytes int64
@@ -71,7 +71,7 @@ var sizeUnits = []struct {
 	{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40},
 }
 
-// parseSize parses a number of bytes, as 512KiB, 1GiB or 65536.
+// parseSize parses a number of bytes, such as 512KiB, 1GiB or 65536.
 func parseSize(s string) (int64, error) {
 	digits, unit := strings.TrimSpace(s), int64(1)
 	for _, u := range sizeUnits {
@@ -86,7 +86,7 @@ func parseSize(s string) (int64, error) {
 	return n * unit, nil
 }
 
-// validSize returns a validator of a size.
+// validSize returns a validator for sizes from least to most bytes.
 func validSize(least, most int64) func(string) error {
 	return func(s string) error {
 		n, err := parseSize(s)
@@ -110,7 +110,7 @@ func formatSize(n int64) string {
 	return strconv.FormatInt(n, 10)
 }
 
-// size returns the value of a flag that validSize has approved.
+// size returns the value, in bytes, of a flag whose validator is validSize.
 func size(cmd *cli.Command, flag string) int64 {
 	n, err := parseSize(cmd.String(flag))
 	if err != nil {

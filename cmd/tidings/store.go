@@ -12,11 +12,11 @@ import (
 
 	"github.com/urfave/cli/v3"
 
-	"example.com/tidings/hub"
-	"example.com/tidings/hub/jetlog"
+	"example.com/tidings/eventlog"
+	"example.com/tidings/eventlog/jetlog"
 )
 
-// memoryBytes is how much --memory retains by default.
+// memoryBytes is the default of --retention-bytes with --memory.
 const memoryBytes = 64 << 20
 
 // storeFlags say where messages are stored, and for how long.
@@ -24,15 +24,15 @@ func storeFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{
 			Name: "data", Sources: env("TIDINGS_DATA"), Value: jetlog.DefaultDir,
-			Usage: "store messages in the folder `DIR`, which is made if there is none",
+			Usage: "store messages in the folder `DIR`; the server creates it if it is missing",
 		},
 		&cli.BoolFlag{
 			Name: "memory", Sources: env("TIDINGS_MEMORY"),
-			Usage: "store messages in memory: they are gone when the server stops",
+			Usage: "store messages in memory; they are lost when the server stops",
 		},
 		&cli.StringFlag{
 			Name: "nats", Sources: env("TIDINGS_NATS"),
-			Usage: "store messages in the NATS JetStream server or cluster at `URL`, as nats://host:4222; separate several by commas",
+			Usage: "store messages in the NATS JetStream server or cluster at `URL`, such as nats://host:4222; separate several URLs with commas",
 		},
 		&cli.StringFlag{
 			Name: "nats-creds", Sources: env("TIDINGS_NATS_CREDS"),
@@ -40,49 +40,49 @@ func storeFlags() []cli.Flag {
 		},
 		&cli.StringFlag{
 			Name: "nats-ca", Sources: env("TIDINGS_NATS_CA"),
-			Usage: "verify the NATS servers by the certificates in `FILE`, instead of the system's",
+			Usage: "verify the NATS servers with the CA certificates in `FILE` instead of the system's",
 		},
 		&cli.StringFlag{
 			Name: "nats-cert", Sources: env("TIDINGS_NATS_CERT"),
-			Usage: "show NATS the certificate in `FILE`; needs --nats-key",
+			Usage: "present the client certificate in `FILE` to NATS; requires --nats-key",
 		},
 		&cli.StringFlag{
 			Name: "nats-key", Sources: env("TIDINGS_NATS_KEY"),
-			Usage: "the key of --nats-cert, in `FILE`",
+			Usage: "use the private key in `FILE` with --nats-cert",
 		},
 		&cli.StringFlag{
 			Name: "nats-stream", Sources: env("TIDINGS_NATS_STREAM"), Value: jetlog.DefaultStream,
-			Usage: "the `NAME` of the JetStream stream",
+			Usage: "use the JetStream stream `NAME`",
 		},
 		&cli.IntFlag{
 			Name: "nats-replicas", Sources: env("TIDINGS_NATS_REPLICAS"),
-			Usage:       "have NATS store each message on `N` servers, 1 to 5; the default leaves the stream as it is, and makes a new one with 1",
+			Usage:       "store each message on `N` NATS servers, 1 to 5; by default an existing stream keeps its number, and a new one gets 1",
 			Validator:   between(1, 5),
 			HideDefault: true,
 		},
 		&cli.StringFlag{
 			Name: "sync", Sources: env("TIDINGS_SYNC"), Value: jetlog.DefaultSync.String(),
-			Usage:     "force messages to the disk `WHEN`: always, before each is acknowledged, or after a duration, which a loss of power may then cost",
+			Usage:     "fsync messages `WHEN`: always, which is before each acknowledgement, or once per duration; a power loss then costs the last duration",
 			Validator: validSync,
 		},
 		&cli.DurationFlag{
 			Name: "retention-age", Sources: env("TIDINGS_RETENTION_AGE"), Value: jetlog.DefaultMaxAge,
-			Usage:     "keep messages for this `DURATION`; 0 is for ever",
+			Usage:     "keep messages for `DURATION`; 0 keeps them for ever",
 			Validator: validAge,
 		},
 		&cli.StringFlag{
 			Name: "retention-bytes", Sources: env("TIDINGS_RETENTION_BYTES"), Value: formatSize(jetlog.DefaultMaxBytes),
-			Usage:     "keep this `SIZE` of messages, the newest ones; 0 is no limit; the default is 64MiB with --memory",
+			Usage:     "keep the newest messages, up to `SIZE`; 0 means no limit; with --memory the default is 64MiB",
 			Validator: validSize(0, math.MaxInt64),
 		},
 		&cli.DurationFlag{
 			Name: "dedup-window", Sources: env("TIDINGS_DEDUP_WINDOW"), Value: jetlog.DefaultDedupWindow,
-			Usage:     "remember idempotency keys for this `DURATION`, at most --retention-age",
+			Usage:     "remember idempotency keys for `DURATION`, at most --retention-age",
 			Validator: validWindow,
 		},
 		&cli.StringFlag{
 			Name: "reserve", Sources: env("TIDINGS_RESERVE"), Value: formatSize(jetlog.DefaultReserve),
-			Usage:     "leave this `SIZE` of the disk free: refuse to publish before it is full",
+			Usage:     "keep `SIZE` of the disk free; the server refuses messages that need this space",
 			Validator: validSize(0, math.MaxInt64),
 		},
 	}
@@ -98,7 +98,7 @@ func validSync(s string) error {
 	return nil
 }
 
-// leastAge is the least that JetStream takes.
+// leastAge is the shortest age that JetStream accepts.
 const leastAge = 100 * time.Millisecond
 
 func validAge(d time.Duration) error {
@@ -115,13 +115,13 @@ func validWindow(d time.Duration) error {
 	return nil
 }
 
-// A store is where messages are stored: what the settings say, not yet opened.
+// A store is the log that the settings describe, not yet opened.
 type store struct {
 	where string // for the log
-	open  func(context.Context) (hub.Log, error)
+	open  func(context.Context) (eventlog.Log, error)
 }
 
-// newStore returns what the settings say, or one line on what is wrong with them.
+// newStore returns the store of the settings. An error is one line that says what is wrong.
 func newStore(cmd *cli.Command, logger *slog.Logger) (store, error) {
 	if err := contradiction(cmd); err != nil {
 		return store{}, err
@@ -129,7 +129,7 @@ func newStore(cmd *cli.Command, logger *slog.Logger) (store, error) {
 	age, window := bound(cmd.Duration("retention-age")), cmd.Duration("dedup-window")
 	switch {
 	case age > 0 && window > age && cmd.IsSet("dedup-window"):
-		return store{}, fmt.Errorf("--dedup-window %v is longer than --retention-age %v: a key can be remembered as long as its message is kept; choose a shorter window or a longer age", window, age)
+		return store{}, fmt.Errorf("--dedup-window %v is longer than --retention-age %v: a key cannot outlive its message; choose a shorter window or a longer age", window, age)
 	case age > 0:
 		window = min(window, age)
 	}
@@ -142,8 +142,8 @@ func newStore(cmd *cli.Command, logger *slog.Logger) (store, error) {
 		if bytes < 0 {
 			return store{}, errors.New("--retention-bytes 0 with --memory would fill the memory without limit; give a size, as in 64MiB")
 		}
-		return store{"memory", func(context.Context) (hub.Log, error) {
-			return hub.NewMemoryLog(&hub.MemoryOptions{MaxAge: age, MaxBytes: int(min(bytes, math.MaxInt)), DedupWindow: window}), nil
+		return store{"memory", func(context.Context) (eventlog.Log, error) {
+			return eventlog.NewMemory(&eventlog.MemoryOptions{MaxAge: age, MaxBytes: int(min(bytes, math.MaxInt)), DedupWindow: window}), nil
 		}}, nil
 	case cmd.String("nats") != "":
 		return natsStore(cmd, logger, age, bytes, window)
@@ -158,7 +158,7 @@ func newStore(cmd *cli.Command, logger *slog.Logger) (store, error) {
 			return store{}, err
 		}
 	}
-	return store{opts.Dir, func(ctx context.Context) (hub.Log, error) { return opened(jetlog.Open(ctx, opts)) }}, nil
+	return store{opts.Dir, func(ctx context.Context) (eventlog.Log, error) { return opened(jetlog.Open(ctx, opts)) }}, nil
 }
 
 // natsStore is newStore for --nats.
@@ -172,7 +172,7 @@ func natsStore(cmd *cli.Command, logger *slog.Logger, age time.Duration, bytes i
 		CAFile:          cmd.String("nats-ca"), CertFile: cmd.String("nats-cert"), KeyFile: cmd.String("nats-key"),
 		Stream: cmd.String("nats-stream"), Replicas: cmd.Int("nats-replicas"), Logger: logger,
 	}
-	// An existing stream keeps what is not given.
+	// An existing stream keeps the settings that are not given.
 	if cmd.IsSet("retention-age") {
 		opts.MaxAge = age
 	}
@@ -188,25 +188,25 @@ func natsStore(cmd *cli.Command, logger *slog.Logger, age time.Duration, bytes i
 	}
 	return store{
 		"stream " + opts.Stream + " of " + servers,
-		func(ctx context.Context) (hub.Log, error) { return opened(jetlog.Connect(ctx, opts)) },
+		func(ctx context.Context) (eventlog.Log, error) { return opened(jetlog.Connect(ctx, opts)) },
 	}, nil
 }
 
-// opened keeps a nil *jetlog.Log from becoming a hub.Log that is not nil.
-func opened(l *jetlog.Log, err error) (hub.Log, error) {
+// opened returns a nil eventlog.Log, not one that holds a nil *jetlog.Log, with an error.
+func opened(l *jetlog.Log, err error) (eventlog.Log, error) {
 	if err != nil {
 		return nil, err
 	}
 	return l, nil
 }
 
-// withoutPasswords returns what may be logged of a list of URLs.
+// withoutPasswords removes users and passwords from a list of URLs, so that it can be logged.
 func withoutPasswords(list string) (string, error) {
 	var shown []string
 	for s := range strings.SplitSeq(list, ",") {
 		u, err := url.Parse(strings.TrimSpace(s))
 		if err != nil || u.Host == "" {
-			return "", errors.New("--nats: want a URL, as in nats://host:4222, or several, separated by commas")
+			return "", errors.New("--nats: want a URL, as in nats://host:4222, or several URLs separated by commas")
 		}
 		u.User = nil
 		shown = append(shown, u.String())
@@ -214,8 +214,8 @@ func withoutPasswords(list string) (string, error) {
 	return strings.Join(shown, ","), nil
 }
 
-// bound returns a bound as the logs take it, for which 0 is the default and a
-// negative value none.
+// bound converts a flag, where 0 means no bound, to an option of the logs, where
+// a negative value means none.
 func bound[T int64 | time.Duration](flag T) T {
 	if flag == 0 {
 		return -1
@@ -223,7 +223,7 @@ func bound[T int64 | time.Duration](flag T) T {
 	return flag
 }
 
-// contradiction says which settings exclude each other, or lack another.
+// contradiction returns an error for settings that exclude or lack another one.
 func contradiction(cmd *cli.Command) error {
 	given := func(flag string) bool { return cmd.IsSet(flag) }
 	memory, nats := cmd.Bool("memory"), cmd.String("nats") != ""
@@ -235,15 +235,15 @@ func contradiction(cmd *cli.Command) error {
 	case nats && given("data"):
 		return errors.New("--nats and --data exclude each other: messages are stored in one place; give one of them")
 	case memory && given("sync"):
-		return errors.New("--sync says when messages are forced to the disk, and with --memory there is none; give one of them")
+		return errors.New("--sync says when to fsync messages, but --memory uses no disk; give one of them")
 	case nats && given("sync"):
-		return errors.New("--sync says when this process forces messages to the disk, and with --nats its servers do that by their own settings; leave it out")
+		return errors.New("--sync has no effect with --nats: the NATS servers have their own setting for fsync; leave it out")
 	case (memory || nats) && given("reserve"):
-		return errors.New("--reserve is about the disk of --data, which is not used; leave it out")
+		return errors.New("--reserve applies to the disk of --data, which is not used; leave it out")
 	}
 	for _, flag := range []string{"nats-creds", "nats-ca", "nats-cert", "nats-key", "nats-stream", "nats-replicas"} {
 		if !nats && given(flag) {
-			return fmt.Errorf("--%s is of use with --nats only; give --nats, too, or leave it out", flag)
+			return fmt.Errorf("--%s requires --nats; give --nats, too, or leave it out", flag)
 		}
 	}
 	return nil

@@ -16,8 +16,9 @@ import (
 	"testing"
 
 	main "example.com/tidings/cmd/tidings"
-	"example.com/tidings/hub"
+	"example.com/tidings/eventlog"
 	"example.com/tidings/sse"
+	"example.com/tidings/topics"
 )
 
 // A subscriber reads a stream, event by event.
@@ -45,7 +46,7 @@ func (s *subscriber) event(t *testing.T) sse.Event {
 		if !ok || err != nil {
 			t.Fatalf("the stream ends (%v)", err)
 		}
-		if !strings.HasPrefix(ev.Type, hub.ReservedPrefix) || ev.Type == sse.GapEventType {
+		if !strings.HasPrefix(ev.Type, topics.ReservedPrefix) || ev.Type == sse.GapEventType {
 			return ev
 		}
 	}
@@ -63,8 +64,8 @@ func (s *subscriber) texts(t *testing.T, n int) []string {
 
 func said(text string) string { return fmt.Sprintf(`{"user":"alice","text":%q}`, text) }
 
-// What was acknowledged survives the death of the process, and a subscriber that
-// comes back with its last id gets exactly what follows.
+// Acknowledged messages survive SIGKILL. A subscriber that reconnects with its
+// last id gets exactly the messages after it.
 func TestKilledServerGoesOnWhereItWas(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	p := serve(t, nil, "--addr", "127.0.0.1:0", "--data", data)
@@ -95,8 +96,8 @@ func TestKilledServerGoesOnWhereItWas(t *testing.T) {
 	}
 }
 
-// What was acknowledged before SIGTERM reaches every subscriber before the clean
-// end of its stream.
+// Messages that were acknowledged before SIGTERM reach every subscriber. Then its
+// stream ends cleanly.
 func TestSIGTERMDeliversWhatWasAcknowledged(t *testing.T) {
 	p := serve(t, nil, "--addr", "127.0.0.1:0")
 	var streams []*http.Response
@@ -129,7 +130,7 @@ func TestSIGTERMDeliversWhatWasAcknowledged(t *testing.T) {
 	}
 }
 
-// Two servers on one folder would both acknowledge.
+// Two servers on one folder would both acknowledge messages.
 func TestSecondProcessOnAFolderIsRefused(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	p := serve(t, nil, "--addr", "127.0.0.1:0", "--data", data)
@@ -140,7 +141,7 @@ func TestSecondProcessOnAFolderIsRefused(t *testing.T) {
 	post(t, p.url, said("still here"))
 }
 
-// By default messages are in the working folder, for nobody else to read.
+// By default messages are in the working folder, and other users cannot read them.
 func TestDataFolderIsPrivate(t *testing.T) {
 	old := syscall.Umask(0)
 	defer syscall.Umask(old)
@@ -181,7 +182,7 @@ func TestMemoryLeavesNothing(t *testing.T) {
 	}
 }
 
-// Settings of the store and the hub are given in two ways, which must do the same.
+// For the store and the hub, a flag and its environment variable do the same.
 func TestStoreSettings(t *testing.T) {
 	dirs := [2]string{filepath.Join(t.TempDir(), "data"), filepath.Join(t.TempDir(), "data")}
 	for i, given := range []struct {
@@ -214,12 +215,12 @@ func TestStoreSettings(t *testing.T) {
 			if at, above := publish(1024), publish(1025); at != 201 || above != 413 {
 				t.Errorf("--max-message 1KiB: %d for 1024 bytes, %d for 1025", at, above)
 			}
-			// Of some 200 KiB the newest 64 KiB at most are there.
+			// The topic gets some 200 KiB. The log keeps at most the newest 64 KiB.
 			for range 200 {
 				publish(1000)
 			}
 			first, second := subscribe(t, p.url+"/events?topic=sizes&from=start"), subscribe(t, p.url+"/events")
-			id, err := hub.ParsePosition(first.event(t).ID)
+			id, err := eventlog.ParsePosition(first.event(t).ID)
 			if err != nil || id.Seq < 201-64 || id.Seq > 201 {
 				t.Errorf("--retention-bytes 64KiB: the oldest of 201 messages is %v, %v", id, err)
 			}

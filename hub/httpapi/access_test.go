@@ -7,9 +7,11 @@ import (
 	"strings"
 	"testing"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 	"example.com/tidings/hub/httpapi"
 	"example.com/tidings/sse"
+	"example.com/tidings/topics"
 )
 
 func TestAuthorizeIsAskedOnceForEachRequest(t *testing.T) {
@@ -87,7 +89,7 @@ func TestAuthorizeRefuses(t *testing.T) {
 			{"one that answers for itself", ownRefusal{errSecret}, 401, false, "Bearer", "Who are you?", "secret"},
 		} {
 			var logged logBuffer
-			log := &faultyLog{Log: hub.NewMemoryLog(nil)}
+			log := &faultyLog{Log: eventlog.NewMemory(nil)}
 			opts := logTo(&logged)
 			var refuse error
 			opts.Authorize = func(*http.Request, httpapi.Access) error { return refuse }
@@ -167,8 +169,8 @@ func TestWithin(t *testing.T) {
 		{"nothing is allowed", "a", "", "", false},
 		{"nothing is asked for", "", "", "**", false},
 	} {
-		filters := func(s string) []hub.Filter {
-			all, err := hub.ParseFilters(strings.Fields(s)...)
+		filters := func(s string) []topics.Filter {
+			all, err := topics.ParseFilters(strings.Fields(s)...)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -183,7 +185,7 @@ func TestWithin(t *testing.T) {
 
 func TestActionString(t *testing.T) {
 	for a, want := range map[httpapi.Action]string{
-		httpapi.Publish: "publish", httpapi.Subscribe: "subscribe", httpapi.Read: "read", httpapi.Administer: "administer",
+		httpapi.ActionPublish: "publish", httpapi.ActionSubscribe: "subscribe", httpapi.ActionRead: "read", httpapi.ActionAdminister: "administer",
 		0: "action 0", -1: "action -1", 9: "action 9",
 	} {
 		if got := a.String(); got != want {

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -8,6 +9,7 @@ import (
 
 	"example.com/tidings/hub"
 	"example.com/tidings/internal/problem"
+	"example.com/tidings/internal/request"
 )
 
 // Options configure [New]. The zero value holds the defaults.
@@ -35,6 +37,10 @@ type Options struct {
 	// batch has at most [MaxBatchMessages].
 	MaxBatch int
 
+	// DefaultTopic is the topic of a stream whose request names none. If it is empty, such
+	// a request is refused.
+	DefaultTopic string
+
 	// Logger is where the API logs what no client is told. Nil means
 	// slog.Default().
 	Logger *slog.Logger
@@ -48,12 +54,8 @@ func (o *Options) cloneWithDefaults() Options {
 	if o != nil {
 		opts = *o
 	}
-	if opts.MaxMessage == 0 {
-		opts.MaxMessage = 512 << 10
-	}
-	if opts.MaxBatch == 0 {
-		opts.MaxBatch = 16 << 20
-	}
+	opts.MaxMessage = cmp.Or(opts.MaxMessage, 512<<10)
+	opts.MaxBatch = cmp.Or(opts.MaxBatch, 16<<20)
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
@@ -74,11 +76,11 @@ func New(h *hub.Hub, opts *Options) http.Handler {
 	return &api{hub: h, opts: opts.cloneWithDefaults()}
 }
 
-// A handler answers a request for what stands at a path: a topic, where the path
-// has one, and the id of an event.
-type handler func(a *api, w http.ResponseWriter, r *http.Request, topic, id string)
+// A handler answers a request, or returns an error that is an http.Handler. It gets the
+// topic and the id of an event from the path, where that has them.
+type handler func(a *api, w http.ResponseWriter, r *http.Request, topic, id string) error
 
-// A route is what stands at one path. HEAD is answered where GET is.
+// A route has the handlers of one path. That of GET answers HEAD, too.
 type route struct {
 	get, post handler
 }
@@ -103,7 +105,7 @@ func (rt route) allow() string {
 	return "GET, HEAD, POST"
 }
 
-// find returns the route at a path, with the topic and the id that stand in it.
+// find returns the route at a path, with the topic and the id in the path.
 func find(u *url.URL) (rt route, topic, id string, ok bool) {
 	// A slash that is encoded is part of a topic, which then is not valid, and
 	// does not end it.
@@ -144,19 +146,22 @@ func find(u *url.URL) (rt route, topic, id string, ok bool) {
 }
 
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if handle, topic, id := a.handlerOf(w, r); handle != nil {
-		handle(a, w, r, topic, id)
+	handle, topic, id, err := handlerOf(r)
+	if err == nil {
+		err = handle(a, w, r, topic, id)
+	}
+	if err != nil {
+		err.(http.Handler).ServeHTTP(w, r)
 	}
 }
 
-// handlerOf returns the handler of a request with the topic and the id of its path, or
-// answers the request and returns nil. Its frame is large, and does not stay on the stack
-// while a stream goes on.
-func (a *api) handlerOf(w http.ResponseWriter, r *http.Request) (handle handler, topic, id string) {
+// handlerOf returns the handler of a request, with the topic and the id of its path, or why
+// the request is refused. Its stack frame is large, and does not stay while a stream goes
+// on.
+func handlerOf(r *http.Request) (handle handler, topic, id string, err error) {
 	rt, topic, id, ok := find(r.URL)
 	if !ok {
-		problem.NotFound.With("There is nothing at this path. Streams are at /events, topics at /topics, and messages are published to /topics/TOPIC or /batch.").ServeHTTP(w, r)
-		return nil, "", ""
+		return nil, "", "", problem.NotFound.With("There is nothing at this path. Streams are at /events, topics at /topics, and messages are published to /topics/TOPIC or /batch.")
 	}
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
@@ -164,16 +169,11 @@ func (a *api) handlerOf(w http.ResponseWriter, r *http.Request) (handle handler,
 	case http.MethodPost:
 		handle = rt.post
 	}
-	switch {
-	case handle == nil:
-		problem.MethodNotAllowed.Withf("%s answers to %s only.", r.URL.Path, rt.allow()).Set("Allow", rt.allow()).ServeHTTP(w, r)
-	case r.Method != http.MethodPost && r.ContentLength != 0:
-		// RFC 9110, section 9.3.1. A stream would wait for it, or not notice that
-		// its client leaves.
-		problem.UnexpectedBody.Withf("A %s request has no body here. Send it without one.", r.Method).
-			Set("Connection", "close").ServeHTTP(w, r)
-	default:
-		return handle, topic, id
+	if handle == nil {
+		return nil, "", "", problem.MethodNotAllowed.Withf("%s answers to %s only.", r.URL.Path, rt.allow()).Set("Allow", rt.allow())
 	}
-	return nil, "", ""
+	if r.Method != http.MethodPost {
+		err = request.CheckNoBody(r)
+	}
+	return handle, topic, id, err
 }

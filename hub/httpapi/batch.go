@@ -11,6 +11,7 @@ import (
 	"example.com/tidings/hub"
 	"example.com/tidings/internal/idempotency"
 	"example.com/tidings/internal/problem"
+	"example.com/tidings/internal/request"
 )
 
 // lineTypes are the media types of one JSON text a line. None is registered; the
@@ -18,23 +19,24 @@ import (
 var lineTypes = []string{"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"}
 
 // publishBatch answers POST /batch.
-func (a *api) publishBatch(w http.ResponseWriter, r *http.Request, _, _ string) {
-	refusal := checkBatchHead(r.Header)
-	var batch batch
-	if refusal == nil {
-		refusal = readBody(w, r, a.opts.MaxBatch, a.batchTooLarge, func(b []byte) (refusal *problem.Problem) {
-			batch, refusal = parseBatch(b, a.opts.MaxMessage)
-			return refusal
-		})
+func (a *api) publishBatch(w http.ResponseWriter, r *http.Request, _, _ string) error {
+	if err := checkBatchHead(r.Header); err != nil {
+		return err
 	}
-	if refusal != nil {
-		refusal.ServeHTTP(w, r)
-		return
+	var batch batch
+	err := request.ReadBody(w, r, a.opts.MaxBatch, a.batchTooLarge, func(b []byte) error {
+		var refusal *problem.Problem
+		if batch, refusal = parseBatch(b, a.opts.MaxMessage); refusal != nil {
+			return refusal
+		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	if a.opts.Authorize != nil {
-		if refusal := a.authorize(r, Access{Action: Publish, Topics: batch.topics()}); refusal != nil {
-			refusal.ServeHTTP(w, r)
-			return
+		if err := a.authorize(r, Access{Action: ActionPublish, Topics: batch.topics()}); err != nil {
+			return err
 		}
 	}
 	ctx, cancel := detached(r, len(batch.messages))
@@ -43,15 +45,15 @@ func (a *api) publishBatch(w http.ResponseWriter, r *http.Request, _, _ string) 
 	if err != nil {
 		refusal := a.unpublished(r, err)
 		if bad, ok := errors.AsType[*hub.BatchError](err); ok {
-			refusal = onLine(batch.lines[bad.Index], refusal)
+			return onLine(batch.lines[bad.Index], refusal)
 		}
-		refusal.ServeHTTP(w, r)
-		return
+		return refusal
 	}
 	a.answerBatch(w, r, published)
+	return nil
 }
 
-func checkBatchHead(h http.Header) *problem.Problem {
+func checkBatchHead(h http.Header) error {
 	if len(h[idempotency.Header]) > 0 {
 		return problem.InvalidKey.With("A batch has no " + idempotency.Header + " of its own: give each message a key, as in {\"topic\": …, \"data\": …, \"key\": …}.").About("key")
 	}
@@ -59,10 +61,10 @@ func checkBatchHead(h http.Header) *problem.Problem {
 	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) || !slices.Contains(lineTypes, mediaType) {
 		return problem.UnsupportedMediaType.With("A batch is one JSON object a line, and says so: send the header Content-Type: application/x-ndjson.")
 	}
-	return checkEncoding(h)
+	return request.CheckEncoding(h)
 }
 
-func (a *api) batchTooLarge() *problem.Problem {
+func (a *api) batchTooLarge() error {
 	return problem.BodyTooLarge.Withf("A batch may have up to %d bytes. Send several.", a.opts.MaxBatch)
 }
 
@@ -73,7 +75,7 @@ func (a *api) answerBatch(w http.ResponseWriter, r *http.Request, published []hu
 	status := http.StatusOK
 	size := 0
 	for _, p := range published {
-		size += len(p.Topic) + len(p.ID) + len(`{"id":"","topic":"","status":201}`) + 1
+		size += len(p.Topic) + len(p.ID.Epoch) + len("-") + 20 + len(`{"id":"","topic":"","status":201}`) + 1
 	}
 	b := make([]byte, 0, size)
 	var refusal *problem.Problem // the last one
@@ -105,7 +107,7 @@ func (a *api) answerBatch(w http.ResponseWriter, r *http.Request, published []hu
 // topics have characters that JSON escapes.
 func appendStored(b []byte, p hub.Published) []byte {
 	b = append(b, `{"id":"`...)
-	b = append(b, p.ID...)
+	b, _ = p.ID.AppendText(b)
 	b = append(b, `","topic":"`...)
 	b = append(b, p.Topic...)
 	if p.Repeat {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 	"example.com/tidings/hub/httpapi"
 )
@@ -199,15 +200,15 @@ func TestBatchRefusedByTheLog(t *testing.T) {
 			golden string
 			logs   int // lines
 		}{
-			{"a key that was used", map[string]error{"2": hub.ErrKeyConflict}, 422, "201 422 201 201", "", "batch-refused.golden.ndjson", 0},
-			{"one that is too large", map[string]error{"2": hub.ErrTooLarge, "3": hub.ErrKeyConflict}, 413, "201 413 422 201", "", "", 0},
-			{"a disk that is full", map[string]error{"3": fmt.Errorf("log: %w", hub.ErrFull)}, 507, "201 201 507 507", "", "", 0},
-			{"a log that is closed", map[string]error{"1": hub.ErrClosed}, 503, "503 503 503 503", "1", "", 0},
+			{"a key that was used", map[string]error{"2": eventlog.ErrKeyConflict}, 422, "201 422 201 201", "", "batch-refused.golden.ndjson", 0},
+			{"one that is too large", map[string]error{"2": eventlog.ErrTooLarge, "3": eventlog.ErrKeyConflict}, 413, "201 413 422 201", "", "", 0},
+			{"a disk that is full", map[string]error{"3": fmt.Errorf("log: %w", eventlog.ErrFull)}, 507, "201 201 507 507", "", "", 0},
+			{"a log that is closed", map[string]error{"1": eventlog.ErrClosed}, 503, "503 503 503 503", "1", "", 0},
 			{"a log that fails", map[string]error{"2": errSecret}, 500, "201 500 500 500", "", "", 1},
-			{"the first status counts", map[string]error{"2": hub.ErrKeyConflict, "4": hub.ErrFull}, 422, "201 422 201 507", "", "", 0},
+			{"the first status counts", map[string]error{"2": eventlog.ErrKeyConflict, "4": eventlog.ErrFull}, 422, "201 422 201 507", "", "", 0},
 		} {
 			var logged logBuffer
-			log := &faultyLog{Log: hub.NewMemoryLog(nil), appends: func(m hub.Message) error { return tt.fails[m.Data] }}
+			log := &faultyLog{Log: eventlog.NewMemory(nil), appends: func(m hub.Message) error { return tt.fails[m.Data] }}
 			s := serve(t, setting{h2: h2, log: log, api: logTo(&logged)})
 			r := s.batch(t, `{"topic":"a","data":1}`+"\n"+`{"topic":"a","data":2}`+"\n"+`{"topic":"a","data":3}`+"\n"+`{"topic":"a","data":4}`+"\n")
 			var statuses []string
@@ -240,7 +241,7 @@ func TestBatchRefusedByTheLog(t *testing.T) {
 func TestBatchThatWasCutIsCompletedByItsKeys(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		dies := errors.New("this process has died")
-		log := &faultyLog{Log: hub.NewMemoryLog(nil), appends: func(m hub.Message) error {
+		log := &faultyLog{Log: eventlog.NewMemory(nil), appends: func(m hub.Message) error {
 			if m.Data == "3" {
 				return dies
 			}

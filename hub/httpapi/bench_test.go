@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 	"example.com/tidings/hub/httpapi"
 )
@@ -25,7 +26,7 @@ func (d *discarder) WriteHeader(status int)      { d.status = status }
 func (d *discarder) Write(b []byte) (int, error) { return len(b), nil }
 
 func benchmark(b *testing.B, path, body string, want int, header ...string) {
-	h, err := hub.New(context.Background(), hub.NewMemoryLog(nil), &hub.Options{Logger: slog.New(slog.DiscardHandler)})
+	h, err := hub.New(context.Background(), eventlog.NewMemory(nil), &hub.Options{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -6,8 +6,11 @@ import (
 	"strings"
 	"testing"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 	"example.com/tidings/hub/httpapi"
+	"example.com/tidings/sse"
+	"example.com/tidings/topics"
 )
 
 func document(t *testing.T) string {
@@ -41,7 +44,7 @@ func TestJSONIsDocumented(t *testing.T) {
 
 func TestGapsAreDocumented(t *testing.T) {
 	doc := document(t)
-	for _, reason := range []string{hub.GapLag, hub.GapExpired, hub.GapLost, hub.GapUnknown, hub.GapFuture, hub.GapMalformed} {
+	for _, reason := range []string{sse.GapLag, sse.GapExpired, sse.GapLost, sse.GapUnknown, sse.GapFuture, sse.GapMalformed} {
 		if !strings.Contains(doc, "\n| `"+reason+"` | ") {
 			t.Errorf("docs/http-api.md has no row for the gap %q", reason)
 		}
@@ -50,7 +53,7 @@ func TestGapsAreDocumented(t *testing.T) {
 
 func TestBoundsAreDocumented(t *testing.T) {
 	doc := document(t)
-	if httpapi.MaxBatchMessages != 10_000 || hub.MaxFilters != 100 || hub.MaxTopicTokens != 16 || hub.MaxTopicBytes != 200 || hub.MaxTypeBytes != 200 || hub.MaxKeyBytes != 255 {
+	if httpapi.MaxBatchMessages != 10_000 || hub.MaxFilters != 100 || topics.MaxTokens != 16 || topics.MaxBytes != 200 || eventlog.MaxTypeBytes != 200 || eventlog.MaxKeyBytes != 255 {
 		t.Error("a bound has changed, and docs/http-api.md with it?")
 	}
 	for _, says := range []string{"10,000 messages", "up to 100 times", "16 tokens and\n200 bytes", "at most 200 bytes", "at most 255", "at most 512 KiB", "at most 16 MiB"} {

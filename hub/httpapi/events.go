@@ -7,117 +7,120 @@ import (
 	"net/url"
 	"strconv"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 	"example.com/tidings/internal/problem"
+	"example.com/tidings/sse"
+	"example.com/tidings/topics"
 )
 
-// defaultTopic is what a stream is of that names no topic: the seed's feed.
-const defaultTopic = "messages"
-
 // serveEvents answers GET /events.
-func (a *api) serveEvents(w http.ResponseWriter, r *http.Request, _, _ string) {
-	if sub := a.subscribe(w, r); sub != nil {
-		a.hub.ServeEvents(w, r, *sub)
-	}
-}
-
-// subscribe returns the subscription that a request asks for, or answers the request and
-// returns nil.
-func (a *api) subscribe(w http.ResponseWriter, r *http.Request) *hub.Subscription {
-	q, refusal := parseQuery(r)
-	if refusal != nil {
-		refusal.ServeHTTP(w, r)
-		return nil
-	}
-	sub, filters, refusal := subscription(q)
-	if refusal != nil {
-		refusal.ServeHTTP(w, r)
-		return nil
-	}
-	if refusal := a.authorize(r, Access{Action: Subscribe, Filters: filters}); refusal != nil {
-		refusal.ServeHTTP(w, r)
-		return nil
-	}
-	sub.Refuse = a.refuseEvents
-	return &sub
-}
-
-// subscription returns what the parameters of a stream ask for.
-func subscription(q url.Values) (sub hub.Subscription, filters []hub.Filter, refusal *problem.Problem) {
-	sub.Topics = q["topic"]
-	if len(sub.Topics) == 0 {
-		sub.Topics = []string{defaultTopic}
-	}
-	if n := len(sub.Topics); n > hub.MaxFilters {
-		return sub, nil, problem.InvalidFilter.Withf("A stream has up to %d topics and filters, and this one %d. Use wildcards, or several streams.", hub.MaxFilters, n).About("topic")
-	}
-	filters, err := hub.ParseFilters(sub.Topics...)
+func (a *api) serveEvents(w http.ResponseWriter, r *http.Request, _, _ string) error {
+	stream, err := a.stream(r)
 	if err != nil {
-		return sub, nil, of("topic", err)
+		return err
 	}
-	if sub.From, refusal = begin(q); refusal != nil {
-		return sub, nil, refusal
-	}
-	lag, refusal := single(q, "lag", problem.InvalidLag)
-	if refusal != nil {
-		return sub, nil, refusal
-	}
-	if sub.Lag, err = hub.ParseLag(lag); err != nil {
-		return sub, nil, of("lag", err)
-	}
-	format, refusal := single(q, "format", problem.InvalidFormat)
-	if refusal != nil {
-		return sub, nil, refusal
-	}
-	if sub.Format, err = hub.ParseFormat(format); err != nil {
-		return sub, nil, of("format", err)
-	}
-	return sub, filters, nil
+	stream.ServeHTTP(w, r)
+	return nil
 }
 
-// begin returns where a stream begins that has no Last-Event-ID.
-func begin(q url.Values) (from hub.From, refusal *problem.Problem) {
-	given, refusal := single(q, "from", problem.InvalidFrom)
-	if refusal != nil {
-		return from, refusal
+// stream returns the stream that a request asks for.
+func (a *api) stream(r *http.Request) (http.Handler, error) {
+	q, err := parseQuery(r)
+	if err != nil {
+		return nil, err
 	}
-	last, refusal := single(q, "lastEventId", problem.InvalidID)
-	if refusal != nil {
-		return from, refusal
+	sub, err := a.subscription(q)
+	if err != nil {
+		return nil, err
 	}
-	switch {
-	case last != "" && given != "":
-		return from, problem.InvalidFrom.With("Both from and lastEventId say where to begin. Give one of them.").About("from")
-	case last != "":
-		id, err := hub.ParsePosition(last)
-		if err != nil {
-			return from, of("lastEventId", err)
+	if err := a.authorize(r, Access{Action: ActionSubscribe, Filters: sub.Filters}); err != nil {
+		return nil, err
+	}
+	stream, err := a.hub.EventsHandler(r, sub)
+	if err != nil {
+		return nil, a.noStream(r, err)
+	}
+	return stream, nil
+}
+
+// subscription returns the subscription that the parameters of a stream ask for.
+func (a *api) subscription(q url.Values) (sub hub.Subscription, err error) {
+	patterns := q["topic"]
+	if len(patterns) == 0 {
+		if a.opts.DefaultTopic == "" {
+			return sub, problem.InvalidFilter.With("The stream has no topic. Name one or more, as in /events?topic=orders.*.").About("topic")
 		}
-		return hub.FromPosition(id), nil
+		patterns = []string{a.opts.DefaultTopic}
 	}
-	from, err := hub.ParseFrom(given)
-	if err != nil {
-		return from, of("from", err)
+	if n := len(patterns); n > hub.MaxFilters {
+		return sub, problem.InvalidFilter.Withf("A stream has up to %d topics and filters, and this one %d. Use wildcards, or several streams.", hub.MaxFilters, n).About("topic")
 	}
-	return from, nil
+	if sub.Filters, err = topics.ParseFilters(patterns...); err != nil {
+		return sub, badTopic(problem.InvalidFilter, "topic", err)
+	}
+	if sub.From, err = from(q); err != nil {
+		return sub, err
+	}
+	if sub.Lag, err = parse(q, "lag", problem.InvalidLag, hub.ParseLag); err != nil {
+		return sub, err
+	}
+	sub.Format, err = parse(q, "format", problem.InvalidFormat, hub.ParseFormat)
+	return sub, err
 }
 
-// refuseEvents answers where a stream that was asked for rightly cannot begin. An
-// EventSource is told to come back, whatever the reason: it would take any status
-// but 200 for final (WHATWG HTML 9.2.3).
-func (a *api) refuseEvents(w http.ResponseWriter, r *http.Request, err error) {
-	if p := invalid(err); p != nil {
-		p.ServeHTTP(w, r)
-		return
+// parse parses a parameter that may stand once.
+func parse[T any](q url.Values, name string, kind problem.Type, parse func(string) (T, error)) (v T, err error) {
+	s, err := single(q, name, kind)
+	if err != nil {
+		return v, err
 	}
-	if !errors.Is(err, hub.ErrUnavailable) && !errors.Is(err, hub.ErrClosed) && r.Context().Err() == nil {
+	if v, err = parse(s); err != nil {
+		return v, problemOf(err)
+	}
+	return v, nil
+}
+
+// from returns where a stream begins that has no Last-Event-ID.
+func from(q url.Values) (hub.From, error) {
+	given, err := single(q, "from", problem.InvalidFrom)
+	if err != nil {
+		return hub.From{}, err
+	}
+	last, err := single(q, "lastEventId", problem.InvalidID)
+	if err != nil {
+		return hub.From{}, err
+	}
+	if last == "" {
+		return parse(q, "from", problem.InvalidFrom, hub.ParseFrom)
+	}
+	if given != "" {
+		return hub.From{}, problem.InvalidFrom.With("Both from and lastEventId say where to begin. Give one of them.").About("from")
+	}
+	id, err := parsePosition("lastEventId", last)
+	return hub.FromPosition(id), err
+}
+
+// noStream returns the answer to a valid request for a stream that cannot begin.
+func (a *api) noStream(r *http.Request, err error) error {
+	if p := invalid(err); p != nil {
+		return p
+	}
+	if !errors.Is(err, hub.ErrUnavailable) && !errors.Is(err, eventlog.ErrClosed) && r.Context().Err() == nil {
 		a.opts.Logger.ErrorContext(r.Context(), "httpapi: a stream could not begin", "error", err)
 	}
-	if hub.AcceptsEvents(r) {
-		a.hub.ServeUnavailable(w, r)
-		return
+	// An EventSource takes every status but 200 for final (WHATWG HTML 9.2.3).
+	if sse.Accepts(r) {
+		return retryLater{a.hub}
 	}
-	const soonest, spread = 2, 6 // seconds, so that not all come back at once
-	problem.Unavailable.With("The server is stopping, has as many streams as it takes, or cannot read its log. Try again later.").
-		Set("Retry-After", strconv.Itoa(soonest+rand.N(spread+1))).ServeHTTP(w, r)
+	const soonest, spread = 2, 6 // seconds, so that not all clients come back at once
+	return problem.Unavailable.With("The server is stopping, has as many streams as it takes, or cannot read its log. Try again later.").
+		Set("Retry-After", strconv.Itoa(soonest+rand.N(spread+1)))
 }
+
+// A retryLater tells an EventSource to come back.
+type retryLater struct{ hub *hub.Hub }
+
+func (retryLater) Error() string { return "httpapi: no stream can begin just now" }
+
+func (l retryLater) ServeHTTP(w http.ResponseWriter, r *http.Request) { l.hub.ServeUnavailable(w, r) }

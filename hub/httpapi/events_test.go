@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 )
 
@@ -20,7 +21,7 @@ func open(topics string, seq int) string {
 // The events of a stream, as docs/http-api.md has them.
 func TestEvents(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s := serve(t, setting{log: hub.NewMemoryLog(&hub.MemoryOptions{MaxAge: time.Hour}), hub: hub.Options{Window: 1}})
+		s := serve(t, setting{log: eventlog.NewMemory(&eventlog.MemoryOptions{MaxAge: time.Hour}), hub: hub.Options{Window: 1}})
 		s.publish(t, "/topics/orders.41", "expires")
 		id := s.publish(t, "/topics/orders.42", `{"status":"packed"}`)
 		s.publish(t, "/topics/orders.42", `{"status":"late"}`)
@@ -166,7 +167,16 @@ func TestEventsRefuses(t *testing.T) {
 	})
 }
 
-func TestEventsWithoutATopicAreTheSeedsFeed(t *testing.T) {
+func TestEventsWithoutATopicNeedADefault(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := serve(t, setting{noDefaultTopic: true})
+		if p := s.get(t, "/events").problem(t, 400, "invalid-filter"); p.Field != "topic" {
+			t.Errorf("%+v", p)
+		}
+	})
+}
+
+func TestEventsWithoutATopicAreOfTheDefaultTopic(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := serve(t, setting{})
 		stream := s.listen(t, "/events")

@@ -11,15 +11,17 @@ import (
 	"github.com/go-chi/chi/v5"
 	"github.com/go-chi/chi/v5/middleware"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 	"example.com/tidings/hub/httpapi"
 	"example.com/tidings/sse"
+	"example.com/tidings/topics"
 )
 
 // The whole API on a chi router, below /hub. One function says who may do what:
 // each user everything below a topic of their own, and nothing else.
 func Example() {
-	h, err := hub.New(context.Background(), hub.NewMemoryLog(nil), nil) // or jetlog.Open, to survive the process
+	h, err := hub.New(context.Background(), eventlog.NewMemory(nil), nil) // or jetlog.Open, to survive the process
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -31,7 +33,7 @@ func Example() {
 			if !ok {
 				return &sse.StatusError{Status: http.StatusUnauthorized, Message: "Who are you?"}
 			}
-			own, err := hub.ParseFilter("users." + hub.Token(user) + ".**")
+			own, err := topics.ParseFilter("users." + topics.Token(user) + ".**")
 			if err != nil {
 				return err
 			}

@@ -9,11 +9,7 @@ import (
 
 // IdempotencyKey is idempotency.Key.
 func IdempotencyKey(h http.Header) (string, error) {
-	key, refusal := idempotency.Key(h)
-	if refusal != nil {
-		return "", refusal
-	}
-	return key, nil
+	return idempotency.Key(h)
 }
 
 // ParseBatch is parseBatch.

@@ -8,6 +8,7 @@ import (
 
 	"example.com/tidings/hub"
 	"example.com/tidings/hub/httpapi"
+	"example.com/tidings/topics"
 )
 
 // What is taken from a batch is what encoding/json reads of its lines; and
@@ -56,7 +57,7 @@ func FuzzBatch(f *testing.F) {
 			if m != (hub.Message{Topic: want.Topic, Type: want.Type, Data: data, Key: want.Key}) {
 				t.Fatalf("line %d: %q is %+v", lines[i], all[lines[i]-1], m)
 			}
-			if hub.CheckTopic(m.Topic) != nil || !utf8.ValidString(m.Data+m.Type+m.Key) {
+			if topics.Check(m.Topic) != nil || !utf8.ValidString(m.Data+m.Type+m.Key) {
 				t.Fatalf("line %d: %+v", lines[i], m)
 			}
 			line, err := json.Marshal(map[string]string{"topic": m.Topic, "data": m.Data})

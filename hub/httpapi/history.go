@@ -4,16 +4,18 @@ import (
 	"errors"
 	"net/http"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 	"example.com/tidings/internal/problem"
+	"example.com/tidings/topics"
 )
 
 // history is the JSON of GET /topics/{topic}/events.
 type history struct {
-	Gap    *gap        `json:"gap,omitempty"` // before the first event
-	Events []hub.Event `json:"events"`
-	Next   string      `json:"next"` // the "after" of the next page, and a Last-Event-ID
-	More   bool        `json:"more"` // the next page has events now
+	Gap    *gap              `json:"gap,omitempty"` // before the first event
+	Events []hub.Event       `json:"events"`
+	Next   eventlog.Position `json:"next"` // the "after" of the next page, and a Last-Event-ID
+	More   bool              `json:"more"` // the next page has events now
 }
 
 // A gap has the members of the event tidings.gap.
@@ -25,43 +27,31 @@ type gap struct {
 }
 
 // showHistory answers GET /topics/{topic}/events.
-func (a *api) showHistory(w http.ResponseWriter, r *http.Request, topic, _ string) {
-	q, refusal := parseQuery(r)
-	if refusal != nil {
-		refusal.ServeHTTP(w, r)
-		return
-	}
-	given, refusal := single(q, "after", problem.InvalidID)
-	var after hub.Position
-	if refusal == nil && given != "" {
-		var err error
-		if after, err = hub.ParsePosition(given); err != nil {
-			refusal = of("after", err)
-		}
-	}
-	if refusal != nil {
-		refusal.ServeHTTP(w, r)
-		return
-	}
-	limit, refusal := parseLimit(q)
-	if refusal != nil {
-		refusal.ServeHTTP(w, r)
-		return
-	}
-	if !a.mayRead(w, r, topic) {
-		return
-	}
-	filters, err := hub.ParseFilters(topic)
+func (a *api) showHistory(w http.ResponseWriter, r *http.Request, topic, _ string) error {
+	q, err := parseQuery(r)
 	if err != nil {
-		invalid(err).ServeHTTP(w, r)
-		return
+		return err
 	}
-	page, err := a.hub.History(r.Context(), filters, after, limit)
+	given, err := single(q, "after", problem.InvalidID)
+	var after eventlog.Position
+	if err == nil && given != "" {
+		after, err = parsePosition("after", given)
+	}
 	if err != nil {
-		a.unread(r, err).ServeHTTP(w, r)
-		return
+		return err
 	}
-	answer := history{Events: page.Events, Next: page.Next.String(), More: page.More}
+	limit, err := parseLimit(q)
+	if err != nil {
+		return err
+	}
+	if err := a.checkReadable(r, topic); err != nil {
+		return err
+	}
+	page, err := a.hub.History(r.Context(), topics.MustFilters(topic), after, limit)
+	if err != nil {
+		return a.unread(r, err)
+	}
+	answer := history{Events: page.Events, Next: page.Next, More: page.More}
 	if answer.Events == nil {
 		answer.Events = []hub.Event{} // [] in JSON, not null
 	}
@@ -69,25 +59,25 @@ func (a *api) showHistory(w http.ResponseWriter, r *http.Request, topic, _ strin
 		answer.Gap = &gap{g.Reason, g.After, g.Next, g.Missed}
 	}
 	answerJSON(w, answer)
+	return nil
 }
 
 // showEvent answers GET /topics/{topic}/events/{id}.
-func (a *api) showEvent(w http.ResponseWriter, r *http.Request, topic, id string) {
-	position, err := hub.ParsePosition(id)
+func (a *api) showEvent(w http.ResponseWriter, r *http.Request, topic, id string) error {
+	position, err := parsePosition("id", id)
 	if err != nil {
-		invalid(err).ServeHTTP(w, r)
-		return
+		return err
 	}
-	if !a.mayRead(w, r, topic) {
-		return
+	if err := a.checkReadable(r, topic); err != nil {
+		return err
 	}
 	event, err := a.hub.Event(r.Context(), topic, position)
-	switch {
-	case errors.Is(err, hub.ErrNotFound):
-		problem.EventNotFound.Withf("The topic %s has no event with this id: it is no longer retained, or never was one.", topic).ServeHTTP(w, r)
-	case err != nil:
-		a.unread(r, err).ServeHTTP(w, r)
-	default:
-		answerJSON(w, event)
+	if errors.Is(err, eventlog.ErrNotFound) {
+		return problem.EventNotFound.Withf("The topic %s has no event with this id: it is no longer retained, or never was one.", topic)
 	}
+	if err != nil {
+		return a.unread(r, err)
+	}
+	answerJSON(w, event)
+	return nil
 }

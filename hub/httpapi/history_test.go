@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 )
 
@@ -74,7 +75,7 @@ func TestHistoryPages(t *testing.T) {
 
 func TestHistoryGap(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s := serve(t, setting{log: hub.NewMemoryLog(&hub.MemoryOptions{MaxAge: time.Hour})})
+		s := serve(t, setting{log: eventlog.NewMemory(&eventlog.MemoryOptions{MaxAge: time.Hour})})
 		first := s.publish(t, "/topics/orders.42", "packed")
 		s.publish(t, "/topics/orders.42", "shipped")
 		time.Sleep(2 * time.Hour)
@@ -92,7 +93,7 @@ func TestHistoryGap(t *testing.T) {
 
 func TestEvent(t *testing.T) {
 	protocols(t, func(t *testing.T, h2 bool) {
-		s := serve(t, setting{h2: h2, log: hub.NewMemoryLog(&hub.MemoryOptions{MaxAge: time.Hour})})
+		s := serve(t, setting{h2: h2, log: eventlog.NewMemory(&eventlog.MemoryOptions{MaxAge: time.Hour})})
 		id := s.publish(t, "/topics/a?type=t", "\u2028<\r\n")
 		want := `{"id":"` + epoch + `-1","topic":"a","type":"t","data":"\u2028<\r\n","time":"2000-01-01T00:00:00Z"}` + "\n"
 		if r := s.get(t, "/topics/a/events/"+id); r.status != 200 || mask(r.body) != want {

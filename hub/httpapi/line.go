@@ -10,6 +10,7 @@ import (
 
 	"example.com/tidings/hub"
 	"example.com/tidings/internal/problem"
+	"example.com/tidings/internal/quote"
 )
 
 // A batch is the messages of a body, each with the number of its line.
@@ -54,8 +55,8 @@ func parseBatch(body []byte, maxMessage int) (batch, *problem.Problem) {
 		}
 		m, refusal := parseLine(line)
 		if refusal == nil {
-			if err := hub.CheckTopic(m.Topic); err != nil {
-				refusal = of("topic", err)
+			if err := checkTopic("topic", m.Topic); err != nil {
+				refusal = err.(*problem.Problem)
 			} else if len(m.Data) > maxMessage {
 				refusal = problem.MessageTooLarge.Withf("A message may have up to %d bytes of data. Send a shorter one.", maxMessage)
 			}
@@ -120,7 +121,7 @@ func parseLine(line []byte) (m hub.Message, refusal *problem.Problem) {
 				m.Data = compact(value)
 			}
 		default:
-			refusal = problem.InvalidMessage.Withf("There is no field %s. %s", quote(name), lineForm).About(name)
+			refusal = problem.InvalidMessage.Withf("There is no field %s. %s", quote.Short(name), lineForm).About(name)
 		}
 		if refusal != nil {
 			return m, refusal
@@ -159,7 +160,7 @@ func setText(to *string, seen *bool, name string, value []byte) *problem.Problem
 	case '"':
 		text, ok := unquote(value)
 		if !ok {
-			return notUnicode("the field " + quote(name)).About(name)
+			return notUnicode("the field " + quote.Short(name)).About(name)
 		}
 		*to = text
 		return nil

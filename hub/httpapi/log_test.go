@@ -7,8 +7,10 @@ import (
 	"log/slog"
 	"sync"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 	"example.com/tidings/hub/httpapi"
+	"example.com/tidings/topics"
 )
 
 // errSecret is an error of which no client is told.
@@ -48,7 +50,7 @@ type faultyLog struct {
 	mu    sync.Mutex
 	reads error // that reading fails with, see failReads
 
-	hub.Log
+	eventlog.Log
 	appends func(m hub.Message) error // nil for what succeeds
 	waits   bool                      // Append and Topics wait until their context is done
 }
@@ -67,8 +69,8 @@ func (l *faultyLog) readError() error {
 	return l.reads
 }
 
-func (l *faultyLog) Append(ctx context.Context, messages []hub.Message) []hub.Appended {
-	results := make([]hub.Appended, len(messages))
+func (l *faultyLog) Append(ctx context.Context, messages []hub.Message) []eventlog.Appended {
+	results := make([]eventlog.Appended, len(messages))
 	var stop error
 	for i, m := range messages {
 		var err error
@@ -83,7 +85,7 @@ func (l *faultyLog) Append(ctx context.Context, messages []hub.Message) []hub.Ap
 		}
 		if err != nil {
 			results[i].Err = err
-			if !errors.Is(err, hub.ErrKeyConflict) && !errors.Is(err, hub.ErrTooLarge) {
+			if !errors.Is(err, eventlog.ErrKeyConflict) && !errors.Is(err, eventlog.ErrTooLarge) {
 				stop = err
 			}
 			continue
@@ -93,7 +95,7 @@ func (l *faultyLog) Append(ctx context.Context, messages []hub.Message) []hub.Ap
 	return results
 }
 
-func (l *faultyLog) Topics(ctx context.Context, f hub.Filter, after string, limit int) ([]hub.TopicInfo, error) {
+func (l *faultyLog) Topics(ctx context.Context, f topics.Filter, after string, limit int) ([]eventlog.TopicInfo, error) {
 	if l.waits {
 		<-ctx.Done()
 		return nil, ctx.Err()
@@ -104,16 +106,9 @@ func (l *faultyLog) Topics(ctx context.Context, f hub.Filter, after string, limi
 	return l.Log.Topics(ctx, f, after, limit)
 }
 
-func (l *faultyLog) State(ctx context.Context) (hub.State, error) {
+func (l *faultyLog) State(ctx context.Context) (eventlog.State, error) {
 	if err := l.readError(); err != nil {
-		return hub.State{}, err
+		return eventlog.State{}, err
 	}
 	return l.Log.State(ctx)
-}
-
-func (l *faultyLog) Get(ctx context.Context, seq uint64) (hub.Record, error) {
-	if err := l.readError(); err != nil {
-		return hub.Record{}, err
-	}
-	return l.Log.Get(ctx, seq)
 }

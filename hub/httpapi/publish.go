@@ -10,6 +10,7 @@ import (
 	"example.com/tidings/hub"
 	"example.com/tidings/internal/idempotency"
 	"example.com/tidings/internal/problem"
+	"example.com/tidings/internal/request"
 )
 
 // appendTimeout is how long the log may take to store a message, and
@@ -27,54 +28,52 @@ func detached(r *http.Request, n int) (context.Context, context.CancelFunc) {
 }
 
 // publish answers POST /topics/{topic}.
-func (a *api) publish(w http.ResponseWriter, r *http.Request, topic, _ string) {
+func (a *api) publish(w http.ResponseWriter, r *http.Request, topic, _ string) error {
 	m := hub.Message{Topic: topic}
-	if refusal := a.readHead(r, &m); refusal != nil {
-		refusal.ServeHTTP(w, r)
-		return
+	if err := a.readHead(r, &m); err != nil {
+		return err
 	}
 	if a.opts.Authorize != nil {
-		if refusal := a.authorize(r, Access{Action: Publish, Topics: []string{topic}}); refusal != nil {
-			refusal.ServeHTTP(w, r)
-			return
+		if err := a.authorize(r, Access{Action: ActionPublish, Topics: []string{topic}}); err != nil {
+			return err
 		}
 	}
-	if refusal := readBody(w, r, a.opts.MaxMessage, a.messageTooLarge, func(b []byte) *problem.Problem {
+	err := request.ReadBody(w, r, a.opts.MaxMessage, a.messageTooLarge, func(b []byte) error {
 		m.Data = string(b)
 		return nil
-	}); refusal != nil {
-		refusal.ServeHTTP(w, r)
-		return
+	})
+	if err != nil {
+		return err
 	}
 	ctx, cancel := detached(r, 1)
 	defer cancel()
 	published, err := a.hub.Publish(ctx, m)
 	if err != nil {
-		a.unpublished(r, err).ServeHTTP(w, r)
-		return
+		return a.unpublished(r, err)
 	}
 	answerPublished(w, r, published)
+	return nil
 }
 
-// readHead takes from the head of a request all of the message but its data.
-func (a *api) readHead(r *http.Request, m *hub.Message) *problem.Problem {
-	if err := hub.CheckTopic(m.Topic); err != nil {
-		return of("topic", err)
+// readHead takes all of the message but its data from the head of a request.
+func (a *api) readHead(r *http.Request, m *hub.Message) error {
+	if err := checkTopic("topic", m.Topic); err != nil {
+		return err
 	}
-	q, refusal := parseQuery(r)
-	if refusal != nil {
-		return refusal
+	q, err := parseQuery(r)
+	if err != nil {
+		return err
 	}
-	if m.Type, refusal = single(q, "type", problem.InvalidType); refusal != nil {
-		return refusal
+	if m.Type, err = single(q, "type", problem.InvalidType); err != nil {
+		return err
 	}
-	if m.Key, refusal = idempotency.Key(r.Header); refusal != nil {
-		return refusal
+	if m.Key, err = idempotency.Key(r.Header); err != nil {
+		return err
 	}
-	return checkEncoding(r.Header)
+	return request.CheckEncoding(r.Header)
 }
 
-func (a *api) messageTooLarge() *problem.Problem {
+func (a *api) messageTooLarge() error {
 	return problem.MessageTooLarge.Withf("A message may have up to %d bytes of data. Send a shorter one.", a.opts.MaxMessage)
 }
 
@@ -86,16 +85,17 @@ func answerPublished(w http.ResponseWriter, r *http.Request, p hub.Published) {
 		status = http.StatusOK
 	}
 	// One allocation for all values, on the hottest path of the server.
-	values := [...]string{"application/json", "no-store", mountPoint(r) + "/topics/" + p.Topic + "/events/" + p.ID}
+	id := p.ID.String()
+	values := [...]string{"application/json", "no-store", mountPoint(r) + "/topics/" + p.Topic + "/events/" + id}
 	h := w.Header()
 	h["Content-Type"] = values[0:1:1]
 	h["Cache-Control"] = values[1:2:2]
 	h["Location"] = values[2:3:3]
 	w.WriteHeader(status)
 	// Neither ids nor topics have characters that JSON escapes.
-	b := make([]byte, 0, len(p.ID)+len(p.Topic)+len(`{"id":"","topic":""}`)+1)
+	b := make([]byte, 0, len(id)+len(p.Topic)+len(`{"id":"","topic":""}`)+1)
 	b = append(b, `{"id":"`...)
-	b = append(b, p.ID...)
+	b = append(b, id...)
 	b = append(b, `","topic":"`...)
 	b = append(b, p.Topic...)
 	w.Write(append(b, "\"}\n"...))

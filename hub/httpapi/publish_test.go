@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 	"example.com/tidings/hub/httpapi"
 )
@@ -230,7 +231,7 @@ func FuzzIdempotencyKey(f *testing.F) {
 		if refusal != nil {
 			return
 		}
-		if key == "" || len(key) > hub.MaxKeyBytes || strings.ContainsFunc(key, func(c rune) bool { return c < ' ' || c > '~' }) {
+		if key == "" || len(key) > eventlog.MaxKeyBytes || strings.ContainsFunc(key, func(c rune) bool { return c < ' ' || c > '~' }) {
 			t.Fatalf("%q is the key %q", value, key)
 		}
 		again, refusal := httpapi.IdempotencyKey(http.Header{"Idempotency-Key": {`"` + quoted.Replace(key) + `"`}})
@@ -244,7 +245,7 @@ func FuzzIdempotencyKey(f *testing.F) {
 func TestPublishRefusedByTheLog(t *testing.T) {
 	protocols(t, func(t *testing.T, h2 bool) {
 		var logged logBuffer
-		log := &faultyLog{Log: hub.NewMemoryLog(nil)}
+		log := &faultyLog{Log: eventlog.NewMemory(nil)}
 		s := serve(t, setting{h2: h2, log: log, api: logTo(&logged), hub: hub.Options{MaxMessage: 100}})
 		for _, tt := range []struct {
 			err     error
@@ -253,12 +254,12 @@ func TestPublishRefusedByTheLog(t *testing.T) {
 			retry   string
 			logs    string
 		}{
-			{hub.ErrFull, 507, "insufficient-storage", "", ""},
-			{fmt.Errorf("jetlog: %w: only 3 bytes left", hub.ErrFull), 507, "insufficient-storage", "", ""},
-			{hub.ErrClosed, 503, "stopping", "1", ""},
-			{hub.ErrTooLarge, 413, "message-too-large", "", ""},
-			{hub.ErrKeyConflict, 422, "key-conflict", "", ""},
-			{fmt.Errorf("%w, which is no longer retained", hub.ErrKeyConflict), 422, "key-conflict", "", ""},
+			{eventlog.ErrFull, 507, "insufficient-storage", "", ""},
+			{fmt.Errorf("jetlog: %w: only 3 bytes left", eventlog.ErrFull), 507, "insufficient-storage", "", ""},
+			{eventlog.ErrClosed, 503, "stopping", "1", ""},
+			{eventlog.ErrTooLarge, 413, "message-too-large", "", ""},
+			{eventlog.ErrKeyConflict, 422, "key-conflict", "", ""},
+			{fmt.Errorf("%w, which is no longer retained", eventlog.ErrKeyConflict), 422, "key-conflict", "", ""},
 			{fmt.Errorf("no answer: %w", context.DeadlineExceeded), 503, "unconfirmed", "1", "WARN"},
 			{errSecret, 500, "internal-error", "", "ERROR"},
 		} {
@@ -280,7 +281,7 @@ func TestPublishRefusedByTheLog(t *testing.T) {
 // A log that does not answer holds nobody for ever.
 func TestPublishWaitsForAWhile(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s := serve(t, setting{log: &faultyLog{Log: hub.NewMemoryLog(nil), waits: true}})
+		s := serve(t, setting{log: &faultyLog{Log: eventlog.NewMemory(nil), waits: true}})
 		start := time.Now()
 		s.send(t, "POST", "/topics/a", "x").problem(t, 503, "unconfirmed")
 		if waited := time.Since(start); waited != 10*time.Second {
@@ -295,16 +296,16 @@ func TestPublishWaitsForAWhile(t *testing.T) {
 }
 
 // A slowLog takes a while for each message, unless its context ends.
-type slowLog struct{ hub.Log }
+type slowLog struct{ eventlog.Log }
 
-func (l slowLog) Append(ctx context.Context, messages []hub.Message) []hub.Appended {
-	var results []hub.Appended
+func (l slowLog) Append(ctx context.Context, messages []hub.Message) []eventlog.Appended {
+	var results []eventlog.Appended
 	for _, m := range messages {
 		select {
 		case <-time.After(time.Second):
 			results = append(results, l.Log.Append(ctx, []hub.Message{m})...)
 		case <-ctx.Done():
-			results = append(results, hub.Appended{Err: ctx.Err()})
+			results = append(results, eventlog.Appended{Err: ctx.Err()})
 		}
 	}
 	return results
@@ -313,7 +314,7 @@ func (l slowLog) Append(ctx context.Context, messages []hub.Message) []hub.Appen
 // A client that leaves once it has sent everything does not cut a batch in two.
 func TestClientThatLeavesHasItsMessagesStored(t *testing.T) {
 	protocols(t, func(t *testing.T, h2 bool) {
-		s := serve(t, setting{h2: h2, log: slowLog{hub.NewMemoryLog(nil)}})
+		s := serve(t, setting{h2: h2, log: slowLog{eventlog.NewMemory(nil)}})
 		ctx, cancel := context.WithCancel(t.Context())
 		for path, body := range map[string]string{
 			"/topics/a": "1",

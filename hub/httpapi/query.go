@@ -6,11 +6,12 @@ import (
 	"strconv"
 
 	"example.com/tidings/internal/problem"
+	"example.com/tidings/internal/quote"
 )
 
 // parseQuery returns the parameters of the URL. Those that no route knows are
 // ignored: caches, proxies and clients add some of their own.
-func parseQuery(r *http.Request) (url.Values, *problem.Problem) {
+func parseQuery(r *http.Request) (url.Values, error) {
 	if r.URL.RawQuery == "" {
 		return nil, nil
 	}
@@ -23,7 +24,7 @@ func parseQuery(r *http.Request) (url.Values, *problem.Problem) {
 }
 
 // single returns a parameter that may stand once, and "" where it does not.
-func single(q url.Values, name string, kind problem.Type) (string, *problem.Problem) {
+func single(q url.Values, name string, kind problem.Type) (string, error) {
 	values := q[name]
 	switch len(values) {
 	case 0:
@@ -41,23 +42,14 @@ const (
 )
 
 // parseLimit returns the parameter limit.
-func parseLimit(q url.Values) (int, *problem.Problem) {
-	s, refusal := single(q, "limit", problem.InvalidLimit)
-	if refusal != nil || s == "" {
-		return defaultLimit, refusal
+func parseLimit(q url.Values) (int, error) {
+	s, err := single(q, "limit", problem.InvalidLimit)
+	if err != nil || s == "" {
+		return defaultLimit, err
 	}
 	n, err := strconv.Atoi(s)
 	if err != nil || n < 1 || n > maxLimit || s[0] == '+' {
-		return 0, problem.InvalidLimit.Withf("The limit is a number from 1 to %d, not %s.", maxLimit, quote(s)).About("limit")
+		return 0, problem.InvalidLimit.Withf("The limit is a number from 1 to %d, not %s.", maxLimit, quote.Short(s)).About("limit")
 	}
 	return n, nil
-}
-
-// quote quotes what a client sent, and shortens it.
-func quote(s string) string {
-	const enough = 60
-	if r := []rune(s); len(r) > enough {
-		s = string(r[:enough]) + "…"
-	}
-	return strconv.Quote(s)
 }

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 )
 
@@ -215,7 +216,7 @@ func TestStopped(t *testing.T) {
 func TestLogFails(t *testing.T) {
 	protocols(t, func(t *testing.T, h2 bool) {
 		var logged logBuffer
-		log := &faultyLog{Log: hub.NewMemoryLog(nil)}
+		log := &faultyLog{Log: eventlog.NewMemory(nil)}
 		s := serve(t, setting{h2: h2, log: log, api: logTo(&logged)})
 		id := s.publish(t, "/topics/a", "x")
 		log.failReads(errSecret)
@@ -253,7 +254,7 @@ func TestLogFails(t *testing.T) {
 func TestClientThatLeavesIsNotLogged(t *testing.T) {
 	protocols(t, func(t *testing.T, h2 bool) {
 		var logged logBuffer
-		s := serve(t, setting{h2: h2, log: &faultyLog{Log: hub.NewMemoryLog(nil), waits: true}, api: logTo(&logged)})
+		s := serve(t, setting{h2: h2, log: &faultyLog{Log: eventlog.NewMemory(nil), waits: true}, api: logTo(&logged)})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		req, err := http.NewRequestWithContext(ctx, "GET", s.base+"/topics", nil)

@@ -16,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 	"example.com/tidings/hub/httpapi"
 	"example.com/tidings/internal/leak"
@@ -36,20 +37,21 @@ type site struct {
 
 // A setting says what a site differs in from the defaults.
 type setting struct {
-	h2    bool // HTTP/2 without TLS, otherwise HTTP/1.1
-	log   hub.Log
-	hub   hub.Options
-	api   httpapi.Options
-	mount func(api http.Handler) http.Handler
-	at    string // the path of the mount
-	http  func(*http.Server)
+	noDefaultTopic bool // otherwise it is "messages"
+	h2             bool // HTTP/2 without TLS, otherwise HTTP/1.1
+	log            eventlog.Log
+	hub            hub.Options
+	api            httpapi.Options
+	mount          func(api http.Handler) http.Handler
+	at             string // the path of the mount
+	http           func(*http.Server)
 }
 
 // serve opens a site that ends with the test, which is in a bubble.
 func serve(t *testing.T, set setting) *site {
 	t.Helper()
 	if set.log == nil {
-		set.log = hub.NewMemoryLog(nil)
+		set.log = eventlog.NewMemory(nil)
 	}
 	if set.hub.Logger == nil {
 		set.hub.Logger = slog.New(slog.DiscardHandler)
@@ -67,6 +69,9 @@ func serve(t *testing.T, set setting) *site {
 			t.Error(err)
 		}
 	})
+	if !set.noDefaultTopic {
+		set.api.DefaultTopic = "messages"
+	}
 	api := httpapi.New(h, &set.api)
 	if set.mount != nil {
 		api = set.mount(api)

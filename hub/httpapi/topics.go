@@ -3,125 +3,99 @@ package httpapi
 import (
 	"errors"
 	"net/http"
-	"strings"
 
-	"example.com/tidings/hub"
+	"example.com/tidings/eventlog"
 	"example.com/tidings/internal/problem"
+	"example.com/tidings/internal/request"
+	"example.com/tidings/topics"
 )
 
 // topicList is the JSON of GET /topics.
 type topicList struct {
-	Topics []hub.Topic `json:"topics"`
-	Next   string      `json:"next,omitempty"` // the "after" of the next page, if there is one
+	Topics []eventlog.TopicInfo `json:"topics"`
+	Next   string               `json:"next,omitempty"` // the "after" of the next page, if there is one
 }
 
 // listTopics answers GET /topics.
-func (a *api) listTopics(w http.ResponseWriter, r *http.Request, _, _ string) {
-	q, refusal := parseQuery(r)
-	if refusal != nil {
-		refusal.ServeHTTP(w, r)
-		return
-	}
-	pattern, refusal := "**", nil
-	if q.Has("match") {
-		pattern, refusal = single(q, "match", problem.InvalidFilter)
-	}
-	if refusal != nil {
-		refusal.ServeHTTP(w, r)
-		return
-	}
-	filter, err := hub.ParseFilter(pattern)
+func (a *api) listTopics(w http.ResponseWriter, r *http.Request, _, _ string) error {
+	q, err := parseQuery(r)
 	if err != nil {
-		of("match", err).ServeHTTP(w, r)
-		return
+		return err
 	}
-	after, refusal := single(q, "after", problem.InvalidTopic)
-	if refusal == nil && after != "" {
-		if err := hub.CheckTopic(after); err != nil {
-			refusal = of("after", err)
+	pattern := "**"
+	if q.Has("match") {
+		if pattern, err = single(q, "match", problem.InvalidFilter); err != nil {
+			return err
 		}
 	}
-	if refusal != nil {
-		refusal.ServeHTTP(w, r)
-		return
-	}
-	limit, refusal := parseLimit(q)
-	if refusal != nil {
-		refusal.ServeHTTP(w, r)
-		return
-	}
-	if refusal := a.authorize(r, Access{Action: Read, Filters: []hub.Filter{filter}}); refusal != nil {
-		refusal.ServeHTTP(w, r)
-		return
-	}
-	topics, err := a.hub.Topics(r.Context(), filter, after, limit+1)
+	filter, err := topics.ParseFilter(pattern)
 	if err != nil {
-		a.unread(r, err).ServeHTTP(w, r)
-		return
+		return badTopic(problem.InvalidFilter, "match", err)
 	}
-	list := topicList{Topics: topics}
-	if len(topics) > limit {
-		list.Topics = topics[:limit]
-		list.Next = topics[limit-1].Topic
+	after, err := single(q, "after", problem.InvalidTopic)
+	if err == nil && after != "" {
+		err = checkTopic("after", after)
+	}
+	if err != nil {
+		return err
+	}
+	limit, err := parseLimit(q)
+	if err != nil {
+		return err
+	}
+	if err := a.authorize(r, Access{Action: ActionRead, Filters: []topics.Filter{filter}}); err != nil {
+		return err
+	}
+	found, err := a.hub.Topics(r.Context(), filter, after, limit+1)
+	if err != nil {
+		return a.unread(r, err)
+	}
+	list := topicList{Topics: found}
+	if list.Topics == nil {
+		list.Topics = []eventlog.TopicInfo{} // [] in JSON, not null
+	}
+	if len(found) > limit {
+		list.Topics = found[:limit]
+		list.Next = found[limit-1].Topic
 	}
 	answerJSON(w, list)
+	return nil
 }
 
 // topicInfo is the JSON of GET /topics/{topic}.
 type topicInfo struct {
-	hub.Topic
+	eventlog.TopicInfo
 	Subscribers int `json:"subscribers"` // of this node
 }
 
 // showTopic answers GET /topics/{topic}.
-func (a *api) showTopic(w http.ResponseWriter, r *http.Request, topic, _ string) {
-	if !a.mayRead(w, r, topic) {
-		return
+func (a *api) showTopic(w http.ResponseWriter, r *http.Request, topic, _ string) error {
+	if err := a.checkReadable(r, topic); err != nil {
+		return err
 	}
 	info, subscribers, err := a.hub.Topic(r.Context(), topic)
-	switch {
-	case errors.Is(err, hub.ErrNotFound):
-		problem.TopicNotFound.Withf("No event of the topic %s is retained. A topic is there once something was published to it.", topic).ServeHTTP(w, r)
-		return
-	case err != nil:
-		a.unread(r, err).ServeHTTP(w, r)
-		return
+	if errors.Is(err, eventlog.ErrNotFound) {
+		return problem.TopicNotFound.Withf("No event of the topic %s is retained. A topic is there once something was published to it.", topic)
 	}
-	// The tag is weak (RFC 9110, section 8.8.1): the counts, which it does not cover,
-	// change under it.
-	tag := `"` + info.Last + `"`
+	if err != nil {
+		return a.unread(r, err)
+	}
+	// The tag is weak (RFC 9110, section 8.8.1), because it does not cover the counts.
+	tag := `"` + info.Last.String() + `"`
 	w.Header().Set("ETag", "W/"+tag)
 	w.Header().Set("Cache-Control", "no-cache") // may be kept, and is asked for again
-	if matchesETag(r.Header.Values("If-None-Match"), tag) {
+	if request.MatchesETag(r.Header, tag) {
 		w.WriteHeader(http.StatusNotModified)
-		return
+		return nil
 	}
 	answerJSON(w, topicInfo{info, subscribers})
+	return nil
 }
 
-// mayRead answers a request that may not read a topic, or that names none.
-func (a *api) mayRead(w http.ResponseWriter, r *http.Request, topic string) bool {
-	if err := hub.CheckTopic(topic); err != nil {
-		of("topic", err).ServeHTTP(w, r)
-		return false
+// checkReadable refuses a request that names no valid topic, or may not read the topic.
+func (a *api) checkReadable(r *http.Request, topic string) error {
+	if err := checkTopic("topic", topic); err != nil {
+		return err
 	}
-	if refusal := a.authorize(r, Access{Action: Read, Topics: []string{topic}}); refusal != nil {
-		refusal.ServeHTTP(w, r)
-		return false
-	}
-	return true
-}
-
-// matchesETag reports whether an If-None-Match has the given opaque tag, weak or
-// strong: they are compared weakly (RFC 9110, section 13.1.2). Our tags have no
-// commas.
-func matchesETag(ifNoneMatch []string, opaque string) bool {
-	for _, value := range ifNoneMatch {
-		for tag := range strings.SplitSeq(value, ",") {
-			if tag = strings.Trim(tag, " \t"); tag == "*" || strings.TrimPrefix(tag, "W/") == opaque {
-				return true
-			}
-		}
-	}
-	return false
+	return a.authorize(r, Access{Action: ActionRead, Topics: []string{topic}})
 }

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 )
 
@@ -34,7 +35,7 @@ func TestTopics(t *testing.T) {
 			{"limit=", "messages orders.42 orders.42.status orders.7 users.1", ""},
 		} {
 			var got struct {
-				Topics []hub.Topic
+				Topics []eventlog.TopicInfo
 				Next   string
 			}
 			decode(t, s.get(t, "/topics?"+tt.query).body, &got)

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -21,14 +22,14 @@ const (
 	DefaultTimeout     = 10 * time.Second
 	DefaultProgress    = 5 * time.Second
 	DefaultLinger      = 200 * time.Millisecond
-	// DefaultIdle is the rest before the memory of a process is measured.
+	// DefaultIdle is the idle time before the memory of a process is measured.
 	DefaultIdle = 2 * time.Second
 )
 
 // The bounds of a [Config].
 const (
 	MinPayload     = markerSize
-	MaxPayload     = 7 << 20 // what "tidings serve" takes at most
+	MaxPayload     = 7 << 20 // the maximum of "tidings serve"
 	MaxSubscribers = 1_000_000
 	MaxMessages    = 1_000_000_000
 	MaxInFlight    = 65536
@@ -37,81 +38,80 @@ const (
 	MaxRate        = 1_000_000
 )
 
-// Config says what load to make. The zero value holds the defaults.
+// Config describes a load. The zero value means the defaults.
 type Config struct {
-	// URL is the base of the hub's API, http or https, with the path that it is
-	// mounted at. Empty means DefaultURL.
+	// URL is the base of the hub's API, http or https, with the path where it is
+	// mounted. Empty means DefaultURL.
 	URL string
 
-	// Header is sent with every request, as a token. A Host in it is the name
-	// that the server is addressed by.
+	// Header is sent with every request. It may hold a token, for example. Its
+	// Host, if any, becomes the Host of the requests.
 	Header http.Header
 
-	// Subscribers is how many streams are opened, Topics over how many topics
-	// they are spread evenly, and Messages how many messages are published, to
-	// each topic in its turn. 0 means DefaultSubscribers, 1 and
-	// DefaultMessages.
+	// Subscribers is the number of streams, which are spread evenly over Topics
+	// topics. Messages is the number of messages, which go to the topics in turn.
+	// 0 means DefaultSubscribers, 1 and DefaultMessages.
 	Subscribers, Topics, Messages int
 
 	// Payload is the size of a message's data, in bytes, at least MinPayload.
 	// 0 means DefaultPayload.
 	Payload int
 
-	// Publishers is over how many connections messages are published; those of
-	// one topic go over one of them. 0 means 1.
+	// Publishers is the number of connections for publishing. All messages of a
+	// topic go over one of them. 0 means 1.
 	Publishers int
 
-	// InFlight is how many messages are at most published and not yet
-	// received by all their subscribers, or not yet acknowledged. 0 means 1,
-	// unless there is a Rate.
+	// InFlight is the largest number of messages in flight. A message is in flight
+	// from its publishing until it is acknowledged and all its subscribers have
+	// received it. 0 means 1, unless there is a Rate.
 	InFlight int
 
-	// Rate is how many messages are published a second, whatever has become of
-	// those before. Their latency counts from when they were due, so that
-	// those which had to wait for a server that stalls are not left out. It
-	// excludes InFlight.
+	// Rate is the number of messages published per second, without waiting for
+	// earlier ones. Their latency counts from when they were due, so that it
+	// includes the time that a message waits for a stalled server. Rate excludes
+	// InFlight.
 	Rate float64
 
-	// PID is the process of the server, on this machine, whose CPU and memory
-	// are measured (Linux). 0 measures none.
+	// PID is the server's process on this machine. The bench measures its CPU and
+	// memory (Linux only). 0 means none.
 	PID int
 
-	// Idle is for how long the streams rest once they are open, before memory
-	// is measured. 0 means DefaultIdle with a PID and no rest without; a
-	// negative one, no rest.
+	// Idle is how long the open streams are idle before memory is measured. 0
+	// means DefaultIdle with a PID, and no time without one. A negative value
+	// means no time.
 	Idle time.Duration
 
-	// Timeout ends a run in which nothing that is due arrives for so long. 0
+	// Timeout ends a run when messages are due, but none arrives for this long. 0
 	// means DefaultTimeout.
 	Timeout time.Duration
 
-	// Linger is how long a run listens after its end for what should not come
-	// any more, and a fifth of how long nothing may come before it ends, once it is
-	// interrupted or publishing has failed. 0 means DefaultLinger.
+	// Linger is how long a run listens at its end for messages that should not
+	// come. Once a run is interrupted or publishing has failed, it ends when
+	// nothing arrives for five times Linger. 0 means DefaultLinger.
 	Linger time.Duration
 
 	// Progress is called with a line of text on the state of a run, every
-	// ProgressEvery, which is DefaultProgress where it is 0. Nil reports none.
+	// ProgressEvery. A ProgressEvery of 0 means DefaultProgress.
 	Progress      func(line string)
 	ProgressEvery time.Duration
 
 	// TLS is the configuration for https. Nil means the default one.
 	TLS *tls.Config
 
-	// Goroutines gives each subscriber a goroutine and a net.Conn even where
-	// there is something better.
+	// Goroutines gives each subscriber a goroutine and a net.Conn, even where bare
+	// sockets are possible.
 	Goroutines bool
 }
 
-// ownHeaders are those that the requests have anyway, or that would change what
-// they mean.
+// ownHeaders are headers that the bench sets itself, or that would change the
+// meaning of its requests.
 var ownHeaders = []string{"Connection", "Content-Length", "Content-Encoding", "Idempotency-Key", "Last-Event-Id", "Te", "Trailer", "Transfer-Encoding", "Upgrade"}
 
-// withDefaults returns the configuration with its defaults filled in, or one
-// line on what is wrong with it, in terms of the flags of "tidings bench".
+// withDefaults returns the configuration with its defaults filled in. Its error is
+// one line that says what is wrong with which flag of "tidings bench".
 func (c Config) withDefaults() (Config, error) {
 	if c.Rate != 0 && c.InFlight != 0 {
-		return c, errors.New("--in-flight and --rate exclude each other: the one publishes when messages have arrived, the other by the clock; give one of them")
+		return c, errors.New("--in-flight and --rate exclude each other: --in-flight publishes when earlier messages have arrived, --rate by the clock; give one of them")
 	}
 	if c.Rate < 0 || c.Rate > MaxRate || math.IsNaN(c.Rate) {
 		return c, fmt.Errorf("--rate: want more than 0 and up to %d messages a second", MaxRate)
@@ -119,17 +119,17 @@ func (c Config) withDefaults() (Config, error) {
 	if c.InFlight == 0 && c.Rate == 0 {
 		c.InFlight = 1
 	}
-	setDefault(&c.URL, DefaultURL)
-	setDefault(&c.Subscribers, DefaultSubscribers)
-	setDefault(&c.Topics, 1)
-	setDefault(&c.Messages, DefaultMessages)
-	setDefault(&c.Payload, DefaultPayload)
-	setDefault(&c.Publishers, 1)
-	setDefault(&c.Timeout, DefaultTimeout)
-	setDefault(&c.ProgressEvery, DefaultProgress)
-	setDefault(&c.Linger, DefaultLinger)
+	c.URL = cmp.Or(c.URL, DefaultURL)
+	c.Subscribers = cmp.Or(c.Subscribers, DefaultSubscribers)
+	c.Topics = cmp.Or(c.Topics, 1)
+	c.Messages = cmp.Or(c.Messages, DefaultMessages)
+	c.Payload = cmp.Or(c.Payload, DefaultPayload)
+	c.Publishers = cmp.Or(c.Publishers, 1)
+	c.Timeout = cmp.Or(c.Timeout, DefaultTimeout)
+	c.ProgressEvery = cmp.Or(c.ProgressEvery, DefaultProgress)
+	c.Linger = cmp.Or(c.Linger, DefaultLinger)
 	if c.PID != 0 {
-		setDefault(&c.Idle, DefaultIdle)
+		c.Idle = cmp.Or(c.Idle, DefaultIdle)
 	}
 	c.Idle = max(c.Idle, 0)
 	for _, n := range []struct {
@@ -150,9 +150,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	switch {
 	case c.Topics > c.Subscribers:
-		return c, fmt.Errorf("--topics %d is more than --subscribers %d: some topics would have none; choose fewer topics or more subscribers", c.Topics, c.Subscribers)
+		return c, fmt.Errorf("--topics %d is more than --subscribers %d: some topics would have no subscriber; choose fewer topics or more subscribers", c.Topics, c.Subscribers)
 	case c.Publishers > c.Topics:
-		return c, fmt.Errorf("--publishers %d is more than --topics %d: the messages of a topic go over one connection, so that they have an order; choose fewer publishers or more topics", c.Publishers, c.Topics)
+		return c, fmt.Errorf("--publishers %d is more than --topics %d: a topic uses only one connection, which keeps its messages in order; choose fewer publishers or more topics", c.Publishers, c.Topics)
 	case c.Timeout < 0:
 		return c, errors.New("--timeout: want more than 0, as in 10s")
 	}
@@ -165,10 +165,10 @@ func checkHeader(h http.Header) error {
 			return fmt.Errorf("--header: %q is not the name of a header; want NAME: VALUE, as in 'Authorization: Bearer TOKEN'", name)
 		}
 		if slices.Contains(ownHeaders, textproto.CanonicalMIMEHeaderKey(name)) {
-			return fmt.Errorf("--header: %s is set by the bench itself; leave it out", name)
+			return fmt.Errorf("--header: the bench sets %s itself; leave it out", name)
 		}
 		for _, v := range values {
-			// A value may be a secret, and is not repeated.
+			// The error does not repeat a value, which may be a secret.
 			if strings.ContainsFunc(v, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
 				return fmt.Errorf("--header: the value of %s has a control character", name)
 			}
@@ -182,11 +182,4 @@ func isToken(s string) bool {
 	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
 		return r <= ' ' || r > '~' || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
 	})
-}
-
-func setDefault[T comparable](v *T, d T) {
-	var zero T
-	if *v == zero {
-		*v = d
-	}
 }

@@ -14,13 +14,13 @@ import (
 	"example.com/tidings/internal/problem"
 )
 
-// What is wrong with a setting is said in one line that names it.
+// The error for a wrong setting is one line that names the flag.
 func TestSettings(t *testing.T) {
 	header := func(name, value string) bench.Config { return bench.Config{Header: http.Header{name: {value}}} }
 	for _, tt := range []struct {
 		name string
 		cfg  bench.Config
-		says string // "" when it is right
+		says string // "" if the setting is right
 	}{
 		{"the defaults", bench.Config{}, ""},
 		{"https and a path", bench.Config{URL: "https://hub.example/some/path/"}, ""},
@@ -54,14 +54,14 @@ func TestSettings(t *testing.T) {
 			case tt.says != "" && (err == nil || !strings.Contains(err.Error(), tt.says) || strings.Contains(err.Error(), "\n")):
 				t.Errorf("got %v, want %q", err, tt.says)
 			case err != nil && strings.Contains(err.Error(), "secret"):
-				t.Errorf("%v gives a secret away", err)
+				t.Errorf("%v contains a secret", err)
 			}
 		})
 	}
 }
 
-// A server that is no hub, or lets nobody in, is named before anything is opened.
-func TestWhatCannotBeReached(t *testing.T) {
+// The error names a server that is not a hub or refuses access, before the run starts.
+func TestUnreachableServers(t *testing.T) {
 	answer := func(f http.HandlerFunc) http.Handler { return f }
 	for _, tt := range []struct {
 		name    string
@@ -132,7 +132,7 @@ func says(t *testing.T, cfg bench.Config, words ...string) {
 	}
 }
 
-// A machine's limit of open files is named, with what it has to be.
+// The error names the limit of open files and the number that the run needs.
 func TestLimitOfFiles(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("there is no such limit")
@@ -145,7 +145,7 @@ func TestLimitOfFiles(t *testing.T) {
 	says(t, cfg, "1000001 connections", "ulimit -n 1000065", "--subscribers")
 }
 
-// Beyond what one source address has ports for, loopback has more.
+// On loopback, the bench uses more source addresses when one has no more ports.
 func TestSources(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("loopback has one address here")
@@ -164,7 +164,7 @@ func TestSources(t *testing.T) {
 	} {
 		got := bench.SourceOf(netip.MustParseAddr(tt.peer), tt.index)
 		if s := got.String(); tt.want == "" && got.IsValid() || tt.want != "" && s != tt.want {
-			t.Errorf("number %d to %s begins at %s, want %q", tt.index, tt.peer, s, tt.want)
+			t.Errorf("subscriber %d to %s has the source %s, want %q", tt.index, tt.peer, s, tt.want)
 		}
 	}
 }

@@ -8,23 +8,23 @@ import (
 	"syscall"
 )
 
-// An engine has the connections of the subscribers. It opens one for each, sends
-// the request, and gives each what comes.
+// An engine holds the connections of the subscribers. It opens one for each, sends
+// the request, and passes the bytes of the response to the subscriber.
 type engine interface {
-	// stop closes all connections, and returns when nothing touches a
-	// subscriber any more.
+	// stop closes all connections. When it returns, the engine no longer
+	// touches the subscribers.
 	stop()
 }
 
-// connecting is how many connections are opened at a time.
+// connecting is the largest number of streams that open at the same time.
 const connecting = 256
 
-// perSource is how many connections begin at one address of this machine: a
-// source has some 28,000 ports.
+// perSource is how many connections use the same source address, which has some
+// 28,000 ports.
 const perSource = 20_000
 
-// sourceOf returns the address that the connection of a subscriber begins at. It
-// is invalid where the system may choose: loopback alone has many.
+// sourceOf returns the source address of a subscriber's connection. It is invalid
+// if the system should choose. Only loopback has several addresses.
 func sourceOf(peer netip.Addr, index int) netip.Addr {
 	if n := index / perSource; loopbackNet && n > 0 && peer.Is4() && peer.IsLoopback() {
 		return netip.AddrFrom4([4]byte{127, 0, byte(1 + n), 1})
@@ -32,7 +32,7 @@ func sourceOf(peer netip.Addr, index int) netip.Addr {
 	return netip.Addr{}
 }
 
-// start starts the engine that is best for a run.
+// start starts the best engine for a run.
 func start(r *run) engine {
 	if !r.cfg.Goroutines && r.target.tls == nil {
 		if e := startSockets(r); e != nil {
@@ -42,7 +42,7 @@ func start(r *run) engine {
 	return startGoroutines(r)
 }
 
-// dial opens a connection to the peer, with TLS where the target has it.
+// dial opens a connection to the peer, with TLS if the target uses it.
 func (t *target) dial(ctx context.Context, source netip.Addr) (net.Conn, error) {
 	d := net.Dialer{KeepAlive: -1}
 	if source.IsValid() {

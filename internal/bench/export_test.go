@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// What is tested from outside.
+// Names for the tests.
 
 const MarkerSize = markerSize
 
@@ -37,10 +37,10 @@ func (h *histogram) Quantiles() Quantiles             { return h.quantiles() }
 func NewMarker(run, topic, seq uint32, at int64) Marker { return marker{run, topic, seq, at} }
 func (m marker) Put(data []byte)                        { m.put(data) }
 
-// WithSeq returns the marker with another number.
+// WithSeq returns the marker with another sequence number.
 func (m marker) WithSeq(seq uint32) Marker { m.seq = seq; return m }
 
-// Receive returns the verdict's name.
+// Receive returns the name of the verdict.
 func (l *ledger) Receive(seq uint64) (string, uint64) {
 	v, skipped := l.receive(seq)
 	return map[verdict]string{inOrder: "in order", ahead: "ahead", outOfOrder: "out of order", repeated: "repeated"}[v], skipped
@@ -55,7 +55,7 @@ func (r *reply) Next(b []byte) (body []byte, n int, err error) { return r.next(b
 func (r *reply) Response() *http.Response                      { return r.response }
 func (r *reply) End() error                                    { return r.end() }
 
-// InTrailer reports whether all data of a chunked body has come.
+// InTrailer reports whether all data of a chunked body has arrived.
 func (r *reply) InTrailer() bool { return r.state >= inTrailer && r.state <= inTrailerEnd }
 
 func NewScanner(limit int) *Scanner                          { return &scanner{limit: limit} }

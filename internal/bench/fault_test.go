@@ -10,7 +10,7 @@ import (
 	"example.com/tidings/internal/problem"
 )
 
-// counts are what a report says of what was wrong.
+// counts are the faults in a report.
 type counts struct {
 	failed, closed, missing, repeated, outOfOrder, foreign, garbled, gaps int64
 }
@@ -19,10 +19,10 @@ func countsOf(r *bench.Report) counts {
 	return counts{r.Failed, r.Closed, r.Missing, r.Repeated, r.OutOfOrder, r.Foreign, r.Garbled, r.Gaps}
 }
 
-// Each thing that a hub may do wrong is found, by its name and exactly as often as
-// it happens. Ten messages go to four subscribers.
+// The bench finds each fault of a hub, and counts it exactly as often as it happens. Ten
+// messages go to four subscribers.
 func TestFaultsAreFound(t *testing.T) {
-	// once does something with one message of one subscriber.
+	// once calls f for one message of one subscriber.
 	once := func(f func(s *stream, data string)) func(*stream, int, string) {
 		return func(s *stream, n int, data string) {
 			if s.index == 2 && n == 5 {
@@ -61,7 +61,7 @@ func TestFaultsAreFound(t *testing.T) {
 				s.send(data)
 			}
 		}, counts{outOfOrder: 1}, ""},
-		{"all lose the same", func(s *stream, n int, data string) {
+		{"all lose the same message", func(s *stream, n int, data string) {
 			if n != 4 {
 				s.send(data)
 			}
@@ -70,7 +70,7 @@ func TestFaultsAreFound(t *testing.T) {
 		{"a byte of the number changes", once(func(s *stream, data string) { s.send(flip(data, 33)) }), counts{garbled: 1, missing: 1}, "not as it was published"},
 		{"the data is cut", once(func(s *stream, data string) { s.send(data[:60]) }), counts{garbled: 1, missing: 1}, ""},
 		{"the data is broken into lines", once(func(s *stream, data string) { s.send(data[:60] + "\ndata: " + data[60:]) }), counts{garbled: 1, missing: 1}, ""},
-		{"an event without data of ours", once(func(s *stream, data string) { s.send(data); s.send("hello") }), counts{garbled: 1}, "hello"},
+		{"an event with foreign data", once(func(s *stream, data string) { s.send(data); s.send("hello") }), counts{garbled: 1}, "hello"},
 		{"a message of another run", once(func(s *stream, data string) {
 			other := bench.NewData(100)
 			bench.NewMarker(1, 0, 5, 0).Put(other)
@@ -96,16 +96,16 @@ func TestFaultsAreFound(t *testing.T) {
 				s.raw("data: " + strings.Repeat("x", 100<<10))
 			}
 		}, counts{closed: 1, missing: 10}, "larger"},
-		{"keep-alives and positions are none", func(s *stream, _ int, data string) {
+		{"keep-alives and positions are no fault", func(s *stream, _ int, data string) {
 			s.raw(": keep-alive\n")
 			s.raw("event: tidings.position\ndata: {}\nid: 3\n\n")
 			s.send(data)
 			s.raw(":\n")
 		}, counts{}, ""},
-		{"nor is a message with its type, in CRLF", func(s *stream, _ int, data string) {
+		{"a message with its type, in CRLF, is no fault", func(s *stream, _ int, data string) {
 			s.raw("id: 3\r\nevent: message\r\ndata:" + data + "\r\n\r\n")
 		}, counts{}, ""},
-		{"nor are streams in single bytes", func(s *stream, _ int, data string) {
+		{"streams in single bytes are no fault", func(s *stream, _ int, data string) {
 			for _, c := range []byte("data: " + data + "\nid: 1\n\n") {
 				s.raw(string(rune(c)))
 			}
@@ -116,7 +116,7 @@ func TestFaultsAreFound(t *testing.T) {
 				t.Parallel()
 				f := &faulty{deliver: tt.deliver}
 				cfg := serve(t, w, f)
-				// With fewer in flight a message that is lost would end the run.
+				// With fewer messages in flight, a lost message would end the run.
 				cfg.Subscribers, cfg.Messages, cfg.InFlight = 4, 10, 10
 				rep := run(t, cfg)
 				if got := countsOf(rep); got != tt.want {
@@ -134,7 +134,7 @@ func TestFaultsAreFound(t *testing.T) {
 	}
 }
 
-// A message that goes to a subscriber of another topic is foreign there.
+// A message is foreign to a subscriber of another topic.
 func TestAMessageOfAnotherTopicIsForeign(t *testing.T) {
 	f := &faulty{}
 	f.deliver = func(s *stream, n int, data string) {
@@ -155,8 +155,8 @@ func TestAMessageOfAnotherTopicIsForeign(t *testing.T) {
 	}
 }
 
-// The last messages are missing, and no later one tells: the run ends when nothing
-// has come for the timeout.
+// The last messages are missing, and no later message shows that. The run ends when
+// nothing has arrived for the timeout.
 func TestNothingMoreArrives(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -184,7 +184,7 @@ func TestNothingMoreArrives(t *testing.T) {
 	}
 }
 
-// A pause between messages that are due is no stall.
+// A pause before a message is due is not a stall.
 func TestASlowRateIsNoStall(t *testing.T) {
 	cfg := serve(t, way{}, &faulty{})
 	cfg.Subscribers, cfg.Messages, cfg.Rate, cfg.Timeout = 1, 3, 3, 150*time.Millisecond
@@ -193,8 +193,8 @@ func TestASlowRateIsNoStall(t *testing.T) {
 	}
 }
 
-// A publish that is refused, or not answered, ends the run and is said; what the
-// others are owed is still checked.
+// A publish that is refused or not answered ends the run, and the report says so. The
+// run still checks the other messages.
 func TestPublishingFails(t *testing.T) {
 	for _, tt := range []struct {
 		name        string
@@ -247,9 +247,9 @@ func TestPublishingFails(t *testing.T) {
 	}
 }
 
-// A proxy that closes its connections every few requests, in good order, loses and
-// repeats nothing.
-func TestConnectionsThatAreClosedInGoodOrder(t *testing.T) {
+// If a proxy closes its connections every few requests with "Connection: close", no
+// message is lost or repeated.
+func TestConnectionsThatTheServerCloses(t *testing.T) {
 	for _, w := range ways {
 		t.Run(w.name, func(t *testing.T) {
 			t.Parallel()
@@ -269,7 +269,7 @@ func TestConnectionsThatAreClosedInGoodOrder(t *testing.T) {
 	}
 }
 
-// Streams that do not open are counted, and the first is said why; the others go on.
+// The report counts streams that do not open, and says why the first one did not.
 func TestSomeStreamsDoNotOpen(t *testing.T) {
 	for _, tt := range []struct {
 		name      string
@@ -323,7 +323,7 @@ func TestSomeStreamsDoNotOpen(t *testing.T) {
 	}
 }
 
-// A stream that opens too late is not counted, and what it gets does not count.
+// A stream that opens too late does not count, and neither do its messages.
 func TestStreamsThatOpenTooLate(t *testing.T) {
 	for _, w := range ways {
 		t.Run(w.name, func(t *testing.T) {
@@ -345,8 +345,7 @@ func TestStreamsThatOpenTooLate(t *testing.T) {
 	}
 }
 
-// A message that is lost holds up a closed loop for no longer than until its
-// subscriber gets a later one.
+// A lost message delays a closed loop only until its subscriber gets a later one.
 func TestALostMessageHoldsUpNothing(t *testing.T) {
 	for _, topics := range []int{1, 2} {
 		cfg := serve(t, way{}, &faulty{deliver: func(s *stream, n int, data string) {
@@ -362,7 +361,7 @@ func TestALostMessageHoldsUpNothing(t *testing.T) {
 	}
 }
 
-// However many streams do not open, the others do.
+// Streams that do not open do not keep others from opening, however many they are.
 func TestManyStreamsDoNotOpen(t *testing.T) {
 	for _, w := range ways[:2] {
 		t.Run(w.name, func(t *testing.T) {

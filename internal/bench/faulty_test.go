@@ -9,15 +9,15 @@ import (
 	"sync/atomic"
 )
 
-// A faulty hub does what the API says, but for its faults.
+// A faulty hub follows the API, except for its faults.
 type faulty struct {
-	// deliver writes message number n to a stream, the index of which is in the
-	// order of their opening without the probe's.
+	// deliver writes message number n to a stream. Streams have an index in the
+	// order in which they open, without the probe's stream.
 	deliver func(s *stream, n int, data string)
-	// publish answers the POST of message number n, from 0, instead of the hub;
-	// it reports false to leave it to the hub.
+	// publish may answer the POST of message number n, from 0, instead of the hub.
+	// It reports whether it did.
 	publish func(w http.ResponseWriter, n int) bool
-	// subscribe answers the request for a stream instead of the hub, likewise.
+	// subscribe may answer the request for a stream instead of the hub, likewise.
 	subscribe func(w http.ResponseWriter, r *http.Request, index int) bool
 
 	mu      sync.Mutex
@@ -44,7 +44,7 @@ func (s *stream) raw(text string) {
 	http.NewResponseController(s.w).Flush()
 }
 
-// end ends the stream, within deliver.
+// end ends the stream. Only deliver may call it.
 func (s *stream) end() {
 	s.topic = "" // nothing more is sent
 	close(s.closed)
@@ -73,7 +73,7 @@ func (f *faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case <-r.Context().Done():
 	case <-s.closed:
 	}
-	f.mu.Lock() // nothing is written any more
+	f.mu.Lock() // end all writes
 	defer f.mu.Unlock()
 	s.topic = ""
 }
@@ -105,7 +105,7 @@ func (f *faulty) post(w http.ResponseWriter, r *http.Request, topic string) {
 	fmt.Fprintf(w, `{"id":"x-%d"}`, n)
 }
 
-// A hanging hub leaves every second stream without an answer until it is released.
+// A hanging hub does not answer every second stream until release is closed.
 type hanging struct {
 	*faulty
 	release chan struct{}

@@ -4,8 +4,8 @@ package bench
 
 import "time"
 
-// roomForFiles has nothing to raise here.
+// roomForFiles does nothing: this system has no limit to raise.
 func roomForFiles(int) error { return nil }
 
-// ownCPU is not known here.
+// ownCPU reports false: this system does not tell.
 func ownCPU() (time.Duration, bool) { return 0, false }

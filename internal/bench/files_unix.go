@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// spareFiles are descriptors for what is not a subscriber.
+// spareFiles is the number of descriptors for everything except the connections.
 const spareFiles = 64
 
-// roomForFiles raises how many files this process may have open to what so many
-// connections need. Its error is one line for the user.
+// roomForFiles raises this process's limit of open files, if the connections need
+// that. Its error is one line for the user.
 func roomForFiles(connections int) error {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		return nil // the kernel will say it when there is no more
+		return nil // the kernel will report when no descriptor is left
 	}
 	need := uint64(connections + spareFiles)
 	if need <= limit.Cur {
@@ -26,7 +26,7 @@ func roomForFiles(connections int) error {
 	if syscall.Setrlimit(syscall.RLIMIT_NOFILE, &raised) == nil {
 		return nil
 	}
-	return fmt.Errorf("%d connections need %d open files, and this process may have %d: raise the limit (ulimit -n %d), or choose fewer --subscribers", connections, need, max(limit.Cur, limit.Max), need)
+	return fmt.Errorf("%d connections need %d open files, but this process may have %d: raise the limit (ulimit -n %d), or choose fewer --subscribers", connections, need, max(limit.Cur, limit.Max), need)
 }
 
 // ownCPU returns the time that this process has spent on processors.

@@ -6,33 +6,33 @@ import (
 	"sync/atomic"
 )
 
-// A flow knows how many deliveries each message owes, when all of them are
-// settled, and so, in a closed loop, which message may be published. A delivery is
-// settled when the message has been received, or cannot be any more: its
-// subscriber has received a later one, or has lost its stream.
+// A flow counts the deliveries that each message still owes. In a closed loop it
+// decides from that which message may be published. A delivery is settled when the
+// subscriber has received the message or can no longer receive it, because it has
+// received a later one or lost its stream.
 //
-// Messages are numbered from 0 in the order of their publishing; the topic of
-// message m is m modulo the number of topics, and its sequence there m divided by
-// it. In a closed loop message m may be published once all before m-window are
-// complete, so that no more than window are in flight.
+// Messages are numbered from 0 in the order of their publishing. The topic of
+// message m is m modulo the number of topics, and its sequence number in the topic
+// is m divided by that number. In a closed loop, message m may be published when
+// all messages up to m-window are complete: then at most window are in flight.
 type flow struct {
 	topics uint64
-	window uint64         // 0: an open loop
-	slots  []atomic.Int32 // of message m at m%window: what it owes, or unpublished
+	window uint64         // 0 means an open loop
+	slots  []atomic.Int32 // what message m owes, at m%window; or unpublished
 
 	mu       sync.Mutex
-	sealed   bool    // no subscriber is added any more
-	live     []int32 // subscribers of each topic whose stream is open
+	sealed   bool    // no subscriber may join
+	live     []int32 // open streams, by topic
 	low      uint64  // all messages below are complete
-	expected int64   // deliveries that are owed or were settled, but for forgiven ones
+	expected int64   // deliveries owed or settled, without forgiven ones
 	waiting  []chan struct{}
 
-	// published has for each publisher the message that it publishes next: those
-	// of its topics below that are published.
+	// published has the next message of each publisher: its messages below that
+	// are published.
 	published []atomic.Uint64
 }
 
-// unpublished is what a slot holds whose message has not been published.
+// unpublished is the value of a slot whose message is not published.
 const unpublished = -1
 
 func newFlow(topics, window, publishers int) *flow {
@@ -49,7 +49,7 @@ func newFlow(topics, window, publishers int) *flow {
 	return f
 }
 
-// join adds a subscriber of a topic. It reports false after seal.
+// join adds a subscriber of a topic, except after seal. It reports whether it did.
 func (f *flow) join(topic uint32) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -59,20 +59,20 @@ func (f *flow) join(topic uint32) bool {
 	return !f.sealed
 }
 
-// seal ends joining.
+// seal makes join refuse further subscribers.
 func (f *flow) seal() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.sealed = true
 }
 
-// leave takes a subscriber away that has settled its topic's messages below next:
-// what it is owed of the others is forgiven.
+// leave removes a subscriber that has settled its topic's messages below next. The
+// other messages no longer owe it a delivery.
 func (f *flow) leave(topic uint32, next uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.live[topic]--
-	// Below m all messages of the topic are published, by its one publisher.
+	// The topic's publisher has published all messages of the topic below m.
 	m := f.published[int(topic)%len(f.published)].Load()
 	count := (m + f.topics - 1 - uint64(topic)) / f.topics
 	if m <= uint64(topic) {
@@ -92,14 +92,14 @@ func (f *flow) leave(topic uint32, next uint64) {
 	}
 }
 
-// isPublished reports whether message m has been.
+// isPublished reports whether message m is published.
 func (f *flow) isPublished(m uint64) bool {
 	return m < f.published[int(m%f.topics)%len(f.published)].Load()
 }
 
-// publish enters message m of a publisher as published: it owes a delivery to each
-// subscriber of its topic, and its acknowledgement. It is called before the
-// message is sent, and for each publisher's messages in order.
+// publish marks message m of a publisher as published. The message then owes a
+// delivery to each subscriber of its topic, and an acknowledgement. The publisher
+// calls it before it sends the message, in the order of its messages.
 func (f *flow) publish(publisher int, m uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -111,8 +111,8 @@ func (f *flow) publish(publisher int, m uint64) {
 	f.published[publisher].Store(m + 1)
 }
 
-// settle enters that one thing which message m owes is settled. Nothing is
-// settled twice.
+// settle settles one delivery or the acknowledgement of message m. Each may be
+// settled only once.
 func (f *flow) settle(m uint64) {
 	if f.window > 0 && f.slots[m%f.window].Add(-1) == 0 {
 		f.mu.Lock()
@@ -127,7 +127,7 @@ func (f *flow) settleLocked(m uint64) {
 	}
 }
 
-// advance moves low over what is complete, and wakes the publishers.
+// advance moves low past the complete messages and wakes the publishers.
 func (f *flow) advance() {
 	before := f.low
 	for f.slots[f.low%f.window].CompareAndSwap(0, unpublished) {
@@ -151,8 +151,8 @@ func (f *flow) may(m uint64) bool {
 	return f.window == 0 || m < f.low+f.window
 }
 
-// wait returns once message m may be published by a publisher, or with the
-// context's error.
+// wait waits until a publisher may publish message m. Its error is the cause of a
+// done context.
 func (f *flow) wait(ctx context.Context, publisher int, m uint64) error {
 	for !f.may(m) {
 		select {
@@ -164,7 +164,7 @@ func (f *flow) wait(ctx context.Context, publisher int, m uint64) error {
 	return nil
 }
 
-// owed returns how many deliveries are expected in all.
+// owed returns the number of deliveries expected in all.
 func (f *flow) owed() int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -9,7 +9,7 @@ import (
 	"example.com/tidings/internal/bench"
 )
 
-// Two topics with two subscribers each; three messages may be in flight.
+// There are two topics with two subscribers each. Three messages may be in flight.
 func TestFlowKeepsTheWindow(t *testing.T) {
 	f := bench.NewFlow(2, 3, 1)
 	for _, topic := range []uint32{0, 1, 0, 1} {
@@ -31,7 +31,7 @@ func TestFlowKeepsTheWindow(t *testing.T) {
 	for range 3 {
 		f.Settle(1) // two deliveries and the acknowledgement
 	}
-	may(3, false) // message 0 still owes
+	may(3, false) // message 0 still owes deliveries
 	for range 2 {
 		f.Settle(0)
 	}
@@ -49,12 +49,12 @@ func TestFlowKeepsTheWindow(t *testing.T) {
 	}
 }
 
-// A subscriber that leaves owes nothing more, whatever it had.
-func TestFlowForgivesWhoLeaves(t *testing.T) {
+// No message owes a delivery to a subscriber that has left.
+func TestFlowForgivesASubscriberThatLeaves(t *testing.T) {
 	for _, tt := range []struct {
 		name string
-		next uint64 // messages of its topic that it has
-		owed int64  // of the 6 deliveries, once it has left
+		next uint64 // messages of its topic that the subscriber has
+		owed int64  // deliveries owed, of 6, after it has left
 	}{
 		{"it has none", 0, 4},
 		{"it has one", 1, 5},
@@ -75,17 +75,17 @@ func TestFlowForgivesWhoLeaves(t *testing.T) {
 			if got := f.Owed(); got != tt.owed {
 				t.Errorf("%d deliveries are expected, want %d", got, tt.owed)
 			}
-			for _, m := range []uint64{0, 2} { // the other's, and the acknowledgement
+			for _, m := range []uint64{0, 2} { // the delivery to the other subscriber, and the acknowledgement
 				f.Settle(m)
 				f.Settle(m)
 			}
 			if f.May(5) {
-				t.Error("message 1 owes, and message 5 may be published")
+				t.Error("message 1 owes deliveries, but message 5 may be published")
 			}
 			f.Settle(1)
 			f.Settle(1)
 			if !f.May(6) {
-				t.Error("messages 0 to 2 owe nothing, and message 6 may not be published")
+				t.Error("messages 0 to 2 owe nothing, but message 6 may not be published")
 			}
 			f.Publish(0, 4)
 			f.Settle(4)
@@ -93,7 +93,7 @@ func TestFlowForgivesWhoLeaves(t *testing.T) {
 			f.Settle(3)
 			f.Settle(3)
 			if !f.May(8) {
-				t.Error("message 4 owes something to who has left before it")
+				t.Error("message 4 owes a delivery to a subscriber that left before it")
 			}
 		})
 	}
@@ -123,7 +123,7 @@ func TestFlowWaits(t *testing.T) {
 	})
 }
 
-// An open loop never waits, and counts all the same.
+// An open loop never waits, but still counts.
 func TestFlowWithoutAWindow(t *testing.T) {
 	f := bench.NewFlow(1, 0, 1)
 	f.Join(0)

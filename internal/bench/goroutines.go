@@ -6,13 +6,13 @@ import (
 	"sync"
 )
 
-// goroutines are an engine with a goroutine and a buffer for each subscriber.
+// goroutines is an engine with a goroutine and a buffer for each subscriber.
 type goroutines struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 }
 
-// readSize is the buffer of a subscriber.
+// readSize is the size in bytes of a subscriber's buffer.
 const readSize = 4 << 10
 
 func startGoroutines(r *run) *goroutines {
@@ -37,7 +37,7 @@ func (g *goroutines) stop() {
 	g.wg.Wait()
 }
 
-// stream has the connection of one subscriber, from its turn to open to its end.
+// stream serves the connection of one subscriber. It gives its turn back once the stream is open.
 func (g *goroutines) stream(ctx context.Context, r *run, s *subscriber, turns chan struct{}) {
 	waiting := true
 	done := func() {
@@ -59,7 +59,7 @@ func (g *goroutines) stream(ctx context.Context, r *run, s *subscriber, turns ch
 		var n int
 		n, err = conn.Read(buf)
 		if ctx.Err() != nil {
-			return // over TLS the server may still answer the end
+			return // over TLS the server may still answer the close
 		}
 		if n > 0 {
 			if e := s.receive(buf[:n], r.now()); e != nil {
@@ -75,8 +75,8 @@ func (g *goroutines) stream(ctx context.Context, r *run, s *subscriber, turns ch
 	}
 }
 
-// atEnd returns what the failure of a read means for a response: io.EOF as its
-// end only where the response may end there.
+// atEnd translates the error of a read. It returns io.EOF only if the response is
+// complete there.
 func atEnd(r *reply, err error) error {
 	if err == io.EOF {
 		return r.end()

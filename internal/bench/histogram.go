@@ -6,30 +6,30 @@ import (
 	"time"
 )
 
-// The shape of a histogram: each power of two is cut into 2^subBits counters, so
-// that a value is known to within 1.6 %. What is past 2^maxBits ns, 73 minutes,
-// goes into the last one.
+// A histogram has 2^subBits counters for each power of two, so that a value is known
+// to within 1.6 %. The last counter also counts everything above 2^maxBits ns, which
+// is 73 minutes.
 const (
 	subBits  = 6
 	maxBits  = 42
 	counters = (maxBits - subBits + 1) << subBits
 )
 
-// A histogram counts durations, in 19 kB however many there are. It may be added
-// to by several goroutines, and read meanwhile. The zero value is empty.
+// A histogram counts any number of durations in 19 kB. It may be used concurrently.
+// The zero value is empty.
 type histogram struct {
 	counts [counters]atomic.Int64
 	max    atomic.Int64
 }
 
-// add counts one duration; a negative one counts as 0.
+// add counts a duration. A negative one counts as 0.
 func (h *histogram) add(d time.Duration) {
 	v := max(int64(d), 0)
 	h.counts[slotOf(v)].Add(1)
 	storeMax(&h.max, v)
 }
 
-// merge adds what other holds.
+// merge adds the counts of other.
 func (h *histogram) merge(other *histogram) {
 	for i := range other.counts {
 		if n := other.counts[i].Load(); n != 0 {
@@ -39,8 +39,9 @@ func (h *histogram) merge(other *histogram) {
 	storeMax(&h.max, other.max.Load())
 }
 
-// quantile returns the smallest duration that at least the part q of all, of 0 to
-// 1, does not exceed, to within the width of a counter; 0 when it is empty.
+// quantile returns the smallest duration that at least a fraction q of all durations,
+// 0 to 1, does not exceed. It is accurate to the width of a counter, and 0 if the
+// histogram is empty.
 func (h *histogram) quantile(q float64) time.Duration {
 	var total int64
 	for i := range h.counts {
@@ -67,7 +68,7 @@ func slotOf(v int64) int {
 	return min(exp<<subBits+int(v>>exp), counters-1)
 }
 
-// highest returns the greatest value of a counter.
+// highest returns the greatest value that counter i counts.
 func highest(i int) int64 {
 	if i < 1<<subBits {
 		return int64(i)

@@ -10,7 +10,7 @@ import (
 	"example.com/tidings/internal/bench"
 )
 
-// A quantile is one of the durations, or less than 1.6 % above it.
+// A quantile is exact or less than 1.6 % too high.
 func TestQuantiles(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for _, tt := range []struct {
@@ -58,14 +58,14 @@ func TestQuantiles(t *testing.T) {
 func TestQuantileBounds(t *testing.T) {
 	var h bench.Histogram
 	if got := h.Quantile(0.5); got != 0 {
-		t.Errorf("of nothing: %d", got)
+		t.Errorf("without durations: %d", got)
 	}
 	h.Add(-time.Second)
 	if got := h.Quantile(1); got != 0 {
-		t.Errorf("of a negative one: %d", got)
+		t.Errorf("with a negative duration: %d", got)
 	}
 	h.Add(math.MaxInt64)
 	if got := h.Quantile(1); got != math.MaxInt64 {
-		t.Errorf("of the greatest there is: %d", got)
+		t.Errorf("with the greatest duration: %d", got)
 	}
 }

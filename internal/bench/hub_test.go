@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 	"example.com/tidings/hub/httpapi"
 	"example.com/tidings/internal/bench"
@@ -28,18 +29,18 @@ type way struct {
 }
 
 var ways = []way{
-	{"http", false, false}, // sockets, where there are any
+	{"http", false, false}, // sockets on Linux
 	{"http, goroutines", false, true},
 	{"https", true, false},
 }
 
-// serve serves a handler until the test ends, and returns what reaches it.
+// serve serves a handler until the test ends, and returns a configuration for it.
 func serve(t *testing.T, w way, h http.Handler) bench.Config {
 	t.Helper()
 	s := httptest.NewUnstartedServer(h)
 	cfg := bench.Config{Goroutines: w.goroutines, Timeout: patience, Linger: 40 * time.Millisecond}
 	if w.tls {
-		s.EnableHTTP2 = true // which the bench does not take
+		s.EnableHTTP2 = true // the bench must not use it
 		s.StartTLS()
 		roots := x509.NewCertPool()
 		roots.AddCert(s.Certificate())
@@ -53,14 +54,14 @@ func serve(t *testing.T, w way, h http.Handler) bench.Config {
 	return cfg
 }
 
-// patience only turns a hang into a failure.
+// patience is a limit that turns a hang into a failure.
 const patience = 20 * time.Second
 
 // realHub returns the API of a hub in memory.
 func realHub(t *testing.T, opts *httpapi.Options) http.Handler {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	h, err := hub.New(t.Context(), hub.NewMemoryLog(nil), &hub.Options{Logger: log})
+	h, err := hub.New(t.Context(), eventlog.NewMemory(nil), &hub.Options{Logger: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +92,7 @@ func tryRun(t *testing.T, ctx context.Context, cfg bench.Config) (*bench.Report,
 	return b.Run(ctx)
 }
 
-// The load of each kind is made and checked, on each way.
+// Each kind of load runs and passes its checks, over each way.
 func TestRunAgainstAHub(t *testing.T) {
 	for _, w := range ways {
 		for _, tt := range []struct {
@@ -122,7 +123,7 @@ func TestRunAgainstAHub(t *testing.T) {
 					t.Errorf("want %d deliveries, and got %+v", want, rep)
 				}
 				if rep.Connects <= 0 || rep.FirstEvent.P50 <= 0 || rep.Latency.P50 <= 0 || rep.Latency.P50 > rep.Latency.P99 || rep.Latency.P999 > rep.Latency.Max || rep.Acknowledged.Max <= 0 || rep.DeliveriesPerS <= 0 {
-					t.Errorf("something is not measured: %+v", rep)
+					t.Errorf("a measurement is missing: %+v", rep)
 				}
 				if per := float64(tt.cfg.Payload); rep.BytesPerDelivery < per || rep.BytesPerDelivery > per+5000 {
 					t.Errorf("%v bytes for each delivery of %v", rep.BytesPerDelivery, per)
@@ -132,9 +133,8 @@ func TestRunAgainstAHub(t *testing.T) {
 	}
 }
 
-// What is published before and meanwhile by others disturbs nothing, and a second
-// run nothing of the first.
-func TestRunsAreByThemselves(t *testing.T) {
+// Concurrent runs on the same hub do not affect each other.
+func TestConcurrentRuns(t *testing.T) {
 	cfg := serve(t, way{}, realHub(t, nil))
 	cfg.Subscribers, cfg.Messages, cfg.InFlight = 10, 50, 4
 	var wg sync.WaitGroup
@@ -148,7 +148,7 @@ func TestRunsAreByThemselves(t *testing.T) {
 	wg.Wait()
 }
 
-// A hub below a path, whose clients need a token and a host name.
+// The hub is below a path, and its clients need a token and a host name.
 func TestRunBelowAPathWithHeaders(t *testing.T) {
 	for _, w := range ways {
 		t.Run(w.name, func(t *testing.T) {
@@ -184,7 +184,7 @@ func TestRunBelowAPathWithHeaders(t *testing.T) {
 	}
 }
 
-// An interrupted run says what there was, and that is not wrong.
+// An interrupted run reports its results so far. The interruption is not an error.
 func TestInterrupt(t *testing.T) {
 	for _, w := range ways {
 		t.Run(w.name, func(t *testing.T) {
@@ -206,7 +206,7 @@ func TestInterrupt(t *testing.T) {
 	}
 }
 
-// Lines come while it goes on, and say how far it is.
+// During a run, lines report its progress.
 func TestProgress(t *testing.T) {
 	cfg := serve(t, way{}, realHub(t, nil))
 	cfg.Subscribers, cfg.Messages, cfg.Rate, cfg.ProgressEvery = 5, 100, 200, 50*time.Millisecond
@@ -215,13 +215,13 @@ func TestProgress(t *testing.T) {
 	cfg.Progress = func(line string) { lines = append(lines, line) }
 	run(t, cfg)
 	all := strings.Join(lines, "\n")
-	if len(lines) < 3 || !strings.Contains(all, "rest") || !strings.Contains(all, " of 100 messages") || !strings.Contains(all, "missing so far: 0") {
+	if len(lines) < 3 || !strings.Contains(all, "idle") || !strings.Contains(all, " of 100 messages") || !strings.Contains(all, "missing so far: 0") {
 		t.Errorf("the lines are\n%s", all)
 	}
 }
 
-// The latency at a rate counts from when a message was due: a server that stalls
-// once makes all of them late that were due meanwhile.
+// At a rate, latency counts from when a message was due. When the server stalls, all
+// messages that were due meanwhile are late.
 func TestAStallIsInTheLatency(t *testing.T) {
 	api := realHub(t, nil)
 	var once sync.Once
@@ -233,13 +233,13 @@ func TestAStallIsInTheLatency(t *testing.T) {
 	}))
 	cfg.Subscribers, cfg.Messages, cfg.Rate = 1, 1000, 2000
 	rep := run(t, cfg)
-	// The one in the middle is due after 250 ms.
+	// The message in the middle is due after 250 ms.
 	if !rep.OK || rep.Latency.P50 < 400 || rep.Latency.Max < 690 {
 		t.Errorf("latency %v of %+v", rep.Latency, rep)
 	}
 }
 
-// The process of this test is that of the server, too.
+// The process of this test is also the process of the server.
 func TestProcess(t *testing.T) {
 	cfg := serve(t, way{}, realHub(t, nil))
 	cfg.Subscribers, cfg.Messages, cfg.InFlight, cfg.PID, cfg.Idle = 200, 200, 8, os.Getpid(), time.Millisecond
@@ -256,13 +256,13 @@ func TestProcess(t *testing.T) {
 	if s := rep.Server; s == nil || s.CPU <= 0 || s.CPUSeconds <= 0 || s.MemoryBefore <= 0 || s.MemoryIdle <= 0 || s.MemoryAfter <= 0 || s.PerIdle == 0 {
 		t.Errorf("%+v of %+v", s, rep)
 	}
-	cfg.PID = 1<<22 + 1 // more than there can be
+	cfg.PID = 1<<22 + 1 // above the largest PID
 	if _, err := tryRun(t, t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "no such process") {
 		t.Errorf("a process that is not there: %v", err)
 	}
 }
 
-// Nothing is left open after a run.
+// A run leaves no file open.
 func TestNoFileIsLeftOpen(t *testing.T) {
 	count := func() int {
 		files, err := filepath.Glob("/proc/self/fd/*")
@@ -276,12 +276,12 @@ func TestNoFileIsLeftOpen(t *testing.T) {
 	}
 	cfg := serve(t, way{}, realHub(t, nil))
 	cfg.Subscribers, cfg.Messages = 50, 2
-	run(t, cfg) // what the runtime opens once
+	run(t, cfg) // the runtime opens some files only once
 	before := count()
 	run(t, cfg)
 	for deadline := time.Now().Add(patience); count() > before; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d files are open, and before there were %d", count(), before)
+			t.Fatalf("%d files are open, but %d before the run", count(), before)
 		}
 	}
 }

@@ -2,33 +2,33 @@ package bench
 
 import "slices"
 
-// A ledger holds which messages of its topic one subscriber has received. The
-// zero value is that of one that has none. It is for one goroutine at a time.
+// A ledger records which messages of its topic a subscriber has received. The zero
+// value is an empty ledger. It is for one goroutine at a time.
 type ledger struct {
-	next  uint64 // after the highest that was received
-	got   uint64 // how many were received, each counted once
-	holes []span // those below next that were not, ascending
+	next  uint64 // the number after the highest one received
+	got   uint64 // messages received, each counted once
+	holes []span // the numbers below next that are missing, ascending
 }
 
-// A span is the numbers from first to last.
+// A span is a range of numbers, with both ends.
 type span struct{ first, last uint64 }
 
-// maxHoles bounds the memory of a ledger. With more the oldest one is forgotten:
-// its messages stay missing, and those that arrive all the same count as repeated.
+// maxHoles bounds the memory of a ledger, which forgets the oldest hole beyond it. The
+// messages of that hole stay missing. If one still arrives, it counts as repeated.
 const maxHoles = 1024
 
-// A verdict says what a received message is.
+// A verdict classifies a received message.
 type verdict int
 
 const (
 	inOrder    verdict = iota
-	ahead              // those between the last one and this have not come
-	outOfOrder         // it has come after a later one
-	repeated           // it has come before
+	ahead              // some messages before it are skipped
+	outOfOrder         // it arrives after a later one
+	repeated           // it has arrived before
 )
 
-// receive enters a message. With the verdict ahead, skipped is how many between
-// the last one and this have not come.
+// receive records a message. With the verdict ahead, skipped is the number of missing
+// messages between the highest one so far and this one.
 func (l *ledger) receive(seq uint64) (v verdict, skipped uint64) {
 	if seq >= l.next {
 		if skipped = seq - l.next; skipped > 0 {
@@ -71,7 +71,7 @@ func (l *ledger) has(seq uint64) bool {
 	return seq < l.next && !missing
 }
 
-// hole returns where among the holes seq is, if it is in one.
+// hole returns the index of the hole that seq is in, if any.
 func (l *ledger) hole(seq uint64) (i int, found bool) {
 	return slices.BinarySearchFunc(l.holes, seq, func(s span, seq uint64) int {
 		switch {

@@ -41,7 +41,7 @@ func TestLedger(t *testing.T) {
 	}
 }
 
-// A ledger agrees with a set of numbers.
+// A ledger gives the same results as a set of numbers.
 func FuzzLedger(f *testing.F) {
 	f.Add([]byte{0, 1, 2, 3})
 	f.Add([]byte{9, 4, 4, 5, 0, 10, 9})
@@ -76,8 +76,8 @@ func FuzzLedger(f *testing.F) {
 	})
 }
 
-// However many holes there are, memory is bounded, and what was received is
-// counted right.
+// With any number of holes, memory is bounded and the count of received messages is
+// right.
 func TestLedgerIsBounded(t *testing.T) {
 	var l bench.Ledger
 	const n = 10 * bench.MaxHoles
@@ -88,11 +88,11 @@ func TestLedgerIsBounded(t *testing.T) {
 		t.Errorf("%d holes, %d received; want at most %d, and %d", l.Holes(), l.Got(), bench.MaxHoles, n)
 	}
 	if v, _ := l.Receive(2 * (n - 1)); v != "out of order" {
-		t.Errorf("what is in one of the last holes is %s", v)
+		t.Errorf("a message in one of the last holes is %s", v)
 	}
 	l = bench.Ledger{}
 	l.Receive(3 * n)
-	for i := range uint64(n) { // cuts the hole into as many
+	for i := range uint64(n) { // cuts the hole into n holes
 		l.Receive(3*i + 1)
 	}
 	if l.Holes() > bench.MaxHoles {

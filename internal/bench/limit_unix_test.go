@@ -9,8 +9,8 @@ import (
 	"example.com/tidings/internal/bench"
 )
 
-// raised reports whether this process may have as many files open as the largest
-// run needs.
+// raised reports whether this process may open as many files as the largest run
+// needs.
 func raised(t *testing.T) bool {
 	t.Helper()
 	var limit syscall.Rlimit

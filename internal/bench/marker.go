@@ -6,13 +6,13 @@ import (
 	"hash/crc32"
 )
 
-// A marker is what the data of a message begins with. Its text is
+// A marker is the beginning of a message's data. Its text is
 //
 //	SUM RUN TOPIC SEQUENCE TIME
 //
-// and the rest is filler. The numbers are in hexadecimal, of eight digits, and TIME
-// of sixteen. SUM is the CRC-32C of all the data after it, so that no change of a
-// byte on the way goes unnoticed.
+// and the rest of the data is filler. The numbers are hexadecimal with eight digits,
+// TIME with sixteen. SUM is the CRC-32C of the data after it, which shows any changed
+// byte.
 type marker struct {
 	run   uint32
 	topic uint32 // from 0
@@ -20,8 +20,8 @@ type marker struct {
 	at    int64  // nanoseconds since the run began
 }
 
-// Where the numbers of a marker begin, each with a space before it, and what it
-// takes in all.
+// The offsets of the numbers in a marker, each with a space before it, and the size
+// of a marker.
 const (
 	runAt      = 9
 	topicAt    = 18
@@ -32,7 +32,7 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// newData returns the data of a message of so many bytes, for put.
+// newData returns data of the given size in bytes, for put.
 func newData(size int) []byte {
 	data := bytes.Repeat([]byte{'x'}, size)
 	for _, i := range []int{runAt, topicAt, seqAt, timeAt} {
@@ -41,7 +41,7 @@ func newData(size int) []byte {
 	return data
 }
 
-// put writes a marker, and the sum that belongs to it, over that of data.
+// put writes the marker and its sum to the front of data.
 func (m marker) put(data []byte) {
 	putHex(data[runAt:], m.run)
 	putHex(data[topicAt:], m.topic)
@@ -51,9 +51,9 @@ func (m marker) put(data []byte) {
 	putHex(data, crc32.Update(0, castagnoli, data[runAt:]))
 }
 
-// parseMarker returns the marker of a message's data. It reports false where data
-// has changed since put; that data of others passes is as likely as that a sum of 32
-// bits is right by chance.
+// parseMarker returns the marker of a message's data. It reports false if data has
+// changed since put. Foreign data passes only if its sum of 32 bits is right by
+// chance.
 func parseMarker(data []byte) (m marker, ok bool) {
 	if len(data) < markerSize || data[runAt-1] != ' ' || binary.LittleEndian.Uint64(data) != hex(crc32.Update(0, castagnoli, data[runAt:])) {
 		return m, false
@@ -71,9 +71,8 @@ func putHex(b []byte, v uint32) { binary.LittleEndian.PutUint64(b, hex(v)) }
 // ones has a 1 in each of its eight bytes.
 const ones = 0x0101010101010101
 
-// hex returns the eight digits of v, the first in the lowest byte. All are made at
-// once, each in its byte, since there is one such number or more to check in each
-// delivery.
+// hex returns the eight digits of v, the first in the lowest byte. It computes all
+// digits at once, because every delivery needs it.
 func hex(v uint32) uint64 {
 	x := uint64(v)
 	x = (x>>16 | x<<32) & 0x0000ffff0000ffff
@@ -83,7 +82,7 @@ func hex(v uint32) uint64 {
 	return x + '0'*ones + letters*('a'-'0'-10)
 }
 
-// parseHex is the inverse of hex, for what is known to be its digits.
+// parseHex is the inverse of hex. b must begin with eight digits of hex.
 func parseHex(b []byte) uint32 {
 	x := binary.LittleEndian.Uint64(b)
 	x = x&(0xf*ones) + x>>6&ones*9

@@ -25,7 +25,7 @@ func TestMarkerComesBack(t *testing.T) {
 	}
 }
 
-// The text is what it is said to be.
+// The text has the documented form.
 func TestMarkerText(t *testing.T) {
 	data := bench.NewData(60)
 	bench.NewMarker(0x0badcafe, 12, 0xa0, 0x1234567890).Put(data)
@@ -38,7 +38,7 @@ func TestMarkerText(t *testing.T) {
 	}
 }
 
-// No byte can change, go or be added without being noticed.
+// parseMarker notices any changed, missing or added byte.
 func TestMarkerNoticesEveryChange(t *testing.T) {
 	data := bench.NewData(70)
 	bench.NewMarker(7, 1, 42, 1e9).Put(data)
@@ -61,7 +61,7 @@ func TestMarkerNoticesEveryChange(t *testing.T) {
 	}
 }
 
-// What is parsed, and is in the form of a marker, is what was put.
+// parseMarker returns the marker that Put wrote, and notices a changed byte.
 func FuzzMarker(f *testing.F) {
 	f.Add(uint32(7), uint32(1), uint32(42), int64(1e9), uint16(0), uint16(3), byte('x'))
 	f.Fuzz(func(t *testing.T, run, topic, seq uint32, at int64, more, i uint16, c byte) {

@@ -2,16 +2,16 @@ package bench
 
 import "time"
 
-// measured is what the server's process has taken, at points of a run. Without a
-// process it is empty.
+// measured has the memory and CPU of the server's process at points of a run. It is
+// empty without a process.
 type measured struct {
-	before, idle, after int64 // memory in bytes: without streams, with them, after the messages
+	before, idle, after int64 // memory in bytes: without streams, with idle streams, after the messages
 	from, to            time.Duration
 	known               bool
 	err                 error
 }
 
-// take enters the memory.
+// take measures the memory.
 func (m *measured) take(p *process, into *int64) {
 	if p == nil || m.err != nil {
 		return
@@ -19,7 +19,7 @@ func (m *measured) take(p *process, into *int64) {
 	*into, m.err = p.memory()
 }
 
-// cpuFrom and cpuTo enter the processor time.
+// cpuFrom and cpuTo measure the processor time before and after the messages.
 func (m *measured) cpuFrom(p *process) {
 	if p != nil && m.err == nil {
 		m.from, m.err = p.cpu()
@@ -33,7 +33,7 @@ func (m *measured) cpuTo(p *process) {
 	}
 }
 
-// report enters what is known into a report.
+// report puts the measurements into a report, if they are complete.
 func (m *measured) report(rep *Report) {
 	if !m.known || m.err != nil || rep.Opened == 0 {
 		return
@@ -51,7 +51,7 @@ func (m *measured) report(rep *Report) {
 	}
 }
 
-// perUnit returns microseconds for each of n.
+// perUnit returns d divided by n, in microseconds.
 func perUnit(d time.Duration, n int64) float64 {
 	return float64(d.Nanoseconds()) / 1e3 / float64(n)
 }

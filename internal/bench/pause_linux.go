@@ -6,16 +6,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// coarse is how much too late Go's own timers may be, as epoll counts in
-// milliseconds.
-const coarse = 1500 * time.Microsecond
+// timerSlack is how late Go's own timers may be: epoll counts in milliseconds.
+const timerSlack = 1500 * time.Microsecond
 
-// pause sleeps for d, to within some 60 µs: the last of it in the kernel, where it
-// costs a thread.
+// pause sleeps for d, to within some 60 µs. For the last part it blocks a thread in
+// the kernel.
 func pause(d time.Duration) {
 	end := time.Now().Add(d)
-	if d > coarse {
-		time.Sleep(d - coarse)
+	if d > timerSlack {
+		time.Sleep(d - timerSlack)
 	}
 	for {
 		left := time.Until(end)

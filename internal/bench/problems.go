@@ -2,8 +2,8 @@ package bench
 
 import "sync"
 
-// problems keep the first of each kind of what went wrong, in words. They may be
-// used by several goroutines.
+// problems keeps a description of the first problem of each kind. It may be used
+// concurrently.
 type problems struct {
 	mu    sync.Mutex
 	seen  map[string]bool

@@ -10,14 +10,14 @@ import (
 	"time"
 )
 
-// A process is the server's, as the kernel tells of it.
+// A process reads the figures of the server's process from /proc.
 type process struct{ dir string }
 
-// tick is the unit of the times in /proc, on every architecture that Go has.
+// tick is the unit of times in /proc, on every architecture that Go supports.
 const tick = 10 * time.Millisecond
 
-// newProcess returns the process of a number, or one line on why it cannot be
-// measured.
+// newProcess returns the process with a PID. Its error says in one line why the
+// process cannot be measured.
 func newProcess(pid int) (*process, error) {
 	p := &process{dir: "/proc/" + strconv.Itoa(pid)}
 	_, err := p.cpu()
@@ -28,15 +28,15 @@ func newProcess(pid int) (*process, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("--pid %d: there is no such process", pid)
 	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("--pid %d: its memory may be read by its own user and root only; run the bench as one of them, or leave --pid out", pid)
+		return nil, fmt.Errorf("--pid %d: only its user and root may read its memory; run the bench as one of them, or leave --pid out", pid)
 	case err != nil:
 		return nil, fmt.Errorf("--pid %d: %w", pid, err)
 	}
 	return p, nil
 }
 
-// cpu returns the time that the process has spent on processors, its own and the
-// kernel's for it, to 10 ms (proc(5), stat).
+// cpu returns the user and system time of the process, with a resolution of 10 ms
+// (proc(5), stat).
 func (p *process) cpu() (time.Duration, error) {
 	b, err := os.ReadFile(p.dir + "/stat")
 	if err != nil {
@@ -52,8 +52,8 @@ func (p *process) cpu() (time.Duration, error) {
 	return time.Duration(user+system) * tick, errors.Join(err1, err2)
 }
 
-// memory returns the proportional set size of the process, in bytes: its own
-// pages, and its part of those that it shares.
+// memory returns the proportional set size of the process, in bytes: its own pages
+// and its share of shared pages.
 func (p *process) memory() (int64, error) {
 	b, err := os.ReadFile(p.dir + "/smaps_rollup")
 	if err != nil {

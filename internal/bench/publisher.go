@@ -14,17 +14,17 @@ import (
 	"time"
 )
 
-// A publisher publishes the messages of some topics, those whose number modulo the
-// number of publishers is its own, over one connection after the other. Requests are
-// sent without waiting for the answers to those before (RFC 9112, section 9.3.2),
-// which the server gives in order, having stored the messages in order: so
-// they have one, and the connection is not what limits the load.
+// A publisher publishes the messages of the topics whose number, modulo the number
+// of publishers, is its index. It uses one connection at a time. It sends requests
+// without waiting for earlier answers (RFC 9112, section 9.3.2), so that the
+// connection does not limit the load. The server stores the messages and answers
+// in the order of the requests.
 type publisher struct {
 	run   *run
 	index int
 
 	mu      sync.Mutex
-	pending []sending // sent and not answered, in order
+	pending []sending // sent but not answered, in order
 	refused []uint64  // answered with an error
 	err     error     // why publishing has failed
 
@@ -33,27 +33,28 @@ type publisher struct {
 	over  atomic.Bool
 }
 
-// A sending is message m, which bears the time at: that of its first sending or, at
-// a rate, when it was due.
+// A sending is message m with the time in its marker: when it was first sent or, at a
+// rate, when it was due.
 type sending struct {
 	m  uint64
 	at time.Duration
 }
 
-// pipelined is how many requests are sent on one connection before the first of
-// them is answered.
+// pipelined is the largest number of requests on a connection that are sent but not
+// answered.
 const pipelined = 256
 
-// nap is how long a publisher may sleep without looking whether it is to stop.
-const nap = 50 * time.Millisecond
+// finalPause is about how long a publisher pauses last before a message is due. A
+// stop does not end this pause.
+const finalPause = 50 * time.Millisecond
 
-// errAgain is the end of a connection on which what is not answered was not looked
-// at, either: the server has said so with "Connection: close" (RFC 9112, section
-// 9.6).
+// errAgain means that the server has closed the connection with "Connection: close".
+// It has not processed the requests that it did not answer (RFC 9112, section 9.6),
+// so they are sent again.
 var errAgain = errors.New("the server has closed the connection in good order")
 
-// publishAll publishes all messages, until ctx is done or one cannot be. It
-// returns when nothing runs any more.
+// publishAll publishes all messages, until ctx is done or publishing fails. It
+// returns when every publisher has returned.
 func (r *run) publishAll(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -68,15 +69,15 @@ func (r *run) publishAll(ctx context.Context) {
 				p.mu.Lock()
 				p.err = err
 				p.mu.Unlock()
-				cancel() // the others need not go on
+				cancel() // stop the other publishers
 			}
 		})
 	}
 	wg.Wait()
 }
 
-// published returns how many messages have been sent and how many acknowledged,
-// and whether a publisher still runs.
+// published returns how many messages are sent, how many are acknowledged, and
+// whether a publisher still runs.
 func (r *run) published() (sent, acked int64, running bool) {
 	for i := range r.publishers {
 		p := &r.publishers[i]
@@ -87,7 +88,7 @@ func (r *run) published() (sent, acked int64, running bool) {
 	return sent, acked, running
 }
 
-// publish publishes over as many connections as it takes.
+// publish publishes the messages over as many connections as necessary.
 func (p *publisher) publish(ctx context.Context, began time.Duration) error {
 	next := uint64(p.index) // topic p.index is its first
 	for {
@@ -103,18 +104,18 @@ func (p *publisher) publish(ctx context.Context, began time.Duration) error {
 	}
 }
 
-// session publishes from message next on, after those that are pending, over one
-// connection, which it closes. It returns the message after the last that
+// session publishes over one connection, which it closes: first the pending messages
+// again, then from message next on. It returns the message after the last one that
 // it has published. Its error is nil when all are published and acknowledged, and
-// errAgain where another connection is to go on.
+// errAgain when another connection must continue.
 func (p *publisher) session(ctx context.Context, conn net.Conn, next uint64, began time.Duration) (uint64, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	// A place in turns is a request that is not answered.
+	// turns holds an element for each request that is not answered.
 	turns := make(chan struct{}, pipelined)
 	var reader sync.WaitGroup
-	answers := make(chan struct{}, pipelined) // a request has been sent
+	answers := make(chan struct{}, pipelined) // one element for each request sent
 	reader.Go(func() {
 		if err := p.answers(conn, answers, turns); err != nil {
 			cancel(err)
@@ -123,8 +124,8 @@ func (p *publisher) session(ctx context.Context, conn net.Conn, next uint64, beg
 	next, err := p.write(ctx, conn, next, began, turns, answers)
 	close(answers)
 	if err != nil {
-		// What has come before the failure says why, and whether another
-		// connection may go on.
+		// Answers from before the failure say why, and whether another connection
+		// may continue.
 		conn.SetReadDeadline(time.Now().Add(p.run.cfg.Timeout))
 	}
 	reader.Wait()
@@ -138,8 +139,8 @@ func (p *publisher) session(ctx context.Context, conn net.Conn, next uint64, beg
 	return next, nil
 }
 
-// write sends what is pending, and then the messages from next on as they are due,
-// and returns the one after the last.
+// write sends the pending messages, and then the messages from next on as they are
+// due. It returns the message after the last one.
 func (p *publisher) write(ctx context.Context, conn net.Conn, next uint64, began time.Duration, turns, answers chan struct{}) (uint64, error) {
 	r, w := p.run, bufio.NewWriterSize(conn, 64<<10)
 	data, head := newData(r.cfg.Payload), []byte(nil)
@@ -161,7 +162,7 @@ func (p *publisher) write(ctx context.Context, conn net.Conn, next uint64, began
 		head = r.post.append(head[:0], topic)
 		w.Write(head)
 		_, err := w.Write(data)
-		answers <- struct{}{} // has as many places as turns
+		answers <- struct{}{} // never blocks: it has the capacity of turns
 		return err
 	}
 	p.mu.Lock()
@@ -190,15 +191,15 @@ func (p *publisher) write(ctx context.Context, conn net.Conn, next uint64, began
 	return next, w.Flush()
 }
 
-// after returns the message of this publisher's topics that follows m.
+// after returns the next message after m that is this publisher's.
 func (p *publisher) after(m uint64) uint64 {
 	for m++; int(m%p.run.flow.topics)%len(p.run.publishers) != p.index; m++ {
 	}
 	return m
 }
 
-// turn waits until message m may be published, and returns the time that it
-// bears. What has been written goes out before it waits.
+// turn waits until message m may be published, and returns the time for its marker.
+// It flushes w before it waits.
 func (p *publisher) turn(ctx context.Context, w *bufio.Writer, m uint64, began time.Duration) (at time.Duration, err error) {
 	r := p.run
 	if r.cfg.Rate == 0 {
@@ -219,17 +220,17 @@ func (p *publisher) turn(ctx context.Context, w *bufio.Writer, m uint64, began t
 		if err := w.Flush(); err != nil {
 			return 0, err
 		}
-		if left > 2*nap {
-			sleep(ctx, left-nap)
+		if left > 2*finalPause {
+			sleep(ctx, left-finalPause)
 		} else {
 			pause(left)
 		}
 	}
 }
 
-// answers reads as many answers as there are requests. It returns nil when there
-// is one to each, an error for the user when one refuses its message or does not
-// come, and errAgain where the rest are to be sent again.
+// answers reads an answer to each request. It returns nil when it has all, and
+// errAgain when the remaining requests must be sent again. Any other error is for
+// the user: an answer refuses its message, or does not come.
 func (p *publisher) answers(conn net.Conn, requests, turns chan struct{}) error {
 	r, br := p.run, bufio.NewReader(conn)
 	for range requests {
@@ -272,7 +273,7 @@ func (p *publisher) answers(conn net.Conn, requests, turns chan struct{}) error 
 	return nil
 }
 
-// lost returns the messages that were sent and are not known to be stored.
+// lost returns the messages that were sent but may not be stored.
 func (p *publisher) lost() []uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()

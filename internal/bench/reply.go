@@ -10,57 +10,57 @@ import (
 	"sync"
 )
 
-// A reply takes an HTTP/1 response as it comes, in pieces of any size, and gives
-// its body in pieces, of which it copies none. The head is net/http's to parse, as
-// there is one for each connection; of the body it knows the three forms of RFC
-// 9112, section 6.3. The zero value is that of a response that has not begun.
-// It is for one goroutine at a time.
+// A reply parses an HTTP/1 response that arrives in pieces of any size. It returns
+// the body in pieces, without copying. net/http parses the head, of which each
+// connection has only one. reply itself parses the three forms of a body in RFC
+// 9112, section 6.3. The zero value is ready for a response. It is for one
+// goroutine at a time.
 type reply struct {
-	// response is the head, once it is there; whoever has read it may set it to
-	// nil.
+	// response is the head, once it has arrived. The caller may set it to nil
+	// after reading it.
 	response *http.Response
 
-	head  []byte // what has come of it
-	left  uint64 // of the chunk's data, or of the body
-	line  int    // bytes of a line of the chunked coding
-	digit int    // digits of a chunk's size
+	head  []byte // its bytes so far
+	left  uint64 // bytes left of the chunk or the body
+	line  int    // bytes of the current line of the chunked coding
+	digit int    // digits of the current chunk's size
 	state replyState
 }
 
-// A replyState is what the next byte is part of.
+// A replyState says which part of the response the next byte belongs to.
 type replyState uint8
 
 const (
 	inHead        replyState = iota
 	inSize                   // the digits of a chunk's size
-	inSizeSpace              // the white space after it, before the line's end
-	inExtension              // what follows the size after a semicolon
+	inSizeSpace              // white space between the size and the line's end
+	inExtension              // the extensions, after a semicolon
 	inSizeEnd                // the LF after the size
 	inData                   // a chunk's data
-	inDataEnd                // the CR after it
-	inDataEndLF              // the LF after that
-	inTrailer                // the beginning of a line of the trailer section
-	inTrailerLine            // such a line
+	inDataEnd                // the CR after the data
+	inDataEndLF              // the LF after that CR
+	inTrailer                // the first byte of a line of the trailer section
+	inTrailerLine            // the rest of such a line
 	inTrailerEnd             // the LF after the section
 	inLength                 // a body of a known length
-	inRest                   // a body that the connection's end ends
-	replied                  // nothing is
+	inRest                   // a body that ends with the connection
+	replied                  // the response is complete
 )
 
 const (
 	maxHead      = 64 << 10
-	maxChunkLine = 4096 // with its end, as in net/http
+	maxChunkLine = 4096 // with the line end, as in net/http
 )
 
-// The errors of a response that is none.
+// The errors of a malformed response.
 var (
 	errHeadTooLong = errors.New("the response's head is longer than 64 KiB")
 	errChunked     = errors.New("the response's chunked coding is malformed")
 )
 
-// next takes bytes from the front of b, at least one, and returns how many and
-// what body is in them. Its error is io.EOF once the body is complete, and any
-// other if the response is malformed; after an error it is not called again.
+// next takes n bytes from the front of b, at least one, and returns the part of the
+// body in them. Its error is io.EOF when the body is complete. Any other error means
+// a malformed response. It must not be called again after an error.
 func (r *reply) next(b []byte) (body []byte, n int, err error) {
 	if r.state == inHead {
 		n, err = r.takeHead(b)
@@ -93,8 +93,8 @@ func (r *reply) next(b []byte) (body []byte, n int, err error) {
 	return nil, n, nil
 }
 
-// end returns what it means that the connection ends here: io.EOF where the body
-// is complete with that.
+// end returns io.EOF if the response is complete when the connection ends here, and
+// io.ErrUnexpectedEOF otherwise.
 func (r *reply) end() error {
 	switch r.state {
 	case inRest, replied:
@@ -103,7 +103,7 @@ func (r *reply) end() error {
 	return io.ErrUnexpectedEOF
 }
 
-// framing takes one byte of the chunked coding that is not data.
+// framing takes a byte of the chunked coding that is not data.
 func (r *reply) framing(c byte) error {
 	r.line++
 	switch r.state {
@@ -202,11 +202,11 @@ func hexValue(c byte) int {
 	return -1
 }
 
-// headReaders are reused, as connections come by the thousand.
+// headReaders saves an allocation for each of thousands of connections.
 var headReaders = sync.Pool{New: func() any { return bufio.NewReader(nil) }}
 
-// takeHead takes bytes of the head, and parses it when it is complete. The head of
-// an interim response (1xx) is passed over.
+// takeHead takes bytes of the head and parses it when it is complete. It ignores the
+// head of an interim response (1xx).
 func (r *reply) takeHead(b []byte) (n int, err error) {
 	before := len(r.head)
 	r.head = append(r.head, b[:min(len(b), maxHead+1-before)]...)
@@ -222,9 +222,9 @@ func (r *reply) takeHead(b []byte) (n int, err error) {
 	br.Reset(bytes.NewReader(r.head[:size]))
 	res, err := http.ReadResponse(br, nil)
 	if err != nil {
-		return len(b), fmt.Errorf("the response is not one of HTTP: %w", err)
+		return len(b), fmt.Errorf("the response is not HTTP: %w", err)
 	}
-	res.Body = nil // its reader is another's next
+	res.Body = nil // its reader goes back to the pool
 	r.head = nil
 	n = size - before
 	switch {
@@ -232,7 +232,7 @@ func (r *reply) takeHead(b []byte) (n int, err error) {
 		return n, nil
 	case res.StatusCode == http.StatusNoContent, res.StatusCode == http.StatusNotModified, res.ContentLength == 0:
 		r.state, err = replied, io.EOF
-	case len(res.TransferEncoding) > 0: // net/http knows chunked and refuses all others
+	case len(res.TransferEncoding) > 0: // net/http accepts only chunked
 		r.state = inSize
 	case res.ContentLength > 0:
 		r.state, r.left = inLength, uint64(res.ContentLength)
@@ -243,9 +243,9 @@ func (r *reply) takeHead(b []byte) (n int, err error) {
 	return n, err
 }
 
-// headSize returns the size of the head that b begins with, its empty line
-// included, or -1 where that has not come. What was looked at before is not looked
-// at again. Lines may end in LF alone (RFC 9112, section 2.2).
+// headSize returns the size of the head at the front of b, including its empty line,
+// or -1 if that is not in b. It does not search the first bytes again, before of
+// them. Lines may end in LF alone (RFC 9112, section 2.2).
 func headSize(b []byte, before int) int {
 	for i := max(before-3, 0); i < len(b); i++ {
 		lf := bytes.IndexByte(b[i:], '\n')

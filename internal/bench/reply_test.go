@@ -13,15 +13,15 @@ import (
 	"example.com/tidings/internal/bench"
 )
 
-// pieces calls f with b in pieces of these sizes, over and over, until it returns
-// false.
+// pieces calls f with b in pieces, whose sizes repeat, until f returns false. A size
+// of 0 means one byte.
 func pieces(b, sizes []byte, f func([]byte) bool) {
 	for i := 0; len(b) > 0; i++ {
 		n := len(b)
 		if len(sizes) > 0 {
 			n = min(n, int(sizes[i%len(sizes)])+1)
 		}
-		// Of a copy, so that what is kept of a piece shows.
+		// Each piece is a copy. It is overwritten later, which shows if f keeps it.
 		piece := append(make([]byte, 0, n+8), b[:n]...)
 		if !f(piece) {
 			return
@@ -55,8 +55,8 @@ func TestReply(t *testing.T) {
 		rule   string
 		stream string
 		body   string
-		err    error // io.EOF: complete; nil: more is to come; otherwise any
-		end    error // where err is nil: what the connection's end means
+		err    error // io.EOF: complete; nil: incomplete; else: some error
+		end    error // the result of End, if err is nil
 	}{
 		{"chunks", chunked + "3\r\nabc\r\nA\r\n0123456789\r\n0\r\n\r\n", "abc0123456789", io.EOF, nil},
 		{"chunks go on", chunked + "3\r\nabc\r\n", "abc", nil, io.ErrUnexpectedEOF},
@@ -65,7 +65,7 @@ func TestReply(t *testing.T) {
 		{"white space after the size", chunked + "3 \t\r\nabc\r\n0\r\n\r\n", "abc", io.EOF, nil},
 		{"trailers", chunked + "1\r\na\r\n0\r\nX: 1\r\nY: 2\r\n\r\n", "a", io.EOF, nil},
 		{"no size", chunked + "\r\nabc\r\n", "", errors.ErrUnsupported, nil},
-		{"a size that is none", chunked + "x\r\nabc\r\n", "", errors.ErrUnsupported, nil},
+		{"a size that is no number", chunked + "x\r\nabc\r\n", "", errors.ErrUnsupported, nil},
 		{"a size that is too large", chunked + "11111111111111111\r\n", "", errors.ErrUnsupported, nil},
 		{"a size that ends in LF alone", chunked + "3\nabc\r\n", "", errors.ErrUnsupported, nil},
 		{"data that is longer than the size", chunked + "3\r\nabcd\r\n", "abc", errors.ErrUnsupported, nil},
@@ -103,7 +103,7 @@ func TestReply(t *testing.T) {
 	}
 }
 
-// A response in pieces of any size is what it is to net/http.
+// A reply and net/http agree on every response, in pieces of any size.
 func FuzzReply(f *testing.F) {
 	for _, s := range []string{
 		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
@@ -131,12 +131,12 @@ func FuzzReply(f *testing.F) {
 			}
 		}
 		from, isChunked := io.Reader(res.Body), len(res.TransferEncoding) > 0
-		if isChunked { // the chunks alone: of trailers net/http asks more
+		if isChunked { // only the chunks: net/http checks trailers more strictly
 			from = httputil.NewChunkedReader(br)
 		}
 		whole, want := io.ReadAll(from)
 		if want != nil && strings.Contains(want.Error(), "too much non-data") {
-			return // net/http's defence
+			return // net/http refuses this against attacks
 		}
 		if string(body) != string(whole) {
 			t.Fatalf("%q: the body is %q, to net/http %q", stream, body, whole)
@@ -152,7 +152,7 @@ func FuzzReply(f *testing.F) {
 		case want != nil && complete:
 			t.Errorf("%q: complete; to net/http: %v", stream, want)
 		case want == io.ErrUnexpectedEOF && err != nil:
-			// net/http looks at a line when it is whole, and this at each byte.
+			// net/http checks a line when it is complete. reply checks each byte.
 			if !isChunked {
 				t.Errorf("%q: %v; to net/http it is only cut", stream, err)
 			}

@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// A Report is what has come of a run. As JSON it is one object, whose fields are
-// described in docs/performance.md.
+// A Report has the results of a run. docs/performance.md describes the fields of its
+// JSON object.
 type Report struct {
-	// What was asked for.
+	// The settings.
 	URL         string  `json:"url"`
 	Topics      int     `json:"topics"`
 	TopicPrefix string  `json:"topic_prefix"`
@@ -22,17 +22,17 @@ type Report struct {
 	InFlight    int     `json:"in_flight,omitempty"`
 	Rate        float64 `json:"rate_per_s,omitempty"`
 
-	// OK says that every subscriber has opened, stayed open and got every
-	// message once, in order, and that every message was published, unless the
-	// run was interrupted before.
+	// OK means that every stream opened and stayed open, and that its subscriber
+	// got every message once and in order. Also, every message was published,
+	// unless the run was interrupted.
 	OK          bool     `json:"ok"`
 	Interrupted bool     `json:"interrupted"` // by the user
-	Stalled     bool     `json:"stalled"`     // ended, since nothing has arrived for the timeout
+	Stalled     bool     `json:"stalled"`     // ended because nothing arrived for the timeout
 	Problems    []string `json:"problems"`    // the first of each kind, in words
 
-	// What was checked. Published are the messages that the server has
-	// acknowledged, Unconfirmed those that were sent and were not; Deliveries
-	// the messages that were received, each once by each subscriber.
+	// The checks. Published counts the messages that the server acknowledged,
+	// Unconfirmed those that it did not. Deliveries counts the messages received,
+	// each once per subscriber.
 	Opened      int64 `json:"opened"`
 	Failed      int64 `json:"failed_to_open"`
 	Closed      int64 `json:"closed"`
@@ -46,8 +46,8 @@ type Report struct {
 	Garbled     int64 `json:"garbled"`
 	Gaps        int64 `json:"gaps"`
 
-	// What was measured. Connecting counts from the first connection to the
-	// last first event; Duration from the first message to the last delivery.
+	// The measurements. ConnectTime is from the first connection to the last
+	// stream's first event. Duration is from the first message to the last delivery.
 	ConnectTime      float64   `json:"connect_s"`
 	Connects         float64   `json:"connects_per_s"`
 	FirstEvent       Quantiles `json:"first_event_ms"`
@@ -63,7 +63,7 @@ type Report struct {
 	Server *ServerCost `json:"server,omitempty"` // with --pid
 }
 
-// Quantiles are of durations in milliseconds.
+// Quantiles are durations in milliseconds.
 type Quantiles struct {
 	P50  float64 `json:"p50"`
 	P99  float64 `json:"p99"`
@@ -71,13 +71,13 @@ type Quantiles struct {
 	Max  float64 `json:"max"`
 }
 
-// A ServerCost is what the server's process took. Its memory is the proportional
-// set size.
+// A ServerCost is the CPU and memory of the server's process. Memory is the
+// proportional set size.
 type ServerCost struct {
 	CPU          float64 `json:"cpu_us_per_delivery"`
 	CPUSeconds   float64 `json:"cpu_s"`
 	MemoryBefore int64   `json:"memory_before_bytes"` // no stream is open
-	MemoryIdle   int64   `json:"memory_idle_bytes"`   // all are, and have rested
+	MemoryIdle   int64   `json:"memory_idle_bytes"`   // all are open and have been idle
 	MemoryAfter  int64   `json:"memory_after_bytes"`  // all messages have been received
 	PerIdle      float64 `json:"bytes_per_idle_subscriber"`
 	PerAfter     float64 `json:"bytes_per_subscriber_after"`
@@ -94,7 +94,7 @@ func (r *run) settings(rep *Report) {
 	rep.Payload, rep.Publishers, rep.InFlight, rep.Rate = r.cfg.Payload, r.cfg.Publishers, r.cfg.InFlight, r.cfg.Rate
 }
 
-// connects reports on the opening of the streams, given the totals after it.
+// connects reports on the opening of the streams. opened are the totals after it.
 func (r *run) connects(rep *Report, opened total, began time.Duration) {
 	rep.Opened = opened.opened
 	if rep.Failed = opened.failed; !rep.Interrupted {
@@ -110,7 +110,7 @@ func (r *run) connects(rep *Report, opened total, began time.Duration) {
 	rep.FirstEvent = first.quantiles()
 }
 
-// results reports on the messages. Nothing runs any more.
+// results reports on the messages, after everything has stopped.
 func (r *run) results(rep *Report, began time.Duration, bytesBefore int64) {
 	s := sum(r.tallies)
 	rep.Closed, rep.Deliveries = s.closed, s.deliveries
@@ -131,7 +131,7 @@ func (r *run) results(rep *Report, began time.Duration, bytesBefore int64) {
 	rep.OK = len(rep.wrong()) == 0
 }
 
-// account compares what was acknowledged with what each subscriber has.
+// account compares the acknowledged messages with those that each subscriber has.
 func (r *run) account() (published, unconfirmed, missing int64) {
 	topics := uint64(r.cfg.Topics)
 	of := make([]uint64, topics) // published, by topic
@@ -157,7 +157,7 @@ func (r *run) account() (published, unconfirmed, missing int64) {
 		missing += int64(of[s.topic] - s.ledger.got)
 		for _, seq := range lost[s.topic] {
 			if !s.ledger.has(seq) {
-				missing-- // nobody has said that it is stored
+				missing-- // it may not be stored
 			}
 		}
 	}
@@ -171,8 +171,8 @@ func (rep *Report) WriteJSON(w io.Writer) error {
 	return e.Encode(rep)
 }
 
-// Verdict returns nil when the report is OK, and otherwise one line on what is
-// wrong.
+// Verdict returns nil if the report is OK. Otherwise its error says in one line what
+// is wrong.
 func (rep *Report) Verdict() error {
 	wrong := rep.wrong()
 	if len(wrong) == 0 {

@@ -12,9 +12,9 @@ import (
 	"example.com/tidings/internal/bench"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
-// whole is a report of a run in which all went well.
+// whole returns the report of a run without faults.
 func whole() *bench.Report {
 	return &bench.Report{
 		URL: "http://127.0.0.1:8080", Topics: 1, TopicPrefix: "bench.0badcafe.",
@@ -104,7 +104,7 @@ func TestFieldsAreDocumented(t *testing.T) {
 	}
 }
 
-// Each thing that is wrong makes the verdict by itself.
+// Each kind of fault alone makes the verdict an error.
 func TestVerdict(t *testing.T) {
 	for name, change := range map[string]func(*bench.Report){
 		"did not open":             func(r *bench.Report) { r.Failed = 1 },
@@ -123,7 +123,7 @@ func TestVerdict(t *testing.T) {
 		var table bytes.Buffer
 		rep.WriteTable(&table)
 		if err := rep.Verdict(); err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(table.String(), "WRONG: ") || !strings.Contains(table.String(), name) {
-			t.Errorf("%s: the verdict is %v, and the table\n%s", name, err, &table)
+			t.Errorf("%s: the verdict is %v, the table is\n%s", name, err, &table)
 		}
 	}
 	interrupted := whole()

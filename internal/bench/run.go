@@ -10,14 +10,14 @@ import (
 	"time"
 )
 
-// A Bench is a load that is yet to be made.
+// A Bench is a load that is ready to run.
 type Bench struct {
 	cfg    Config
 	target *target
 }
 
 // New checks the configuration. Its error is one line that says what is wrong with
-// which setting, in terms of the flags of "tidings bench".
+// which flag of "tidings bench".
 func New(cfg Config) (*Bench, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -30,13 +30,13 @@ func New(cfg Config) (*Bench, error) {
 	return &Bench{cfg, t}, nil
 }
 
-// Run makes the load, and reports what has come of it. When ctx is done it ends
-// early, and reports what there is; that is no error. An error, one line for the
-// user, is why there is nothing to report: the server cannot be reached or opens
-// no stream, the process cannot be measured, or this one may not open as many
-// files. What the subscribers did not get is in the report and is no error.
+// Run runs the load and reports the results. When ctx is done it ends early and
+// reports the results so far, without an error. Its error is one line for the user
+// that says why there is no report: the server cannot be reached or opens no
+// stream, the server's process cannot be measured, or this process may not open
+// enough files. Missing messages are in the report and are no error.
 //
-// A Bench runs once at a time.
+// A Bench can run again, but not concurrently.
 func (b *Bench) Run(ctx context.Context) (*Report, error) {
 	var p *process
 	if b.cfg.PID != 0 {
@@ -55,7 +55,7 @@ func (b *Bench) Run(ctx context.Context) (*Report, error) {
 	return r.do(ctx, p)
 }
 
-// A run is a Bench that runs.
+// A run is one run of a Bench.
 type run struct {
 	cfg         Config
 	target      *target
@@ -74,7 +74,7 @@ func newRun(cfg Config, t *target) *run {
 	r := &run{
 		cfg: cfg, target: t, id: rand.Uint32(), start: time.Now(),
 		subscribers: make([]subscriber, cfg.Subscribers),
-		// The server is to have the other half of the processors, if it is here.
+		// Leave half of the processors to the server, which may be on this machine.
 		tallies: make([]tally, min(max(1, runtime.GOMAXPROCS(0)/2), cfg.Subscribers)),
 		flow:    newFlow(cfg.Topics, cfg.InFlight, cfg.Publishers),
 	}
@@ -94,13 +94,13 @@ func newRun(cfg Config, t *target) *run {
 	return r
 }
 
-// topic returns the name of a topic: no other run has it.
+// topic returns the name of a topic, which no other run uses.
 func (r *run) topic(i int) string { return fmt.Sprintf("bench.%08x.%d", r.id, i) }
 
 // now is the time since the run began.
 func (r *run) now() time.Duration { return time.Since(r.start) }
 
-// A request is the bytes of one, without the number of its topic.
+// A request holds the bytes of a request before and after the number of its topic.
 type request struct{ before, after []byte }
 
 func newRequest(b []byte, number string) request {
@@ -114,10 +114,10 @@ func (q request) append(b []byte, topic uint32) []byte {
 	return append(b, q.after...)
 }
 
-// glance is how often the run is looked at.
-const glance = 5 * time.Millisecond
+// pollInterval is the time between two looks at the state of a run.
+const pollInterval = 5 * time.Millisecond
 
-// do is the run, once the server is known to answer.
+// do runs the load after the probe.
 func (r *run) do(ctx context.Context, p *process) (*Report, error) {
 	rep := &Report{}
 	var m measured
@@ -151,7 +151,7 @@ func (r *run) do(ctx context.Context, p *process) (*Report, error) {
 	ownEnd, _ := ownCPU()
 	m.take(p, &m.after)
 	if m.err != nil {
-		r.problems.note("pid", fmt.Sprintf("--pid %d cannot be measured any more: %v", r.cfg.PID, m.err))
+		r.problems.note("pid", fmt.Sprintf("--pid %d can no longer be measured: %v", r.cfg.PID, m.err))
 	}
 	if ctx.Err() == nil {
 		time.Sleep(r.cfg.Linger)
@@ -171,7 +171,7 @@ func (r *run) do(ctx context.Context, p *process) (*Report, error) {
 	return rep, nil
 }
 
-// opening waits until every stream has opened or failed, or no more does.
+// opening waits until every stream has opened or failed, or until none does for the timeout.
 func (r *run) opening(ctx context.Context) {
 	progress, before, since := r.progress(), int64(-1), time.Now()
 	for ctx.Err() == nil {
@@ -189,22 +189,22 @@ func (r *run) opening(ctx context.Context) {
 		progress(func() string {
 			return fmt.Sprintf("%s of %s streams are open", grouped(s.opened), grouped(int64(r.cfg.Subscribers)))
 		})
-		sleep(ctx, glance)
+		sleep(ctx, pollInterval)
 	}
 }
 
-// rest waits for the time that was asked for.
+// rest leaves the streams idle for the configured time.
 func (r *run) rest(ctx context.Context) {
 	progress := r.progress()
 	for end := time.Now().Add(r.cfg.Idle); time.Now().Before(end) && ctx.Err() == nil; {
-		progress(func() string { return "the streams rest" })
-		sleep(ctx, min(glance, time.Until(end)))
+		progress(func() string { return "the streams are idle" })
+		sleep(ctx, min(pollInterval, time.Until(end)))
 	}
 }
 
-// publish publishes the messages, and returns when all have been acknowledged and
-// each subscriber has each, or cannot get it any more. It reports whether it gave up
-// since nothing has arrived for the timeout.
+// publish publishes the messages. It returns when all are acknowledged, and each
+// subscriber has each message or can no longer get it. It reports whether it gave
+// up because nothing arrived for the timeout.
 func (r *run) publish(ctx context.Context) (stalled bool) {
 	run, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -253,11 +253,11 @@ func (r *run) publish(ctx context.Context) (stalled bool) {
 			return fmt.Sprintf("%s of %s messages, %s deliveries (%s/s), missing so far: %s",
 				grouped(sent), grouped(int64(r.cfg.Messages)), grouped(s.deliveries), grouped(int64(rate)), grouped(s.skipped))
 		})
-		time.Sleep(glance)
+		time.Sleep(pollInterval)
 	}
 }
 
-// progress returns a function that calls Progress with a text when it is time.
+// progress returns a function that calls Progress with a text once per ProgressEvery.
 func (r *run) progress() func(text func() string) {
 	last := time.Now()
 	return func(text func() string) {
@@ -269,7 +269,7 @@ func (r *run) progress() func(text func() string) {
 	}
 }
 
-// sleep sleeps, and less when ctx is done.
+// sleep sleeps for d, or until ctx is done.
 func sleep(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()

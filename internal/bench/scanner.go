@@ -5,31 +5,31 @@ import (
 	"errors"
 )
 
-// A scanner takes an event stream as it comes, in pieces of any size, and finds
-// the events in it, as WHATWG HTML 9.2.5 and 9.2.6 say; ids and retries it passes
-// over. It copies what spans two pieces and nothing else. The zero value is that
-// of a stream that has not begun, and takes no line at all: limit must be set. It
-// is for one goroutine at a time.
+// A scanner finds the events in an event stream that arrives in pieces of any size
+// (WHATWG HTML 9.2.5 and 9.2.6). It ignores ids and retries. It copies only the
+// events that span two pieces. The zero value is ready for a stream, except that
+// limit must be set: with a limit of 0 every line is too long. It is for one
+// goroutine at a time.
 type scanner struct {
 	limit int // of a line and of an event's data, in bytes
 
-	// The event that next has found. They hold until the next call, and as long
-	// as its bytes do.
+	// The event that next has found. They are valid until the next call, and while
+	// the bytes of next are.
 	typ, data []byte
 
-	line    []byte // the beginning of a line whose end has not come
-	ownData []byte // the data, where it is copied
+	line    []byte // the beginning of an incomplete line
+	ownData []byte // the buffer of data, if it is a copy
 	ownType []byte
 	hasData bool
-	found   bool // typ and data are those of an event that is over
-	afterCR bool // an LF now belongs to the CR before
-	begun   bool // the first line is over, or has begun with something else than a BOM
+	found   bool // typ and data are a complete event
+	afterCR bool // the last byte was a CR; an LF belongs to it
+	begun   bool // the first line is complete
 }
 
-var errEventTooLarge = errors.New("the stream has an event that is larger than any of this run")
+var errEventTooLarge = errors.New("the stream has an event larger than any of this run")
 
-// next takes bytes from the front of b, and returns how many. It reports true at
-// an event, and otherwise takes all of b. After an error it is not called again.
+// next takes n bytes from the front of b. It returns ok after an event. Otherwise it
+// takes all of b. It must not be called again after an error.
 func (s *scanner) next(b []byte) (n int, ok bool, err error) {
 	if s.found {
 		s.typ, s.data, s.hasData, s.found = nil, nil, false, false
@@ -81,7 +81,7 @@ func (s *scanner) next(b []byte) (n int, ok bool, err error) {
 	return len(b), false, nil
 }
 
-// lineSize returns where the first line of b ends, or -1.
+// lineSize returns the size of the first line of b, or -1 if b has no line end.
 func lineSize(b []byte) int {
 	lf := bytes.IndexByte(b, '\n')
 	if lf >= 0 {
@@ -98,8 +98,8 @@ var (
 	eventField = []byte("event")
 )
 
-// field takes a line that is not empty. Where the line is a copy, which the next
-// one overwrites, what is kept of it is copied again.
+// field takes a line that is not empty. If the line is itself a copy, the next line
+// overwrites it, so field copies the parts that it keeps.
 func (s *scanner) field(line []byte, copied bool) error {
 	name, value, colon := bytes.Cut(line, []byte{':'})
 	if colon && len(value) > 0 && value[0] == ' ' {
@@ -129,7 +129,7 @@ func (s *scanner) field(line []byte, copied bool) error {
 	return nil
 }
 
-// keep copies what an event has so far of a piece that is over.
+// keep copies the incomplete event out of a piece that the caller may reuse.
 func (s *scanner) keep() {
 	if s.hasData {
 		s.ownData = append(s.ownData[:0], s.data...)

@@ -35,8 +35,8 @@ func scan(t *testing.T, stream, sizes []byte, limit int) (events []event, err er
 	return events, err
 }
 
-// The standard's rules are the decoder's, whose tests have them all; here each
-// stream in pieces of any size is what it is to the decoder.
+// The tests of sse.Decode check the rules of the standard. Here the scanner must find
+// the same events as sse.Decode, in pieces of any size.
 func FuzzScanner(f *testing.F) {
 	for _, s := range []string{
 		"event: tidings.open\nretry: 2000\ndata: {}\nid: 1\n\ndata: a\nid: 2\n\n",
@@ -50,7 +50,7 @@ func FuzzScanner(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, stream, sizes []byte) {
 		if !utf8.Valid(stream) {
-			return // which the decoder replaces, and a marker's sum notices
+			return // sse.Decode replaces invalid bytes, and the sum of a marker notices them
 		}
 		got, err := scan(t, stream, sizes, 1<<20)
 		if err != nil {
@@ -85,7 +85,7 @@ func TestScannerIsBounded(t *testing.T) {
 	}
 }
 
-// What every delivery takes allocates nothing.
+// The path of every delivery allocates nothing.
 func TestNothingIsAllocatedForAnEvent(t *testing.T) {
 	data := bench.NewData(100)
 	bench.NewMarker(1, 2, 3, 4).Put(data)

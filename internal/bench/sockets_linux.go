@@ -10,15 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sockets are an engine of bare sockets: a goroutine waits for the events of many
-// of them on an epoll of its own, and reads all into one buffer. docs/performance.md
-// says what that saves.
+// sockets is an engine of bare sockets. Each of a few goroutines waits for many
+// sockets with its own epoll, and reads them all into one buffer.
+// docs/performance.md says what that saves.
 type sockets struct {
 	stopping atomic.Bool
 	wg       sync.WaitGroup
 }
 
-// startSockets returns nil where the peer's address needs more than a socket.
+// startSockets returns nil if the peer's address has a zone.
 func startSockets(r *run) engine {
 	if r.target.peer.Addr().Zone() != "" {
 		return nil
@@ -36,31 +36,31 @@ func (e *sockets) stop() {
 	e.wg.Wait()
 }
 
-// A loop has the sockets of the subscribers lane, lane+lanes, lane+2*lanes, …; only
-// its goroutine touches them and their subscribers.
+// A loop serves the sockets of the subscribers lane, lane+lanes, lane+2*lanes, …
+// Only its goroutine touches these sockets and subscribers.
 type loop struct {
 	run         *run
 	engine      *sockets
 	lane, lanes int
 	epoll       int
 	sockets     []socket // in the order of their subscribers
-	opening     int      // sockets whose stream is not open yet
+	opening     int      // streams that are not open yet
 	request     []byte
 	buf         []byte
 }
 
-// A socket is a descriptor, or -1, how much of its request has been sent, and
-// whether it counts among those that are opening.
+// A socket has a descriptor, or -1, and the number of bytes sent of its request.
+// opening means that it counts in loop.opening.
 type socket struct {
 	fd, sent int
 	opening  bool
 }
 
-// bufSize is what one read takes at most, and look how long a loop waits at most
-// before it sees whether it is to stop.
+// bufSize is the largest read. epollTimeout is the longest wait of a loop before it
+// checks whether it must stop.
 const (
-	bufSize = 256 << 10
-	look    = 20 * time.Millisecond
+	bufSize      = 256 << 10
+	epollTimeout = 20 * time.Millisecond
 )
 
 func (l *loop) subscriber(i int) *subscriber { return &l.run.subscribers[l.lane+i*l.lanes] }
@@ -86,15 +86,15 @@ func (l *loop) serve() {
 	}()
 	events := make([]unix.EpollEvent, 512)
 	for !l.engine.stopping.Load() {
-		wait := look
-		// Few at a time, so that those that are open are not kept waiting.
+		wait := epollTimeout
+		// Open only a few at a time, so that open streams do not wait.
 		for n := 0; n < 8 && len(l.sockets) < count && l.opening < max(1, connecting/l.lanes); n++ {
 			l.open()
 			wait = 0
 		}
 		n, err := unix.EpollWait(l.epoll, events, int(wait.Milliseconds()))
 		if err != nil && err != unix.EINTR {
-			panic(err) // the descriptor is ours, and the arguments are right
+			panic(err) // cannot happen: the descriptor and arguments are valid
 		}
 		for _, ev := range events[:max(n, 0)] {
 			l.ready(int(ev.Fd), ev.Events)
@@ -102,7 +102,7 @@ func (l *loop) serve() {
 	}
 }
 
-// open begins the connection of the next subscriber.
+// open starts to connect the next subscriber.
 func (l *loop) open() {
 	i := len(l.sockets)
 	l.sockets = append(l.sockets, socket{fd: -1, opening: true})
@@ -129,7 +129,7 @@ func (l *loop) open() {
 	}
 }
 
-// connect returns a socket that connects to a peer, or has.
+// connect returns a non-blocking socket that is connected or connecting to a peer.
 func connect(peer netip.AddrPort, source netip.Addr) (fd int, err error) {
 	family, to := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Port: int(peer.Port()), Addr: peer.Addr().As16()})
 	if peer.Addr().Is4() {
@@ -152,8 +152,8 @@ func connect(peer netip.AddrPort, source netip.Addr) (fd int, err error) {
 	return fd, nil
 }
 
-// send sends what is left of a request. Its error is EAGAIN where the socket takes
-// no more now, or is not connected yet.
+// send sends the rest of a request. Its error is EAGAIN if the socket takes no more
+// now, or is not connected yet.
 func (l *loop) send(i int) error {
 	s := &l.sockets[i]
 	l.request = l.run.open.append(l.request[:0], l.subscriber(i).topic)
@@ -170,8 +170,8 @@ func (l *loop) send(i int) error {
 	return nil
 }
 
-// ready does what a socket is ready for. One whose descriptor is closed is in no
-// event any more, but for those of the same wait.
+// ready reads from or writes to a socket. A closed socket gets no further events,
+// except those of the same wait.
 func (l *loop) ready(i int, events uint32) {
 	fd := l.sockets[i].fd
 	if fd < 0 {
@@ -207,7 +207,7 @@ func (l *loop) ready(i int, events uint32) {
 	}
 }
 
-// end enters that a stream is over, and closes its socket.
+// end counts the end of a stream and closes its socket.
 func (l *loop) end(i int, reason error) {
 	if l.subscriber(i).end(reason); l.sockets[i].fd >= 0 {
 		unix.Close(l.sockets[i].fd)
@@ -216,7 +216,7 @@ func (l *loop) end(i int, reason error) {
 	l.opened(i)
 }
 
-// opened lets another one open in the place of this.
+// opened lets another stream open in place of this one.
 func (l *loop) opened(i int) {
 	if l.sockets[i].opening {
 		l.sockets[i].opening = false

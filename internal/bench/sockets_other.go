@@ -2,5 +2,5 @@
 
 package bench
 
-// startSockets returns nil: there is no such engine here.
+// startSockets returns nil: this system does not have that engine.
 func startSockets(*run) engine { return nil }

@@ -6,11 +6,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// loopbackNet says that all of 127.0.0.0/8 is this machine's without more ado.
+// loopbackNet says that every address in 127.0.0.0/8 is usable without configuration.
 const loopbackNet = true
 
-// latePort has a socket that is bound to an address choose its port when it
-// connects, so that a port may serve several peers.
+// latePort delays the choice of a bound socket's port until it connects, so that one
+// port can serve several peers.
 func latePort(c syscall.RawConn) error {
 	var err error
 	if e := c.Control(func(fd uintptr) {

@@ -9,52 +9,51 @@ import (
 	"time"
 )
 
-// A subscriber is one stream: it takes the bytes of the response as they come,
-// checks what is in them, and enters it into its tally and the run's flow. It is
-// for one goroutine at a time; which, and where the bytes come from, is the
-// engine's.
+// A subscriber is one stream. It takes the bytes of the response as they arrive,
+// checks the events in them, and counts them in its tally and the run's flow. It is
+// for one goroutine at a time. The engine chooses the goroutine and reads the bytes.
 type subscriber struct {
 	run    *run
 	tally  *tally
 	index  int // among all subscribers
 	topic  uint32
 	state  streamState
-	joined bool          // it has been open
-	began  time.Duration // when its connection was begun, since the run began
+	joined bool          // the stream was open at some time
+	began  time.Duration // when it began to connect, since the run began
 	reply  reply
 	scan   scanner
 	ledger ledger
 
-	// What one call of receive finds, until it is entered into the tally.
+	// Counts of the current call of receive, not in the tally yet.
 	deliveries, settled int64
 
-	// A response that is no stream, and its body as far as it has come.
+	// A response that is not a stream, and its body so far.
 	refusal     *http.Response
 	refusalBody []byte
 }
 
-// A streamState is how far a subscriber is.
+// A streamState is the state of a subscriber's stream.
 type streamState uint8
 
 const (
 	opening streamState = iota // until its first event
 	open
-	over // its end has been entered
+	over // its end is counted
 )
 
-// limit returns what a stream's events may have at most, in bytes: this run's and
-// the hub's own.
+// limit returns the largest size in bytes of an event of this run, or of one of the
+// hub's own events.
 func (r *run) limit() int { return r.cfg.Payload + 64<<10 }
 
-// receive takes what has come at a moment. After an error, which has been entered,
-// the connection is to be closed.
+// receive takes the bytes that arrived at the time now. It counts an error itself.
+// After an error the engine must close the connection.
 func (s *subscriber) receive(b []byte, now time.Duration) error {
 	err := s.take(b, now)
 	s.tally.bytes.Add(int64(len(b)))
 	if s.deliveries > 0 {
 		s.tally.deliveries.Add(s.deliveries)
 		storeMax(&s.tally.last, int64(now))
-		s.tally.settled.Add(s.settled) // last: who waits for it reads the others
+		s.tally.settled.Add(s.settled) // last: a reader that sees it also sees the other counters
 		s.deliveries, s.settled = 0, 0
 	}
 	if err != nil {
@@ -63,7 +62,7 @@ func (s *subscriber) receive(b []byte, now time.Duration) error {
 	return nil
 }
 
-// take takes the events of what has come, and returns why the stream is over.
+// take takes the events in b. Its error says why the stream is over.
 func (s *subscriber) take(b []byte, now time.Duration) error {
 	for len(b) > 0 {
 		body, n, err := s.reply.next(b)
@@ -94,7 +93,7 @@ func (s *subscriber) take(b []byte, now time.Duration) error {
 	return nil
 }
 
-// head looks at the head of the response.
+// head checks the head of the response.
 func (s *subscriber) head() {
 	if res := s.reply.response; s.run.target.accepts(res, func() []byte { return nil }) != nil {
 		s.refusal = res
@@ -102,10 +101,10 @@ func (s *subscriber) head() {
 	s.reply.response = nil
 }
 
-// errLate is the end of a stream that has opened when it was no longer waited for.
+// errLate ends a stream that opens after the run has stopped waiting for streams.
 var errLate = errors.New("it opened too late")
 
-// event takes an event of the stream.
+// event handles an event of the stream.
 func (s *subscriber) event(now time.Duration) {
 	if s.state == opening {
 		s.state = over
@@ -113,26 +112,26 @@ func (s *subscriber) event(now time.Duration) {
 			s.state, s.joined = open, true
 			s.tally.firstEvent.add(now - s.began)
 			storeMax(&s.tally.lastOpen, int64(now))
-			s.tally.opened.Add(1) // last: who waits for it reads the others
+			s.tally.opened.Add(1) // last: a reader that sees it also sees the other counters
 		}
 	}
 	if s.state == over {
 		return
 	}
-	switch string(s.scan.typ) { // not kept: a copy would be made for each event
+	switch string(s.scan.typ) { // in a variable it would be a copy for each event
 	case "", "message":
 		s.message(s.scan.data, now)
 	case "tidings.open", "tidings.position":
 	case "tidings.gap":
 		s.tally.gaps.Add(1)
-		s.run.problems.note("a gap", fmt.Sprintf("a subscriber was told of a gap: %s", oneLine(string(s.scan.data))))
+		s.run.problems.note("a gap", fmt.Sprintf("a subscriber got a gap: %s", oneLine(string(s.scan.data))))
 	default:
 		s.tally.foreign.Add(1)
-		s.run.problems.note("foreign", fmt.Sprintf("an event has the type %q, and none was published", oneLine(string(s.scan.typ))))
+		s.run.problems.note("foreign", fmt.Sprintf("an event has the type %q, which the bench did not publish", oneLine(string(s.scan.typ))))
 	}
 }
 
-// message takes the data of a message.
+// message handles the data of a message.
 func (s *subscriber) message(data []byte, now time.Duration) {
 	m, ok := parseMarker(data)
 	if !ok {
@@ -153,7 +152,7 @@ func (s *subscriber) message(data []byte, now time.Duration) {
 	case repeated:
 		s.tally.repeated.Add(1)
 		return
-	case outOfOrder: // settled when it was skipped
+	case outOfOrder: // it was settled when it was skipped
 		s.tally.outOfOrder.Add(1)
 		s.tally.skipped.Add(-1)
 	case ahead:
@@ -171,9 +170,9 @@ func (s *subscriber) message(data []byte, now time.Duration) {
 	s.settled += int64(skipped) + 1
 }
 
-// end enters that the stream is over, for a reason that is io.EOF where the
-// connection or the response has ended, and returns it. The engine calls it where
-// the connection fails; a second call does nothing.
+// end counts the end of the stream and returns its reason, which is io.EOF if the
+// connection or the response has ended. The engine calls it when the connection
+// fails. A second call does nothing.
 func (s *subscriber) end(reason error) error {
 	switch s.state {
 	case opening:
@@ -194,7 +193,7 @@ func (s *subscriber) end(reason error) error {
 	return reason
 }
 
-// whyNot returns why the stream has not opened.
+// whyNot says why the stream has not opened.
 func (s *subscriber) whyNot(reason error) string {
 	switch {
 	case s.refusal != nil:

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// WriteTable writes the report for a person.
+// WriteTable writes the report as text for a person.
 func (rep *Report) WriteTable(w io.Writer) error {
 	var b strings.Builder
 	row := func(name, format string, args ...any) {
@@ -33,14 +33,14 @@ func (rep *Report) WriteTable(w io.Writer) error {
 		if rep.Deliveries > 0 {
 			row("server's CPU", "%s µs for each delivery, %s s in all", figure(s.CPU), figure(s.CPUSeconds))
 		}
-		row("its memory", "%s kB for each idle subscriber, %s kB after the messages; %s MB without any", figure(s.PerIdle/1e3), figure(s.PerAfter/1e3), figure(float64(s.MemoryBefore)/1e6))
+		row("its memory", "%s kB for each idle subscriber, %s kB after the messages; %s MB without subscribers", figure(s.PerIdle/1e3), figure(s.PerAfter/1e3), figure(float64(s.MemoryBefore)/1e6))
 	}
 	if rep.ClientCPU > 0 {
 		row("bench's CPU", "%s µs for each delivery", figure(rep.ClientCPU))
 	}
 	b.WriteString("\n")
 	if rep.Interrupted {
-		b.WriteString("The run was interrupted; this is what there was until then.\n")
+		b.WriteString("The run was interrupted. These are the results until then.\n")
 	}
 	wrong := rep.wrong()
 	switch {
@@ -62,7 +62,7 @@ func (q Quantiles) String() string {
 	return fmt.Sprintf("p50 %s, p99 %s, p99.9 %s, max %s ms", figure(q.P50), figure(q.P99), figure(q.P999), figure(q.Max))
 }
 
-// counted returns a number with its noun.
+// counted returns a number with its noun, in the singular or plural.
 func counted(n int64, one, many string) string {
 	if n == 1 {
 		return "1 " + one
@@ -79,7 +79,7 @@ func grouped(n int64) string {
 	return s
 }
 
-// figure returns a number to three digits, or to the unit where it is greater.
+// figure returns a number with three digits, or all digits of a larger one.
 func figure(v float64) string {
 	switch a := math.Abs(v); {
 	case a == 0:

@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// A tally counts what some of the subscribers receive. It may be added to by
-// several goroutines and read meanwhile; it is fast while it is one.
+// A tally counts what some of the subscribers receive. It may be used concurrently.
+// It is fastest with one writer.
 type tally struct {
 	bytes      atomic.Int64 // of responses
 	deliveries atomic.Int64 // messages received, each once by each subscriber
-	settled    atomic.Int64 // those, and those that were skipped
-	skipped    atomic.Int64 // now: skipped, and not received later
+	settled    atomic.Int64 // messages received in order, and those skipped
+	skipped    atomic.Int64 // messages skipped, and not received since
 	outOfOrder atomic.Int64
 	repeated   atomic.Int64
 	foreign    atomic.Int64
@@ -21,10 +21,10 @@ type tally struct {
 	failed     atomic.Int64
 	closed     atomic.Int64
 	lastOpen   atomic.Int64 // when, in ns since the run began
-	last       atomic.Int64 // when the last delivery was
+	last       atomic.Int64 // the time of the last delivery
 	latency    histogram
 	firstEvent histogram
-	_          [64]byte // the next one's counters are on another cache line
+	_          [64]byte // puts the next tally's counters on another cache line
 }
 
 // A total is the sum of tallies at one moment, without their histograms.

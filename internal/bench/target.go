@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -26,19 +27,19 @@ type target struct {
 	header http.Header
 	tls    *tls.Config // nil for http
 
-	// peer is the address that has answered first. All connections go there.
+	// peer is the address that answered the probe. All connections go there.
 	peer netip.AddrPort
 }
 
-// newTarget returns the target that a configuration names, or one line on what is
-// wrong with it.
+// newTarget returns the target of a configuration. Its error is one line that says
+// what is wrong.
 func newTarget(c Config) (*target, error) {
 	u, err := url.Parse(c.URL)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" {
-		return nil, fmt.Errorf("--url: %q is not the base of a hub's API; want http://HOST:PORT or https://HOST, and the path that it is mounted at, if it has one", c.URL)
+		return nil, fmt.Errorf("--url: %q is not the base of a hub's API; want http://HOST:PORT or https://HOST, with the path where it is mounted, if any", c.URL)
 	}
 	if u.User != nil {
-		return nil, errors.New("--url: a user and a password do not go into the URL; give --header 'Authorization: …'")
+		return nil, errors.New("--url: a user and password cannot be in the URL; give --header 'Authorization: …'")
 	}
 	t := &target{host: u.Host, path: strings.TrimRight(u.EscapedPath(), "/"), header: c.Header.Clone()}
 	t.base = u.Scheme + "://" + u.Host + t.path
@@ -56,15 +57,15 @@ func newTarget(c Config) (*target, error) {
 		if t.tls.ServerName == "" {
 			t.tls.ServerName = u.Hostname()
 		}
-		setDefault(&port, "443")
+		port = cmp.Or(port, "443")
 	}
-	setDefault(&port, "80")
+	port = cmp.Or(port, "80")
 	t.addr = net.JoinHostPort(u.Hostname(), port)
 	return t, nil
 }
 
-// request returns the bytes of a request for a path below the base, whose body
-// has so many bytes, up to the body.
+// request returns the head of a request for a path below the base. The request's
+// body has the given size in bytes.
 func (t *target) request(method, path string, body int) []byte {
 	b := fmt.Appendf(nil, "%s %s%s HTTP/1.1\r\nHost: %s\r\nAccept: */*\r\n", method, t.path, path, t.host)
 	if t.header.Get("User-Agent") == "" {
@@ -84,12 +85,12 @@ func (t *target) request(method, path string, body int) []byte {
 	return append(b, "\r\n"...)
 }
 
-// eventsPath and topicPath are the paths of a topic's stream and of the topic.
+// eventsPath and topicPath return the paths of a topic's stream and of the topic.
 func eventsPath(topic string) string { return "/events?topic=" + topic }
 func topicPath(topic string) string  { return "/topics/" + topic }
 
-// probe opens one stream and closes it again, to see whether the load can be
-// made at all, and where the server is. Its error is one line for the user.
+// probe opens one stream and closes it again. It finds out whether the hub answers,
+// and sets the peer. Its error is one line for the user.
 func (t *target) probe(ctx context.Context, topic string, patience time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -127,38 +128,38 @@ func (t *target) probe(ctx context.Context, topic string, patience time.Duration
 		return err
 	}
 	if _, err := io.ReadFull(res.Body, make([]byte, 1)); err != nil {
-		return fmt.Errorf("%s sends no first event within %v (%w): does something in between buffer the response?", t.base+"/events", patience, err)
+		return fmt.Errorf("%s sends no first event within %v (%w): does a proxy buffer the response?", t.base+"/events", patience, err)
 	}
 	t.peer = peer.Load().AddrPort()
 	t.peer = netip.AddrPortFrom(t.peer.Addr().Unmap(), t.peer.Port())
 	return nil
 }
 
-// unreachable returns what a failure to reach the server is, in the user's words.
+// unreachable explains to the user why the server cannot be reached.
 func (t *target) unreachable(ctx context.Context, err error) error {
 	var dns *net.DNSError
 	var unverified *tls.CertificateVerificationError
 	var notTLS tls.RecordHeaderError
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("nothing listens at %s: is the server running there? --url says where it is", t.addr)
+		return fmt.Errorf("nothing listens at %s: is the server running there? --url sets the address", t.addr)
 	case errors.As(err, &dns):
 		return fmt.Errorf("cannot find the host of %s: %w", t.base, err)
 	case errors.As(err, &unverified):
 		return fmt.Errorf("the certificate of %s cannot be verified: %w", t.base, unverified.Err)
 	case errors.As(err, &notTLS):
-		return fmt.Errorf("%s does not speak TLS: give --url with http", t.addr)
+		return fmt.Errorf("%s does not speak TLS: use http in --url", t.addr)
 	case ctx.Err() != nil:
 		return fmt.Errorf("%s does not answer: %w", t.base, context.Cause(ctx))
 	}
 	return fmt.Errorf("cannot reach %s: %w", t.base, err)
 }
 
-// maxRefusal is how much of a refusal's body is read.
+// maxRefusal is how many bytes of a refusal's body are read.
 const maxRefusal = 4 << 10
 
-// accepts returns nil where the response to GET /events is a stream, and otherwise
-// one line on what it is. The body is asked for where it may say more.
+// accepts returns nil if the response to GET /events is a stream. Otherwise its error
+// says in one line what it is. It calls body only if the body may say more.
 func (t *target) accepts(res *http.Response, body func() []byte) error {
 	if res.StatusCode != http.StatusOK {
 		return t.refused("GET "+t.base+"/events", res, body())
@@ -168,18 +169,18 @@ func (t *target) accepts(res *http.Response, body func() []byte) error {
 		return fmt.Errorf("%s answers with the type %q, not with an event stream: is --url the base of the hub's API?", t.base+"/events", typ)
 	}
 	if enc := res.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
-		return fmt.Errorf("%s answers in the encoding %q, which was not asked for: have it left out", t.base+"/events", enc)
+		return fmt.Errorf("%s answers with the Content-Encoding %q, which the bench did not ask for: switch it off", t.base+"/events", enc)
 	}
 	return nil
 }
 
-// refused returns what a response other than 200 and 201 says, in one line: its
-// status, the detail of its problem (RFC 9457), and what to do about it.
+// refused describes a response other than 200 and 201 in one line: its status, the
+// detail of its problem (RFC 9457), and what to do about it.
 func (t *target) refused(request string, res *http.Response, body []byte) error {
 	text := fmt.Sprintf("%s was answered with %d %s", request, res.StatusCode, http.StatusText(res.StatusCode))
 	var problem struct{ Title, Detail string }
 	if json.Unmarshal(body, &problem) == nil {
-		setDefault(&problem.Detail, problem.Title)
+		problem.Detail = cmp.Or(problem.Detail, problem.Title)
 		if problem.Detail != "" {
 			text += ": " + oneLine(problem.Detail)
 		}
@@ -188,14 +189,14 @@ func (t *target) refused(request string, res *http.Response, body []byte) error 
 	case http.StatusUnauthorized, http.StatusForbidden:
 		text += " (--header 'Authorization: Bearer TOKEN' sends a token)"
 	case http.StatusNotFound:
-		text += " (--url is the base of the hub's API)"
+		text += " (--url must be the base of the hub's API)"
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
-		text += fmt.Sprintf(" (it points to %q; give --url so that it is not needed)", res.Header.Get("Location"))
+		text += fmt.Sprintf(" (it redirects to %q; set --url to the final address)", res.Header.Get("Location"))
 	}
 	return errors.New(text)
 }
 
-// oneLine returns s with what would break a line taken out, and cut to 300 bytes.
+// oneLine returns s in one line, cut to 300 bytes.
 func oneLine(s string) string {
 	s = strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }), " ")
 	if len(s) > 300 {

@@ -2,39 +2,39 @@ package delivery
 
 import "sync"
 
-// A baton has the tasks of a shard start one after the other: a task that was woken wakes
-// the next one before it works. So few tasks are runnable at a time, and those that come
-// late get more at once.
+// A baton starts the tasks of a shard one after the other: a woken task wakes the next one
+// before it works. So few tasks are runnable at a time, and a task that starts late gets
+// more frames at once.
 type baton struct {
 	mu     sync.Mutex
-	queue  queue[*Task] // tasks that have work, and wait for the baton
-	holder *Task        // has been woken, and has not started
-	done   []Stream     // whose tasks have done their work
+	queue  queue[*Task] // tasks that have work and wait for the baton
+	holder *Task        // the task that has been woken and has not started, or nil
+	done   []Stream     // streams whose tasks have finished their work
 }
 
-// A taskPlace says where a task stands with the baton.
-type taskPlace uint8
+// A batonState says whether a task waits for the baton or holds it.
+type batonState uint8
 
 const (
-	elsewhere taskPlace = iota
+	unqueued batonState = iota
 	queued
 	holding
 )
 
 const (
-	mostQueued = 64 // tasks that have work and wait for the baton
-	fewQueued  = 16 // the shard prepares more when so many are left
-	manyDone   = 32 // the shard looks at those that are done when there are so many
+	maxQueued = 64 // the most tasks that wait for the baton
+	lowQueued = 16 // the shard prepares work for more tasks when so few are left
+	manyDone  = 32 // the shard is woken when so many tasks have finished their work
 )
 
-// room returns how many more tasks may be put.
-func (b *baton) room() int {
+// space returns how many more tasks can wait for the baton.
+func (b *baton) space() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return mostQueued - b.queue.len()
+	return maxQueued - b.queue.len()
 }
 
-// takeDone appends the streams whose tasks are done to a slice.
+// takeDone moves the streams in done to the end of a slice.
 func (b *baton) takeDone(to []Stream) []Stream {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -43,15 +43,15 @@ func (b *baton) takeDone(to []Stream) []Stream {
 	return to
 }
 
-// put has tasks that have work wait for the baton, and passes it if nobody holds it.
-func (s *Shard) put(tasks []*Task) {
+// queueForBaton queues tasks that have work. If no task holds the baton, it passes the baton.
+func (s *Shard) queueForBaton(tasks []*Task) {
 	if len(tasks) == 0 {
 		return
 	}
 	b := &s.baton
 	b.mu.Lock()
 	for _, t := range tasks {
-		t.place = queued
+		t.batonState = queued
 		b.queue.add(t)
 	}
 	if b.holder == nil {
@@ -60,40 +60,40 @@ func (s *Shard) put(tasks []*Task) {
 	b.mu.Unlock()
 }
 
-// pass wakes the next task, and reports whether the shard should look after the queue.
-// Callers hold mu.
+// pass gives the baton to the next task and wakes that task. It reports whether to wake the
+// shard: the queue runs low, or no task holds the baton. Callers hold mu.
 func (b *baton) pass() (low bool) {
 	b.holder = nil
 	before := b.queue.len()
 	for b.queue.len() > 0 {
 		t := b.queue.take()
-		if t.over { // it was woken for that
-			t.place = elsewhere
+		if t.over { // finishTask or leaveTask has woken it already
+			t.batonState = unqueued
 			continue
 		}
-		t.place, b.holder = holding, t
-		t.rouse()
+		t.batonState, b.holder = holding, t
+		t.wakeUp()
 		break
 	}
-	return b.holder == nil || before > fewQueued && b.queue.len() <= fewQueued
+	return b.holder == nil || before > lowQueued && b.queue.len() <= lowQueued
 }
 
-// rouse wakes a task. A wake-up for two reasons is one.
-func (t *Task) rouse() {
+// wakeUp wakes a task. Several calls before the task runs wake it once.
+func (t *Task) wakeUp() {
 	select {
 	case t.wake <- struct{}{}:
 	default:
 	}
 }
 
-// start is called by a task that was woken. It passes the baton on, if the task holds it,
-// and reports whether the task has work, or is over.
-func (s *Shard) start(t *Task) (work, over bool) {
+// startTask is called by a woken task. If the task holds the baton, startTask passes it on.
+// It reports whether the task has work and whether the task is over.
+func (s *Shard) startTask(t *Task) (work, over bool) {
 	b := &s.baton
 	b.mu.Lock()
 	low := false
-	if t.place == holding {
-		t.place = elsewhere
+	if t.batonState == holding {
+		t.batonState = unqueued
 		low = b.pass()
 		work = !t.over
 	}
@@ -105,13 +105,13 @@ func (s *Shard) start(t *Task) (work, over bool) {
 	return work, over
 }
 
-// release takes note that a task has done its work.
-func (s *Shard) release(t *Task) {
+// reportDone records that a task has finished its work. The task calls it.
+func (s *Shard) reportDone(t *Task) {
 	b := &s.baton
 	b.mu.Lock()
 	b.done = append(b.done, t.stream)
-	// While somebody holds the baton the shard will be woken at the latest when
-	// there is nobody to pass it to.
+	// While a task holds the baton, there is no need to wake the shard: the last holder
+	// wakes it.
 	wake := b.holder == nil || len(b.done) == manyDone
 	b.mu.Unlock()
 	if wake {
@@ -119,7 +119,7 @@ func (s *Shard) release(t *Task) {
 	}
 }
 
-// finishTask tells a task that its stream has ended, and reports whether it did not know.
+// finishTask tells a task that its stream has ended. It returns false if the task was over.
 func (s *Shard) finishTask(t *Task, reason Reason, clean bool, err error) bool {
 	b := &s.baton
 	b.mu.Lock()
@@ -128,26 +128,25 @@ func (s *Shard) finishTask(t *Task, reason Reason, clean bool, err error) bool {
 		return false
 	}
 	t.over, t.reason, t.clean, t.err = true, reason, clean, err
-	t.rouse()
+	t.wakeUp()
 	return true
 }
 
-// abandon takes note that a task's goroutine leaves, and reports whether the stream may
-// not have ended.
-func (s *Shard) abandon(t *Task) bool {
+// leaveTask records that a task's goroutine leaves. It returns false if the task was over.
+func (s *Shard) leaveTask(t *Task) bool {
 	b := &s.baton
 	b.mu.Lock()
-	was := t.over
+	ended := t.over
 	t.over = true
-	t.rouse() // whoever else has called Leave
+	t.wakeUp() // Leave may have been called on another goroutine
 	low := false
-	if t.place == holding {
-		t.place = elsewhere
+	if t.batonState == holding {
+		t.batonState = unqueued
 		low = b.pass()
 	}
 	b.mu.Unlock()
 	if low {
 		s.Wake()
 	}
-	return !was
+	return !ended
 }

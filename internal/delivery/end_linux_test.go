@@ -14,7 +14,7 @@ import (
 	"example.com/tidings/internal/delivery"
 )
 
-// However a client leaves, its stream ends at once, and nobody else's.
+// However a client leaves, its stream ends at once. Other streams go on.
 func TestClientsThatLeave(t *testing.T) {
 	for name, leave := range map[string]func(*net.TCPConn){
 		"close":                func(c *net.TCPConn) { c.Close() },
@@ -23,23 +23,23 @@ func TestClientsThatLeave(t *testing.T) {
 		"bytes and close":      func(c *net.TCPConn) { c.Write([]byte("more")); c.Close() },
 		"bytes and half close": func(c *net.TCPConn) { c.Write(make([]byte, 1<<20)); c.CloseWrite() },
 	} {
-		for _, state := range []string{"idle", "stalled", "away", "finished"} {
+		for _, state := range []string{"idle", "stalled", "detached", "finished"} {
 			t.Run(name+", "+state, func(t *testing.T) {
 				sameDescriptors(t)
 				r := newRig(t, delivery.Options{})
 				otherFD, other := socket(t)
 				r.open(t, otherFD, "a", 0, "open ")
 				fd, client := socket(t)
-				if state == "away" {
-					r.do(t, func() { r.desk.written = func(uint32) {} })
+				if state == "detached" {
+					r.do(t, func() { r.testFeed.written = func(uint32) {} })
 				}
 				st := r.open(t, fd, "b", 0, "open ")
 				want(t, client, "open ")
 				reason := delivery.Left
 				switch state {
 				case "stalled":
-					r.append("b", text("large", stalling))
-					eventually(t, "it stalls", func() bool { return r.stats().Stalled == 1 })
+					r.append("b", longText("large", stallSize))
+					eventually(t, "the stream stalls", func() bool { return r.stats().Stalled == 1 })
 				case "finished":
 					r.do(t, func() { r.shard.Finish(st.Slot) })
 					wantEnd(t, client)
@@ -57,9 +57,9 @@ func TestClientsThatLeave(t *testing.T) {
 	}
 }
 
-// What a client sends after its request is thrown away, and its stream goes on,
-// however much it is.
-func TestClientsThatSendMore(t *testing.T) {
+// The shard discards what a client sends after its request, however much it is. The stream
+// goes on.
+func TestClientsThatSendAfterTheRequest(t *testing.T) {
 	sameDescriptors(t)
 	r := newRig(t, delivery.Options{})
 	fd, client := socket(t)
@@ -75,7 +75,7 @@ func TestClientsThatSendMore(t *testing.T) {
 		want(t, client, fmt.Sprintf("%d ", i))
 	}
 	if n := <-flooded; n < 10<<20 {
-		t.Errorf("of 10 MiB %d bytes were taken", n)
+		t.Errorf("the shard took %d bytes of 10 MiB", n)
 	}
 	r.append("a", "end ")
 	want(t, client, "end ")
@@ -87,8 +87,8 @@ type zeros struct{}
 
 func (zeros) Read(b []byte) (int, error) { return len(b), nil }
 
-// Who takes nothing for the write timeout is closed, so that its kernel forgets what it
-// was sent; who takes little at a time is not, nor who is owed nothing.
+// A client that takes nothing during the write timeout gets a reset, so that the kernel drops
+// the unsent bytes. A client that reads slowly or lacks nothing stays connected.
 func TestWriteTimeout(t *testing.T) {
 	sameDescriptors(t)
 	const timeout = 400 * time.Millisecond
@@ -98,24 +98,24 @@ func TestWriteTimeout(t *testing.T) {
 	fd, takesNothing := socket(t)
 	st := r.open(t, fd, "a", 0, "open ")
 	slowFD, slow := socket(t)
-	slow.SetReadBuffer(256 << 10) // with less TCP itself waits for longer
+	slow.SetReadBuffer(256 << 10) // with a smaller buffer, TCP itself pauses for longer
 	slowStream := r.open(t, slowFD, "a", 0, "open ")
 	want(t, takesNothing, "open ")
-	large := text("large", 16<<20)
+	large := longText("large", 16<<20)
 	begin := time.Now()
 	r.append("a", large)
 	stop := make(chan struct{})
-	slowly := make(chan error)
+	slowErr := make(chan error)
 	go func() {
 		buf := make([]byte, 64<<10)
 		for {
 			if _, err := io.ReadFull(slow, buf); err != nil {
-				slowly <- err
+				slowErr <- err
 				return
 			}
 			select {
 			case <-stop:
-				slowly <- nil
+				slowErr <- nil
 				return
 			case <-time.After(20 * time.Millisecond):
 			}
@@ -123,37 +123,37 @@ func TestWriteTimeout(t *testing.T) {
 	}()
 	r.ended(t, st, delivery.TimedOut)
 	if took := time.Since(begin); took < timeout {
-		t.Errorf("it is closed after %v", took)
+		t.Errorf("the client is timed out after %v, want at least %v", took, timeout)
 	}
 	if n, err := io.Copy(io.Discard, takesNothing); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("after %d bytes the client gets %v, want a reset", n, err)
 	}
-	time.Sleep(3 * timeout) // for which the other one goes on
+	time.Sleep(3 * timeout) // the slow client goes on meanwhile
 	close(stop)
-	if err := <-slowly; err != nil {
-		t.Errorf("who takes little at a time gets %v", err)
+	if err := <-slowErr; err != nil {
+		t.Errorf("the slow client gets %v", err)
 	}
 	r.do(t, func() {
 		if !r.shard.Is(idleStream) || !r.shard.Is(slowStream) {
-			t.Errorf("the ends are %v", r.ends)
+			t.Errorf("the idle or the slow stream has ended: %v", r.ends)
 		}
 	})
 	r.append("idle", "x ")
 	want(t, idle, "open x ")
 }
 
-// A process that was held up for longer than the write timeout does not take it for
-// that of clients that have read on meanwhile.
-func TestShardThatIsHeldUp(t *testing.T) {
+// When the shard itself is delayed for longer than the write timeout, it does not time out a
+// client that has read meanwhile.
+func TestDelayedShardTimesOutNoReader(t *testing.T) {
 	sameDescriptors(t)
 	const timeout = 200 * time.Millisecond
 	r := newRig(t, delivery.Options{WriteTimeout: timeout})
 	fd, client := socket(t)
 	r.open(t, fd, "a", 0, "open ")
 	want(t, client, "open ")
-	large := text("large", stalling)
+	large := longText("large", stallSize)
 	r.append("a", large)
-	eventually(t, "it stalls", func() bool { return r.stats().Stalled == 1 })
+	eventually(t, "the stream stalls", func() bool { return r.stats().Stalled == 1 })
 	held, read := make(chan struct{}), make(chan struct{})
 	begin := make([]byte, 128<<10)
 	r.do(t, func() {
@@ -163,14 +163,14 @@ func TestShardThatIsHeldUp(t *testing.T) {
 	})
 	<-held
 	if _, err := io.ReadFull(client, begin); err != nil || string(begin) != large[:len(begin)] {
-		t.Errorf("it begins with %.20q, %v", begin, err)
+		t.Errorf("the client got %.20q, %v", begin, err)
 	}
 	close(read)
 	want(t, client, large[len(begin):])
 }
 
-// Drain sends what is owed, and then the final chunk; who is not done holds it up, and
-// Close cuts that.
+// Drain sends each stream its frames and the final chunk. A stream that is not done delays
+// Drained. Close cuts such a stream.
 func TestDrainAndClose(t *testing.T) {
 	sameDescriptors(t)
 	r := newRig(t, delivery.Options{})
@@ -179,56 +179,56 @@ func TestDrainAndClose(t *testing.T) {
 	want(t, idle, "open ")
 	stalledFD, stalled := socket(t)
 	stalledStream := r.open(t, stalledFD, "b", 0, "open ")
-	readsOnFD, readsOn := socket(t)
-	readsOnStream := r.open(t, readsOnFD, "b", 0, "open ")
-	r.do(t, func() { r.desk.written = func(uint32) {} })
-	awayFD, away := socket(t)
-	awayStream := r.open(t, awayFD, "a", 0, "open ")
-	closingFD, closing := socket(t) // never closes
+	slowFD, slow := socket(t)
+	slowStream := r.open(t, slowFD, "b", 0, "open ")
+	r.do(t, func() { r.testFeed.written = func(uint32) {} })
+	detachedFD, detached := socket(t)
+	detachedStream := r.open(t, detachedFD, "a", 0, "open ")
+	closingFD, closing := socket(t) // the client does not close it
 	closingStream := r.open(t, closingFD, "a", 0, "open ")
-	r.do(t, func() { r.desk.written = nil; r.shard.Finish(closingStream.Slot) })
+	r.do(t, func() { r.testFeed.written = nil; r.shard.Finish(closingStream.Slot) })
 	want(t, closing, "open 0\r\n\r\n")
-	large := text("large", stalling)
+	large := longText("large", stallSize)
 	r.append("b", large)
 	r.append("a", "x ")
-	eventually(t, "two stall", func() bool { return r.stats().Stalled == 2 })
+	eventually(t, "two streams stall", func() bool { return r.stats().Stalled == 2 })
 	r.group.Drain()
 	want(t, idle, "x ")
 	wantEnd(t, idle)
 	idle.Close()
 	r.ended(t, idleStream, delivery.Ended)
 	r.ended(t, closingStream, delivery.Ended)
-	want(t, readsOn, "open "+large)
-	wantEnd(t, readsOn)
-	r.ended(t, readsOnStream, delivery.Ended)
+	want(t, slow, "open "+large)
+	wantEnd(t, slow)
+	r.ended(t, slowStream, delivery.Ended)
 	stop := make(chan time.Time, 1)
 	stop <- time.Now()
 	r.group.Drained(stop)
 	if len(stop) > 0 {
-		t.Error("it has drained, and two are left")
+		t.Error("Drained returned, and two streams are left")
 	}
-	// One is told that it may end, the other never reads.
-	r.do(t, func() { r.shard.Finish(awayStream.Slot) })
-	want(t, away, "open ")
-	wantEnd(t, away)
-	r.ended(t, awayStream, delivery.Ended)
+	// The feed finishes the detached stream. The stalled client never reads.
+	r.do(t, func() { r.shard.Finish(detachedStream.Slot) })
+	want(t, detached, "open ")
+	wantEnd(t, detached)
+	r.ended(t, detachedStream, delivery.Ended)
 	if err := r.group.Close(); err != nil {
 		t.Error(err)
 	}
 	if r.ends[stalledStream] != delivery.Cut {
-		t.Errorf("the stalled one has ended as %v", r.ends)
+		t.Errorf("the ends are %v, want the stalled stream cut", r.ends)
 	}
 	if n, err := io.Copy(io.Discard, stalled); n >= int64(len(large)) || err == nil && n == 0 {
-		t.Errorf("it has got %d bytes, %v", n, err)
+		t.Errorf("the stalled client got %d bytes, %v", n, err)
 	}
-	r.group.Drained(nil) // it does not wait
-	if r.shard.Do(func() { t.Error("this is called") }) {
-		t.Error("a shard that is closed still takes what is to do")
+	r.group.Drained(nil) // returns at once
+	if r.shard.Do(func() { t.Error("a closed shard called the function") }) {
+		t.Error("a closed shard accepted a function")
 	}
 }
 
-// A group that has nothing drains at once, and what comes after that ends at once.
-func TestDrainOfNothing(t *testing.T) {
+// A group without streams has drained at once. A later stream ends as soon as it has opened.
+func TestDrainWithoutStreams(t *testing.T) {
 	sameDescriptors(t)
 	r := newRig(t, delivery.Options{})
 	r.group.Drain()
@@ -240,34 +240,34 @@ func TestDrainOfNothing(t *testing.T) {
 	r.ended(t, st, delivery.Ended)
 }
 
-// What is asked of a shard before it is closed is done, and a socket that comes too late
-// is closed.
-func TestOpenAsTheGroupCloses(t *testing.T) {
+// Functions that a shard accepts before Close are called. A socket that comes too late is
+// closed.
+func TestOpenDuringClose(t *testing.T) {
 	sameDescriptors(t)
 	for range 20 {
 		r := newRig(t, delivery.Options{})
 		fd, client := socket(t)
-		given := make(chan struct{})
+		done := make(chan struct{})
 		go func() {
 			r.group.Take()
 			if !r.shard.Do(func() {
 				if slot, ok := r.shard.Open(fd, r.set("a"), 0, 0); ok {
-					r.shard.Send(slot, pieces("open "), 0)
+					r.shard.Send(slot, rawFrames("open "), 0)
 				}
 			}) {
 				delivery.Close(fd)
 			}
-			close(given)
+			close(done)
 		}()
 		r.group.Close()
-		<-given
+		<-done
 		if _, err := io.Copy(io.Discard, client); err != nil && !errors.Is(err, syscall.ECONNRESET) {
-			t.Errorf("the client gets %v", err)
+			t.Errorf("the client gets %v, want an end or a reset", err)
 		}
 	}
 }
 
-// A process that has no descriptor left keeps the connections that it has.
+// When the process has no descriptor left, Detach fails and the connection goes on.
 func TestNoDescriptorLeft(t *testing.T) {
 	sameDescriptors(t)
 	server, client := connect(t)
@@ -291,7 +291,7 @@ func TestNoDescriptorLeft(t *testing.T) {
 	want(t, client, "here, too")
 	delivery.Close(fd)
 	if rest, err := io.ReadAll(client); len(rest) > 0 || err != nil {
-		t.Errorf("then comes %q, %v", rest, err)
+		t.Errorf("after Close the client gets %q, %v", rest, err)
 	}
 }
 
@@ -309,8 +309,8 @@ func withLimit(t *testing.T, limit uint64, f func() error) error {
 	return f()
 }
 
-// There are fewer streams than descriptors, and each one that ends gives its place back.
-func TestPlaces(t *testing.T) {
+// Take reserves fewer descriptors than the limit. A stream that ends releases its descriptor.
+func TestReservedDescriptors(t *testing.T) {
 	sameDescriptors(t)
 	var r *rig
 	withLimit(t, 1000, func() error { r = newRig(t, delivery.Options{}); return nil })
@@ -319,14 +319,14 @@ func TestPlaces(t *testing.T) {
 		taken = append(taken, s)
 	}
 	if len(taken) != 1000-250 {
-		t.Fatalf("with 1,000 descriptors there are places for %d streams", len(taken))
+		t.Fatalf("with a limit of 1,000, %d descriptors are reserved, want 750", len(taken))
 	}
 	for _, s := range taken[1:] {
 		s.Yield()
 	}
 	fd, client := socket(t)
 	var st delivery.Stream
-	r.do(t, func() { // in the place that is still taken
+	r.do(t, func() { // uses the one reservation that is left
 		slot, _ := r.shard.Open(fd, r.set("a"), 0, 0)
 		st = r.shard.Name(slot)
 	})
@@ -335,11 +335,11 @@ func TestPlaces(t *testing.T) {
 		taken = append(taken, s)
 	}
 	if len(taken) != 1000-251 {
-		t.Errorf("beside one stream there are places for %d", len(taken))
+		t.Errorf("beside one stream, %d descriptors are reserved, want 749", len(taken))
 	}
 	client.Close()
 	r.ended(t, st, delivery.Left)
 	if r.group.Take() == nil {
-		t.Error("the place of a stream that has ended is not free")
+		t.Error("the descriptor of an ended stream is still reserved")
 	}
 }

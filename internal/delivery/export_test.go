@@ -2,8 +2,8 @@ package delivery
 
 import "unsafe"
 
-// SlotSize is how many bytes a stream takes in a shard.
+// SlotSize is the size of a stream in a shard, in bytes.
 const SlotSize = unsafe.Sizeof(slot{})
 
-// Scheduled returns how many streams have a time at which they end, or had one.
-func (s *Shard) Scheduled() int { return len(s.ends.due) }
+// Scheduled returns the number of scheduled ends, including those of ended streams.
+func (s *Shard) Scheduled() int { return len(s.ends.entries) }

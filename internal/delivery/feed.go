@@ -2,131 +2,135 @@ package delivery
 
 import "time"
 
-// A Frame is an event as it goes out to many streams. It never changes. Its methods may
-// be called by several goroutines at the same time.
+// A Frame is an event, encoded once for many streams. It never changes. Its methods may be
+// called concurrently.
 type Frame interface {
-	// Position is greater than that of the frame before it, in every set that
-	// has both.
+	// Position is greater than the position of the preceding frame of the same set.
 	Position() uint64
 
-	// Wire returns the event as a chunk of an HTTP/1.1 body (RFC 9112, section 7.1),
-	// in one of the feed's forms, less than Forms. A nil chunk breaks a stream.
+	// Wire returns the event as a chunk of an HTTP/1.1 body (RFC 9112, section 7.1), in
+	// one of the feed's forms. form is less than Forms. With a nil chunk the shard ends the stream as Broken.
 	Wire(form uint8) []byte
 
-	// Size returns about how much memory the frame takes, in bytes.
+	// Size returns about how many bytes of memory the frame takes.
 	Size() int
 }
 
-// Forms is how many forms a frame may have.
+// Forms is the number of forms that a frame can have.
 const Forms = 2
 
-// A Feed knows what a shard's streams are to get. The shard calls all methods on its own
-// goroutine. They do not wait for anything.
+// A Feed decides which frames the streams of a shard get. The shard calls all methods on its
+// own goroutine. They must not block.
 type Feed interface {
-	// Advance appends to the shard's sets what is new, see [Shard.Append].
+	// Advance appends new frames to the shard's sets, with [Shard.Append].
 	Advance()
 
-	// Resettle finds a stream's place in its set again, after its sink was full
-	// and the set has dropped frames that the stream has not got: by
-	// [Shard.Attach], or by [Shard.Detach] if that is no longer possible.
+	// Resettle is called when a stream's sink is no longer full, and the set has dropped
+	// frames that the stream lacks. It returns the stream to its set with [Shard.Attach].
+	// If that is no longer possible, it calls [Shard.Detach].
 	Resettle(slot uint32)
 
-	// Written is called when a stream that is detached from its set has got
-	// everything that [Shard.Send] was given for it.
+	// Written is called when a detached stream has been handed all frames that were
+	// given to [Shard.Send].
 	Written(slot uint32)
 
-	// KeepAlive returns what a stream is sent that was silent for a while, and the
-	// position that the client has then.
+	// KeepAlive returns the frames to send to a silent stream, and the position that the
+	// client has after them.
 	KeepAlive(slot uint32) (frames []Frame, position uint64)
 
-	// Vacated is called when a set has lost its last stream, and is gone.
+	// Vacated is called when a set has lost its last stream and has been dropped.
 	Vacated(set *Set)
 
-	// Gone is called when a stream has ended, and its slot is about to be used
-	// again.
+	// Gone is called when a stream has ended. Its slot is then reused.
 	Gone(slot uint32, reason Reason)
 }
 
-// A Sink says what carries a stream.
+// A Sink is the kind of carrier of a stream.
 type Sink uint8
 
 const (
-	Socket   Sink = iota // a descriptor, which the shard writes to
+	Socket   Sink = iota // a descriptor that the shard writes to
 	Writer               // a task that writes bytes
 	Iterator             // a task that takes frames
 	sinks
 )
 
+// String returns the name of a sink in logs and metrics.
+func (s Sink) String() string { return [...]string{"taken over", "net/http", "iterator"}[s] }
+
 // A Reason says why a stream has ended.
 type Reason uint8
 
 const (
-	Left      Reason = iota // the client has closed the connection, or its host has
-	TimedOut                // the client took nothing for the write timeout
-	Ended                   // the stream was finished: its client has all of it
-	Broken                  // the feed could not go on with it
+	Left      Reason = iota // the client, or its host, closed the connection
+	TimedOut                // the client took nothing during the write timeout
+	Ended                   // Finish: the hub has drained, and the client has everything
+	Broken                  // Break: the feed could not continue the stream
 	Cut                     // the shard was closed
-	Concluded               // by its Ending
+	Concluded               // Conclude or EndAt, with an Ending
 	reasons
 )
 
-func (r Reason) String() string {
-	return [...]string{"client left", "write timeout", "ended", "broken", "cut", "concluded"}[r]
-}
+// reasonNames are the names of the reasons in logs and metrics.
+var reasonNames = [...]string{"client left", "write timeout", "ended", "broken", "cut", "concluded"}
 
-// An Ending says how a stream is to end at a time that is known before, or on demand. The
-// stream's client gets nothing that had not gone out by then but the rest of a frame, and
-// the last frame.
+var _ = [1]int{}[len(reasonNames)-int(reasons)] // does not compile if a name is missing
+
+func (r Reason) String() string { return reasonNames[r] }
+
+// An Ending says how a stream ends, at a scheduled time or on demand. The client then gets
+// only the rest of a partly written frame, and Last. Other undelivered frames are dropped.
 type Ending struct {
-	// Last, if not nil, is sent before the end to a socket or a writer that takes it
-	// soon.
+	// Reason is the reason of the end. 0 stands for Concluded.
+	Reason Reason
+
+	// Last, if not nil, is the last frame. An iterator does not get it, nor does a socket
+	// or a writer that is full for longer than linger.
 	Last Frame
 
-	// Clean is whether the response then ends as one that is complete. Otherwise it is
-	// broken off.
+	// Clean says whether the response is then completed. If not, it is broken off.
 	Clean bool
 }
 
-// Options configure a [Group]. There are no defaults, except for Shards.
+// Options configure a [Group]. Only Shards has a default.
 type Options struct {
-	// Shards is how many goroutines deliver. 0 means half of GOMAXPROCS, at least 1:
-	// more wake sooner, and so write less at a time.
+	// Shards is the number of goroutines that deliver. 0 means half of GOMAXPROCS, at
+	// least 1. More shards wake sooner, and so write less at a time.
 	Shards int
 
-	// Sockets is whether there may be streams on sockets. It has no effect on other
-	// systems than Linux.
+	// Sockets allows streams on sockets. It has an effect only on Linux.
 	Sockets bool
 
-	// KeepAlive is how long a stream on a socket or a writer may be silent. The
-	// keep-alive is sent up to an eighth of that before, so that not all streams are
-	// sent theirs at the same time. Not positive means never.
+	// KeepAlive is how long a stream on a socket or a writer may be silent. A keep-alive
+	// is sent up to an eighth of that time earlier, so that not all streams get theirs at
+	// once. Zero or less means never.
 	KeepAlive time.Duration
 
-	// WriteTimeout is for how long a socket or a writer may take nothing of what it is
-	// owed. Not positive means for ever.
+	// WriteTimeout is how long a socket or a writer may take nothing while frames or bytes
+	// wait for it. Zero or less means forever.
 	WriteTimeout time.Duration
 
-	// Feed returns the feed of a shard.
+	// Feed creates the feed of a shard.
 	Feed func(*Shard) Feed
 }
 
-// linger is how long a client may take to close a connection whose stream has ended, and
-// for how long an [Ending] waits for a sink that is full.
+// linger is how long a client may take to close its connection after its stream has ended,
+// and how long an [Ending] waits for a full sink.
 const linger = 300 * time.Millisecond
 
-// Stats are the figures of a shard. The counters count from the beginning.
+// Stats are the figures of a shard. Counters start when the shard is created.
 type Stats struct {
-	Open     [sinks]int // streams at the moment, by Sink
-	Stalled  int        // of them, those whose sink has taken nothing for a while
-	Detached int        // of them, those that get nothing from their set just now
+	Open     [sinks]int // open streams, by Sink
+	Stalled  int        // open streams whose sink has taken nothing for a while
+	Detached int        // open streams that get nothing from their set at the moment
 	Sets     int
 
-	Opened     [sinks]uint64   // streams, by Sink
-	Deliveries uint64          // frames of sets that were handed to a stream
-	Writes     uint64          // calls of write and writev, and of a task
-	Short      uint64          // of them, those of which the socket did not take all
-	Bytes      uint64          // that sockets took, and writers were handed
-	Ends       [reasons]uint64 // streams, by Reason
+	Opened     [sinks]uint64   // streams opened, by Sink
+	Deliveries uint64          // frames of sets handed to streams, counted for each stream
+	Writes     uint64          // calls of write and writev, and hand-outs to tasks
+	Short      uint64          // writes of which the socket took only a part
+	Bytes      uint64          // bytes that sockets took or writers were handed
+	Ends       [reasons]uint64 // streams ended, by Reason
 }
 
 // Streams returns how many streams are open.

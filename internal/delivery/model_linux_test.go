@@ -13,7 +13,7 @@ import (
 	"example.com/tidings/internal/delivery"
 )
 
-// A member is a client of the model, and what it is to have read at the end.
+// A member is a client of the model.
 type member struct {
 	st   delivery.Stream
 	conn *net.TCPConn
@@ -24,20 +24,20 @@ type member struct {
 	ended bool
 }
 
-// A model does things to a shard at random, and knows what has to come of it: of each
-// set a client gets all the frames from when it came, each once and in order, whatever
-// it reads when and wherever they come from.
+// A model does random things to a shard, and checks the result: a client gets all frames of
+// its set since it came, each once and in order, whenever it reads and whether the frames come
+// from the set or from the feed.
 type model struct {
 	*rig
-	rand    *rand.Rand
-	inside  *rand.Rand // the shard's goroutine's
-	members []*member
-	counts  map[string]int // frames of a set
+	rand      *rand.Rand
+	shardRand *rand.Rand // for the shard's goroutine
+	members   []*member
+	counts    map[string]int // number of frames, by set
 
-	strolling map[delivery.Stream]bool // those for which something is looked for; inside, too
+	catchingUp map[delivery.Stream]bool // for the shard's goroutine: see catchUp
 }
 
-func TestWhateverHappens(t *testing.T) {
+func TestRandomOperations(t *testing.T) {
 	begin := time.Now()
 	runs := uint64(0)
 	for ; time.Since(begin) < 3*time.Second; runs++ {
@@ -51,17 +51,17 @@ func TestWhateverHappens(t *testing.T) {
 func runModel(t *testing.T, seed uint64) {
 	sameDescriptors(t)
 	m := &model{
-		rig:    newRig(t, delivery.Options{KeepAlive: -1}),
-		rand:   rand.New(rand.NewPCG(seed, 4)),
-		inside: rand.New(rand.NewPCG(seed, 5)),
-		counts: map[string]int{},
+		rig:       newRig(t, delivery.Options{KeepAlive: -1}),
+		rand:      rand.New(rand.NewPCG(seed, 4)),
+		shardRand: rand.New(rand.NewPCG(seed, 5)),
+		counts:    map[string]int{},
 
-		strolling: map[delivery.Stream]bool{},
+		catchingUp: map[delivery.Stream]bool{},
 	}
 	m.do(t, func() {
-		m.desk.resettle = m.strollOrSettle
-		m.desk.written = func(slot uint32) { // it may be the rest of a frame
-			if !m.strolling[m.shard.Name(slot)] {
+		m.testFeed.resettle = m.catchUpOrSettle
+		m.testFeed.written = func(slot uint32) { // Send may be pending, not written
+			if !m.catchingUp[m.shard.Name(slot)] {
 				m.settle(slot)
 			}
 		}
@@ -83,7 +83,7 @@ func runModel(t *testing.T, seed uint64) {
 			set := fmt.Sprint(m.rand.IntN(3))
 			n := 1 + m.rand.IntN(4)
 			if m.rand.IntN(20) == 0 {
-				n, largest = 1000, min(largest, 1<<10) // so that some are far behind
+				n, largest = 1000, min(largest, 1<<10) // so that some streams lag
 			}
 			var texts []string
 			for range n {
@@ -103,14 +103,14 @@ func runModel(t *testing.T, seed uint64) {
 		}
 		c.conn.Close()
 	}
-	eventually(t, "all have ended", func() bool { return m.stats().Streams() == 0 })
+	eventually(t, "all streams have ended", func() bool { return m.stats().Streams() == 0 })
 	if s := m.stats(); s.Sets != 0 || s.Stalled != 0 || s.Detached != 0 || s.Ends[delivery.Broken]+s.Ends[delivery.Cut]+s.Ends[delivery.TimedOut] > 0 {
 		t.Errorf("%+v", s)
 	}
 	m.group.Drained(nil)
 }
 
-// open has one more client come.
+// open adds a client.
 func (m *model) open(t *testing.T) {
 	fd, conn := socket(t)
 	c := &member{conn: conn, set: fmt.Sprint(m.rand.IntN(3)), form: uint8(m.rand.IntN(2))}
@@ -119,14 +119,14 @@ func (m *model) open(t *testing.T) {
 	}
 	c.lines = bufio.NewReader(conn)
 	m.do(t, func() {
-		m.desk.Advance()
-		// What follows is after all that there was.
-		c.st = m.openHere(t, fd, c.set, c.form, fmt.Sprintf("open %d ", len(m.had[c.set])), "\n")
+		m.testFeed.Advance()
+		// The client gets the frames after those that the set has had.
+		c.st = m.openHere(t, fd, c.set, c.form, fmt.Sprintf("open %d ", len(m.history[c.set])), "\n")
 	})
 	m.members = append(m.members, c)
 }
 
-// pick returns one of those that are still there, or nil.
+// pick returns a random client that has not left, or nil.
 func (m *model) pick() *member {
 	if len(m.members) == 0 {
 		return nil
@@ -137,7 +137,7 @@ func (m *model) pick() *member {
 	return nil
 }
 
-// leave has a client leave, somehow.
+// leave makes a client leave, in a random way.
 func (m *model) leave(t *testing.T) {
 	c := m.pick()
 	if c == nil {
@@ -153,27 +153,27 @@ func (m *model) leave(t *testing.T) {
 	c.conn.Close()
 }
 
-// read has a client read some of what it was sent, and checks that.
+// read makes a client read some bytes, and keeps them for check.
 func (m *model) read(t *testing.T) {
 	c := m.pick()
 	if c == nil {
 		return
 	}
 	c.conn.SetReadDeadline(time.Now().Add(time.Duration(1+m.rand.IntN(3)) * time.Millisecond))
-	c.lines.Peek(m.rand.IntN(4096)) // so that what is read of a line is kept
+	c.lines.Peek(m.rand.IntN(4096)) // fills the buffer and consumes nothing
 	buffered := make([]byte, 1+m.rand.IntN(256<<10))
 	n, _ := io.ReadFull(c.lines, buffered)
 	c.lines = bufio.NewReader(io.MultiReader(strings.NewReader(string(buffered[:n])), c.lines))
 	c.conn.SetReadDeadline(time.Now().Add(patience))
 }
 
-// check reads up to so many frames, or to the end.
+// check checks up to most frames, or all frames and the end.
 func (m *model) check(c *member, most int) error {
 	c.conn.SetReadDeadline(time.Now().Add(patience))
 	line, err := c.lines.ReadString('\n')
 	var next int
 	if _, scanErr := fmt.Sscanf(line, "open %d", &next); scanErr != nil {
-		return fmt.Errorf("it begins with %.40q, %w", line, err)
+		return fmt.Errorf("the first line is %.40q, %w", line, err)
 	}
 	for ; most > 0; most-- {
 		line, err := c.lines.ReadString('\n')
@@ -188,34 +188,34 @@ func (m *model) check(c *member, most int) error {
 			return fmt.Errorf("after %d frames: %.40q, %w", next, line, err)
 		}
 		next++
-		line = strings.TrimPrefix(line, "]") // of the frame before
+		line = strings.TrimPrefix(line, "]") // ends the frame before
 		if c.form == 1 && !strings.HasPrefix(line, "[") {
-			return fmt.Errorf("it has no form 1: %.40q", line)
+			return fmt.Errorf("the frame is not in form 1: %.40q", line)
 		}
 		if !strings.HasPrefix(strings.TrimPrefix(line, "["), fmt.Sprintf("%s %d ", c.set, next)) {
-			return fmt.Errorf("when %d is next comes %.40q", next, line)
+			return fmt.Errorf("got %.40q, want frame %d", line, next)
 		}
 	}
 	return nil
 }
 
-// forget has a set drop what it has, or some of it.
+// forget makes each set drop all its frames, or all but the newest.
 func (m *model) forget(t *testing.T) {
 	m.do(t, func() {
-		m.desk.Advance()
+		m.testFeed.Advance()
 		for _, set := range m.sets {
-			m.shard.Forget(set, m.last-min(m.last, uint64(m.inside.IntN(3))))
+			m.shard.Forget(set, m.last-min(m.last, uint64(m.shardRand.IntN(3))))
 		}
 	})
 }
 
-// reset has everyone leave the sets, for a while.
+// reset detaches all streams, and drops all frames of the sets. The streams then catch up.
 func (m *model) reset(t *testing.T) {
 	m.do(t, func() {
-		m.desk.Advance()
+		m.testFeed.Advance()
 		m.shard.Streams(func(slot uint32) {
 			if !m.shard.IsDetached(slot) && !m.shard.IsClosing(slot) {
-				m.stroll(slot, m.shard.Reached(slot, m.last))
+				m.catchUp(slot, m.shard.Reached(slot, m.last))
 			}
 		})
 		for _, set := range m.sets {
@@ -224,30 +224,30 @@ func (m *model) reset(t *testing.T) {
 	})
 }
 
-// strollOrSettle finds the place of a stream again, or has it go for it.
-func (m *model) strollOrSettle(slot uint32) {
-	if m.inside.IntN(2) == 0 {
+// catchUpOrSettle returns a stream to its set, either at once or through catchUp.
+func (m *model) catchUpOrSettle(slot uint32) {
+	if m.shardRand.IntN(2) == 0 {
 		m.settle(slot)
 		return
 	}
-	m.stroll(slot, m.shard.Position(slot))
+	m.catchUp(slot, m.shard.Position(slot))
 }
 
-// stroll has a stream get some of its frames by Send, after a position.
-func (m *model) stroll(slot uint32, position uint64) {
+// catchUp detaches a stream, and sends it some of the frames after a position with Send.
+func (m *model) catchUp(slot uint32, position uint64) {
 	m.shard.Detach(slot)
 	st := m.shard.Name(slot)
 	set, form := m.shard.SetOf(slot).Key.(string), m.shard.Form(slot)
-	m.strolling[st] = true
+	m.catchingUp[st] = true
 	m.shard.Do(func() {
-		delete(m.strolling, st)
+		delete(m.catchingUp, st)
 		if !m.shard.Is(st) {
 			return
 		}
 		var some []delivery.Frame
-		for _, f := range m.had[set] {
+		for _, f := range m.history[set] {
 			if f.Position() > position && len(some) < 5 {
-				some = append(some, piece(f.Wire(form)))
+				some = append(some, rawFrame(f.Wire(form)))
 				position = f.Position()
 			}
 		}

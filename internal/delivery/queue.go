@@ -1,13 +1,13 @@
 package delivery
 
-// A queue is first in, first out.
+// A queue holds items, first in, first out.
 type queue[T any] struct {
 	items []T
 	first int
 }
 
-// keptQueue is how long a queue may get whose memory is kept.
-const keptQueue = 1024
+// maxKeptQueue is the largest capacity that an empty queue keeps.
+const maxKeptQueue = 1024
 
 func (q *queue[T]) len() int { return len(q.items) - q.first }
 
@@ -21,12 +21,12 @@ func (q *queue[T]) take() T {
 	q.first++
 	switch {
 	case q.first < len(q.items):
-		if q.first >= keptQueue && q.first > len(q.items)/2 {
+		if q.first >= maxKeptQueue && q.first > len(q.items)/2 {
 			n := copy(q.items, q.items[q.first:])
 			clear(q.items[n:])
 			*q = queue[T]{items: q.items[:n]}
 		}
-	case cap(q.items) > keptQueue:
+	case cap(q.items) > maxKeptQueue:
 		*q = queue[T]{}
 	default:
 		*q = queue[T]{items: q.items[:0]}

@@ -15,103 +15,91 @@ import (
 	"example.com/tidings/internal/delivery"
 )
 
-// What still is to come of a stream that has ended does nothing to the one that has its
-// slot, and its descriptor's number: an event of epoll, a request in the inbox, a turn
-// among those that are owed much.
-func TestSlotAndDescriptorThatAreUsedAgain(t *testing.T) {
+// A new stream may have the slot and the descriptor number of an ended one. Whatever is left of
+// the ended stream does not affect the new one: an event of epoll, a function in the inbox or
+// an entry of the lagging queue.
+func TestReusedSlotAndDescriptor(t *testing.T) {
 	for name, event := range map[string]func(*net.TCPConn){
-		"it sends":   func(c *net.TCPConn) { c.Write([]byte("more")) },
-		"half close": func(c *net.TCPConn) { c.CloseWrite() },
-		"reset":      func(c *net.TCPConn) { c.SetLinger(0); c.Close() },
-		"it reads on": func(c *net.TCPConn) {
-			c.SetReadDeadline(time.Now().Add(200 * time.Millisecond)) // all that there is
+		"client sends": func(c *net.TCPConn) { c.Write([]byte("more")) },
+		"half close":   func(c *net.TCPConn) { c.CloseWrite() },
+		"reset":        func(c *net.TCPConn) { c.SetLinger(0); c.Close() },
+		"client reads": func(c *net.TCPConn) {
+			c.SetReadDeadline(time.Now().Add(200 * time.Millisecond)) // enough for all bytes
 			io.Copy(io.Discard, c)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			sameDescriptors(t)
 			r := newRig(t, delivery.Options{})
-			fd, before := socket(t)
-			nextFD, next := socket(t)
-			// With another descriptor of the same socket epoll goes on telling of it,
-			// under the name of the stream that has ended: as if it had just done so.
+			fd, oldClient := socket(t)
+			newFD, newClient := socket(t)
+			// The socket has a second descriptor, so epoll goes on reporting its events
+			// for the ended stream, like an event that comes just after the end.
 			held, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer unix.Close(held)
-			was := r.open(t, fd, "a", 0, "open a ")
-			want(t, before, "open a ")
-			r.append("a", text("large", stalling))
-			eventually(t, "it stalls", func() bool { return r.stats().Stalled == 1 })
+			oldStream := r.open(t, fd, "a", 0, "open a ")
+			want(t, oldClient, "open a ")
+			r.append("a", longText("large", stallSize))
+			eventually(t, "the old stream stalls", func() bool { return r.stats().Stalled == 1 })
 
-			var is delivery.Stream
-			sameNumber := false
-			for !sameNumber {
-				r.do(t, func() {
-					if r.shard.Is(was) {
-						r.shard.Break(was.Slot, nil)
-					}
-					// The lowest number that is free is mostly that one.
-					unix.Close(fd2(nextFD, &fd, &sameNumber))
-					is = r.openHere(t, fd, "b", 0, "open b ")
-					if !sameNumber {
-						r.shard.Break(is.Slot, nil)
-						t.Error("another descriptor had the number")
-						sameNumber = true
-					}
-				})
+			var newStream delivery.Stream
+			r.do(t, func() {
+				if r.shard.Is(oldStream) {
+					r.shard.Break(oldStream.Slot, nil)
+				}
+				// F_DUPFD takes the lowest free number from fd on: fd itself, usually.
+				n, err := unix.FcntlInt(uintptr(newFD), unix.F_DUPFD_CLOEXEC, fd)
+				unix.Close(newFD)
+				if err != nil || n != fd {
+					t.Errorf("the new socket has descriptor %d, want %d: the test proves nothing (%v)", n, fd, err)
+				}
+				newStream = r.openHere(t, n, "b", 0, "open b ")
+			})
+			want(t, newClient, "open b ")
+			if newStream.Slot != oldStream.Slot || newStream == oldStream {
+				t.Fatalf("stream %v is followed by %v: the test proves nothing", oldStream, newStream)
 			}
-			want(t, next, "open b ")
-			if is.Slot != was.Slot || is == was {
-				t.Fatalf("stream %v is followed by %v: the test is blind", was, is)
-			}
-			// The new one stalls too, so that a write for the old one would be its.
-			large := text("b", stalling)
+			// The new stream stalls too: an event of the old one would make the shard write.
+			large := longText("b", stallSize)
 			r.append("b", large)
-			eventually(t, "it stalls", func() bool { return r.stats().Stalled == 1 })
+			eventually(t, "the new stream stalls", func() bool { return r.stats().Stalled == 1 })
 			writes := r.stats().Writes
-			event(before)
-			for range 10 { // the shard looks at epoll's events in each turn
+			event(oldClient)
+			for range 10 { // each turn of the shard polls epoll
 				r.do(t, func() {
-					if r.shard.Is(was) {
-						t.Error("the stream that has ended is said to be there")
+					if r.shard.Is(oldStream) {
+						t.Error("Is reports the ended stream as open")
 					}
-					if reason, ended := r.ends[is]; ended {
-						t.Errorf("the other's event has ended the new stream: %v", reason)
+					if reason, ended := r.ends[newStream]; ended {
+						t.Errorf("an event of the old stream ended the new one: %v", reason)
 					}
 				})
 			}
 			if n := r.stats().Writes - writes; n > 0 {
-				t.Errorf("the other's event had the new stream written to %d times", n)
+				t.Errorf("an event of the old stream caused %d writes to the new one", n)
 			}
 			r.append("a", "for nobody ")
-			want(t, next, large)
+			want(t, newClient, large)
 			r.append("b", "x ")
-			want(t, next, "x ")
-			// Nothing of it went to the old one.
+			want(t, newClient, "x ")
+			// The old client gets nothing of the new stream.
 			if name != "reset" {
 				unix.Shutdown(held, unix.SHUT_RDWR)
-				rest, _ := io.ReadAll(before)
+				rest, _ := io.ReadAll(oldClient)
 				if strings.Contains(string(rest), "b.") || strings.Contains(string(rest), "open") {
-					t.Error("the old client gets what is the new one's")
+					t.Error("the old client gets bytes of the new stream")
 				}
 			}
 		})
 	}
 }
 
-// fd2 gives the socket in from the number that is free, if that is the one wanted.
-func fd2(from int, number *int, same *bool) (other int) {
-	n, err := unix.FcntlInt(uintptr(from), unix.F_DUPFD_CLOEXEC, *number)
-	*same = err == nil && n == *number
-	*number = n
-	return from
-}
-
-// Two streams end at once, and when the first is gone a third one has the second's slot
-// and number, before its event is looked at.
-func TestSlotThatIsUsedAgainBetweenTwoEvents(t *testing.T) {
+// epoll reports two streams at once. When the first one ends, a third stream takes the slot
+// and the descriptor number of the second one, before the second event is handled.
+func TestSlotReusedBetweenTwoEvents(t *testing.T) {
 	sameDescriptors(t)
 	r := newRig(t, delivery.Options{})
 	var fds [2]int
@@ -128,8 +116,8 @@ func TestSlotThatIsUsedAgainBetweenTwoEvents(t *testing.T) {
 		for _, c := range clients {
 			c.CloseWrite()
 		}
-		r.desk.gone = func(slot uint32, reason delivery.Reason) {
-			r.desk.gone = nil
+		r.testFeed.gone = func(slot uint32, reason delivery.Reason) {
+			r.testFeed.gone = nil
 			other := streams[0]
 			if slot == other.Slot {
 				other = streams[1]
@@ -137,7 +125,7 @@ func TestSlotThatIsUsedAgainBetweenTwoEvents(t *testing.T) {
 			r.shard.Break(other.Slot, nil)
 			st = r.openHere(t, thirdFD, "third", 0, "open ")
 			if st.Slot != other.Slot {
-				t.Errorf("it has slot %d: the test is blind", st.Slot)
+				t.Errorf("the third stream has slot %d, want %d: the test proves nothing", st.Slot, other.Slot)
 			}
 		}
 	})
@@ -145,7 +133,7 @@ func TestSlotThatIsUsedAgainBetweenTwoEvents(t *testing.T) {
 	for range 10 {
 		r.do(t, func() {
 			if reason, ended := r.ends[st]; ended {
-				t.Errorf("the third one has ended: %v", reason)
+				t.Errorf("the third stream has ended: %v", reason)
 			}
 		})
 	}
@@ -153,45 +141,45 @@ func TestSlotThatIsUsedAgainBetweenTwoEvents(t *testing.T) {
 	want(t, third, "x ")
 }
 
-// A stream that ends in the queue of those that are owed much leaves no turn there to
-// the one that has its slot.
-func TestTurnOfAStreamThatHasEnded(t *testing.T) {
+// A stream that ends while it is in the lagging queue leaves no entry there for the stream
+// that takes its slot.
+func TestQueuedStreamThatHasEnded(t *testing.T) {
 	sameDescriptors(t)
 	r := newRig(t, delivery.Options{})
 	fd, _ := socket(t)
-	was := r.open(t, fd, "a", 0, "open ")
-	nextFD, next := socket(t)
-	unix.SetsockoptInt(nextFD, unix.SOL_SOCKET, unix.SO_SNDBUF, 64<<10)
+	oldStream := r.open(t, fd, "a", 0, "open ")
+	newFD, newClient := socket(t)
+	unix.SetsockoptInt(newFD, unix.SOL_SOCKET, unix.SO_SNDBUF, 64<<10)
 	r.do(t, func() {
 		for range 5000 {
 			r.add("a", "x ")
 		}
 	})
-	var is delivery.Stream
+	var newStream delivery.Stream
 	r.do(t, func() {
-		if r.shard.Is(was) {
-			r.shard.Break(was.Slot, nil)
+		if r.shard.Is(oldStream) {
+			r.shard.Break(oldStream.Slot, nil)
 		}
-		is = r.openHere(t, nextFD, "b", 0, "open ")
+		newStream = r.openHere(t, newFD, "b", 0, "open ")
 	})
-	want(t, next, "open ")
-	if is.Slot != was.Slot {
-		t.Fatal("the slot is another: the test is blind")
+	want(t, newClient, "open ")
+	if newStream.Slot != oldStream.Slot {
+		t.Fatal("the new stream has another slot: the test proves nothing")
 	}
 	r.append("b", "y ")
-	want(t, next, "y ")
+	want(t, newClient, "y ")
 	if s := r.stats(); s.Deliveries > 5001 {
 		t.Errorf("%+v", s)
 	}
 }
 
-// Connections come and go at once, with traffic: each gets its own frames, and no other's.
-func TestDescriptorsThatAreReusedUnderLoad(t *testing.T) {
+// Many connections come and go under load. Each gets only the frames of its own set.
+func TestDescriptorsReusedUnderLoad(t *testing.T) {
 	sameDescriptors(t)
 	const clients, rounds = 8, 60
 	r := newRig(t, delivery.Options{})
 	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() { // everyone's set gets frames all the time
+	go func() { // each set gets frames all the time
 		defer close(stopped)
 		for n := 0; ; n++ {
 			select {
@@ -223,11 +211,11 @@ func TestDescriptorsThatAreReusedUnderLoad(t *testing.T) {
 				got := make([]byte, 1+random.IntN(100_000))
 				n, err := io.ReadFull(conn, got)
 				if err != nil {
-					t.Errorf("%s: after %d bytes %v", name, n, err)
+					t.Errorf("%s: after %d bytes: %v", name, n, err)
 				}
 				for _, line := range strings.Split(string(got[:n]), "\n") {
 					if !strings.HasPrefix(line, name+":") && !strings.HasPrefix(name+":", line) {
-						t.Errorf("%s gets %.50q", name, line)
+						t.Errorf("client %s gets %.50q", name, line)
 						break
 					}
 				}
@@ -236,7 +224,7 @@ func TestDescriptorsThatAreReusedUnderLoad(t *testing.T) {
 					conn.SetLinger(0)
 				case 1:
 					conn.Write([]byte("more"))
-				case 2: // the server ends it while the client's end is on the way
+				case 2: // the shard ends the stream while the client closes
 					r.shard.Do(func() {
 						if r.shard.Is(st) {
 							r.shard.Break(st.Slot, nil)
@@ -250,13 +238,13 @@ func TestDescriptorsThatAreReusedUnderLoad(t *testing.T) {
 	running.Wait()
 	close(stop)
 	<-stopped
-	eventually(t, "all have ended", func() bool { return r.stats().Streams() == 0 })
+	eventually(t, "all streams have ended", func() bool { return r.stats().Streams() == 0 })
 	if s := r.stats(); s.Sets != 0 || s.Stalled != 0 || s.Detached != 0 || s.Opened[delivery.Socket] != clients*rounds {
 		t.Errorf("%+v", s)
 	}
 }
 
-// frameOf returns a frame that says whose it is.
+// frameOf returns a frame that begins with the name of its set.
 func frameOf(name string, n int) string {
 	return fmt.Sprintf("%s:%s\n", name, strings.Repeat("x", n%3000))
 }

@@ -21,27 +21,27 @@ func newRig(t *testing.T, opts delivery.Options) *rig {
 	return newPortableRig(t, opts)
 }
 
-// open makes a descriptor a stream of a set, which begins with an opening.
+// open makes a descriptor a stream of a set. The stream first gets the opening frames.
 func (r *rig) open(t *testing.T, fd int, set string, form uint8, opening ...string) (st delivery.Stream) {
 	t.Helper()
 	r.do(t, func() { st = r.openHere(t, fd, set, form, opening...) })
 	return st
 }
 
-// openHere is open on the shard's goroutine.
+// openHere does the same as open. It must be called on the shard's goroutine.
 func (r *rig) openHere(t *testing.T, fd int, set string, form uint8, opening ...string) (st delivery.Stream) {
 	r.group.Take()
 	slot, ok := r.shard.Open(fd, r.set(set), form, 7)
 	if !ok {
-		t.Error("the shard does not take it")
+		t.Error("the shard does not open a stream")
 		return st
 	}
 	st = r.shard.Name(slot)
-	r.shard.Send(slot, pieces(opening...), r.last)
+	r.shard.Send(slot, rawFrames(opening...), r.last)
 	return st
 }
 
-// socket returns a descriptor as a shard gets it, and the client's end.
+// socket returns a descriptor for a shard, and the client's end of its connection.
 func socket(t *testing.T) (fd int, client *net.TCPConn) {
 	t.Helper()
 	server, client := connect(t)
@@ -76,12 +76,12 @@ func connect(t *testing.T) (server, client *net.TCPConn) {
 	client.SetDeadline(time.Now().Add(patience))
 	server, _ = (<-accepted).(*net.TCPConn)
 	if server == nil {
-		t.Fatal("nothing was accepted")
+		t.Fatal("the connection was not accepted")
 	}
 	return server, client
 }
 
-// want reads what comes next.
+// want checks the next bytes.
 func want(t *testing.T, from io.Reader, text string) {
 	t.Helper()
 	got := make([]byte, len(text))
@@ -91,20 +91,20 @@ func want(t *testing.T, from io.Reader, text string) {
 		for i < n && got[i] == text[i] {
 			i++
 		}
-		t.Fatalf("after %d of %d bytes comes %.40q, want %.40q (%v)", i, len(text), got[i:n], text[i:], err)
+		t.Fatalf("after %d of %d bytes: got %.40q, want %.40q (%v)", i, len(text), got[i:n], text[i:], err)
 	}
 }
 
-// wantEnd reads the final chunk and the end.
+// wantEnd checks that the final chunk comes next, and then the end.
 func wantEnd(t *testing.T, from io.Reader) {
 	t.Helper()
 	want(t, from, "0\r\n\r\n")
 	if rest, err := io.ReadAll(from); len(rest) > 0 || err != nil {
-		t.Fatalf("then comes %.40q, %v", rest, err)
+		t.Fatalf("after the final chunk: got %.40q, %v", rest, err)
 	}
 }
 
-// descriptors returns how many the process has.
+// descriptors returns how many descriptors the process has open.
 func descriptors(t *testing.T) int {
 	t.Helper()
 	entries, err := os.ReadDir("/proc/self/fd")
@@ -114,10 +114,10 @@ func descriptors(t *testing.T) int {
 	return len(entries)
 }
 
-// sameDescriptors has the test fail that leaves descriptors behind. It comes first.
+// sameDescriptors makes a test fail that leaks descriptors. The test calls it first.
 func sameDescriptors(t *testing.T) {
 	t.Helper()
-	var config net.ListenConfig // so that Go's poller has its own
+	var config net.ListenConfig // the poller opens its descriptors before the count
 	if l, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0"); err == nil {
 		l.Close()
 	}
@@ -127,11 +127,11 @@ func sameDescriptors(t *testing.T) {
 	})
 }
 
-// stalling is more than the sockets of a connection hold of a stream.
-const stalling = 2 << 20
+// stallSize is larger than the socket buffers of a connection.
+const stallSize = 2 << 20
 
-// text returns a long text, no part of which is like another.
-func text(label string, size int) string {
+// longText returns a text in which no two parts are the same.
+func longText(label string, size int) string {
 	b := make([]byte, 0, size+len(label)+20)
 	for i := 0; len(b) < size; i++ {
 		b = append(b, label...)
@@ -142,7 +142,7 @@ func text(label string, size int) string {
 	return string(b[:size])
 }
 
-// pipe returns a pipe that holds a page, and is a socket to a shard.
+// pipe returns a pipe that holds one page. A shard can use it as a socket.
 func pipe(t *testing.T) (fd int, client *os.File) {
 	t.Helper()
 	var ends [2]int

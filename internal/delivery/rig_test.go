@@ -10,162 +10,155 @@ import (
 	"example.com/tidings/internal/delivery"
 )
 
-// patience catches hangs.
+// patience is how long a test waits before it fails as hung.
 const patience = 20 * time.Second
 
-// A note is a frame of the tests. Its second form is in brackets.
-type note struct {
+// A testFrame is a frame in two forms. The second form is in brackets.
+type testFrame struct {
 	position uint64
 	text     string
-	asked    func() // when it is about to be written
+	onWire   func() // if not nil, called by Wire
 }
 
-func (n *note) Position() uint64 { return n.position }
+func (f *testFrame) Position() uint64 { return f.position }
 
-func (n *note) Wire(form uint8) []byte {
-	if n.asked != nil {
-		n.asked()
+func (f *testFrame) Wire(form uint8) []byte {
+	if f.onWire != nil {
+		f.onWire()
 	}
 	if form == 1 {
-		return []byte("[" + n.text + "]")
+		return []byte("[" + f.text + "]")
 	}
-	return []byte(n.text)
+	return []byte(f.text)
 }
 
-func (n *note) Size() int { return len(n.text) }
+func (f *testFrame) Size() int { return len(f.text) }
 
-// A desk is a feed that has everything it ever had, by set. What it appends it is told by
-// append; what it is asked for it notes. Its fields are the shard's goroutine's.
-type desk struct {
-	shard *delivery.Shard
-	sets  map[string]*delivery.Set
-	had   map[string][]delivery.Frame
-	last  uint64
+// A testFeed is a feed that keeps all frames of each set. rig.append tells it what to append.
+// Its fields belong to the shard's goroutine, except for mu and arrived.
+type testFeed struct {
+	shard   *delivery.Shard
+	sets    map[string]*delivery.Set
+	history map[string][]delivery.Frame
+	last    uint64 // position
 
-	written   func(slot uint32) // instead of going on from the set
-	resettle  func(slot uint32) // likewise
-	gone      func(slot uint32, reason delivery.Reason)
-	keepAlive func(slot uint32)
+	written  func(slot uint32) // if not nil, replaces settle in Written
+	resettle func(slot uint32) // if not nil, replaces settle in Resettle
+	gone     func(slot uint32, reason delivery.Reason)
 
-	ends    map[delivery.Stream]delivery.Reason
-	vacated int
+	ends map[delivery.Stream]delivery.Reason
 
 	mu      sync.Mutex
 	arrived []func()
 }
 
-func (d *desk) Advance() {
-	d.mu.Lock()
-	arrived := d.arrived
-	d.arrived = nil
-	d.mu.Unlock()
+func (f *testFeed) Advance() {
+	f.mu.Lock()
+	arrived := f.arrived
+	f.arrived = nil
+	f.mu.Unlock()
 	for _, f := range arrived {
 		f()
 	}
 }
 
-func (d *desk) settle(slot uint32) {
-	position, set := d.shard.Position(slot), d.shard.SetOf(slot)
-	had := d.had[set.Key.(string)]
+func (f *testFeed) settle(slot uint32) {
+	position, set := f.shard.Position(slot), f.shard.SetOf(slot)
+	had := f.history[set.Key.(string)]
 	if position < set.From() {
 		had = slices.DeleteFunc(slices.Clone(had), func(f delivery.Frame) bool {
 			return f.Position() <= position || f.Position() > set.From()
 		})
-		d.shard.Prepend(set, had, position)
+		f.shard.Prepend(set, had, position)
 	}
-	d.shard.Attach(slot, position, position)
+	f.shard.Attach(slot, position, position)
 }
 
-func (d *desk) Resettle(slot uint32) {
-	if d.resettle != nil {
-		d.resettle(slot)
+func (f *testFeed) Resettle(slot uint32) {
+	if f.resettle != nil {
+		f.resettle(slot)
 		return
 	}
-	d.settle(slot)
+	f.settle(slot)
 }
 
-func (d *desk) Written(slot uint32) {
-	if d.written != nil {
-		d.written(slot)
+func (f *testFeed) Written(slot uint32) {
+	if f.written != nil {
+		f.written(slot)
 		return
 	}
-	d.settle(slot)
+	f.settle(slot)
 }
 
-var keepAlive = pieces("k;")
+var keepAlive = rawFrames("k;")
 
-func (d *desk) KeepAlive(slot uint32) ([]delivery.Frame, uint64) {
-	if d.keepAlive != nil {
-		d.keepAlive(slot)
-	}
-	return keepAlive, d.shard.Position(slot)
+func (f *testFeed) KeepAlive(slot uint32) ([]delivery.Frame, uint64) {
+	return keepAlive, f.shard.Position(slot)
 }
 
-func (d *desk) Vacated(set *delivery.Set) {
-	d.vacated++
-	delete(d.sets, set.Key.(string))
+func (f *testFeed) Vacated(set *delivery.Set) {
+	delete(f.sets, set.Key.(string))
 }
 
-func (d *desk) Gone(slot uint32, reason delivery.Reason) {
-	d.ends[d.shard.Name(slot)] = reason
-	if d.gone != nil {
-		d.gone(slot, reason)
+func (f *testFeed) Gone(slot uint32, reason delivery.Reason) {
+	f.ends[f.shard.Name(slot)] = reason
+	if f.gone != nil {
+		f.gone(slot, reason)
 	}
 }
 
-// set returns the set of a name. It is for the shard's goroutine.
-func (d *desk) set(name string) *delivery.Set {
-	set := d.sets[name]
+// set returns the set with a name. It must be called on the shard's goroutine.
+func (f *testFeed) set(name string) *delivery.Set {
+	set := f.sets[name]
 	if set == nil {
-		set = d.shard.NewSet(name, d.last)
-		d.sets[name] = set
+		set = f.shard.NewSet(name, f.last)
+		f.sets[name] = set
 	}
 	return set
 }
 
-// add appends a frame to a set, if there is one. It is for the shard's goroutine.
-func (d *desk) add(name, text string) *note {
-	d.last++
-	n := &note{position: d.last, text: text}
-	d.had[name] = append(d.had[name], n)
-	if set := d.sets[name]; set != nil {
-		d.shard.Append(set, n)
+// add adds a frame to the set with a name. It must be called on the shard's goroutine.
+func (f *testFeed) add(name, text string) *testFrame {
+	f.last++
+	frame := &testFrame{position: f.last, text: text}
+	f.history[name] = append(f.history[name], frame)
+	if set := f.sets[name]; set != nil {
+		f.shard.Append(set, frame)
 	}
-	return n
+	return frame
 }
 
 // A rig is a group of one shard.
 type rig struct {
-	*desk
+	*testFeed
 	group *delivery.Group
 }
 
 // newPortableRig returns a group without sockets.
 func newPortableRig(t *testing.T, opts delivery.Options) *rig {
 	t.Helper()
-	d := &desk{sets: map[string]*delivery.Set{}, had: map[string][]delivery.Frame{}, ends: map[delivery.Stream]delivery.Reason{}}
+	f := &testFeed{sets: map[string]*delivery.Set{}, history: map[string][]delivery.Frame{}, ends: map[delivery.Stream]delivery.Reason{}}
 	opts.Shards = 1
 	if opts.WriteTimeout == 0 {
 		opts.WriteTimeout = patience
 	}
 	opts.Feed = func(s *delivery.Shard) delivery.Feed {
-		d.shard = s
-		return d
+		f.shard = s
+		return f
 	}
 	group, err := delivery.New(opts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	closeOnce := sync.OnceFunc(func() {
+	t.Cleanup(func() {
 		if err := group.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	t.Cleanup(closeOnce)
-	return &rig{d, group}
+	return &rig{f, group}
 }
 
-// do has the shard's goroutine call f, and waits for that.
+// do makes the shard's goroutine call f, and waits until f has returned.
 func (r *rig) do(t *testing.T, f func()) {
 	t.Helper()
 	done := make(chan struct{})
@@ -175,7 +168,7 @@ func (r *rig) do(t *testing.T, f func()) {
 	select {
 	case <-done:
 	case <-time.After(patience):
-		t.Fatal("the shard does not come to it")
+		t.Fatal("the shard does not call the function")
 	}
 }
 
@@ -191,29 +184,29 @@ func (r *rig) append(name string, texts ...string) {
 	r.shard.Wake()
 }
 
-// pieces returns frames of a stream's own, which have one form.
-func pieces(texts ...string) (all []delivery.Frame) {
+// rawFrames returns frames that are the same in each form.
+func rawFrames(texts ...string) (all []delivery.Frame) {
 	for _, text := range texts {
-		all = append(all, piece(text))
+		all = append(all, rawFrame(text))
 	}
 	return all
 }
 
-// A piece is a frame that stands on the wire as it is.
-type piece string
+// A rawFrame is written as it is.
+type rawFrame string
 
-func (piece) Position() uint64    { return 0 }
-func (p piece) Wire(uint8) []byte { return []byte(p) }
-func (p piece) Size() int         { return len(p) }
+func (rawFrame) Position() uint64    { return 0 }
+func (p rawFrame) Wire(uint8) []byte { return []byte(p) }
+func (p rawFrame) Size() int         { return len(p) }
 
-// ended waits until a stream has ended, and compares why.
+// ended waits until a stream has ended, and checks the reason.
 func (r *rig) ended(t *testing.T, st delivery.Stream, want delivery.Reason) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("stream %v has ended", st), func() (ended bool) {
+	eventually(t, fmt.Sprintf("stream %v ends", st), func() (ended bool) {
 		r.do(t, func() {
 			got, ok := r.ends[st]
 			if ended = ok; ok && got != want {
-				t.Errorf("stream %v has ended as %q, want %q", st, got, want)
+				t.Errorf("stream %v ended as %q, want %q", st, got, want)
 			}
 		})
 		return ended
@@ -223,13 +216,13 @@ func (r *rig) ended(t *testing.T, st delivery.Stream, want delivery.Reason) {
 // stats returns the figures of the shard.
 func (r *rig) stats() delivery.Stats { return r.group.Stats()[0] }
 
-// eventually waits until something is so.
-func eventually(t *testing.T, what string, is func() bool) {
+// eventually waits until a condition is true.
+func eventually(t *testing.T, what string, isTrue func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
-	for !is() {
+	for !isTrue() {
 		if time.Now().After(deadline) {
-			t.Fatalf("it does not come to be that %s", what)
+			t.Fatalf("timed out before %s", what)
 		}
 		time.Sleep(time.Millisecond)
 	}

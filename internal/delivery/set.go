@@ -5,59 +5,59 @@ import (
 	"sort"
 )
 
-// A Set is the streams of a shard that get the same frames in the same order. It keeps
-// only the frames that some stream still needs whose sink is not stalled.
+// A Set holds the streams of a shard that get the same frames in the same order. It keeps
+// only the frames that a stream whose sink is not stalled still needs.
 type Set struct {
-	// Key is the feed's.
+	// Key belongs to the feed.
 	Key any
 
 	id      uint32
-	members []uint32    // slots
-	list    []Frame     // those after from
-	from    uint64      // a position
-	base    uint64      // how many frames had come before the list: see slot.count
-	behind  int         // members in the state behind
-	dirty   bool        // it is in the shard's queue of those that are owed something
-	walk    walk        // while it is the one that is walked
-	joined  [Forms]text // the run of frames that was last joined for a writer, by form
+	members []uint32            // slots of the streams
+	frames  []Frame             // frames after the position from
+	from    uint64              // a position
+	base    uint64              // count of the frames before frames[0]: see slot.count
+	lagging int                 // members in the state lagging
+	dirty   bool                // in the queue Shard.dirty
+	sweep   sweep               // used while the set is Shard.sweeping
+	joined  [Forms]joinedFrames // frames that were last joined for a writer, by form
 }
 
-// firstCount leaves room below for frames that are prepended.
+// firstCount is the base of a new set. Prepended frames lower the base.
 const firstCount = 1 << 62
 
-// total is the count after the last frame.
-func (set *Set) total() uint64 { return set.base + uint64(len(set.list)) }
+// total is the count after the newest frame.
+func (set *Set) total() uint64 { return set.base + uint64(len(set.frames)) }
 
-// From returns the position after which the set has its frames.
+// From returns the position after which the set has all its frames.
 func (set *Set) From() uint64 { return set.from }
 
 // Len returns how many streams are in the set.
 func (set *Set) Len() int { return len(set.members) }
 
 // Longer reports whether a set holds more than n frames.
-func (set *Set) Longer(n int) bool { return len(set.list) > n }
+func (set *Set) Longer(n int) bool { return len(set.frames) > n }
 
-// keptList is how long a list may be whose memory is kept for the next frames.
-const keptList = 64
+// maxKeptFrames is the largest capacity that an empty list of frames keeps.
+const maxKeptFrames = 64
 
-// trim drops the frames that have been counted up to low.
+// trim drops the frames before the count low.
 func (set *Set) trim(low uint64) {
 	if low <= set.base {
 		return
 	}
 	n := int(low - set.base)
-	set.from = set.list[n-1].Position()
+	set.from = set.frames[n-1].Position()
 	set.base = low
-	set.joined = [Forms]text{}
-	if n == len(set.list) && cap(set.list) > keptList {
-		set.list = nil
+	set.joined = [Forms]joinedFrames{}
+	if n == len(set.frames) && cap(set.frames) > maxKeptFrames {
+		set.frames = nil
 		return
 	}
-	set.list = slices.Delete(set.list, 0, n)
+	set.frames = slices.Delete(set.frames, 0, n)
 }
 
-// NewSet returns a set without streams and frames, which has what is appended after a
-// position.
+// NewSet returns a set without streams and frames. It holds the frames that are appended
+// after the position from.
 func (s *Shard) NewSet(key any, from uint64) *Set {
 	set := &Set{Key: key, from: from, base: firstCount}
 	if n := len(s.freeSets); n > 0 {
@@ -68,43 +68,43 @@ func (s *Shard) NewSet(key any, from uint64) *Set {
 		set.id = uint32(len(s.sets))
 		s.sets = append(s.sets, set)
 	}
-	s.now.Sets++
+	s.stats.Sets++
 	return set
 }
 
-// Append appends a frame to a set. Its streams are going to be handed it, unless they
-// have it.
+// Append appends a frame to a set. The shard hands it to each stream of the set that does
+// not have it.
 func (s *Shard) Append(set *Set, f Frame) {
-	set.list = append(set.list, f)
-	s.mark(set)
+	set.frames = append(set.frames, f)
+	s.markDirty(set)
 }
 
-// Prepend puts frames before those of a set, which then has all after a position.
+// Prepend puts frames before those of a set. The set then has all its frames after from.
 func (s *Shard) Prepend(set *Set, frames []Frame, from uint64) {
-	set.list = slices.Insert(set.list, 0, frames...)
+	set.frames = slices.Insert(set.frames, 0, frames...)
 	set.base -= uint64(len(frames))
 	set.from = from
-	set.joined = [Forms]text{} // of a count that may now be another frame's
+	set.joined = [Forms]joinedFrames{} // its counts may now belong to other frames
 }
 
-// Reset drops the frames of a set, which then has what is appended after a position. Its
-// streams have to be settled again, or be detached.
+// Reset drops all frames of a set. The set then holds the frames that are appended after
+// from. Streams that lack dropped frames must be resettled or detached.
 func (s *Shard) Reset(set *Set, from uint64) {
-	set.base, set.list, set.from, set.joined = set.total(), nil, from, [Forms]text{}
+	set.base, set.frames, set.from, set.joined = set.total(), nil, from, [Forms]joinedFrames{}
 }
 
-// Forget drops the frames of a set up to a position. Streams that were not handed them
-// have to be settled again.
+// Forget drops the frames of a set up to a position. Streams that lack dropped frames must
+// be resettled or detached.
 func (s *Shard) Forget(set *Set, through uint64) {
-	set.trim(set.base + uint64(countUpTo(set.list, through)))
+	set.trim(set.base + uint64(countUpTo(set.frames, through)))
 }
 
-// countUpTo returns how many of the frames have the position or a lesser one.
+// countUpTo returns how many frames have at most the given position.
 func countUpTo(list []Frame, position uint64) int {
 	return sort.Search(len(list), func(i int) bool { return list[i].Position() > position })
 }
 
-// Sets calls f for each set.
+// Sets calls f for each set of the shard.
 func (s *Shard) Sets(f func(*Set)) {
 	for _, set := range s.sets {
 		if set != nil {
@@ -113,10 +113,10 @@ func (s *Shard) Sets(f func(*Set)) {
 	}
 }
 
-// Drop drops a set without streams.
+// Drop removes a set that has no streams.
 func (s *Shard) Drop(set *Set) {
 	s.sets[set.id] = nil
 	s.freeSets = append(s.freeSets, set.id)
-	s.now.Sets--
+	s.stats.Sets--
 	s.feed.Vacated(set)
 }

@@ -7,69 +7,69 @@ import (
 	"time"
 )
 
-// A Shard serves a part of the streams. Unless noted, its methods are for its own
-// goroutine, see the package comment.
+// A Shard serves a part of the streams. Unless noted, its methods must be called on the
+// shard's goroutine, see the package comment.
 type Shard struct {
 	opts Options
 	feed Feed
 
-	slots    []slot
-	free     []uint32
-	sets     []*Set // by id
-	freeSets []uint32
-	dirty    queue[*Set]         // sets with streams that may be owed something
-	walked   *Set                // that is gone through just now
-	behind   queue[Stream]       // sockets that are owed much
-	rare     map[uint32]*unusual // by slot
-	mostRare int                 // entries that there were in it
-	batch    batch
-	ends     schedule // of streams whose end is known before
-	draining bool
-	ending   bool
+	slots             []slot
+	free              []uint32
+	sets              []*Set // by id
+	freeSets          []uint32
+	dirty             queue[*Set]              // sets that wait for a sweep
+	sweeping          *Set                     // the set of the current sweep, or nil
+	laggingSockets    queue[Stream]            // lagging streams on sockets
+	pendingWrites     map[uint32]*pendingWrite // by slot
+	mostPendingWrites int                      // the most entries that the map has had
+	out               outgoing
+	ends              schedule // of streams with a known end
+	draining          bool
+	closing           bool
 
-	tasks     []*Task // by slot.handle
-	freeTasks []int32
-	urgent    queue[Stream] // streams of tasks that have something of their own to be handed
-	owing     queue[Stream] // streams of tasks that are owed frames of their set
-	ready     []*Task       // that were just prepared
-	finished  []Stream      // whose tasks' work was just found to be done
-	baton     baton
+	tasks        []*Task // by slot.handle
+	freeTasks    []int32
+	pendingTasks queue[Stream] // streams of tasks that have frames in a pendingWrite
+	laggingTasks queue[Stream] // streams of tasks that lack frames of their set
+	prepared     []*Task       // tasks with new work that are not queued for the baton yet
+	finished     []Stream      // streams whose tasks have finished their work
+	baton        baton
 
-	ticker  *time.Ticker
-	tick    time.Duration
-	inquiry uint16    // ticks from one question about a socket to the next
-	patient uint16    // ticks of the write timeout; 0 means for ever
-	clock   uint16    // ticks, modulo 65,536
-	time    time.Time // of the last tick
-	due     int       // the slot from which on streams are to be looked at for their time; len(slots) when all are done
+	ticker            *time.Ticker
+	tick              time.Duration
+	peerCheckTicks    uint16    // ticks between two checks of a peer
+	writeTimeoutTicks uint16    // the write timeout in ticks; 0 means forever
+	clock             uint16    // ticks, modulo 65,536
+	tickTime          time.Time // of the last tick
+	scanFrom          int       // next slot of keepAlivePass; len(slots) after the last one
 
-	now    Stats
-	places atomic.Int64 // see Group.Take
+	stats    Stats
+	reserved atomic.Int64 // descriptors that Group.Take has reserved
 
 	sockets sockets
 
-	// For any goroutine.
-	pending atomic.Bool
-	wakeC   chan struct{}
-	done    chan struct{} // closed when the goroutine has ended
+	// Any goroutine may use these.
+	woken   atomic.Bool   // a wake-up is pending
+	wakeC   chan struct{} // has capacity 1
+	done    chan struct{} // closed when the shard's goroutine has ended
 	empty   chan struct{} // closed by drained
-	drained func()        // that it has; again does nothing
+	drained func()        // closes empty; further calls do nothing
 
 	mu     sync.Mutex
 	inbox  []func()
 	closed bool
 
-	todo []func() // taken from the inbox
+	todo []func() // functions taken from the inbox
 }
 
 func newShard(opts Options) (*Shard, error) {
 	s := &Shard{
-		opts:  opts,
-		rare:  map[uint32]*unusual{},
-		wakeC: make(chan struct{}, 1),
-		done:  make(chan struct{}),
-		empty: make(chan struct{}),
-		time:  time.Now(),
+		opts:          opts,
+		pendingWrites: map[uint32]*pendingWrite{},
+		wakeC:         make(chan struct{}, 1),
+		done:          make(chan struct{}),
+		empty:         make(chan struct{}),
+		tickTime:      time.Now(),
 	}
 	s.drained = sync.OnceFunc(func() { close(s.empty) })
 	if opts.WriteTimeout <= 0 {
@@ -82,9 +82,9 @@ func newShard(opts Options) (*Shard, error) {
 		}
 	}
 	if ticks := s.opts.WriteTimeout / s.tick; ticks < maxTicks {
-		s.patient = uint16(ticks + 1) // the first of them is not a whole one
+		s.writeTimeoutTicks = uint16(ticks + 1) // the first tick is not a whole one
 	}
-	s.inquiry = uint16(max(1, min(s.opts.WriteTimeout/inquiries/s.tick, maxTicks)))
+	s.peerCheckTicks = uint16(max(1, min(s.opts.WriteTimeout/peerChecks/s.tick, maxTicks)))
 	if opts.Sockets {
 		if err := s.openSockets(); err != nil {
 			return nil, err
@@ -96,15 +96,15 @@ func newShard(opts Options) (*Shard, error) {
 	return s, nil
 }
 
-// maxTicks is the longest time that the clock of ticks can measure: some hours.
+// maxTicks is the longest time that the clock can measure, in ticks: some hours.
 const maxTicks = 1 << 15
 
-// Feed returns the shard's feed. It is for any goroutine.
+// Feed returns the shard's feed. Any goroutine may call it.
 func (s *Shard) Feed() Feed { return s.feed }
 
-// Wake has the shard look for what is new. It is for any goroutine.
+// Wake makes the shard look for new work. Any goroutine may call it.
 func (s *Shard) Wake() {
-	if !s.pending.Swap(true) {
+	if !s.woken.Swap(true) {
 		select {
 		case s.wakeC <- struct{}{}:
 		default:
@@ -112,8 +112,8 @@ func (s *Shard) Wake() {
 	}
 }
 
-// Do has the shard's goroutine call f, soon. It returns false, and f is never called,
-// if the shard is closed. It is for any goroutine.
+// Do makes the shard's goroutine call f soon. If the shard is closed, Do returns false and
+// never calls f. Any goroutine may call Do.
 func (s *Shard) Do(f func()) bool {
 	s.mu.Lock()
 	if s.closed {
@@ -130,50 +130,49 @@ func (s *Shard) run() {
 	defer close(s.done)
 	defer s.ticker.Stop()
 	defer s.cutAll()
-	for !s.ending {
+	for !s.closing {
 		select {
 		case <-s.wakeC:
-			s.pending.Store(false) // before looking: what comes later wakes it again
+			s.woken.Store(false) // before the turn, so that later work wakes the shard again
 		case <-s.ticker.C:
-			s.ticked()
+			s.onTick()
 		}
 		for s.turn() {
 			select {
 			case <-s.ticker.C:
-				s.ticked()
+				s.onTick()
 			default:
 			}
 		}
 	}
 }
 
-// How much of each kind of work is done before the next has its turn: some hundred
-// microseconds.
+// The most of each kind of work in one turn. Each takes some hundred microseconds.
 const (
-	turnTodo   = 8
-	turnWalk   = 256
-	turnBehind = 4
-	turnBeats  = 64
+	turnTodo       = 8   // functions
+	turnSweep      = 256 // streams
+	turnLaggards   = 4   // streams
+	turnKeepAlives = 64  // keep-alives and checks of peers
 )
 
-// turn does some of the work that there is, and reports whether there may be more.
+// turn does some of the pending work. It reports whether more may be left.
 func (s *Shard) turn() bool {
 	more := s.takeInbox()
 	more = s.poll() || more
 	s.takeFinished()
-	// Who comes late in a walk gets what has come meanwhile in the same write.
+	// A stream late in a sweep also gets, in one write, the frames that arrived meanwhile.
 	s.feed.Advance()
-	s.walk()
-	s.serveBehind()
-	s.beat()
-	s.hand()
-	if s.draining && s.now.Open[Socket]+s.now.Open[Writer] == 0 {
+	s.sweep()
+	s.serveLaggards()
+	s.keepAlivePass()
+	s.prepareTasks()
+	if s.draining && s.stats.Open[Socket]+s.stats.Open[Writer] == 0 {
 		s.drained()
 	}
-	return !s.ending && (more || s.walked != nil || s.dirty.len() > 0 || s.behind.len() > 0 || s.due < len(s.slots))
+	return !s.closing && (more || s.sweeping != nil || s.dirty.len() > 0 || s.laggingSockets.len() > 0 || s.scanFrom < len(s.slots))
 }
 
-// takeInbox does some of what was asked for.
+// takeInbox calls some functions of the inbox. It reports whether there were any.
 func (s *Shard) takeInbox() (more bool) {
 	if len(s.todo) == 0 {
 		s.mu.Lock()
@@ -189,20 +188,20 @@ func (s *Shard) takeInbox() (more bool) {
 	return n > 0
 }
 
-// drain has streams end when they have what they are owed.
+// drain makes each stream end once it has all its frames.
 func (s *Shard) drain() {
 	s.draining = true
-	s.Sets(s.mark)
+	s.Sets(s.markDirty)
 }
 
-// close is the last thing that the shard is asked to do.
+// close ends the shard's goroutine. Do then refuses further functions.
 func (s *Shard) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.closed, s.ending = true, true
+	s.closed, s.closing = true, true
 }
 
-// cutAll ends all streams, and those that are still in the inbox.
+// cutAll calls the functions that are left in the inbox, and then ends all streams.
 func (s *Shard) cutAll() {
 	for s.takeInbox() {
 	}

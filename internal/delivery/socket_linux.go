@@ -12,39 +12,38 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sockets is what a shard has for its streams on sockets. The zero value is for a shard
-// without.
+// sockets is a shard's state for streams on sockets. A shard without them has the zero value.
 type sockets struct {
-	ep      *os.File // nil where there are none
+	ep      *os.File // nil in a shard without sockets
 	epfd    int
-	watched chan struct{} // closed when nobody waits for epoll any more
+	watched chan struct{} // closed when watch has returned
 
 	events [64]unix.EpollEvent
 	info   unix.TCPInfo
 	iov    [burstFrames]unix.Iovec
 }
 
-// reserve is how many descriptors are left to everything that is not a stream, so
-// that there are some to say no with.
-const reserve = 256
+// spareDescriptors is how many descriptors are left for all other uses, so that requests can
+// still be accepted and refused.
+const spareDescriptors = 256
 
-// socketRoom returns how many streams on sockets there may be, by the limit of open files.
-func socketRoom() int {
+// socketLimit returns how many streams on sockets the limit of open files allows.
+func socketLimit() int {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return math.MaxInt
 	}
 	most := int(min(limit.Cur, 1<<30))
-	return most - min(reserve, most/4)
+	return most - min(spareDescriptors, most/4)
 }
 
-// openSockets has the shard serve sockets, too.
+// openSockets prepares the shard for streams on sockets.
 func (s *Shard) openSockets() error {
 	epfd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return fmt.Errorf("delivery: epoll: %w", err)
 	}
-	// Go's poller watches it if it does not block.
+	// Go's poller only watches descriptors that do not block.
 	if err := unix.SetNonblock(epfd, true); err != nil {
 		unix.Close(epfd)
 		return fmt.Errorf("delivery: epoll: %w", err)
@@ -60,8 +59,8 @@ func (s *Shard) openSockets() error {
 	return nil
 }
 
-// watch wakes the shard when epoll has events. The function never says that it is
-// done, so that Go's poller forgets no edge between two calls.
+// watch wakes the shard when epoll has events. The function never reports that it is done:
+// Read goes on waiting, and Go's poller loses no edge between two calls.
 func (s *Shard) watch(raw syscall.RawConn) {
 	defer close(s.sockets.watched)
 	raw.Read(func(uintptr) bool {
@@ -70,7 +69,7 @@ func (s *Shard) watch(raw syscall.RawConn) {
 	})
 }
 
-// close is called when the shard's goroutine has ended. Closing again does nothing.
+// close is called when the shard's goroutine has ended. Further calls do nothing.
 func (k *sockets) close() error {
 	if k.ep == nil {
 		return nil
@@ -83,14 +82,14 @@ func (k *sockets) close() error {
 	return err
 }
 
-// Open makes a socket, which is the shard's from now on, a stream of a set, in a place of
-// [Group.Take]. It is detached, and what it gets first is for Send to say. Form is that
-// of its frames; tag is the feed's. If the kernel refuses, or the shard is closing, the
-// socket is closed and ok is false.
+// Open makes a socket a stream of a set, in a reservation of [Group.Take]. The shard owns the
+// socket from now on. The stream is detached: the feed must send its first frames. form is
+// the form of its frames, and tag is for the feed. If the kernel refuses or the shard is
+// closing, Open closes the socket and ok is false.
 func (s *Shard) Open(fd int, set *Set, form, tag uint8) (slotNumber uint32, ok bool) {
-	i, gen := s.slotOf()
+	i, gen := s.freeSlot()
 	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP | edge, Fd: int32(i), Pad: int32(gen)}
-	if err := unix.EpollCtl(s.sockets.epfd, unix.EPOLL_CTL_ADD, fd, &ev); err != nil || s.ending {
+	if err := unix.EpollCtl(s.sockets.epfd, unix.EPOLL_CTL_ADD, fd, &ev); err != nil || s.closing {
 		unix.Close(fd)
 		s.Yield()
 		return 0, false
@@ -99,38 +98,38 @@ func (s *Shard) Open(fd int, set *Set, form, tag uint8) (slotNumber uint32, ok b
 	return i, true
 }
 
-// edge is EPOLLET, whose constant is negative.
+// edge is EPOLLET. The constant in package unix is negative.
 const edge = 1 << 31
 
-// Close closes a descriptor that no shard would take.
+// Close closes a descriptor that no shard has taken.
 func Close(fd int) { unix.Close(fd) }
 
 // closeSocket closes the descriptor of a stream that has ended.
 func (s *Shard) closeSocket(sl *slot, reason Reason) {
 	if reason == TimedOut {
-		// Otherwise the kernel goes on offering the client what it does not take.
+		// Otherwise the kernel goes on offering unread bytes to the client.
 		unix.SetsockoptLinger(int(sl.handle), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 	}
-	unix.Close(int(sl.handle)) // the only descriptor: epoll forgets it too
+	unix.Close(int(sl.handle)) // the only descriptor, so epoll forgets it too
 	s.Yield()
 }
 
-// shutSocket says that no more will be sent.
+// shutSocket tells the client that no more bytes follow.
 func (s *Shard) shutSocket(sl *slot) { unix.Shutdown(int(sl.handle), unix.SHUT_WR) }
 
-// unsent is how much a socket may hold that was not sent yet (TCP_NOTSENT_LOWAT). A
-// client that stalls would cost the kernel 4 MiB.
+// unsent limits the bytes in a socket's buffer that were not sent yet (TCP_NOTSENT_LOWAT).
+// Without the limit, a stalled client costs the kernel 4 MiB.
 const unsent = 128 << 10
 
-// tune sets a socket's options. That can wait for the second write or the first inquiry,
-// and be out of the way when thousands come at once.
+// tune sets a socket's options. It is called before the second write or by the first
+// checkPeer, which keeps it out of the way when thousands of clients connect at once.
 func (s *Shard) tune(sl *slot) {
 	sl.tuned = true
 	unix.SetsockoptInt(int(sl.handle), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsent)
-	unix.SetsockoptInt(int(sl.handle), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 0) // see inquire
+	unix.SetsockoptInt(int(sl.handle), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 0) // see checkPeer
 }
 
-// poll takes what epoll has to tell, and reports whether there may be more.
+// poll handles events of epoll. It reports whether there may be more.
 func (s *Shard) poll() (more bool) {
 	k := &s.sockets
 	if k.ep == nil {
@@ -142,19 +141,19 @@ func (s *Shard) poll() (more bool) {
 		return errno == unix.EINTR
 	}
 	for _, ev := range k.events[:n] {
-		s.happened(Stream{uint32(ev.Fd), uint32(ev.Pad)}, ev.Events)
+		s.handleEvent(Stream{uint32(ev.Fd), uint32(ev.Pad)}, ev.Events)
 	}
 	return int(n) == len(k.events)
 }
 
-// happened takes note of what has happened to a stream's socket.
-func (s *Shard) happened(st Stream, events uint32) {
+// handleEvent handles an event of a stream's socket.
+func (s *Shard) handleEvent(st Stream, events uint32) {
 	if !s.Is(st) {
 		return
 	}
 	switch {
 	case events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0:
-		s.end(st.Slot, s.leaving(st.Slot), nil)
+		s.end(st.Slot, s.disconnectReason(st.Slot), nil)
 		return
 	case events&unix.EPOLLIN != 0 && !s.discard(st.Slot):
 		return
@@ -164,16 +163,16 @@ func (s *Shard) happened(st Stream, events uint32) {
 	}
 }
 
-// arm has epoll tell when a socket takes more. If it does already, it tells at once.
+// arm makes epoll report when a socket is no longer full. If that is so, it reports at once.
 func (s *Shard) arm(i uint32) {
 	if sl := &s.slots[i]; !sl.armed {
 		sl.armed = true
-		sl.armed = s.remind(i)
+		sl.armed = s.rearm(i)
 	}
 }
 
-// remind has epoll tell again what is so already, and reports whether it will.
-func (s *Shard) remind(i uint32) bool {
+// rearm makes epoll report the socket's state again. It returns false if epoll refuses.
+func (s *Shard) rearm(i uint32) bool {
 	sl := &s.slots[i]
 	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP | edge, Fd: int32(i), Pad: int32(sl.gen)}
 	if sl.armed {
@@ -182,10 +181,10 @@ func (s *Shard) remind(i uint32) bool {
 	return unix.EpollCtl(s.sockets.epfd, unix.EPOLL_CTL_MOD, int(sl.handle), &ev) == nil
 }
 
-// discard reads what a client sends after its request, and throws it away. It returns
-// false if the client has nothing more to send, and the stream has ended with that.
+// discard reads what a client sends after its request, and throws it away. If the client has
+// nothing more to send, discard ends the stream and returns false.
 func (s *Shard) discard(i uint32) bool {
-	// With MSG_TRUNC the kernel discards so much without copying it.
+	// MSG_TRUNC lets the kernel discard this many bytes without copying them.
 	const enough = 64 << 10
 	for range 4 {
 		n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(s.slots[i].handle), 0, enough, unix.MSG_DONTWAIT|unix.MSG_TRUNC, 0, 0)
@@ -193,22 +192,22 @@ func (s *Shard) discard(i uint32) bool {
 		case errno == unix.EAGAIN || errno == unix.EINTR:
 			return true
 		case errno != 0 || n == 0:
-			s.end(i, s.leaving(i), nil)
+			s.end(i, s.disconnectReason(i), nil)
 			return false
 		}
 	}
-	s.remind(i) // others have their turn first
+	s.rearm(i) // other streams have their turn before the rest
 	return true
 }
 
-// write writes the batch, and returns how much of it the socket took. Calls that do
-// not wait are made without telling Go's scheduler, which costs an eighth of a write.
+// write writes s.out, and returns how many bytes the socket took. Its system calls do not
+// block, so Go's scheduler is not told of them. That saves an eighth of a write.
 func (s *Shard) write(fd int32) (int, unix.Errno) {
-	b, k := &s.batch, &s.sockets
-	s.now.Writes++
-	if b.n > 1 && !b.laid {
-		b.laid = true
-		for i, piece := range b.pieces[:b.n] {
+	out, k := &s.out, &s.sockets
+	s.stats.Writes++
+	if out.n > 1 && !out.iovReady {
+		out.iovReady = true
+		for i, piece := range out.pieces[:out.n] {
 			k.iov[i].Base = &piece[0]
 			k.iov[i].SetLen(len(piece))
 		}
@@ -216,10 +215,10 @@ func (s *Shard) write(fd int32) (int, unix.Errno) {
 	for {
 		var n uintptr
 		var errno unix.Errno
-		if b.n == 1 {
-			n, _, errno = unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&b.pieces[0][0])), uintptr(len(b.pieces[0])))
+		if out.n == 1 {
+			n, _, errno = unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&out.pieces[0][0])), uintptr(len(out.pieces[0])))
 		} else {
-			n, _, errno = unix.RawSyscall(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(&k.iov[0])), uintptr(b.n))
+			n, _, errno = unix.RawSyscall(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(&k.iov[0])), uintptr(out.n))
 		}
 		switch errno {
 		case 0:
@@ -233,101 +232,102 @@ func (s *Shard) write(fd int32) (int, unix.Errno) {
 	}
 }
 
-// serveSocket writes to a stream what comes next, and does what follows from that. It may
-// end the stream.
+// serveSocket writes a stream's next frames to its socket, and handles the result. It may end
+// the stream.
 func (s *Shard) serveSocket(i uint32) {
 	sl := &s.slots[i]
 	for {
-		x := s.unusualOf(i)
-		if !s.collect(sl, x) {
+		pw := s.pendingWriteOf(i)
+		if !s.collect(sl, pw) {
 			s.end(i, Broken, errNoWire)
 			return
 		}
-		b := &s.batch
-		if b.n > 0 {
-			if sl.sent && !sl.tuned {
+		out := &s.out
+		if out.n > 0 {
+			if sl.unacked && !sl.tuned {
 				s.tune(sl)
 			}
 			n, errno := s.write(sl.handle)
 			if errno != 0 {
-				s.end(i, s.leaving(i), nil)
+				s.end(i, s.disconnectReason(i), nil)
 				return
 			}
-			s.now.Bytes += uint64(n)
+			s.stats.Bytes += uint64(n)
 			if n > 0 {
-				sl.last, sl.sent = s.clock, true
+				sl.lastActive, sl.unacked = s.clock, true
 			}
-			if n < b.bytes {
-				s.partly(i, n)
+			if n < out.bytes {
+				s.wroteSome(i, n)
 				return
 			}
-			s.handed(sl, b.n-b.rest-b.queued)
+			s.countDelivered(sl, out.n-out.rest-out.queued)
 		}
-		if x == nil {
+		if pw == nil {
 			if sl.state != detached && sl.count < s.sets[sl.set].base {
 				s.feed.Resettle(i)
 			}
 			return
 		}
-		x.rest, x.queue = nil, x.queue[b.queued:]
-		if len(x.queue) == 0 {
-			s.proceed(i)
+		pw.rest, pw.queue = nil, pw.queue[out.queued:]
+		if len(pw.queue) == 0 {
+			s.afterPending(i)
 			return
 		}
 	}
 }
 
-// partly takes note that of the batch a socket took only n bytes, so is full.
-func (s *Shard) partly(i uint32, n int) {
-	s.now.Short++
-	sl, x, b := &s.slots[i], s.unusual(i), &s.batch
-	if x.ending == nil && (n > 0 || !sl.stalled) {
-		x.since = s.time
+// wroteSome handles a write of s.out of which the full socket took only n bytes.
+func (s *Shard) wroteSome(i uint32, n int) {
+	s.stats.Short++
+	sl, pw, out := &s.slots[i], s.ensurePendingWrite(i), &s.out
+	if pw.ending == nil && (n > 0 || !sl.stalled) {
+		pw.since = s.tickTime
 	}
-	whole := 0 // pieces that it took
-	for n >= len(b.pieces[whole]) {
-		n -= len(b.pieces[whole])
+	whole := 0 // pieces that were completely written
+	for n >= len(out.pieces[whole]) {
+		n -= len(out.pieces[whole])
 		whole++
 	}
-	if b.rest == 1 {
+	if out.rest == 1 {
 		if whole == 0 {
-			x.rest = x.rest[n:]
+			pw.rest = pw.rest[n:]
 			s.stall(i)
 			return
 		}
-		x.rest = nil
+		pw.rest = nil
 	}
-	queued := min(whole-b.rest, b.queued)
-	frames := whole - b.rest - queued
-	if n > 0 { // of the next piece a part is on the wire
-		x.rest = b.pieces[whole][n:]
-		if queued < b.queued {
+	queued := min(whole-out.rest, out.queued)
+	frames := whole - out.rest - queued
+	if n > 0 { // the next piece was partly written
+		pw.rest = out.pieces[whole][n:]
+		if queued < out.queued {
 			queued++
 		} else {
 			frames++
 		}
 	}
-	x.queue = x.queue[queued:]
-	s.handed(sl, frames)
+	pw.queue = pw.queue[queued:]
+	s.countDelivered(sl, frames)
 	s.stall(i)
 }
 
-// stall has a stream wait until its socket takes more.
+// stall marks a stream as stalled until its socket is no longer full.
 func (s *Shard) stall(i uint32) {
 	if sl := &s.slots[i]; !sl.stalled {
 		sl.stalled = true
-		s.now.Stalled++
+		s.stats.Stalled++
 		s.arm(i)
 	}
 }
 
-// tickSocket looks at a stream that is stalled or closing, once a tick.
-func (s *Shard) tickSocket(i uint32, x *unusual) {
+// tickSocket checks, once a tick, whether a stalled or closing stream is to end.
+func (s *Shard) tickSocket(i uint32, pw *pendingWrite) {
 	sl := &s.slots[i]
-	since := s.time.Sub(x.since) - s.tick // it was taken from the tick before
-	ask := (s.clock+uint16(i))%s.inquiry == 0 || since > s.opts.WriteTimeout
-	if sl.stalled && ask && s.ask(sl) && s.sockets.info.Bytes_acked != x.acked {
-		x.acked, x.since, since = s.sockets.info.Bytes_acked, s.time, 0 // it takes something, if not enough for more
+	since := s.tickTime.Sub(pw.since) - s.tick // pw.since may be up to a tick too early
+	check := (s.clock+uint16(i))%s.peerCheckTicks == 0 || since > s.opts.WriteTimeout
+	if sl.stalled && check && s.readTCPInfo(sl) && s.sockets.info.Bytes_acked != pw.acked {
+		// The client reads, but has not made room for a write yet.
+		pw.acked, pw.since, since = s.sockets.info.Bytes_acked, s.tickTime, 0
 	}
 	switch {
 	case sl.stalled && since > s.opts.WriteTimeout:
@@ -337,11 +337,11 @@ func (s *Shard) tickSocket(i uint32, x *unusual) {
 	}
 }
 
-// inquiries is how many times within the write timeout the kernel is asked.
-const inquiries = 6
+// peerChecks is how often TCP_INFO is read during the write timeout.
+const peerChecks = 6
 
-// ask asks the kernel about a stream's connection, and reports whether it has told.
-func (s *Shard) ask(sl *slot) bool {
+// readTCPInfo reads a connection's TCP_INFO into s.sockets.info. It reports success.
+func (s *Shard) readTCPInfo(sl *slot) bool {
 	info := &s.sockets.info
 	size := uint32(unsafe.Sizeof(*info))
 	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(sl.handle), unix.IPPROTO_TCP, unix.TCP_INFO,
@@ -349,25 +349,25 @@ func (s *Shard) ask(sl *slot) bool {
 	return errno == 0
 }
 
-// inquire ends a stream whose host has acknowledged nothing for the write timeout though
-// there was something to. Other than with TCP_USER_TIMEOUT, which counts the time during
-// which a small window is full, one that reads slowly is not cut off.
-func (s *Shard) inquire(i uint32) {
+// checkPeer ends a stream whose peer has acknowledged nothing during the write timeout, though
+// bytes were outstanding. TCP_USER_TIMEOUT also counts the time during which the peer's small
+// window is full, and so would cut off a slow reader. checkPeer does not.
+func (s *Shard) checkPeer(i uint32) {
 	sl := &s.slots[i]
 	if !sl.tuned {
 		s.tune(sl)
 	}
-	if !s.ask(sl) {
+	if !s.readTCPInfo(sl) {
 		return
 	}
 	info := &s.sockets.info
 	silent := time.Duration(info.Last_ack_recv) * time.Millisecond
-	waited := time.Duration(s.clock-sl.unanswered) * s.tick
+	waited := time.Duration(s.clock-sl.unackedSince) * s.tick
 	switch {
 	case info.Unacked == 0 && info.Notsent_bytes == 0:
-		sl.unanswered, sl.sent = 0, false
-	case sl.unanswered == 0 || silent < waited:
-		sl.unanswered = max(1, s.clock)
+		sl.unackedSince, sl.unacked = 0, false
+	case sl.unackedSince == 0 || silent < waited:
+		sl.unackedSince = max(1, s.clock)
 	case waited > s.opts.WriteTimeout:
 		s.end(i, TimedOut, nil)
 	}

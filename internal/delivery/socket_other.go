@@ -4,19 +4,18 @@ package delivery
 
 import "math"
 
-// sockets is nothing: there are no streams on sockets, so most of its functions are never
-// called.
+// sockets is empty: there are no streams on sockets, and most functions here are never called.
 type sockets struct{}
 
-// inquiries stands in a bound that nobody reads.
-const inquiries = 1
+// peerChecks is part of a computation whose result is unused.
+const peerChecks = 1
 
-func socketRoom() int                        { return math.MaxInt }
-func (s *Shard) openSockets() error          { return nil }
-func (s *Shard) poll() (more bool)           { return false }
-func (s *Shard) serveSocket(uint32)          {}
-func (s *Shard) closeSocket(*slot, Reason)   {}
-func (s *Shard) shutSocket(*slot)            {}
-func (s *Shard) tickSocket(uint32, *unusual) {}
-func (s *Shard) inquire(uint32)              {}
-func (k *sockets) close() error              { return nil }
+func socketLimit() int                            { return math.MaxInt }
+func (s *Shard) openSockets() error               { return nil }
+func (s *Shard) poll() (more bool)                { return false }
+func (s *Shard) serveSocket(uint32)               {}
+func (s *Shard) closeSocket(*slot, Reason)        {}
+func (s *Shard) shutSocket(*slot)                 {}
+func (s *Shard) tickSocket(uint32, *pendingWrite) {}
+func (s *Shard) checkPeer(uint32)                 {}
+func (k *sockets) close() error                   { return nil }

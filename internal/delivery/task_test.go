@@ -16,13 +16,13 @@ import (
 	"example.com/tidings/internal/delivery"
 )
 
-// bubble runs a test in a bubble of time, where goroutines that are left behind fail it.
+// bubble runs a test in a synctest bubble, which fails if a goroutine is left behind.
 func bubble(t *testing.T, f func(*testing.T)) {
 	t.Helper()
 	synctest.Test(t, f)
 }
 
-// A worker is a task that notes what it is handed.
+// A worker is a task that records the work it gets.
 type worker struct {
 	*delivery.Task
 	cancel  context.CancelFunc
@@ -32,12 +32,12 @@ type worker struct {
 	mu   sync.Mutex
 	got  strings.Builder
 	jobs int
-	done bool // its loop has ended
+	done bool // its goroutine has left
 }
 
-// work opens a stream on a task, whose goroutine calls each with what it is handed, if that
-// is not nil.
-func (r *rig) work(t *testing.T, sink delivery.Sink, set string, each func(*worker)) *worker {
+// openTask opens a stream on a task, and starts the task's goroutine. If each is not nil, the
+// goroutine calls it for each piece of work.
+func (r *rig) openTask(t *testing.T, sink delivery.Sink, set string, each func(*worker)) *worker {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
@@ -51,7 +51,7 @@ func (r *rig) work(t *testing.T, sink delivery.Sink, set string, each func(*work
 			return
 		}
 		w.stream = r.shard.Name(slot)
-		first := pieces("open ")
+		first := rawFrames("open ")
 		if sink == delivery.Iterator {
 			first = nil
 		}
@@ -73,7 +73,7 @@ func (r *rig) work(t *testing.T, sink delivery.Sink, set string, each func(*work
 			w.jobs++
 			w.got.Write(w.Text())
 			for _, f := range w.Frames() {
-				w.got.WriteString(f.(*note).text)
+				w.got.WriteString(f.(*testFrame).text)
 			}
 			w.mu.Unlock()
 			if each != nil {
@@ -90,8 +90,8 @@ func (w *worker) text() string {
 	return w.got.String()
 }
 
-// parts returns how often it was handed something.
-func (w *worker) parts() int {
+// jobCount returns how often the task got work.
+func (w *worker) jobCount() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.jobs
@@ -103,10 +103,10 @@ func (w *worker) isDone() bool {
 	return w.done
 }
 
-// tasks are the sinks that are tasks.
-var tasks = map[string]delivery.Sink{"writer": delivery.Writer, "iterator": delivery.Iterator}
+// taskSinks are the sinks of tasks.
+var taskSinks = map[string]delivery.Sink{"writer": delivery.Writer, "iterator": delivery.Iterator}
 
-// opening returns what a stream on a sink begins with.
+// openingOf returns the first text of a stream.
 func openingOf(sink delivery.Sink) string {
 	if sink == delivery.Iterator {
 		return ""
@@ -114,20 +114,20 @@ func openingOf(sink delivery.Sink) string {
 	return "open "
 }
 
-// Tasks get the frames of their set, each once and in order, and what comes while one works
-// at once.
-func TestTasksGetWhatTheyAreOwed(t *testing.T) {
-	for name, sink := range tasks {
+// Each task gets every frame of its set once and in order. A busy task then gets at once all
+// frames that arrived while it was busy.
+func TestTasksGetEveryFrameOnce(t *testing.T) {
+	for name, sink := range taskSinks {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				r := newPortableRig(t, delivery.Options{})
 				var all []*worker
 				for range 200 {
-					all = append(all, r.work(t, sink, "a", nil))
+					all = append(all, r.openTask(t, sink, "a", nil))
 				}
 				release := make(chan struct{})
-				slow := r.work(t, sink, "a", func(*worker) { <-release })
-				other := r.work(t, sink, "b", nil)
+				slow := r.openTask(t, sink, "a", func(*worker) { <-release })
+				other := r.openTask(t, sink, "b", nil)
 				synctest.Wait()
 				want := openingOf(sink)
 				for i := range 20 {
@@ -142,12 +142,12 @@ func TestTasksGetWhatTheyAreOwed(t *testing.T) {
 					}
 				}
 				if got := other.text(); got != openingOf(sink) {
-					t.Errorf("the other set's got %q", got)
+					t.Errorf("the task of the other set got %q", got)
 				}
 				close(release)
 				synctest.Wait()
-				if got := slow.text(); got != want || slow.parts() != 2 {
-					t.Errorf("the slow one got %q in %d parts, want %q in two", got, slow.parts(), want)
+				if got := slow.text(); got != want || slow.jobCount() != 2 {
+					t.Errorf("the slow task got %q in %d jobs, want %q in 2", got, slow.jobCount(), want)
 				}
 				if s := r.stats(); s.Open[sink] != 202 || s.Stalled != 0 || s.Detached != 0 {
 					t.Errorf("%+v", s)
@@ -157,35 +157,35 @@ func TestTasksGetWhatTheyAreOwed(t *testing.T) {
 	}
 }
 
-// Writers that are owed the same share the bytes that they are handed.
+// Writers that lack the same frames share the bytes that they are handed.
 func TestWritersShareBytes(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newPortableRig(t, delivery.Options{})
 		texts := make([][]byte, 3)
 		for i := range texts {
-			r.work(t, delivery.Writer, "a", func(w *worker) { texts[i] = w.Text() })
+			r.openTask(t, delivery.Writer, "a", func(w *worker) { texts[i] = w.Text() })
 		}
 		synctest.Wait()
 		r.append("a", "1 ", "2 ", "3 ")
 		synctest.Wait()
 		for i, text := range texts {
 			if string(text) != "1 2 3 " || &text[0] != &texts[0][0] {
-				t.Errorf("writer %d has %q of its own", i, text)
+				t.Errorf("writer %d got %q, want shared bytes of %q", i, text, "1 2 3 ")
 			}
 		}
 	})
 }
 
-// A task that hangs in the middle of a burst keeps nothing of the rest: it gets that from
-// the feed when it goes on.
-func TestTasksThatHangKeepNothing(t *testing.T) {
-	for name, sink := range tasks {
+// A set keeps no frames for a task that blocks in the middle of a burst. When the task goes
+// on, the feed provides the frames.
+func TestBlockedTasksHoldNoFrames(t *testing.T) {
+	for name, sink := range taskSinks {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				r := newPortableRig(t, delivery.Options{WriteTimeout: time.Hour})
 				release := make(chan struct{})
-				w := r.work(t, sink, "a", func(w *worker) {
-					if w.parts() > 1 || sink == delivery.Iterator {
+				w := r.openTask(t, sink, "a", func(w *worker) {
+					if w.jobCount() > 1 || sink == delivery.Iterator {
 						<-release
 					}
 				})
@@ -204,7 +204,7 @@ func TestTasksThatHangKeepNothing(t *testing.T) {
 				close(release)
 				synctest.Wait()
 				if got, want := w.text(), openingOf(sink)+strings.Join(texts, ""); got != want {
-					t.Errorf("it got %d bytes, want %d", len(got), len(want))
+					t.Errorf("the task got %d bytes, want %d", len(got), len(want))
 				}
 			})
 		})
@@ -214,25 +214,25 @@ func TestTasksThatHangKeepNothing(t *testing.T) {
 // A stream takes 48 bytes.
 func TestSizeOfAStream(t *testing.T) {
 	if delivery.SlotSize != 48 {
-		t.Errorf("a slot has %d bytes", delivery.SlotSize)
+		t.Errorf("a slot takes %d bytes, want 48", delivery.SlotSize)
 	}
 }
 
-// Tasks that block delay nobody, however many they are.
-func TestTasksThatBlockDelayNobody(t *testing.T) {
+// Many blocked tasks do not delay the other tasks of their set.
+func TestBlockedTasksDelayNoOther(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newPortableRig(t, delivery.Options{})
 		release := make(chan struct{})
 		for range 300 {
-			r.work(t, delivery.Writer, "a", func(*worker) { <-release })
+			r.openTask(t, delivery.Writer, "a", func(*worker) { <-release })
 		}
 		var all []*worker
 		for range 100 {
-			all = append(all, r.work(t, delivery.Writer, "a", nil))
+			all = append(all, r.openTask(t, delivery.Writer, "a", nil))
 		}
 		synctest.Wait()
 		want := "open "
-		for i := range 500 { // beyond what a set holds
+		for i := range 500 { // more than a stream is handed at once
 			r.append("a", fmt.Sprintf("%d ", i))
 			want += fmt.Sprintf("%d ", i)
 			if i%7 == 0 {
@@ -242,21 +242,21 @@ func TestTasksThatBlockDelayNobody(t *testing.T) {
 		synctest.Wait()
 		for i, w := range all {
 			if got := w.text(); got != want {
-				t.Fatalf("task %d got %q", i, got)
+				t.Fatalf("task %d got %q, want %q", i, got, want)
 			}
 		}
 		close(release)
 	})
 }
 
-// A task that leaves at any time, also while it waits for the baton or has it, takes nothing
-// from the others.
+// A task may leave at any time, even while it waits for the baton or holds it. The others
+// lose no frame.
 func TestTasksThatLeave(t *testing.T) {
 	for seed := range uint64(30) {
 		bubble(t, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 7))
 			r := newPortableRig(t, delivery.Options{})
-			stay := r.work(t, delivery.Writer, "a", nil)
+			stay := r.openTask(t, delivery.Writer, "a", nil)
 			var others []*worker
 			synctest.Wait()
 			want := "open "
@@ -265,7 +265,7 @@ func TestTasksThatLeave(t *testing.T) {
 				case 0:
 					sink := []delivery.Sink{delivery.Writer, delivery.Iterator}[random.IntN(2)]
 					pace := time.Duration(random.IntN(3)) * time.Millisecond
-					others = append(others, r.work(t, sink, "a", func(*worker) { time.Sleep(pace) }))
+					others = append(others, r.openTask(t, sink, "a", func(*worker) { time.Sleep(pace) }))
 				case 1:
 					if len(others) > 0 {
 						others[random.IntN(len(others))].cancel()
@@ -294,49 +294,49 @@ func TestTasksThatLeave(t *testing.T) {
 	}
 }
 
-// A writer that takes nothing for the write timeout is broken off; one that gets on is not,
-// and an iterator may take its time.
+// A writer that takes nothing during the write timeout is aborted. A writer that makes
+// progress is not, and an iterator may be slow.
 func TestWriteTimeoutOfTasks(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const timeout = 10 * time.Second
 		r := newPortableRig(t, delivery.Options{WriteTimeout: timeout})
 		release := make(chan struct{})
 		hold := func(*worker) { <-release }
-		dead := r.work(t, delivery.Writer, "a", hold)
-		slow := r.work(t, delivery.Writer, "a", func(w *worker) {
+		dead := r.openTask(t, delivery.Writer, "a", hold)
+		slow := r.openTask(t, delivery.Writer, "a", func(w *worker) {
 			for range 10 {
 				time.Sleep(timeout / 2)
 				w.Progress()
 			}
 		})
-		iterates := r.work(t, delivery.Iterator, "a", hold)
+		iterates := r.openTask(t, delivery.Iterator, "a", hold)
 		synctest.Wait()
 		r.append("a", "1 ")
 		time.Sleep(timeout - time.Second)
 		if dead.aborted.Load() {
-			t.Error("the writer is broken off early")
+			t.Error("the blocked writer is aborted early")
 		}
 		time.Sleep(2 * time.Second)
 		if reason, clean, _ := dead.Outcome(); !dead.aborted.Load() || reason != delivery.TimedOut || clean {
-			t.Errorf("the writer that takes nothing: %v", reason)
+			t.Errorf("the blocked writer ended as %v, clean %v, aborted %v", reason, clean, dead.aborted.Load())
 		}
 		if s := r.stats(); s.Stalled == 0 {
-			t.Error("no stream is said to be stalled")
+			t.Error("no stream counts as stalled")
 		}
 		time.Sleep(20 * timeout)
 		if slow.aborted.Load() || slow.text() != "open 1 " {
-			t.Errorf("the slow one is broken off, or got %q", slow.text())
+			t.Errorf("the slow writer got %q, aborted %v", slow.text(), slow.aborted.Load())
 		}
 		close(release)
 		synctest.Wait()
 		if got := iterates.text(); got != "1 " || iterates.isDone() {
-			t.Errorf("the iterator got %q", got)
+			t.Errorf("the iterator got %q, done %v", got, iterates.isDone())
 		}
 	})
 }
 
-// Silent writers get their keep-alives in time, early by an eighth at most and not all at
-// the same moment. Writers that are handed frames get none, and iterators never.
+// A silent writer gets a keep-alive in time, at most an eighth early, and not all writers at
+// the same moment. Writers that are handed frames get none. Iterators never get one.
 func TestKeepAlivesOfTasks(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const (
@@ -345,31 +345,31 @@ func TestKeepAlivesOfTasks(t *testing.T) {
 			rounds  = 4
 		)
 		r := newPortableRig(t, delivery.Options{KeepAlive: every})
-		beats := make([][]time.Time, streams)
+		received := make([][]time.Time, streams)
 		var mu sync.Mutex
 		for i := range streams {
-			r.work(t, delivery.Writer, "silent", func(w *worker) {
+			r.openTask(t, delivery.Writer, "silent", func(w *worker) {
 				mu.Lock()
 				defer mu.Unlock()
-				beats[i] = append(beats[i], time.Now()) // the opening, too
+				received[i] = append(received[i], time.Now()) // includes the opening
 			})
 		}
-		busy := r.work(t, delivery.Writer, "busy", nil)
-		iterates := r.work(t, delivery.Iterator, "silent", nil)
+		busy := r.openTask(t, delivery.Writer, "busy", nil)
+		iterates := r.openTask(t, delivery.Iterator, "silent", nil)
 		for range rounds * 8 {
 			r.append("busy", "x ")
 			time.Sleep(every / 8)
 		}
 		time.Sleep(every / 8)
-		if got := busy.text(); strings.Contains(got, "k;") || iterates.parts() > 0 {
-			t.Errorf("the busy one got %q, the iterator %d parts", got, iterates.parts())
+		if got := busy.text(); strings.Contains(got, "k;") || iterates.jobCount() > 0 {
+			t.Errorf("the busy writer got %q, the iterator %d jobs", got, iterates.jobCount())
 		}
 		mu.Lock()
 		defer mu.Unlock()
 		moments := map[time.Time]int{}
-		for i, times := range beats {
+		for i, times := range received {
 			if len(times) < rounds+1 {
-				t.Fatalf("stream %d got %d keep-alives", i, len(times)-1)
+				t.Fatalf("stream %d got %d keep-alives, want at least %d", i, len(times)-1, rounds)
 			}
 			for j := 1; j < len(times); j++ {
 				if gap := times[j].Sub(times[j-1]); gap < every*7/8-200*time.Millisecond || gap > every {
@@ -380,57 +380,57 @@ func TestKeepAlivesOfTasks(t *testing.T) {
 		}
 		for at, n := range moments {
 			if n > streams/5 {
-				t.Errorf("%d of %d came at %v", n, streams, at)
+				t.Errorf("%d of %d keep-alives came at %v", n, streams, at)
 			}
 		}
 	})
 }
 
-// No keep-alive is sent when they are off, nor to a writer that works, nor to one that is
-// detached while it works.
-func TestKeepAlivesThatAreNotDue(t *testing.T) {
+// No keep-alive is sent when they are off, nor to a busy writer, nor to a writer that is
+// detached while it is busy.
+func TestNoKeepAlive(t *testing.T) {
 	for _, every := range []time.Duration{-1, time.Second} {
 		bubble(t, func(t *testing.T) {
 			r := newPortableRig(t, delivery.Options{KeepAlive: every, WriteTimeout: time.Hour})
-			silent := r.work(t, delivery.Writer, "b", nil)
+			silent := r.openTask(t, delivery.Writer, "b", nil)
 			release := make(chan struct{})
-			works := r.work(t, delivery.Writer, "a", func(*worker) { <-release })
+			working := r.openTask(t, delivery.Writer, "a", func(*worker) { <-release })
 			r.append("a", "x ")
 			time.Sleep(time.Minute)
 			close(release)
 			synctest.Wait()
-			if got := works.text(); got != "open x " {
-				t.Errorf("KeepAlive %v: the one that works got %q", every, got)
+			if got := working.text(); got != "open x " {
+				t.Errorf("KeepAlive %v: the busy writer got %q", every, got)
 			}
 			if got := strings.Count(silent.text(), "k;"); (got > 0) != (every > 0) {
-				t.Errorf("KeepAlive %v: the silent one got %d", every, got)
+				t.Errorf("KeepAlive %v: the silent writer got %d keep-alives", every, got)
 			}
 		})
 	}
 }
 
-// A stream whose time is up gets the last frame, nothing else, and ends as its Ending says.
+// At its scheduled end, a stream gets only the last frame, and ends as its Ending says.
 func TestEndingOfTasks(t *testing.T) {
-	for name, sink := range tasks {
+	for name, sink := range taskSinks {
 		for _, clean := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, clean %v", name, clean), func(t *testing.T) {
 				bubble(t, func(t *testing.T) {
 					r := newPortableRig(t, delivery.Options{WriteTimeout: time.Hour})
-					w := r.work(t, sink, "a", nil)
+					w := r.openTask(t, sink, "a", nil)
 					release := make(chan struct{})
-					stalled := r.work(t, sink, "a", func(*worker) { <-release })
+					stalled := r.openTask(t, sink, "a", func(*worker) { <-release })
 					synctest.Wait()
 					r.append("a", "1 ")
 					synctest.Wait()
 					at := time.Now().Add(time.Minute)
 					r.do(t, func() {
 						for _, w := range []*worker{w, stalled} {
-							r.shard.EndAt(w.stream.Slot, at, delivery.Ending{Last: piece("bye "), Clean: clean})
+							r.shard.EndAt(w.stream.Slot, at, delivery.Ending{Last: rawFrame("bye "), Clean: clean})
 						}
 					})
 					time.Sleep(time.Minute - time.Second)
 					if w.isDone() {
-						t.Fatal("it has ended before its time")
+						t.Fatal("the stream ended early")
 					}
 					time.Sleep(2 * time.Second)
 					r.append("a", "2 ")
@@ -441,10 +441,10 @@ func TestEndingOfTasks(t *testing.T) {
 					}
 					reason, cleanly, err := w.Outcome()
 					if got := w.text(); got != want || !w.isDone() || reason != delivery.Concluded || cleanly != clean || errors.Is(err, delivery.ErrConcluded) == clean {
-						t.Errorf("it got %q, and has ended as %v, clean %v, %v", got, reason, cleanly, err)
+						t.Errorf("the task got %q and ended as %v, clean %v, %v", got, reason, cleanly, err)
 					}
 					if reason, cleanly, _ := stalled.Outcome(); reason != delivery.Concluded || cleanly && sink == delivery.Writer || !stalled.aborted.Load() && sink == delivery.Writer && !clean {
-						t.Errorf("the stalled one has ended as %v, aborted %v", reason, stalled.aborted.Load())
+						t.Errorf("the stalled task ended as %v, clean %v, aborted %v", reason, cleanly, stalled.aborted.Load())
 					}
 					close(release)
 					synctest.Wait()
@@ -457,15 +457,15 @@ func TestEndingOfTasks(t *testing.T) {
 	}
 }
 
-// The times of streams that have ended before do not gather.
-func TestEndingsThatAreNotNeeded(t *testing.T) {
+// The schedule does not fill up with streams that have ended early.
+func TestStaleEndingsAreDropped(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newPortableRig(t, delivery.Options{})
-		stays := r.work(t, delivery.Writer, "a", nil)
+		stays := r.openTask(t, delivery.Writer, "a", nil)
 		synctest.Wait()
 		at := time.Now().Add(time.Hour)
 		for range 1000 {
-			w := r.work(t, delivery.Writer, "a", nil)
+			w := r.openTask(t, delivery.Writer, "a", nil)
 			synctest.Wait()
 			r.do(t, func() { r.shard.EndAt(w.stream.Slot, at, delivery.Ending{}) })
 			w.cancel()
@@ -473,52 +473,52 @@ func TestEndingsThatAreNotNeeded(t *testing.T) {
 		}
 		r.do(t, func() {
 			if n := r.shard.Scheduled(); n > 200 {
-				t.Errorf("%d are kept", n)
+				t.Errorf("the schedule has %d entries", n)
 			}
 			r.shard.EndAt(stays.stream.Slot, at, delivery.Ending{})
 		})
 		time.Sleep(time.Hour + time.Second)
 		if !stays.isDone() {
-			t.Error("the one that stays has not ended")
+			t.Error("the scheduled stream has not ended")
 		}
 	})
 }
 
-// Drain ends each task when it has what it is owed, Close cuts what is left, and a writer
-// that is cut is broken off.
+// Drain ends each task that has all its frames. Close cuts the others, and aborts a busy
+// writer.
 func TestDrainAndCloseOfTasks(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newPortableRig(t, delivery.Options{})
-		idle := r.work(t, delivery.Writer, "a", nil)
+		idle := r.openTask(t, delivery.Writer, "a", nil)
 		release := make(chan struct{})
-		stalled := r.work(t, delivery.Writer, "a", func(*worker) { <-release })
-		slow := r.work(t, delivery.Iterator, "a", func(*worker) { <-release })
+		stalled := r.openTask(t, delivery.Writer, "a", func(*worker) { <-release })
+		slow := r.openTask(t, delivery.Iterator, "a", func(*worker) { <-release })
 		synctest.Wait()
 		r.append("a", "1 ")
 		r.group.Drain()
 		synctest.Wait()
 		if reason, clean, _ := idle.Outcome(); idle.text() != "open 1 " || !idle.isDone() || reason != delivery.Ended || !clean {
-			t.Errorf("the idle one has ended as %v with %q", reason, idle.text())
+			t.Errorf("the idle writer ended as %v, clean %v, with %q", reason, clean, idle.text())
 		}
 		r.group.Drained(time.After(time.Second))
 		r.group.Close()
 		synctest.Wait()
 		if reason, clean, _ := stalled.Outcome(); reason != delivery.Cut || clean || !stalled.aborted.Load() {
-			t.Errorf("the stalled one has ended as %v", reason)
+			t.Errorf("the stalled writer ended as %v, clean %v, aborted %v", reason, clean, stalled.aborted.Load())
 		}
 		close(release)
 		synctest.Wait()
 		if reason, _, _ := slow.Outcome(); reason != delivery.Cut || !slow.isDone() {
-			t.Errorf("the iterator has ended as %v", reason)
+			t.Errorf("the iterator ended as %v, done %v", reason, slow.isDone())
 		}
 		late := r.group.NewTask(delivery.Writer, nil)
-		if late.Shard().Do(func() { t.Error("this is called") }) {
-			t.Error("a shard that is closed opens a stream")
+		if late.Shard().Do(func() { t.Error("a closed shard called the function") }) {
+			t.Error("a closed shard accepted a function")
 		}
 	})
 }
 
-// The bytes that a writer was handed stay as they are, for whoever still reads them.
+// The bytes that a writer was handed never change: net/http may still read them.
 func TestBytesOfWritersNeverChange(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newPortableRig(t, delivery.Options{})
@@ -526,7 +526,7 @@ func TestBytesOfWritersNeverChange(t *testing.T) {
 		var all []seen
 		var mu sync.Mutex
 		for range 10 {
-			r.work(t, delivery.Writer, "a", func(w *worker) {
+			r.openTask(t, delivery.Writer, "a", func(w *worker) {
 				mu.Lock()
 				all = append(all, seen{w.Text(), bytes.Clone(w.Text())})
 				mu.Unlock()
@@ -544,7 +544,7 @@ func TestBytesOfWritersNeverChange(t *testing.T) {
 		defer mu.Unlock()
 		for i, s := range all {
 			if !bytes.Equal(s.text, s.copy) {
-				t.Fatalf("what was handed out as number %d has changed from %q to %q", i, s.copy, s.text)
+				t.Fatalf("hand-out %d changed from %q to %q", i, s.copy, s.text)
 			}
 		}
 	})

@@ -2,66 +2,66 @@ package delivery
 
 import "slices"
 
-// What a stream is handed at a time. 1,024 slices are the most that writev takes.
+// How much a stream is handed at once. writev takes at most 1,024 slices.
 const (
 	burstFrames = 256
 	burstBytes  = 128 << 10 // to a socket
 	taskBytes   = 64 << 10  // to a task, which holds them while it is slow
-	taskFrames  = 64        // to an iterator, likewise
+	taskFrames  = 64        // to an iterator, which holds them while it is slow
 )
 
-// A batch is what one stream is handed at once. It has pieces of three kinds, in this
-// order: what is left of a frame, the queue's frames, and the set's.
-type batch struct {
-	pieces [burstFrames][]byte // of a socket or a writer
-	frames [taskFrames]Frame   // of an iterator
-	n      int
+// outgoing is what one stream is handed at once. It consists of the rest of a frame, frames of
+// a pendingWrite's queue and frames of the set, in this order.
+type outgoing struct {
+	pieces [burstFrames][]byte // for a socket or a writer
+	frames [taskFrames]Frame   // for an iterator
+	n      int                 // number of pieces or frames
 	bytes  int
-	rest   int // 1 if there is what is left of a frame
-	queued int
-	first  int // index in the set's list of its first frame here
+	rest   int // 1 if the first piece is the rest of a frame, otherwise 0
+	queued int // number of frames from the queue
+	first  int // index in Set.frames of the first frame from the set
 
-	most, mostBytes int
+	maxPieces, maxBytes int
 
-	run  run  // that the batch consists of, if it is of nothing else
-	laid bool // a socket's pieces are laid out for writev
+	run      run  // what out consists of; zero unless out has only frames of a set
+	iovReady bool // sockets.iov describes the pieces
 }
 
-// A run is what several sockets of a set are owed alike.
+// A run identifies frames that several sockets of a set lack.
 type run struct {
 	set   *Set
-	from  uint64 // the count before its first frame
-	total uint64 // the set's
+	from  uint64 // count before the first frame
+	total uint64 // of the set
 	form  uint8
 }
 
-func (b *batch) reset(sink Sink) {
-	b.n, b.bytes, b.rest, b.queued, b.run, b.laid = 0, 0, 0, 0, run{}, false
+func (out *outgoing) reset(sink Sink) {
+	out.n, out.bytes, out.rest, out.queued, out.run, out.iovReady = 0, 0, 0, 0, run{}, false
 	switch sink {
 	case Socket:
-		b.most, b.mostBytes = burstFrames, burstBytes
+		out.maxPieces, out.maxBytes = burstFrames, burstBytes
 	case Writer:
-		b.most, b.mostBytes = burstFrames, taskBytes
+		out.maxPieces, out.maxBytes = burstFrames, taskBytes
 	case Iterator:
-		b.most, b.mostBytes = taskFrames, taskBytes
+		out.maxPieces, out.maxBytes = taskFrames, taskBytes
 	}
 }
 
-// add adds a piece, and reports whether another one may follow.
-func (b *batch) add(piece []byte) bool {
-	b.pieces[b.n] = piece
-	b.n++
-	b.bytes += len(piece)
-	return b.n < b.most && b.bytes < b.mostBytes
+// add adds a piece. It reports whether another piece may follow.
+func (out *outgoing) add(piece []byte) bool {
+	out.pieces[out.n] = piece
+	out.n++
+	out.bytes += len(piece)
+	return out.n < out.maxPieces && out.bytes < out.maxBytes
 }
 
-// addFrame adds a frame. ok is false if the frame has no wire form.
-func (b *batch) addFrame(sl *slot, f Frame) (more, ok bool) {
+// addFrame adds a frame. If the frame has no wire form, ok is false.
+func (out *outgoing) addFrame(sl *slot, f Frame) (more, ok bool) {
 	if sl.sink == Iterator {
-		b.frames[b.n] = f
-		b.n++
-		b.bytes += f.Size()
-		return b.n < b.most && b.bytes < b.mostBytes, true
+		out.frames[out.n] = f
+		out.n++
+		out.bytes += f.Size()
+		return out.n < out.maxPieces && out.bytes < out.maxBytes, true
 	}
 	piece := f.Wire(sl.form)
 	if piece == nil {
@@ -70,31 +70,31 @@ func (b *batch) addFrame(sl *slot, f Frame) (more, ok bool) {
 	if sl.sink == Writer {
 		piece = body(piece)
 	}
-	return b.add(piece), true
+	return out.add(piece), true
 }
 
-// collect fills the batch with what comes next for a stream. It returns false if a frame
-// has no wire form.
-func (s *Shard) collect(sl *slot, x *unusual) bool {
-	b := &s.batch
+// collect fills s.out with a stream's next frames. It returns false if a frame has no wire
+// form.
+func (s *Shard) collect(sl *slot, pw *pendingWrite) bool {
+	out := &s.out
 	set := s.sets[sl.set]
-	fromSet := (sl.state == live || sl.state == behind) && sl.count >= set.base
-	if x == nil && fromSet && sl.sink == Socket && b.run == (run{set, sl.count, set.total(), sl.form}) &&
-		set.list[sl.count-set.base].Position() > sl.pos {
-		b.first = int(sl.count - set.base)
-		return true // it is the same as for the one before
+	fromSet := (sl.state == live || sl.state == lagging) && sl.count >= set.base
+	if pw == nil && fromSet && sl.sink == Socket && out.run == (run{set, sl.count, set.total(), sl.form}) &&
+		set.frames[sl.count-set.base].Position() > sl.pos {
+		out.first = int(sl.count - set.base)
+		return true // the previous stream lacked the same frames
 	}
-	b.reset(sl.sink)
-	if x != nil {
-		if len(x.rest) > 0 {
-			b.rest = 1
-			if !b.add(x.rest) {
+	out.reset(sl.sink)
+	if pw != nil {
+		if len(pw.rest) > 0 {
+			out.rest = 1
+			if !out.add(pw.rest) {
 				return true
 			}
 		}
-		for _, f := range x.queue {
-			b.queued++
-			if more, ok := b.addFrame(sl, f); !more {
+		for _, f := range pw.queue {
+			out.queued++
+			if more, ok := out.addFrame(sl, f); !more {
 				return ok
 			}
 		}
@@ -102,17 +102,17 @@ func (s *Shard) collect(sl *slot, x *unusual) bool {
 	if !fromSet {
 		return true
 	}
-	for sl.count < set.total() && set.list[sl.count-set.base].Position() <= sl.pos {
-		sl.count++ // it has had that, elsewhere
+	for sl.count < set.total() && set.frames[sl.count-set.base].Position() <= sl.pos {
+		sl.count++ // the client got this frame by another way
 	}
-	b.first = int(sl.count - set.base)
-	if b.n == 0 && sl.sink == Socket && sl.count < set.total() {
-		b.run = run{set, sl.count, set.total(), sl.form}
+	out.first = int(sl.count - set.base)
+	if out.n == 0 && sl.sink == Socket && sl.count < set.total() {
+		out.run = run{set, sl.count, set.total(), sl.form}
 	}
-	for _, f := range set.list[b.first:] {
-		if more, ok := b.addFrame(sl, f); !more {
+	for _, f := range set.frames[out.first:] {
+		if more, ok := out.addFrame(sl, f); !more {
 			if !ok {
-				b.run = run{}
+				out.run = run{}
 			}
 			return ok
 		}
@@ -120,41 +120,40 @@ func (s *Shard) collect(sl *slot, x *unusual) bool {
 	return true
 }
 
-// handed takes note that a stream was handed so many more frames of its set.
-func (s *Shard) handed(sl *slot, frames int) {
+// countDelivered records that a stream was handed this many frames of its set.
+func (s *Shard) countDelivered(sl *slot, frames int) {
 	if frames > 0 {
 		sl.count += uint64(frames)
-		sl.pos = s.sets[sl.set].list[s.batch.first+frames-1].Position()
-		s.now.Deliveries += uint64(frames)
+		sl.pos = s.sets[sl.set].frames[s.out.first+frames-1].Position()
+		s.stats.Deliveries += uint64(frames)
 	}
 }
 
-// serve hands a stream what comes next, and does what follows from that. It may end the
-// stream.
+// serve hands a stream its next frames, and handles the result. It may end the stream.
 func (s *Shard) serve(i uint32) {
 	if s.slots[i].sink == Socket {
 		s.serveSocket(i)
 	} else {
-		s.offer(i)
+		s.queueTask(i)
 	}
 }
 
-// Send gives a stream what goes out before anything else, and the position that the
-// client has with it. The slice may be shared; it is only read.
+// Send hands a stream frames that go out before any frame of its set. position is the
+// client's position after them. Send only reads the slice, which may be shared.
 func (s *Shard) Send(slot uint32, frames []Frame, position uint64) {
 	sl := &s.slots[slot]
 	sl.pos = position
-	x := s.unusual(slot)
-	if len(x.queue) > 0 {
-		frames = slices.Concat(x.queue, frames)
+	pw := s.ensurePendingWrite(slot)
+	if len(pw.queue) > 0 {
+		frames = slices.Concat(pw.queue, frames)
 	}
-	x.queue = frames
+	pw.queue = frames
 	if !sl.stalled {
 		s.serve(slot)
 	}
 }
 
-// Finish ends a stream cleanly, after what it was sent.
+// Finish ends a stream cleanly, after the frames that were sent to it.
 func (s *Shard) Finish(slot uint32) {
 	sl := &s.slots[slot]
 	s.leaveState(sl)
@@ -162,20 +161,20 @@ func (s *Shard) Finish(slot uint32) {
 	s.Send(slot, finalFrames(sl.sink), sl.pos)
 }
 
-// proceed does what comes when a stream was handed all that it had of its own.
-func (s *Shard) proceed(i uint32) {
+// afterPending continues a stream that has been handed everything in its pendingWrite.
+func (s *Shard) afterPending(i uint32) {
 	sl := &s.slots[i]
 	if sl.stalled {
 		sl.stalled = false
-		s.now.Stalled--
-		s.keepFor(sl)
+		s.stats.Stalled--
+		s.keepFramesFor(sl)
 	}
 	if sl.state == closing {
-		s.closedOut(i)
+		s.finishClosing(i)
 		return
 	}
-	if sl.rare {
-		s.forget(i)
+	if sl.hasPendingWrite {
+		s.dropPendingWrite(i)
 	}
 	set := s.sets[sl.set]
 	switch {
@@ -184,32 +183,33 @@ func (s *Shard) proceed(i uint32) {
 	case sl.count < set.base:
 		s.feed.Resettle(i)
 	case sl.state == live && sl.count < set.total():
-		s.fallBehind(i)
-	case sl.state == behind && sl.sink != Socket && sl.count < set.total():
-		s.offer(i)
-	case sl.state == behind && sl.sink != Socket:
-		s.caughtUp(sl)
+		s.makeLagging(i)
+	case sl.state == lagging && sl.sink != Socket && sl.count < set.total():
+		s.queueTask(i)
+	case sl.state == lagging && sl.sink != Socket:
+		s.makeLive(sl)
 	case s.draining:
-		s.mark(set)
+		s.markDirty(set)
 	}
 }
 
-// closedOut does what comes when a stream that is closing was handed everything.
-func (s *Shard) closedOut(i uint32) {
+// finishClosing is called when a closing stream has been handed everything. It ends the
+// stream, or shuts down the socket and lets the client close the connection.
+func (s *Shard) finishClosing(i uint32) {
 	sl := &s.slots[i]
 	ending := s.endingOf(i)
 	switch {
 	case ending != nil && (!ending.Clean || sl.sink != Socket):
-		s.end(i, Concluded, nil)
+		s.end(i, ending.Reason, nil)
 	case sl.sink != Socket:
 		s.end(i, Ended, nil)
 	default:
 		s.shutSocket(sl)
-		s.unusual(i).since = s.time
+		s.ensurePendingWrite(i).since = s.tickTime
 	}
 }
 
-// body returns the event that a chunk of an HTTP/1.1 body holds.
+// body returns the event in a chunk of an HTTP/1.1 body.
 func body(chunk []byte) []byte {
 	for i, c := range chunk {
 		if c == '\n' {

@@ -12,30 +12,30 @@ import (
 	"example.com/tidings/internal/delivery"
 )
 
-// Whatever part of what it is owed a stream's socket takes, the rest comes, from the very
-// byte on. A pipe of one page takes just that of a write, when it is empty.
+// Wherever a partial write ends, the next write continues at the very next byte. An empty pipe
+// of one page takes exactly one page of a write.
 func TestPartialWrites(t *testing.T) {
 	sameDescriptors(t)
-	opening := []string{"first ", "second ", "third "}
+	queue := []string{"first ", "second ", "third "}
 	frames := []string{"one ", "two ", "three "}
-	ownBytes := len(strings.Join(opening, "")) + len(strings.Join(frames, ""))
-	// The write ends so many bytes after the rest of a frame: in that rest, at its end,
-	// in and at the end of each piece of the queue and each frame, and in the last.
+	ownBytes := len(strings.Join(queue, "")) + len(strings.Join(frames, ""))
+	// The second write ends beyond bytes after the rest of the first frame: within that rest,
+	// at its end, within and at the end of each frame, and within the last frame.
 	for beyond := -3; beyond < ownBytes+3; beyond++ {
 		t.Run(fmt.Sprint(beyond), func(t *testing.T) {
 			r := newRig(t, delivery.Options{})
 			fd, client := pipe(t)
 			st := r.open(t, fd, "a", 0, "open ")
 			want(t, client, "open ")
-			large := text("large", 2*page-beyond)
-			last := text("last", 2*page)
+			large := longText("large", 2*page-beyond)
+			last := longText("last", 2*page)
 			r.append("a", large)
 			eventually(t, "the pipe is full", func() bool { return r.stats().Stalled == 1 })
 			before := r.stats()
 			begin := make([]byte, page)
-			r.do(t, func() { // before the set moves on without it
-				r.shard.Send(st.Slot, pieces(opening[:1]...), r.shard.Position(st.Slot))
-				r.shard.Send(st.Slot, pieces(opening[1:]...), r.shard.Position(st.Slot))
+			r.do(t, func() { // in one turn, so that the set does not drop frames meanwhile
+				r.shard.Send(st.Slot, rawFrames(queue[:1]...), r.shard.Position(st.Slot))
+				r.shard.Send(st.Slot, rawFrames(queue[1:]...), r.shard.Position(st.Slot))
 				for _, f := range frames {
 					r.add("a", f)
 				}
@@ -43,11 +43,11 @@ func TestPartialWrites(t *testing.T) {
 				io.ReadFull(client, begin)
 			})
 			want(t, bytes.NewReader(begin), large[:page])
-			eventually(t, "more is written", func() bool { return r.stats().Bytes > before.Bytes })
+			eventually(t, "the shard writes more", func() bool { return r.stats().Bytes > before.Bytes })
 			if s := r.stats(); s.Bytes != before.Bytes+page || s.Writes != before.Writes+1 {
-				t.Fatalf("%d bytes in %d writes: the test is blind", s.Bytes-before.Bytes, s.Writes-before.Writes)
+				t.Fatalf("%d bytes in %d writes: the test proves nothing", s.Bytes-before.Bytes, s.Writes-before.Writes)
 			}
-			want(t, client, large[page:]+strings.Join(opening, "")+strings.Join(frames, "")+last)
+			want(t, client, large[page:]+strings.Join(queue, "")+strings.Join(frames, "")+last)
 			r.append("a", "more ")
 			want(t, client, "more ")
 			if s := r.stats(); s.Stalled != 0 || s.Deliveries != 6 {
@@ -57,16 +57,16 @@ func TestPartialWrites(t *testing.T) {
 	}
 }
 
-// A socket that takes nothing at all is tried again only when it does.
-func TestWritesThatTakeNothing(t *testing.T) {
+// A socket that took nothing is tried again only when it is writable.
+func TestFullSocketIsNotRetried(t *testing.T) {
 	sameDescriptors(t)
 	r := newRig(t, delivery.Options{})
 	fd, client := pipe(t)
-	filler := text("filler", page)
+	filler := longText("filler", page)
 	if _, err := unix.Write(fd, []byte(filler)); err != nil {
 		t.Fatal(err)
 	}
-	r.open(t, fd, "a", 0, "open ") // its opening, too
+	r.open(t, fd, "a", 0, "open ") // not even the opening is written
 	for i := range 10 {
 		r.append("a", fmt.Sprintf("%d ", i))
 		r.do(t, func() {})
@@ -75,22 +75,22 @@ func TestWritesThatTakeNothing(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	want(t, client, filler+"open 0 1 2 3 4 5 6 7 8 9 ")
-	// And when it is a frame.
+	// The same for a frame of the set.
 	if _, err := unix.Write(fd, []byte(filler)); err != nil {
 		t.Fatal(err)
 	}
 	writes := r.stats().Writes
 	r.append("a", "x ")
-	eventually(t, "it stalls", func() bool { return r.stats().Stalled == 1 })
+	eventually(t, "the stream stalls", func() bool { return r.stats().Stalled == 1 })
 	r.append("a", "y ")
 	r.do(t, func() {})
 	if n := r.stats().Writes - writes; n != 1 {
-		t.Errorf("%d writes for nothing, want one", n)
+		t.Errorf("%d writes to a full pipe, want 1", n)
 	}
 	want(t, client, filler+"x y ")
 }
 
-// Frames larger than any buffer, through TCP, to who reads at once and who reads late.
+// Frames larger than any buffer arrive over TCP, at a prompt reader and at a late one.
 func TestLargeFrames(t *testing.T) {
 	sameDescriptors(t)
 	r := newRig(t, delivery.Options{})
@@ -102,13 +102,13 @@ func TestLargeFrames(t *testing.T) {
 	want(t, prompt, "open ")
 	var plain, inBrackets strings.Builder
 	for i := range 6 {
-		large := text(fmt.Sprint(i), 1<<20)
+		large := longText(fmt.Sprint(i), 1<<20)
 		r.append("a", large, "small ")
 		plain.WriteString(large + "small ")
 		inBrackets.WriteString("[" + large + "][small ]")
 	}
 	want(t, prompt, plain.String())
-	eventually(t, "one is late", func() bool { return r.stats().Stalled == 1 })
+	eventually(t, "the late reader stalls", func() bool { return r.stats().Stalled == 1 })
 	want(t, late, "open "+inBrackets.String())
 	r.append("a", "end ")
 	want(t, prompt, "end ")
@@ -118,63 +118,63 @@ func TestLargeFrames(t *testing.T) {
 	}
 }
 
-// What is owed goes out in one write, and a stream that is owed thousands of frames
-// does not keep others from theirs.
-func TestWhoIsOwedMuchDelaysNobody(t *testing.T) {
+// A lagging stream gets many frames in one write. While it lacks thousands of frames, other
+// streams get theirs.
+func TestLaggingStreamDelaysNoOther(t *testing.T) {
 	sameDescriptors(t)
-	const owed = 20_000
+	const backlog = 20_000
 	r := newRig(t, delivery.Options{})
-	fd, much := socket(t)
+	fd, lagging := socket(t)
 	otherFD, other := socket(t)
-	r.open(t, fd, "much", 0, "open ")
+	r.open(t, fd, "lagging", 0, "open ")
 	r.open(t, otherFD, "other", 0, "open ")
-	want(t, much, "open ")
+	want(t, lagging, "open ")
 	want(t, other, "open ")
-	asked, came := 0, make(chan int, 1)
+	encoded, arrived := 0, make(chan int, 1)
 	var all strings.Builder
 	before := r.stats()
 	r.do(t, func() {
-		for i := range owed {
-			f := r.add("much", fmt.Sprintf("%d ", i))
-			f.asked = func() { asked++ }
+		for i := range backlog {
+			f := r.add("lagging", fmt.Sprintf("%d ", i))
+			f.onWire = func() { encoded++ }
 			all.WriteString(f.text)
 		}
-		r.add("other", "x ").asked = func() { came <- asked }
+		r.add("other", "x ").onWire = func() { arrived <- encoded }
 	})
 	want(t, other, "x ")
-	if n := <-came; n > owed/4 {
-		t.Errorf("the other one came after %d of %d frames", n, owed)
+	if n := <-arrived; n > backlog/4 {
+		t.Errorf("the other stream waited for %d of %d frames", n, backlog)
 	}
-	want(t, much, all.String())
-	eventually(t, "that is counted", func() bool { return r.stats().Deliveries == before.Deliveries+owed+1 })
-	if n := r.stats().Writes - before.Writes; n > owed/100 {
-		t.Errorf("%d frames took %d writes", owed, n)
+	want(t, lagging, all.String())
+	eventually(t, "all deliveries are counted", func() bool { return r.stats().Deliveries == before.Deliveries+backlog+1 })
+	if n := r.stats().Writes - before.Writes; n > backlog/100 {
+		t.Errorf("%d frames took %d writes", backlog, n)
 	}
 }
 
-// A frame that cannot be had breaks the stream, and no other.
-func TestFrameThatCannotBeHad(t *testing.T) {
+// A frame without a wire form breaks its stream, and no other.
+func TestFrameWithoutWireForm(t *testing.T) {
 	sameDescriptors(t)
 	r := newRig(t, delivery.Options{})
 	fd, client := socket(t)
 	otherFD, other := socket(t)
 	st := r.open(t, fd, "a", 0, "open ")
-	r.open(t, otherFD, "a", 1, "open ") // which has its form of it
+	r.open(t, otherFD, "a", 1, "open ") // its form of the frame exists
 	want(t, client, "open ")
 	want(t, other, "open ")
-	r.do(t, func() { r.shard.Append(r.sets["a"], half{&note{position: 1, text: "x"}}); r.last = 1 })
+	r.do(t, func() { r.shard.Append(r.sets["a"], half{&testFrame{position: 1, text: "x"}}); r.last = 1 })
 	r.ended(t, st, delivery.Broken)
 	want(t, other, "[x]")
 	r.append("a", "y")
 	want(t, other, "[y]")
 }
 
-// half has only its second form.
-type half struct{ *note }
+// half is a frame that has only its second form.
+type half struct{ *testFrame }
 
 func (h half) Wire(form uint8) []byte {
 	if form == 0 {
 		return nil
 	}
-	return h.note.Wire(form)
+	return h.testFrame.Wire(form)
 }

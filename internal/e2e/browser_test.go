@@ -14,8 +14,8 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// One Chromium serves all tests. Each has a context of its own in it, which
-// shares no connection, cache or storage with another.
+// All tests share one Chromium. Each test has its own browser context, which shares no
+// connection, cache or storage with others.
 var chromium struct {
 	once sync.Once
 	ctx  context.Context
@@ -27,7 +27,7 @@ func startChromium(path string) {
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(path),
 		chromedp.Flag("headless", "new"),
-		chromedp.NoSandbox, // which a container seldom allows
+		chromedp.NoSandbox, // a container seldom allows the sandbox
 		chromedp.DisableGPU,
 		chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("disable-quic", true),
@@ -49,7 +49,7 @@ func stopChromium() {
 	}
 }
 
-// A tab is a page in a window of its own, so that it is never in the background.
+// A tab is a page in its own window, so that it is never in the background.
 type tab struct{ ctx context.Context }
 
 // newTab opens an empty tab in a new browser context, which ends with the test.
@@ -79,15 +79,15 @@ func open(t *testing.T, parent context.Context, options ...chromedp.ContextOptio
 		}
 		cancel()
 	})
-	// The first call binds the tab to its context, and so has no deadline.
+	// The first call binds the tab to its context, so it must not have a deadline.
 	if err := chromedp.Do(ctx); err != nil {
 		t.Fatalf("open a tab: %v", err)
 	}
 	return tb
 }
 
-// photograph keeps a picture of the tab in the folder that TIDINGS_E2E_PICTURES
-// names, if it does.
+// photograph saves a picture of the tab in the folder named by TIDINGS_E2E_PICTURES, if
+// that is set.
 func (tb *tab) photograph(t *testing.T) {
 	folder := os.Getenv("TIDINGS_E2E_PICTURES")
 	if folder == "" {
@@ -127,14 +127,14 @@ func run[T any](t *testing.T, tb *tab, action chromedp.Action[T]) T {
 	return v
 }
 
-// eval evaluates an expression, or waits for the promise that it is.
+// eval evaluates an expression. If the result is a promise, it waits for it.
 func eval[T any](t *testing.T, tb *tab, format string, args ...any) T {
 	t.Helper()
 	return run(t, tb, chromedp.Evaluate[T](fmt.Sprintf(format, args...), chromedp.EvalAwaitPromise))
 }
 
-// until waits until a condition is true, also while the tab goes from one page
-// to another.
+// until waits until a condition is true. The tab may go from one page to another
+// meanwhile.
 func (tb *tab) until(t *testing.T, format string, args ...any) {
 	t.Helper()
 	condition := fmt.Sprintf(format, args...)

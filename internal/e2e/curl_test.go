@@ -10,19 +10,19 @@ import (
 	"strings"
 	"testing"
 
-	"example.com/tidings/hub"
+	"example.com/tidings/eventlog"
 	"example.com/tidings/internal/server"
 	"example.com/tidings/sse"
 )
 
-// The versions of HTTP that curl can speak to a server without TLS.
+// The versions of HTTP that curl speaks without TLS.
 var curlVersions = []struct {
 	name  string
 	flag  string
 	proto string // as the server sees it
 
-	// broken is curl's exit status for a response that is broken off. HTTP/1.0
-	// ends a response by closing, so nobody can tell (RFC 1945, 7.2.2).
+	// broken is curl's exit status for a broken response. HTTP/1.0 ends a response by
+	// closing the connection, so curl cannot notice (RFC 1945, 7.2.2).
 	broken int
 }{
 	{"HTTP 1.0", "-0", "HTTP/1.0", 0},
@@ -30,7 +30,7 @@ var curlVersions = []struct {
 	{"HTTP 2", "--http2-prior-knowledge", "HTTP/2.0", 92}, // stream not closed cleanly
 }
 
-// A curling is a curl that runs.
+// A curling is a running curl.
 type curling struct {
 	*receiver
 	cmd    *exec.Cmd
@@ -38,7 +38,7 @@ type curling struct {
 	stderr bytes.Buffer
 }
 
-// curl starts curl, which ends with the test.
+// curl starts curl. It ends with the test.
 func curl(t *testing.T, args ...string) *curling {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -56,11 +56,11 @@ func curl(t *testing.T, args ...string) *curling {
 	return c
 }
 
-// exit waits for curl's end and returns its exit status.
+// exit waits until curl has ended, and returns its exit status.
 func (c *curling) exit(t *testing.T) int {
 	t.Helper()
 	if err := c.receiver.end(t); err != nil {
-		t.Fatalf("reading what curl prints: %v", err)
+		t.Fatalf("reading the output of curl: %v", err)
 	}
 	err := c.cmd.Wait()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.Exited() {
@@ -98,8 +98,8 @@ func TestCurlPrintsEventsAsTheyCome(t *testing.T) {
 	}
 }
 
-// A sequence that yields an error makes curl fail, after it has printed what
-// came before. Only HTTP/1.0 cannot tell.
+// When the sequence yields an error, curl prints the events before it and then fails.
+// Over HTTP/1.0 it cannot notice.
 func TestCurlFailsWhenTheSequenceFails(t *testing.T) {
 	t.Parallel()
 	for _, v := range curlVersions {
@@ -118,7 +118,7 @@ func TestCurlFailsWhenTheSequenceFails(t *testing.T) {
 	}
 }
 
-// A curl that is stopped ends the iterator.
+// The iterator ends when curl is killed.
 func TestCurlLeavingEndsTheIterator(t *testing.T) {
 	t.Parallel()
 	for _, v := range curlVersions {
@@ -138,8 +138,7 @@ func TestCurlLeavingEndsTheIterator(t *testing.T) {
 	}
 }
 
-// A HEAD request gets the headers of the stream and its end, and does not run
-// the iterator.
+// A HEAD request gets the headers of the stream and ends. The iterator does not run.
 func TestCurlHead(t *testing.T) {
 	t.Parallel()
 	for _, v := range curlVersions {
@@ -174,9 +173,8 @@ func TestCurlHead(t *testing.T) {
 	}
 }
 
-// The two commands of the README, byte for byte what a reader sees: a message
-// posted with the one is printed by the other.
-func TestCurlFollowsTheFeed(t *testing.T) {
+// One curl prints, byte for byte, the message that another one posts to /messages.
+func TestCurlReadsWhatCurlPosts(t *testing.T) {
 	t.Parallel()
 	for _, v := range curlVersions {
 		t.Run(v.name, func(t *testing.T) {
@@ -188,7 +186,7 @@ func TestCurlFollowsTheFeed(t *testing.T) {
 			if got := poster.exit(t); got != 0 || poster.stdout.String() != "queued" {
 				t.Errorf("posting exits with %d and prints %q, want 0 and \"queued\"", got, &poster.stdout)
 			}
-			next := hub.Position{Epoch: at.Epoch, Seq: at.Seq + 1}.String()
+			next := eventlog.Position{Epoch: at.Epoch, Seq: at.Seq + 1}.String()
 			reader.want(t, sse.Event{ID: next, Data: `{"user":"ada","text":"hello"}`})
 			s.stop()
 			if got := reader.exit(t); got != 0 {

@@ -11,20 +11,19 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// perHost is how many connections over HTTP/1.1 Chromium opens to one host,
-// for all its tabs together. Each EventSource takes one for as long as it is
-// open.
+// perHost is how many HTTP/1.1 connections Chromium opens to one host, for all tabs
+// together. An open EventSource uses one of them.
 const perHost = 6
 
-// Six tabs with a stream over HTTP/1.1 all receive. The stream of a seventh
-// waits, without an error, and any other request to the host would too; it
-// opens when one of the six closes.
+// Six tabs with a stream over HTTP/1.1 all receive events. The stream of a seventh tab
+// waits without an error, as would any other request to the host. It opens when one of
+// the six closes.
 func TestSeventhTabWaitsOverHTTP1(t *testing.T) {
 	t.Parallel()
 	src := newSource()
 	srv := serve(t, withPage(src.handler(nil)))
 
-	// The pages come first: a seventh would not even load later.
+	// Load the pages first: later, the seventh page would not load.
 	first := newTab(t)
 	tabs := []*tab{first}
 	for range perHost {
@@ -68,8 +67,8 @@ func TestSeventhTabWaitsOverHTTP1(t *testing.T) {
 	seventh.wantLog(t, "es", opened, dispatched{Type: "message", Data: "at last"})
 }
 
-// Over HTTP/2, which browsers speak only with TLS, streams share a connection:
-// more than six are open and receive at once.
+// Over HTTP/2, streams share a connection: more than six are open and receive events at
+// once. Browsers speak HTTP/2 only with TLS.
 func TestManyStreamsOverHTTP2(t *testing.T) {
 	t.Parallel()
 	const many = 3 * perHost

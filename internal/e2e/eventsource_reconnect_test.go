@@ -12,12 +12,12 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// soon is a reconnection delay by which a test does not wait for long. That of
-// Chromium, when no retry field has set another, is 3 s.
+// soon is a short reconnection delay for tests. Chromium's default, without a retry
+// field, is 3 s.
 const soon = 100 * time.Millisecond
 
-// However a stream ends, the browser opens it again, says after which event it
-// wants to go on, and a page sees nothing but an error event in between.
+// After any end of a stream, the browser opens it again with the id of the last event.
+// In between, the page sees only an error event.
 func TestEventSourceReconnects(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -47,7 +47,7 @@ func TestEventSourceReconnects(t *testing.T) {
 			if got := st.lastEventID(); got != id {
 				t.Errorf("Last-Event-ID: %q, want %q", got, id)
 			}
-			st.send(t, sse.Event{Data: "four"}) // an id is in force across connections
+			st.send(t, sse.Event{Data: "four"}) // the id stays in force across connections
 			tb.wantLog(t, "es",
 				opened,
 				dispatched{Type: "message", Data: "one", ID: "6"},
@@ -61,8 +61,8 @@ func TestEventSourceReconnects(t *testing.T) {
 	}
 }
 
-// When the server stops, and starts again on the same port, the browser comes
-// back by itself with the id of the last event.
+// When the server restarts on the same port, the browser reconnects by itself with the
+// id of the last event.
 func TestEventSourceReconnectsToARestartedServer(t *testing.T) {
 	t.Parallel()
 	src := newSource()
@@ -74,7 +74,7 @@ func TestEventSourceReconnectsToARestartedServer(t *testing.T) {
 	tb.log(t, "es", 3)
 
 	first.stop()
-	tb.until(t, `es.log.filter(e => e.type === "(error)").length >= 2`) // one attempt at least has failed
+	tb.until(t, `es.log.filter(e => e.type === "(error)").length >= 2`) // at least one attempt has failed
 	if got := eval[int](t, tb, "es.readyState"); got != stateConnecting {
 		t.Errorf("readyState is %d while the server is down, want %d", got, stateConnecting)
 	}
@@ -96,12 +96,12 @@ func TestEventSourceReconnectsToARestartedServer(t *testing.T) {
 		{Type: "message", Data: "after", ID: "43"},
 	}
 	if !slices.Equal(log, want) {
-		t.Errorf("beside errors, got %s\nwant %s", js(log), js(want))
+		t.Errorf("without errors, got %s\nwant %s", js(log), js(want))
 	}
 }
 
-// A retry sets the delay before the browser reconnects, with or without data
-// beside it, and stays in force.
+// A retry field, with or without data beside it, sets the delay before the browser
+// reconnects. It stays in force.
 func TestEventSourceObeysRetry(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -137,8 +137,8 @@ func TestEventSourceObeysRetry(t *testing.T) {
 	}
 }
 
-// 204 makes an EventSource stop for good. The clock is a second EventSource,
-// which reconnects with the same delay all the while.
+// 204 makes an EventSource stop for good. The test measures time with a second
+// EventSource, the clock, which reconnects again and again with the same delay.
 func TestEventSourceStopsOn204(t *testing.T) {
 	t.Parallel()
 	stopping, clock := newSource(), newSource()
@@ -179,12 +179,12 @@ func TestEventSourceStopsOn204(t *testing.T) {
 		st.end(t)
 	}
 	if got := len(requests); got != 2 {
-		t.Errorf("%d requests, want 2: the stream and the one answered with 204", got)
+		t.Errorf("%d requests, want 2: one for the stream, and one answered with 204", got)
 	}
 }
 
-// Any other status but 200 stops it for good too, which is why Handler's
-// function should refuse only what will never succeed.
+// Any status other than 200 stops an EventSource for good. So the function of a Handler
+// should refuse a request only if it can never succeed.
 func TestEventSourceStopsOnARefusal(t *testing.T) {
 	t.Parallel()
 	src := newSource()
@@ -201,7 +201,7 @@ func TestEventSourceStopsOnARefusal(t *testing.T) {
 	}
 }
 
-// A page that closes its EventSource, and a tab that is closed, end the iterator.
+// The iterator ends when a page closes its EventSource, and when its tab is closed.
 func TestEventSourceClosedEndsTheIterator(t *testing.T) {
 	t.Parallel()
 	src := newSource()
@@ -224,9 +224,9 @@ func TestEventSourceClosedEndsTheIterator(t *testing.T) {
 	st.wait(t)
 }
 
-// A page that is left for another may stay in Chromium's back/forward cache for
-// a minute with its stream still open, whatever arrives there. One that closes
-// its EventSource on pagehide ends the iterator at once.
+// After the user has left a page, Chromium may keep it in the back/forward cache for a
+// minute, with its stream open. If the page closes its EventSource on pagehide, the
+// iterator ends at once.
 func TestPagehideEndsTheIterator(t *testing.T) {
 	t.Parallel()
 	src := newSource()
@@ -241,8 +241,8 @@ func TestPagehideEndsTheIterator(t *testing.T) {
 	st.wait(t)
 }
 
-// A gap in the sequence reaches the page as an event of its own type, after
-// which the stream goes on; the last event ID is still that before the gap.
+// The page sees a gap in the sequence as an event of its own type. The stream continues
+// after it. The last event ID is still the one before the gap.
 func TestEventSourceHearsOfAGap(t *testing.T) {
 	t.Parallel()
 	src := newSource()

@@ -18,19 +18,19 @@ import (
 //go:embed testdata/eventsource.html
 var eventSourcePage string
 
-// What readyState may be (WHATWG HTML 9.2.2).
+// The values of readyState (WHATWG HTML 9.2.2).
 const (
 	stateConnecting = 0
 	stateOpen       = 1
 	stateClosed     = 2
 )
 
-// A dispatched is an event as a page sees it.
+// A dispatched is an event that a page has received.
 type dispatched struct {
 	Type       string `json:"type"`
 	Data       string `json:"data"`
 	ID         string `json:"id"`
-	ReadyState int    `json:"readyState"` // of an error
+	ReadyState int    `json:"readyState"` // only for an error
 }
 
 var (
@@ -39,7 +39,7 @@ var (
 	closed       = dispatched{Type: "(error)", ReadyState: stateClosed}
 )
 
-// withPage returns a handler of the page at / and of h everywhere below.
+// withPage returns a handler that serves the page at / and calls h for other paths.
 func withPage(h http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
@@ -50,7 +50,7 @@ func withPage(h http.Handler) http.Handler {
 	return mux
 }
 
-// follow opens an EventSource in the page and keeps it in a variable.
+// follow opens an EventSource in the page and stores it in a variable.
 func (tb *tab) follow(t *testing.T, variable, url string, types ...string) {
 	t.Helper()
 	eval[chromedp.Void](t, tb, `void (window.%s = follow(%s, %s))`, variable, js(url), js(append([]string{}, types...)))
@@ -65,16 +65,16 @@ func js(v any) string {
 	return string(b)
 }
 
-// log returns what an EventSource has dispatched so far, once it is the given
-// number of events or more.
+// log waits until an EventSource has dispatched at least n events, and returns them
+// all.
 func (tb *tab) log(t *testing.T, variable string, n int) []dispatched {
 	t.Helper()
 	tb.until(t, `%s.log.length >= %d`, variable, n)
 	return eval[[]dispatched](t, tb, `%s.log`, variable)
 }
 
-// wantLog waits until an EventSource has dispatched as much as is wanted, and
-// compares.
+// wantLog waits until an EventSource has dispatched as many events as want has, and
+// compares them.
 func (tb *tab) wantLog(t *testing.T, variable string, want ...dispatched) {
 	t.Helper()
 	if got := tb.log(t, variable, len(want)); !slices.Equal(got, want) {
@@ -82,15 +82,15 @@ func (tb *tab) wantLog(t *testing.T, variable string, want ...dispatched) {
 	}
 }
 
-// What the sequence yields is what the page gets: each case is sent on one
-// stream, in this order, and nothing else is dispatched.
+// The page gets exactly the events that the sequence yields. All cases use one stream,
+// in this order.
 func TestEventSourceReceives(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("0123456789abcdef", 1<<16)
 	cases := []struct {
 		rule string
 		send sse.Event
-		want *dispatched // nil: nothing
+		want *dispatched // nil if nothing is dispatched
 	}{
 		{"no type is message", sse.Event{Data: "plain"}, &dispatched{Type: "message", Data: "plain"}},
 		{"a type is the event's name", sse.Event{Type: "greeting", Data: "hello"}, &dispatched{Type: "greeting", Data: "hello"}},
@@ -112,13 +112,13 @@ func TestEventSourceReceives(t *testing.T) {
 		{"a byte order mark in data", sse.Event{Data: "\uFEFFx"}, &dispatched{Type: "message", Data: "\uFEFFx"}},
 		{"invalid UTF-8 is replaced", sse.Event{Data: "a\xffb\xe2\x82c"}, &dispatched{Type: "message", Data: "a\uFFFDb\uFFFDc"}},
 		{"a comment is not seen", sse.Event{Comment: "data: hidden\n\ndata: too"}, nil},
-		{"nor beside data", sse.Event{Comment: "hidden", Data: "shown"}, &dispatched{Type: "message", Data: "shown"}},
+		{"a comment beside data is not seen", sse.Event{Comment: "hidden", Data: "shown"}, &dispatched{Type: "message", Data: "shown"}},
 		{"a retry is not dispatched", sse.Event{Retry: time.Second}, nil},
 		{"a long event", sse.Event{Data: long}, &dispatched{Type: "message", Data: long}},
 		{"an id", sse.Event{ID: "1", Data: "x"}, &dispatched{Type: "message", Data: "x", ID: "1"}},
 		{"an id stays in force", sse.Event{Data: "y"}, &dispatched{Type: "message", Data: "y", ID: "1"}},
 		{"an id alone is not dispatched", sse.Event{ID: `a: "é" 日本`}, nil},
-		{"but is in force", sse.Event{Data: "z"}, &dispatched{Type: "message", Data: "z", ID: `a: "é" 日本`}},
+		{"an id alone stays in force", sse.Event{Data: "z"}, &dispatched{Type: "message", Data: "z", ID: `a: "é" 日本`}},
 	}
 
 	src := newSource()
@@ -152,7 +152,7 @@ func TestEventSourceReceives(t *testing.T) {
 	}
 }
 
-// A keep-alive comment is not seen, and does not disturb the events around it.
+// The page does not see a keep-alive comment, and gets the events around it.
 func TestEventSourceDoesNotSeeKeepAlives(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -166,10 +166,10 @@ func TestEventSourceDoesNotSeeKeepAlives(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			src := newSource()
-			beats := make(chan struct{}, 1000)
+			keepAlives := make(chan struct{}, 1000)
 			srv := serve(t, withPage(watchWrites(src.handler(&sse.ServeOptions{
 				KeepAlive: 20 * time.Millisecond, KeepAliveEvent: tc.keepAlive,
-			}), tc.line, beats)))
+			}), tc.line, keepAlives)))
 			tb := newTab(t)
 			tb.do(t, chromedp.Navigate(srv.URL))
 			tb.follow(t, "es", "/events")
@@ -178,7 +178,7 @@ func TestEventSourceDoesNotSeeKeepAlives(t *testing.T) {
 			for _, data := range []string{"one", "two"} {
 				for range 3 {
 					select {
-					case <-beats:
+					case <-keepAlives:
 					case <-time.After(patience):
 						t.Fatal("no keep-alive has been written")
 					}
@@ -191,7 +191,7 @@ func TestEventSourceDoesNotSeeKeepAlives(t *testing.T) {
 	}
 }
 
-// watchWrites tells seen of each write that is line.
+// watchWrites sends on seen for each write of line.
 func watchWrites(h http.Handler, line string, seen chan<- struct{}) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h.ServeHTTP(&writeWatcher{w, line, seen}, r)

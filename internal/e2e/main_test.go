@@ -1,10 +1,8 @@
-// Package e2e_test tests against the real counterparts of a user: curl, nginx
-// and Chromium.
+// Package e2e_test tests with the real programs of a user: curl, nginx and Chromium.
 //
-// Time is theirs, so nothing here measures how fast something is. A test lets
-// events cause each other: what comes next is sent only when what came before
-// has been received. Deadlines only catch what hangs, except where a test says
-// that silence is what it expects.
+// These programs use real time, so no test measures speed. A test sends the next event
+// only after the previous one has arrived. Deadlines only turn a hang into a failure,
+// except where a test expects silence.
 package e2e_test
 
 import (
@@ -22,11 +20,11 @@ import (
 	"time"
 )
 
-// patience is how long anything that must happen may take.
+// patience is the longest wait for an event that must happen.
 const patience = 45 * time.Second
 
 func TestMain(m *testing.M) {
-	// What servers log of broken connections and streams is part of the tests.
+	// The tests break connections and streams on purpose: discard the log of that.
 	slog.SetDefault(slog.New(slog.DiscardHandler))
 	code := m.Run()
 	stopChromium()
@@ -34,16 +32,16 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// program returns the path of the first of the named programs that is
-// installed. Without one the test is skipped, or fails where CI=true says that
-// all of them must be there.
+// program returns the path of the first of the named programs that is installed. If
+// there is none, it skips the test, or fails it with CI=true, where all must be
+// installed.
 func program(t *testing.T, names ...string) string {
 	t.Helper()
 	for _, name := range names {
 		if path, err := exec.LookPath(name); err == nil {
 			return path
 		}
-		// Debian keeps nginx where the path of a plain user does not lead.
+		// Debian puts nginx into a directory that is not in a plain user's PATH.
 		if path, err := exec.LookPath("/usr/sbin/" + name); err == nil {
 			return path
 		}
@@ -70,7 +68,7 @@ func serve(t *testing.T, h http.Handler) *backend {
 	return serveAt(t, "127.0.0.1:0", h)
 }
 
-// serveAt starts a server on an address, which may just have been left.
+// serveAt starts a server on an address that may have been in use until now.
 func serveAt(t *testing.T, addr string, h http.Handler) *backend {
 	t.Helper()
 	ln := listen(t, addr)
@@ -89,14 +87,14 @@ func serveAt(t *testing.T, addr string, h http.Handler) *backend {
 	return s
 }
 
-// stop closes the listener and every connection. To stop again does nothing.
+// stop closes the listener and every connection. A second call does nothing.
 func (s *backend) stop() {
 	s.http.Close()
 	s.wg.Wait()
 }
 
-// listen listens on addr, and waits for a port that something else holds for a
-// moment, such as a connection that was given it as its own.
+// listen listens on addr. If the port is in use, it waits: an outgoing connection may use
+// it for a moment.
 func listen(t *testing.T, addr string) net.Listener {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)

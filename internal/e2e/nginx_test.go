@@ -20,21 +20,21 @@ import (
 	"example.com/tidings/sse"
 )
 
-// silence is how long a test listens when it expects to hear nothing.
+// silence is how long a test waits when nothing must arrive.
 const silence = 1500 * time.Millisecond
 
-// A change edits the recipe before nginx reads it.
+// A change edits docs/nginx.conf before nginx reads it.
 type change struct{ old, new string }
 
-// http10 makes nginx speak HTTP/1.0 to its backend, its default before 1.29.7.
+// http10 makes nginx speak HTTP/1.0 to its backend, its default before nginx 1.29.7.
 var http10 = change{"proxy_http_version 1.1;", "proxy_http_version 1.0;"}
 
-// readTimeout is the only setting of the http block, above the recipe.
+// readTimeout is the only setting in the http block outside docs/nginx.conf.
 type readTimeout string
 
-// startNginx starts an nginx with docs/nginx.conf, in which only the addresses
-// are replaced, and the changes made, in front of target. It returns nginx's
-// URL. Beyond the recipe everything that touches proxying is nginx's default.
+// startNginx starts an nginx in front of target and returns its URL. It uses
+// docs/nginx.conf with other addresses and the given changes. All other settings for
+// proxying are nginx's defaults.
 func startNginx(t *testing.T, target string, timeout readTimeout, changes ...change) string {
 	t.Helper()
 	path := program(t, "nginx")
@@ -47,7 +47,7 @@ func startNginx(t *testing.T, target string, timeout readTimeout, changes ...cha
 		t.Fatal(err)
 	}
 	for range 5 {
-		// A port that is free now may be taken when nginx wants it.
+		// Another process may take the free port before nginx.
 		ln := listen(t, "127.0.0.1:0")
 		addr := ln.Addr().String()
 		ln.Close()
@@ -80,7 +80,7 @@ func startNginx(t *testing.T, target string, timeout readTimeout, changes ...cha
 				include site.conf;
 			}
 		`, timeout)
-		if me.Uid == "0" { // only then nginx may and must choose its user
+		if me.Uid == "0" { // only as root, nginx must choose a user
 			config = "user " + me.Username + ";\n" + config
 		}
 		writeFile(t, filepath.Join(dir, "nginx.conf"), config)
@@ -121,7 +121,7 @@ func writeFile(t *testing.T, name, text string) {
 	}
 }
 
-// accepts waits until a program listens on addr, or has exited.
+// accepts waits until a program listens on addr or has exited.
 func accepts(ctx context.Context, addr string, exited chan error) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -141,14 +141,14 @@ func accepts(ctx context.Context, addr string, exited chan error) error {
 	}
 }
 
-// A get is a GET request whose response is read as an event stream. It has its
-// own connection, and runs until the test ends or leave is called.
+// A get reads the response of a GET request as an event stream. It has its own
+// connection, and runs until the test ends or calls leave.
 type get struct {
 	*receiver
 	leave func()
 }
 
-// subscribe begins to get an event stream, and does not wait for anything.
+// subscribe requests an event stream. It does not wait for the response.
 func subscribe(t *testing.T, url string) *get {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -178,9 +178,9 @@ func subscribe(t *testing.T, url string) *get {
 	return &get{receive(r), cancel}
 }
 
-// Through an nginx with the recipe, and through one that speaks HTTP/1.0 to the
-// backend, as is nginx's own default, every event arrives before the next is
-// sent. A clean end arrives as one, and the client's leaving ends the iterator.
+// Through an nginx with docs/nginx.conf, and through one that speaks HTTP/1.0 to the
+// backend, every event arrives before the next one is sent. A clean end arrives as a
+// clean end. When the client leaves, the iterator ends.
 func TestNginxPassesEventsAsTheyCome(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -221,11 +221,11 @@ func TestNginxPassesEventsAsTheyCome(t *testing.T) {
 	}
 }
 
-// Without X-Accel-Buffering an nginx that speaks HTTP/1.0 to the backend holds
-// the same stream back until it ends: what the header is for, and the proof that
-// the test above can fail. Over HTTP/1.1, where nginx sees chunks, it passes each
-// on also while it buffers; the header then keeps it from storing, in memory and
-// files, what a slow client does not take.
+// Without X-Accel-Buffering, an nginx that speaks HTTP/1.0 to the backend holds the
+// stream back until it ends. That is the purpose of the header, and it shows that the
+// test above can fail. Over HTTP/1.1 nginx passes on each chunk even while it buffers.
+// There the header stops nginx from storing unread data of a slow client in memory and
+// files.
 func TestNginxWithoutTheHeader(t *testing.T) {
 	t.Parallel()
 	events := []sse.Event{{Data: "one"}, {Data: "two"}, {Data: "three"}, {Data: "four"}}
@@ -278,14 +278,14 @@ type headerRemover struct {
 
 func (w *headerRemover) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// WriteHeader comes before the first flush of a stream whose writer is wrapped.
+// WriteHeader is called before the first flush of a stream.
 func (w *headerRemover) WriteHeader(status int) {
 	w.Header().Del(w.key)
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// nginx gives up a backend that is silent for longer than proxy_read_timeout;
-// a shorter keep-alive prevents that.
+// nginx closes the connection to a backend that is silent for longer than
+// proxy_read_timeout. A shorter keep-alive prevents that.
 func TestNginxReadTimeout(t *testing.T) {
 	t.Parallel()
 	const timeout readTimeout = "proxy_read_timeout 2s;"
@@ -304,12 +304,12 @@ func TestNginxReadTimeout(t *testing.T) {
 		st.wait(t)
 	})
 
-	t.Run("an idle stream lives with keep-alive", func(t *testing.T) {
+	t.Run("an idle stream survives with keep-alive", func(t *testing.T) {
 		t.Parallel()
 		src := newSource()
 		url := startNginx(t, serve(t, src.handler(&sse.ServeOptions{KeepAlive: 500 * time.Millisecond})).URL, timeout)
-		// A busy machine may stand still for as long as the timeout. That it does
-		// three times says less than that a stream without keep-alive never lives.
+		// A busy machine may stop for as long as the timeout, but hardly three times.
+		// A stream without keep-alive never survives.
 		for range 3 {
 			c := subscribe(t, url)
 			st := src.next(t)
@@ -328,12 +328,12 @@ func TestNginxReadTimeout(t *testing.T) {
 			}
 			t.Logf("the stream has ended: %v", c.err)
 		}
-		t.Error("no idle stream lives")
+		t.Error("no idle stream survives")
 	})
 }
 
-// An error in the sequence reaches a client behind nginx as a broken response,
-// if nginx speaks HTTP/1.1 to the backend, as the recipe says.
+// A client behind nginx sees an error in the sequence as a broken response, because
+// nginx speaks HTTP/1.1 to the backend, as in docs/nginx.conf.
 func TestNginxPassesABreakOn(t *testing.T) {
 	t.Parallel()
 	src := newSource()
@@ -343,9 +343,9 @@ func TestNginxPassesABreakOn(t *testing.T) {
 	}
 }
 
-// Over HTTP/1.0, where closing is the only end a response has, nginx takes the
-// break for the end and says so to its client. This is what the recipe's
-// proxy_http_version is for.
+// Over HTTP/1.0 a response ends when the connection closes. So nginx takes an error for
+// the end, and sends its client a clean end. This is why docs/nginx.conf sets
+// proxy_http_version.
 func TestNginxOverHTTP10TakesABreakForTheEnd(t *testing.T) {
 	t.Parallel()
 	src := newSource()
@@ -355,8 +355,8 @@ func TestNginxOverHTTP10TakesABreakForTheEnd(t *testing.T) {
 	}
 }
 
-// failThrough gets a stream that fails after an event, and returns how it ends
-// for the client.
+// failThrough gets a stream that fails after an event. It returns the error that the
+// client sees.
 func failThrough(t *testing.T, src *source, url string) error {
 	t.Helper()
 	c := subscribe(t, url)

@@ -15,8 +15,8 @@ import (
 	"github.com/chromedp/chromedp/kb"
 )
 
-// Everything can be reached and used with the keyboard alone, in the order in
-// which it stands on the page, and what has the focus shows it.
+// The keyboard alone reaches and operates every control, in the order of the page. The
+// focused element shows that it has the focus.
 func TestPageByKeyboard(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, server.Config{})
@@ -28,7 +28,7 @@ func TestPageByKeyboard(t *testing.T) {
 		v.do(t, chromedp.KeyEvent(kb.Tab))
 		at := eval[string](t, v.tab, focused)
 		if at == "body" || slices.Contains(order, at) {
-			break // it has gone round
+			break // back at the beginning
 		}
 		order = append(order, at)
 		if !eval[bool](t, v.tab, `document.activeElement.matches(":focus-visible") &&
@@ -56,7 +56,7 @@ func TestPageByKeyboard(t *testing.T) {
 	)
 	v.untilShown(t, "Ada", "with the button")
 
-	// Another topic is chosen by typing, or from the list.
+	// The user selects another topic by typing or from the list.
 	publishTo(t, s.URL, "orders.1", "shipped")
 	v.do(t, chromedp.Reload())
 	v.untilState(t, "open")
@@ -67,18 +67,18 @@ func TestPageByKeyboard(t *testing.T) {
 	v.do(t, chromedp.KeyEvent(kb.Enter))
 	v.untilFilter(t, "**")
 	if got := eval[string](t, v.tab, focused); got != "topics" {
-		t.Errorf("after a choice the focus is at %s, want it where it was", got)
+		t.Errorf("after a choice the focus is at %s, want it unchanged", got)
 	}
 }
 
-// A seenNode is an element as a screen reader is told of it.
+// A seenNode is an element in the accessibility tree.
 type seenNode struct {
 	role, name string
-	parent     string // its role
+	parent     string // the role of the parent
 	properties map[string]string
 }
 
-// accessibilityTree returns what Chromium tells a screen reader.
+// accessibilityTree returns the elements that Chromium reports to a screen reader.
 func accessibilityTree(t *testing.T, tb *tab) []seenNode {
 	t.Helper()
 	tree, err := chromedp.Call(tb.ctx, accessibility.GetFullAXTree, accessibility.GetFullAXTreeParams{})
@@ -119,9 +119,8 @@ func accessibilityTree(t *testing.T, tb *tab) []seenNode {
 	return nodes
 }
 
-// A screen reader is told what everything is, and what it is called; and of a
-// change of the connection's state, of a message and of an error without moving
-// to them.
+// A screen reader gets the role and name of every element. It announces a new state of
+// the connection, a message or an error without moving there.
 func TestPageForAScreenReader(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, server.Config{})
@@ -179,7 +178,7 @@ func TestPageForAScreenReader(t *testing.T) {
 			}
 		}
 	}
-	for _, parent := range []string{"log", "region"} { // of the messages and of the topics
+	for _, parent := range []string{"log", "region"} { // the list of messages and the list of topics
 		if !slices.ContainsFunc(nodes, func(n seenNode) bool { return n.role == "list" && n.parent == parent }) {
 			t.Errorf("there is no list in the %s", parent)
 		}
@@ -190,7 +189,7 @@ func TestPageForAScreenReader(t *testing.T) {
 		}
 	}
 
-	// An error is an alert, which is read out at once.
+	// An error is an alert, which a screen reader reads at once.
 	s.stop()
 	v.untilState(t, "reconnecting")
 	v.do(t,
@@ -205,15 +204,15 @@ func TestPageForAScreenReader(t *testing.T) {
 	}
 }
 
-// The page follows the system's choice of dark or light.
+// The page uses the system's choice of a dark or light scheme.
 func TestPageDarkAndLight(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, server.Config{})
 	v := visitPage(t, newTab(t), s.URL)
 	s.publish(t, "Ada", "hello")
 	v.untilShown(t, "Ada", "hello")
-	// brightness returns those of the page, the feed, a field and a text, from 0
-	// to 255.
+	// brightness returns the brightness of the page, the feed, a field and a text,
+	// from 0 to 255.
 	brightness := func(scheme string) (page, feed, field, text int) {
 		_, err := chromedp.Call(v.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
 			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
@@ -238,8 +237,8 @@ func TestPageDarkAndLight(t *testing.T) {
 	}
 }
 
-// On a narrow screen nothing has to be scrolled sideways, whatever a message
-// holds, and all of the form is there.
+// On a narrow screen the page never scrolls sideways, with any message, and shows the
+// whole form.
 func TestPageOnAPhone(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, server.Config{})
@@ -255,9 +254,9 @@ func TestPageOnAPhone(t *testing.T) {
 		s.publish(t, strings.Repeat("N", 80), text)
 		v.untilShown(t, strings.Repeat("N", 80), text)
 	}
-	// What makes room smaller while messages come, as a keyboard on the screen
-	// does, must not lose the end of the feed. Scrolling by a pixel and the change
-	// come in one frame, as they may when messages are many.
+	// When the feed gets smaller while messages arrive, for example because of an
+	// on-screen keyboard, it must stay at its end. A scroll by one pixel and the new
+	// size come in one frame here, as can happen with many messages.
 	eval[chromedp.Void](t, v.tab, `void (document.querySelector("#feed").scrollTop -= 1, document.querySelector("#hint").open = true)`)
 	type box struct{ Selector, Wide string }
 	for _, b := range eval[[]box](t, v.tab, `["html", "#feed"].map(s => document.querySelector(s))
@@ -284,6 +283,6 @@ func TestPageOnAPhone(t *testing.T) {
 		chromedp.Click(chromedp.CSS("#send")),
 	)
 	v.untilShown(t, "Ada", "on the road")
-	// The newest is in view.
+	// The newest message is visible.
 	v.until(t, `(f => f.scrollHeight - f.scrollTop - f.clientHeight < 2)(document.querySelector("#feed"))`)
 }

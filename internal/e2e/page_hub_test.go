@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 	"example.com/tidings/internal/server"
 	"example.com/tidings/sse"
@@ -38,21 +39,21 @@ func (v *visit) untilEntries(t *testing.T, n int) []shown {
 	return v.entries(t)
 }
 
-// untilRate waits until the list of topics has a row.
+// untilRate waits until the list of topics has a row with a topic and a rate.
 func (v *visit) untilRate(t *testing.T, topic, rate string) {
 	t.Helper()
 	v.until(t, `[...document.querySelectorAll("#topics button")].some(b =>
 		b.querySelector(".name").innerText === %s && b.querySelector(".rate").innerText === %s)`, js(topic), js(rate))
 }
 
-// read has the page read what a filter matches.
+// read enters a filter into the page.
 func (v *visit) read(t *testing.T, filter string) {
 	t.Helper()
 	v.do(t, chromedp.SetValue(chromedp.CSS("#filter"), filter), chromedp.Focus(chromedp.CSS("#filter")), chromedp.KeyEvent(kb.Enter))
 }
 
-// Of a filter with wildcards every message is shown with its topic and id, and
-// every topic with its rate.
+// With a wildcard filter, the page shows every message with its topic and id, and every
+// topic with its rate.
 func TestPageShowsTopicsIDsAndRates(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, server.Config{})
@@ -60,7 +61,7 @@ func TestPageShowsTopicsIDsAndRates(t *testing.T) {
 	publishTo(t, s.URL, "orders.1?type=shipped", "it has left")
 	v := visitPage(t, newTab(t), s.URL)
 	v.untilShown(t, "Ada", "hello")
-	// Of a topic that is not read only the server knows.
+	// The page learns of other topics only from the server.
 	v.untilRate(t, "messages", "1/min")
 	v.untilRate(t, "orders.1", "just now")
 
@@ -79,7 +80,7 @@ func TestPageShowsTopicsIDsAndRates(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.ID = topic.Last
+		w.ID = topic.Last.String()
 		want = append(want, w)
 	}
 	if !slices.Equal(got, want) {
@@ -101,19 +102,19 @@ func TestPageShowsTopicsIDsAndRates(t *testing.T) {
 		t.Error("topics, ids or rates cannot be seen")
 	}
 
-	// A row leads to its topic.
+	// A click on a row selects its topic.
 	eval[chromedp.Void](t, v.tab, `[...document.querySelectorAll("#topics button")].find(b => b.innerText.startsWith("orders.1")).click()`)
 	v.untilFilter(t, "orders.1")
 	if got := v.untilEntries(t, 5); len(got) != 5 || slices.ContainsFunc(got, func(e shown) bool { return e.Topic != "orders.1" }) {
-		t.Errorf("of orders.1 the feed shows %+v", got)
+		t.Errorf("for orders.1 the feed shows %+v", got)
 	}
 	if got := eval[string](t, v.tab, `document.querySelector("#topics [aria-current] .name").innerText`); got != "orders.1" {
 		t.Errorf("the list marks %q, want orders.1", got)
 	}
 }
 
-// What the server finds wrong with a filter is shown in its words, and what was
-// read goes on. A filter that will do stands in the page's address.
+// For a bad filter, the page shows the server's words, and its stream continues. A good
+// filter becomes part of the page's address.
 func TestPageFilterBox(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, server.Config{})
@@ -152,7 +153,7 @@ func TestPageFilterBox(t *testing.T) {
 	if v.text(t, "#filter-error") != "" {
 		t.Error("the problem is still shown")
 	}
-	s.wantSubscribers(t, 0) // there is one stream at a time
+	s.wantSubscribers(t, 0) // the page has only one stream
 
 	v.do(t, chromedp.Reload())
 	v.untilFilter(t, "orders.*.status")
@@ -163,26 +164,26 @@ func TestPageFilterBox(t *testing.T) {
 		t.Errorf("after a reload the feed shows %q", got)
 	}
 
-	// An address that will not do falls back to the feed, and says why.
+	// With a bad address, the page reads the topic messages and says why.
 	other := visitPage(t, v.another(t), s.URL+"/?topic=a..b")
 	other.untilFilter(t, "messages")
 	if got := other.text(t, "#filter-error"); !strings.Contains(got, "a..b") {
-		t.Errorf("of a bad address the page says %q", got)
+		t.Errorf("for a bad address the page says %q", got)
 	}
 }
 
-// The page posts to any topic. To one that is not the feed's it posts the text as
-// it is.
+// The page posts to any topic. To a topic other than messages it posts the text as it
+// is.
 func TestPagePostsToAnyTopic(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, server.Config{})
 	v := visitPage(t, newTab(t), s.URL+"/?topic=orders.42")
 	v.untilFilter(t, "orders.42")
 	if got := eval[string](t, v.tab, `document.querySelector("#topic").value`); got != "orders.42" {
-		t.Errorf("the topic to post to is %q, want that which is read", got)
+		t.Errorf("the topic to post to is %q, want the topic of the stream", got)
 	}
 	if v.seen(t, "#user") {
-		t.Error("a name is asked for that is not used")
+		t.Error("the page asks for a name that it does not use")
 	}
 	v.do(t, chromedp.SendKeys(chromedp.CSS("#text"), `{"state":"shipped"}`+kb.Enter))
 	v.untilEntries(t, 1)
@@ -197,11 +198,11 @@ func TestPagePostsToAnyTopic(t *testing.T) {
 	)
 	v.until(t, `document.querySelector("#error").innerText !== ""`)
 	if got := v.text(t, "#error"); !strings.HasPrefix(got, "Not sent. ") || !strings.Contains(got, "topic") {
-		t.Errorf("of a bad topic the page says %q", got)
+		t.Errorf("for a bad topic the page says %q", got)
 	}
 }
 
-// pageOver serves the page with streams that the test writes, and returns its URL.
+// pageOver serves the page with streams that the test writes. It returns the URL.
 func pageOver(t *testing.T, src *source) string {
 	t.Helper()
 	srv, err := server.New(server.Config{})
@@ -229,7 +230,7 @@ func envelope(id, text string) sse.Event {
 	return sse.Event{ID: id, Data: js(map[string]string{"id": id, "topic": "messages", "type": "message", "data": data, "time": "2026-01-31T12:00:00Z"})}
 }
 
-// A gap is visible where it is, in words, with the number where that is known.
+// The page shows a gap at its place, in words, with the number of messages if known.
 func TestPageShowsGaps(t *testing.T) {
 	t.Parallel()
 	src := newSource()
@@ -242,14 +243,14 @@ func TestPageShowsGaps(t *testing.T) {
 		gap  sse.GapError
 		says []string
 	}{
-		{sse.GapError{Reason: hub.GapLag, Missed: 1234}, []string{"1,234 messages are missing", "too slow"}},
-		{sse.GapError{Reason: hub.GapLag, Missed: 1}, []string{"1 message is missing", "too slow"}},
-		{sse.GapError{Reason: hub.GapLag}, []string{"Messages are missing", "too slow"}},
-		{sse.GapError{Reason: hub.GapExpired}, []string{"Messages are missing", "older than what the server keeps"}},
-		{sse.GapError{Reason: hub.GapLost}, []string{"Messages are missing", "lost"}},
-		{sse.GapError{Reason: hub.GapUnknown}, []string{"may be missing", "does not know the last message"}},
-		{sse.GapError{Reason: hub.GapFuture}, []string{"may be missing", "gone back"}},
-		{sse.GapError{Reason: hub.GapMalformed}, []string{"may be missing", "does not know the last message"}},
+		{sse.GapError{Reason: sse.GapLag, Missed: 1234}, []string{"1,234 messages are missing", "too slow"}},
+		{sse.GapError{Reason: sse.GapLag, Missed: 1}, []string{"1 message is missing", "too slow"}},
+		{sse.GapError{Reason: sse.GapLag}, []string{"Messages are missing", "too slow"}},
+		{sse.GapError{Reason: sse.GapExpired}, []string{"Messages are missing", "older than what the server keeps"}},
+		{sse.GapError{Reason: sse.GapLost}, []string{"Messages are missing", "lost"}},
+		{sse.GapError{Reason: sse.GapUnknown}, []string{"may be missing", "does not know the last message"}},
+		{sse.GapError{Reason: sse.GapFuture}, []string{"may be missing", "lost the last message"}},
+		{sse.GapError{Reason: sse.GapMalformed}, []string{"may be missing", "does not know the last message"}},
 		{sse.GapError{Reason: "constructor"}, []string{"may be missing here."}},
 	} {
 		ev := tt.gap.Event()
@@ -268,8 +269,7 @@ func TestPageShowsGaps(t *testing.T) {
 	}
 }
 
-// Where the browser gives up, the page goes on after the last id, of whatever
-// event it was.
+// When the browser gives up, the page continues after the last id of any event.
 func TestPageResumesByTheURL(t *testing.T) {
 	t.Parallel()
 	const first, second, third = "0w3k7zq4m8tc-1", "0w3k7zq4m8tc-2", "0w3k7zq4m8tc-5"
@@ -320,9 +320,8 @@ func TestPageResumesByTheURL(t *testing.T) {
 	}
 }
 
-// The server is stopped, or killed, and started again: posting fails visibly
-// meanwhile, and then the page goes on by itself, and shows everything that was
-// posted, once.
+// The server is stopped or killed, and then restarted. Meanwhile posting fails visibly.
+// Then the page continues by itself, and shows every message once.
 func TestPageResumesAfterARestart(t *testing.T) {
 	t.Parallel()
 	for _, sig := range []os.Signal{syscall.SIGKILL, syscall.SIGTERM} {
@@ -341,7 +340,7 @@ func TestPageResumesAfterARestart(t *testing.T) {
 			v.until(t, `document.querySelector("#text").value === ""`)
 			want := []string{"before the page", "one"}
 
-			for i, text := range []string{"two", "three"} { // more than once
+			for i, text := range []string{"two", "three"} { // two restarts
 				p.end(sig)
 				v.untilState(t, "reconnecting")
 				v.do(t, chromedp.SendKeys(chromedp.CSS("#text"), text+kb.Enter))
@@ -350,9 +349,9 @@ func TestPageResumesAfterARestart(t *testing.T) {
 					t.Error("the error is not visible")
 				}
 				if got := eval[string](t, v.tab, `document.querySelector("#text").value`); got != text {
-					t.Errorf("the field holds %q, want what was not sent", got)
+					t.Errorf("the field holds %q, want the unsent text", got)
 				}
-				// The browser is kept from coming back before others have posted.
+				// Keep the browser from reconnecting before others have posted.
 				offline(t, v.tab, true)
 				p = startProcess(t, dir, p.addr())
 				meanwhile := "meanwhile " + text
@@ -367,33 +366,33 @@ func TestPageResumesAfterARestart(t *testing.T) {
 				v.until(t, `document.querySelector("#error").innerText === ""`)
 				want = append(want, meanwhile, meanwhile+" again", text)
 				if got := v.texts(t); !slices.Equal(got, want) {
-					t.Fatalf("after restart %d the page shows %q, want %q: each once, and nothing else", i+1, got, want)
+					t.Fatalf("after restart %d the page shows %q, want %q, each once", i+1, got, want)
 				}
 			}
 			// The ids are in the order of the feed.
-			var ids []hub.Position
+			var ids []eventlog.Position
 			for _, e := range v.entries(t) {
-				id, err := hub.ParsePosition(e.ID)
+				id, err := eventlog.ParsePosition(e.ID)
 				if err != nil {
 					t.Fatal(err)
 				}
 				ids = append(ids, id)
 			}
-			if !slices.IsSortedFunc(ids, func(a, b hub.Position) int { return cmp.Compare(a.Seq, b.Seq) }) {
+			if !slices.IsSortedFunc(ids, func(a, b eventlog.Position) int { return cmp.Compare(a.Seq, b.Seq) }) {
 				t.Errorf("the ids are %v", ids)
 			}
 
-			// Another page begins with what came last.
+			// Another page begins with the last messages.
 			again := visitPage(t, v.another(t), p.URL)
 			again.untilEntries(t, len(want))
 			if got := again.texts(t); !slices.Equal(got, want) {
-				t.Errorf("a page that is opened anew shows %q, want %q", got, want)
+				t.Errorf("a new page shows %q, want %q", got, want)
 			}
 		})
 	}
 }
 
-// A restart with a folder that was emptied is a gap, which is shown.
+// After a restart with an empty folder, the page shows a gap.
 func TestPageShowsThatTheLogIsAnother(t *testing.T) {
 	t.Parallel()
 	p := startProcess(t, t.TempDir(), "127.0.0.1:0")
@@ -413,7 +412,7 @@ func TestPageShowsThatTheLogIsAnother(t *testing.T) {
 	}
 }
 
-// What the page sends is what a reader in a terminal gets.
+// The page shows curl commands to read and to post. Both work in a terminal.
 func TestPageHintWorks(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, server.Config{})
@@ -442,7 +441,7 @@ func TestPageHintWorks(t *testing.T) {
 	}
 }
 
-// words splits a command line, with single quotes, as a shell does.
+// words splits a command line like a shell. It supports single quotes.
 func words(line string) []string {
 	var all []string
 	for i, part := range strings.Split(line, "'") {
@@ -455,12 +454,12 @@ func words(line string) []string {
 	return all
 }
 
-// What is sent again, because no answer came, is in the feed once.
+// A message that is sent again because no answer came is in the feed only once.
 func TestPageSendsAgainWithoutADuplicate(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, server.Config{})
 	v := visitPage(t, newTab(t), s.URL)
-	// The first answer is lost on its way.
+	// The first answer is lost.
 	eval[chromedp.Void](t, v.tab, `void (() => {
 		const real = window.fetch;
 		window.fetch = async (...request) => {
@@ -476,7 +475,7 @@ func TestPageSendsAgainWithoutADuplicate(t *testing.T) {
 	v.until(t, `document.querySelector("#error").innerText !== ""`)
 	v.do(t, chromedp.Focus(chromedp.CSS("#text")), chromedp.KeyEvent(kb.Enter))
 	v.until(t, `document.querySelector("#text").value === ""`)
-	// The same text once more, as a message of its own.
+	// Send the same text as a new message.
 	v.do(t, chromedp.SendKeys(chromedp.CSS("#text"), "once"+kb.Enter))
 	v.until(t, `document.querySelector("#text").value === ""`)
 	s.publish(t, "Bob", "the end")

@@ -11,8 +11,8 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// A page on another port, as that of a development server, can use the server
-// if --allow-origin lists its origin, and cannot if not.
+// A page on another port, such as one from a development server, can use the server
+// only if --allow-origin lists its origin.
 func TestOtherOrigins(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -41,7 +41,7 @@ func TestOtherOrigins(t *testing.T) {
 			refused.follow(t, "es", s.URL+"/events")
 			refused.wantLog(t, "es", closed)
 
-			// What the pages post, in this order.
+			// Each page posts, first the page that is not listed.
 			const post = `fetch(%s, {method: "POST", headers: {"Content-Type": %s}, body: JSON.stringify({user: "Ada", text: %s})})
 				.then(async r => r.status + " " + await r.text(), e => e.name)`
 			for _, contentType := range []string{"application/json", "text/plain"} { // without and with a preflight
@@ -49,7 +49,7 @@ func TestOtherOrigins(t *testing.T) {
 					t.Errorf("the page that is not listed posts %s and gets %q", contentType, got)
 				}
 			}
-			// A request that the page cannot read is refused too.
+			// The server also refuses a request whose response the page cannot read.
 			const blind = `fetch(%s, {method: "POST", mode: "no-cors", body: JSON.stringify({user: "Ada", text: "forged"})}).then(r => r.type, e => e.name)`
 			if got := eval[string](t, refused, blind, js(s.URL+"/messages")); got != "opaque" && got != "TypeError" {
 				t.Errorf("a blind post gives %q", got)
@@ -61,9 +61,9 @@ func TestOtherOrigins(t *testing.T) {
 			if want := (dispatched{Type: "message", Data: `{"user":"Ada","text":"hello"}`, ID: got[1].ID}); len(got) != 2 || got[1] != want || want.ID == "" {
 				t.Errorf("the page that is listed gets %s", js(got))
 			}
-			// A stream that the page cannot read must not be open.
+			// The page that is not listed must not hold a stream open.
 			s.wantSubscribers(t, 1)
-			// What a client of the API wants to know is told to a page that is listed.
+			// A listed page can read the headers that a client of the API needs.
 			const location = `fetch(%s, {method: "POST", body: "hello"}).then(r => r.status + " " + (r.headers.get("Location") ?? "").includes("/topics/orders/events/"), e => e.name)`
 			if got := eval[string](t, allowed, location, js(s.URL+"/topics/orders")); got != "201 true" {
 				t.Errorf("the page that is listed publishes and gets %q", got)
@@ -78,8 +78,8 @@ func TestOtherOrigins(t *testing.T) {
 	}
 }
 
-// Behind nginx under a public name, with the recipe of the documentation, the
-// server tells its own pages from those of others.
+// Behind nginx with a public name, configured as documented, the server distinguishes
+// its own pages from pages of other sites.
 func TestNginxPassesTheNameOn(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, server.Config{AllowHosts: []string{"tidings.example.org"}})
@@ -92,7 +92,7 @@ func TestNginxPassesTheNameOn(t *testing.T) {
 		{"https://tidings.example.org", http.StatusOK}, // TLS ends at nginx
 		{"http://attacker.example", http.StatusForbidden},
 	} {
-		// An older browser sends no Sec-Fetch-Site: only the name tells.
+		// An older browser sends no Sec-Fetch-Site: the server can compare only the name.
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/messages", strings.NewReader(`{"user":"Ada","text":"hello"}`))
 		if err != nil {
 			t.Fatal(err)

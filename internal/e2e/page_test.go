@@ -15,8 +15,8 @@ import (
 	"github.com/chromedp/chromedp/kb"
 )
 
-// What a user types is in the feed of every page that is open, with Enter as
-// with a click.
+// A message that a user types appears in the feed of every open page. Enter and a click
+// both send it.
 func TestPagePosts(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, server.Config{})
@@ -34,7 +34,7 @@ func TestPagePosts(t *testing.T) {
 		v.untilShown(t, "Ada", "sent with Enter")
 	}
 	ada.until(t, `document.querySelector("#text").value === ""`)
-	ada.until(t, `document.activeElement.id === "text"`) // ready for the next
+	ada.until(t, `document.activeElement.id === "text"`) // ready for the next message
 
 	ada.do(t,
 		chromedp.SendKeys(chromedp.CSS("#text"), "sent with a click, 日本 🙂"),
@@ -50,7 +50,7 @@ func TestPagePosts(t *testing.T) {
 		}
 	}
 
-	// From elsewhere, and in the order in which it was posted.
+	// Messages from elsewhere appear in the order in which they were posted.
 	for i := range 20 {
 		s.publish(t, "curl", fmt.Sprint(i))
 	}
@@ -64,7 +64,7 @@ func TestPagePosts(t *testing.T) {
 		}
 	}
 
-	// The name is remembered.
+	// The page remembers the name.
 	ada.do(t, chromedp.Reload())
 	ada.untilState(t, "open")
 	if got := eval[string](t, ada.tab, `document.querySelector("#user").value`); got != "Ada" {
@@ -72,8 +72,7 @@ func TestPagePosts(t *testing.T) {
 	}
 }
 
-// A page that is used as it is meant writes nothing to the console and talks to
-// no host but its own.
+// In normal use, the page writes nothing to the console and talks only to its own host.
 func TestPageIsQuiet(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, server.Config{})
@@ -83,7 +82,7 @@ func TestPageIsQuiet(t *testing.T) {
 		chromedp.SendKeys(chromedp.CSS("#text"), "hello"+kb.Enter),
 	)
 	v.untilShown(t, "Ada", "hello")
-	// The message that the test itself writes comes after all that came before.
+	// The test's own console message comes after all earlier ones.
 	eval[chromedp.Void](t, v.tab, `console.log("the end")`)
 	deadline := time.Now().Add(patience)
 	for {
@@ -115,13 +114,13 @@ func TestPageIsQuiet(t *testing.T) {
 			before, _, _ := strings.Cut(request, "?")
 			return before == s.URL+path
 		}) {
-			t.Errorf("no request for %s was seen; the test is blind", path)
+			t.Errorf("no request for %s was seen; this test would miss others, too", path)
 		}
 	}
 }
 
-// Of a message that is too long to read the page shows the beginning.
-func TestPageShortensWhatIsTooLong(t *testing.T) {
+// The page shows only the beginning of a very long message.
+func TestPageShortensLongMessages(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, server.Config{})
 	v := visitPage(t, newTab(t), s.URL)
@@ -132,7 +131,7 @@ func TestPageShortensWhatIsTooLong(t *testing.T) {
 	}
 }
 
-// Whatever a message holds is shown as text.
+// The page shows any content of a message as text.
 func TestPageShowsMarkupAsText(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, server.Config{})
@@ -146,7 +145,7 @@ func TestPageShowsMarkupAsText(t *testing.T) {
 	} {
 		s.publish(t, markup, markup)
 		v.untilShown(t, markup, markup)
-		// As the type and data of what is not from the form.
+		// Use it as the type and data of a message that the form cannot send.
 		if _, err := s.hub.Publish(t.Context(), hub.Message{Topic: "messages", Type: markup, Data: markup}); err != nil {
 			t.Fatal(err)
 		}
@@ -171,15 +170,15 @@ func TestPageShowsMarkupAsText(t *testing.T) {
 	}
 }
 
-// The page says when it is live and when it is not, and is live again by itself
-// when the server is. Posting meanwhile shows an error and keeps the text.
+// The page shows whether its stream is open. After a restart of the server it reconnects
+// by itself. Posting in between shows an error and keeps the text.
 func TestPageFollowsTheServer(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, server.Config{})
 	v := visitPage(t, newTab(t), s.URL)
 	open := v.text(t, "#status")
 	if !v.seen(t, "#status") || open == "" {
-		t.Error("the page does not show that it is live")
+		t.Error("the page does not show that its stream is open")
 	}
 
 	s.stop()
@@ -196,7 +195,7 @@ func TestPageFollowsTheServer(t *testing.T) {
 		t.Error("the error is not visible")
 	}
 	if got := eval[string](t, v.tab, `document.querySelector("#text").value`); got != "too early" {
-		t.Errorf("the field holds %q, want what was not sent", got)
+		t.Errorf("the field holds %q, want the unsent text", got)
 	}
 
 	s = startSiteAgain(t, s.config)
@@ -211,19 +210,19 @@ func TestPageFollowsTheServer(t *testing.T) {
 	v.untilShown(t, "Bob", "after")
 }
 
-// What the server finds wrong with a message is shown in its words.
+// For a bad message, the page shows the server's words.
 func TestPageShowsAProblem(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, server.Config{})
 	v := visitPage(t, newTab(t), s.URL)
 
-	// Without a text the browser itself refuses, and says where.
+	// Without a text, the browser itself refuses and moves the focus to the field.
 	v.do(t,
 		chromedp.SendKeys(chromedp.CSS("#user"), "Ada"+kb.Enter),
 	)
 	v.until(t, `document.activeElement.id === "text"`)
 
-	// Six bytes of JSON each.
+	// Each character takes six bytes of JSON.
 	eval[chromedp.Void](t, v.tab, `void (document.querySelector("#text").value = "\u0001".repeat(400_000))`)
 	v.do(t, chromedp.Focus(chromedp.CSS("#text")), chromedp.KeyEvent(kb.Enter))
 	v.until(t, `document.querySelector("#error").innerText !== ""`)
@@ -235,14 +234,14 @@ func TestPageShowsAProblem(t *testing.T) {
 	defer v.mu.Unlock()
 	posts := slices.DeleteFunc(slices.Clone(v.requests), func(u string) bool { return u != s.URL+"/messages" })
 	if len(posts) != 1 {
-		t.Errorf("%d messages were posted, want 1: one without a text must not be", len(posts))
+		t.Errorf("%d messages were posted, want 1: the page must not post one without a text", len(posts))
 	}
 }
 
-// A page that is left ends its stream at once: Chromium would keep it open for
-// a minute, in its back/forward cache. A page that is come back to is live, and
-// shows what was posted meanwhile.
-func TestPageThatIsLeftEndsItsStream(t *testing.T) {
+// A page ends its stream at once when the user leaves it. Otherwise Chromium would keep
+// the stream open in its back/forward cache for a minute. When the user goes back, the
+// page reconnects and shows the messages posted meanwhile.
+func TestPageEndsItsStreamWhenTheUserLeaves(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, server.Config{})
 	v := visitPage(t, newTab(t), s.URL)
@@ -259,11 +258,11 @@ func TestPageThatIsLeftEndsItsStream(t *testing.T) {
 	s.publish(t, "Ada", "welcome back")
 	v.untilShown(t, "Ada", "welcome back")
 	if got, want := v.texts(t), []string{"before", "meanwhile", "welcome back"}; !slices.Equal(got, want) {
-		t.Errorf("the page that is come back to shows %q, want %q: each once", got, want)
+		t.Errorf("after going back the page shows %q, want %q, each once", got, want)
 	}
 }
 
-// The page behind nginx, with the recipe of the documentation, is the page.
+// The page works behind nginx, configured as documented.
 func TestPageBehindNginx(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, server.Config{})

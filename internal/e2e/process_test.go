@@ -41,7 +41,7 @@ func removeTidings() {
 	}
 }
 
-// A process is a "tidings serve".
+// A process is a running "tidings serve".
 type process struct {
 	URL    string
 	cmd    *exec.Cmd
@@ -49,8 +49,9 @@ type process struct {
 	ended  chan struct{}
 }
 
-// startProcess starts "tidings serve" in a folder, where its data is, on the
-// address, which may just have been left; it is killed at the end of the test.
+// startProcess starts "tidings serve" in a folder, which has its data, on an address.
+// The address may have been in use until now. The process is killed at the end of the
+// test.
 func startProcess(t *testing.T, dir, addr string) *process {
 	t.Helper()
 	tidings.once.Do(buildTidings)
@@ -91,11 +92,11 @@ func startProcess(t *testing.T, dir, addr string) *process {
 	}
 }
 
-// end sends a signal, and waits for the process's end.
+// end sends a signal and waits until the process has ended.
 func (p *process) end(sig os.Signal) {
 	_ = p.cmd.Process.Signal(sig)
 	<-p.ended
 }
 
-// addr returns where it listens.
+// addr returns the address of the process.
 func (p *process) addr() string { return strings.TrimPrefix(p.URL, "http://") }

@@ -12,20 +12,20 @@ import (
 	"time"
 )
 
-// The README's first program, built and run as it stands there but for its
-// port, sends what the README shows curl to print, byte for byte.
+// The first program of the README, unchanged except for the port, sends byte for byte
+// what curl prints in the README.
 func TestREADMEShowsWhatCurlPrints(t *testing.T) {
 	t.Parallel()
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	counterpart := program(t, "curl")
+	curl := program(t, "curl")
 	const address = "127.0.0.1:8000"
 	source := between(t, string(readme), "```go\npackage main\n", "```")
 	want := between(t, string(readme), "```console\n$ curl -N http://"+address+"/events\n", "```")
 	if !strings.HasSuffix(want, "\n\n") {
-		t.Fatalf("what curl prints ends inside an event: %q", want)
+		t.Fatalf("the output of curl ends inside an event: %q", want)
 	}
 
 	port := listen(t, "127.0.0.1:0")
@@ -37,7 +37,7 @@ func TestREADMEShowsWhatCurlPrints(t *testing.T) {
 		t.Fatal(err)
 	}
 	build := exec.Command("go", "build", "-o", binary, file)
-	build.Dir = "../.." // where the module is
+	build.Dir = "../.." // the module's directory
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -62,7 +62,7 @@ func TestREADMEShowsWhatCurlPrints(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 
-	c := exec.CommandContext(ctx, counterpart, "-q", "-sS", "--noproxy", "*", "-N", "http://"+free+"/events")
+	c := exec.CommandContext(ctx, curl, "-q", "-sS", "--noproxy", "*", "-N", "http://"+free+"/events")
 	stdout, err := c.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -79,7 +79,7 @@ func TestREADMEShowsWhatCurlPrints(t *testing.T) {
 	}
 }
 
-// between returns what stands between the first start in text and the next end.
+// between returns the text between the first start and the next end.
 func between(t *testing.T, text, start, end string) string {
 	t.Helper()
 	_, after, ok := strings.Cut(text, start)

@@ -5,18 +5,19 @@ import (
 	"testing"
 	"time"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 	"example.com/tidings/sse"
 )
 
-// A receiver reads an event stream as it comes.
+// A receiver reads an event stream.
 type receiver struct {
 	events chan sse.Event
 	done   chan struct{} // closed at the end
 	err    error         // nil for a clean end; valid when done is closed
 }
 
-// receive begins to read r, which the caller sees to the end of.
+// receive starts to read r. The caller must make sure that r ends.
 func receive(r io.Reader) *receiver {
 	rec := &receiver{events: make(chan sse.Event, 1000), done: make(chan struct{})}
 	go func() {
@@ -60,19 +61,19 @@ func (r *receiver) want(t *testing.T, want sse.Event) {
 	}
 }
 
-// open waits for the first event of a hub's stream, and returns where it begins.
-func (r *receiver) open(t *testing.T) hub.Position {
+// open waits for the first event of a hub's stream, and returns its position.
+func (r *receiver) open(t *testing.T) eventlog.Position {
 	t.Helper()
 	ev, ok := r.next(t)
-	at, err := hub.ParsePosition(ev.ID)
+	at, err := eventlog.ParsePosition(ev.ID)
 	if !ok || err != nil || ev.Type != hub.OpenEventType {
 		t.Fatalf("the stream begins with %+v (%v), want %s", ev, err, hub.OpenEventType)
 	}
 	return at
 }
 
-// end waits for the end of the stream, which must not come after more events,
-// and returns its error.
+// end waits for the end of the stream, and returns its error. No more events may come
+// before.
 func (r *receiver) end(t *testing.T) error {
 	t.Helper()
 	if ev, ok := r.next(t); ok {

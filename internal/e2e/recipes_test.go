@@ -11,11 +11,11 @@ import (
 	"testing"
 )
 
-// The programs of docs/recipes.md, run as they stand there but for the address,
-// publish what a subscriber then gets, and print its id where they say so.
+// The programs of docs/recipes.md run unchanged except for the address. A subscriber gets
+// their messages, and each program prints the ids.
 func TestRecipes(t *testing.T) {
 	t.Parallel()
-	interpreters := map[string][]string{ // by the language of the block, the names to look for
+	interpreters := map[string][]string{ // names of programs, by the language of the block
 		"sh":     {"sh"},
 		"python": {"python3"},
 		"php":    {"php"},
@@ -50,7 +50,7 @@ func TestRecipes(t *testing.T) {
 		language, text := block[1], strings.ReplaceAll(block[2], "http://127.0.0.1:8080", p.URL)
 		names, ok := interpreters[language]
 		if !ok {
-			t.Errorf("block %d is of an unknown language: %s", i, language)
+			t.Errorf("block %d has an unknown language: %s", i, language)
 			continue
 		}
 		interpreter := program(t, names...)
@@ -83,6 +83,6 @@ func TestRecipes(t *testing.T) {
 		ran[language] = true
 	}
 	if len(ran) != len(interpreters) {
-		t.Errorf("the recipes that ran are %v, want one for each of %v", ran, interpreters)
+		t.Errorf("the recipes that ran are %v, want one in each language of %v", ran, interpreters)
 	}
 }

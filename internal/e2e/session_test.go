@@ -13,12 +13,12 @@ import (
 	"time"
 )
 
-// eventID is what the id of an event of the hub looks like.
+// eventID matches the id of an event of the hub.
 var eventID = regexp.MustCompile(`\b[0-9a-hjkmnp-tv-z]{12}-[0-9]+\b`)
 
-// The README's session, typed into a shell as it stands there but for the port
-// and the ids, shows what the README says that it shows: a message is published,
-// the server killed and started again, and a client resumes.
+// The shell session in the README prints exactly what the README shows, except for the
+// port and the ids. In it a message is published, the server is killed and restarted,
+// and a client resumes.
 func TestREADMESession(t *testing.T) {
 	t.Parallel()
 	program(t, "curl")
@@ -43,7 +43,7 @@ func TestREADMESession(t *testing.T) {
 	}
 
 	sh := startShell(t, bash, dir, "TIDINGS_ADDR="+free)
-	ids := map[string]string{} // in the README, and here
+	ids := map[string]string{} // from an id in the README to the id in this session
 	translate := func(s string) string {
 		s = strings.ReplaceAll(s, address, free)
 		return eventID.ReplaceAllStringFunc(s, func(id string) string {
@@ -61,7 +61,7 @@ func TestREADMESession(t *testing.T) {
 			rest = ""
 		}
 		got := sh.run(t, translate(command), len(strings.ReplaceAll(want, address, free)))
-		// An id is new where it is seen first.
+		// Map each id of the README that appears for the first time.
 		for i, id := range eventID.FindAllString(want, -1) {
 			if here := eventID.FindAllString(got, -1); ids[id] == "" && i < len(here) {
 				ids[id] = here[i]
@@ -72,19 +72,19 @@ func TestREADMESession(t *testing.T) {
 		}
 	}
 	if commands < 5 || len(ids) < 2 {
-		t.Errorf("%d commands and %d ids: does this test still see the session?", commands, len(ids))
+		t.Errorf("%d commands and %d ids: does this test still find the session?", commands, len(ids))
 	}
 }
 
-// A shell takes commands one after the other.
+// A shell runs commands one after the other.
 type shell struct {
 	stdin io.Writer
 	out   chan string // lines
 	n     int
 }
 
-// startShell starts a shell in a directory, which ends with the test, and with it
-// what was started there.
+// startShell starts a shell in a directory. The shell and its background jobs end with
+// the test.
 func startShell(t *testing.T, path, dir string, env ...string) *shell {
 	t.Helper()
 	cmd := exec.Command(path, "--norc", "--noprofile")
@@ -120,8 +120,8 @@ func startShell(t *testing.T, path, dir string, env ...string) *shell {
 	return sh
 }
 
-// run runs a command, and returns what it prints: all that it does until it has
-// ended, and what jobs in the background print until that has the given length.
+// run runs a command and returns its output. It waits until the command has ended and
+// the output, with that of background jobs, has at least the given length.
 func (s *shell) run(t *testing.T, command string, length int) string {
 	t.Helper()
 	s.n++
@@ -133,7 +133,7 @@ func (s *shell) run(t *testing.T, command string, length int) string {
 		select {
 		case line, ok := <-s.out:
 			if !ok {
-				t.Fatalf("$ %s\nhas ended the shell, after\n%s", command, got.String())
+				t.Fatalf("$ %s\nended the shell, after\n%s", command, got.String())
 			}
 			if line == mark {
 				ended = true

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 	"example.com/tidings/internal/server"
 
@@ -22,21 +23,22 @@ type site struct {
 	URL    string
 	config server.Config
 	hub    *hub.Hub
-	stop   func() // as SIGTERM does; to stop again does nothing
+	stop   func() // stops like SIGTERM; a second call does nothing
 }
 
-// startSite starts a server on a port of its own, with a hub in memory, which
-// stops with the test.
+// startSite starts a server on a free port, with a hub in memory. It stops with the
+// test.
 func startSite(t *testing.T, config server.Config) *site {
 	t.Helper()
 	config.Addr = "127.0.0.1:0"
 	return startSiteAgain(t, config)
 }
 
-// startSiteAgain starts a server on the address of the configuration, with a hub
-// that knows nothing of the one before.
+// startSiteAgain starts a server on the address of the configuration, with a new, empty
+// hub.
 func startSiteAgain(t *testing.T, config server.Config) *site {
 	t.Helper()
+	config.DefaultTopic = "messages"
 	s := &site{config: config, hub: newHub(t)}
 	srv, err := server.New(s.config)
 	if err != nil {
@@ -66,34 +68,34 @@ func startSiteAgain(t *testing.T, config server.Config) *site {
 	return s
 }
 
-// newHub returns a hub in memory, whose clients come back soon.
+// newHub returns a hub in memory, whose clients reconnect soon.
 func newHub(t *testing.T) *hub.Hub {
 	t.Helper()
-	h, err := hub.New(t.Context(), hub.NewMemoryLog(nil), &hub.Options{Retry: soon})
+	h, err := hub.New(t.Context(), eventlog.NewMemory(nil), &hub.Options{Retry: soon})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return h
 }
 
-// wantSubscribers waits until the feed has this many streams.
+// wantSubscribers waits until the topic messages has this many streams.
 func (s *site) wantSubscribers(t *testing.T, want int) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		_, got, err := s.hub.Topic(t.Context(), "messages")
-		if err != nil && !errors.Is(err, hub.ErrNotFound) {
+		if err != nil && !errors.Is(err, eventlog.ErrNotFound) {
 			t.Fatal(err)
 		}
 		if got == want {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("the feed has %d streams, want %d", got, want)
+			t.Fatalf("the topic messages has %d streams, want %d", got, want)
 		}
 	}
 }
 
-// publish posts a message as another user would.
+// publish posts a message from another user.
 func (s *site) publish(t *testing.T, user, text string) {
 	t.Helper()
 	publish(t, s.URL, user, text)
@@ -128,11 +130,11 @@ func publishTo(t *testing.T, url, topic, data string) {
 type visit struct {
 	*tab
 	mu       sync.Mutex
-	console  []string // what was written to the console, and uncaught exceptions
+	console  []string // console messages and uncaught exceptions
 	requests []string // URLs
 }
 
-// visitPage opens the page at url in the tab, and waits until it is live.
+// visitPage opens the page at url in the tab and waits until its stream is open.
 func visitPage(t *testing.T, tb *tab, url string) *visit {
 	t.Helper()
 	v := &visit{tab: tb}
@@ -168,7 +170,7 @@ func (v *visit) untilState(t *testing.T, state string) {
 	v.until(t, `document.querySelector("#status").dataset.state === %s`, js(state))
 }
 
-// untilFilter waits until the page reads what a filter matches.
+// untilFilter waits until the page has an open stream with a filter.
 func (v *visit) untilFilter(t *testing.T, filter string) {
 	t.Helper()
 	v.until(t, `(s => s.filter === %s && s.state === "open")(document.querySelector("#status").dataset)`, js(filter))
@@ -181,15 +183,15 @@ func (v *visit) untilShown(t *testing.T, user, text string) {
 		li.querySelector(".user")?.textContent === %s && li.querySelector(".text").textContent === %s)`, js(user), js(text))
 }
 
-// texts returns what the feed shows, entry by entry: the texts of messages, and
-// the words of marks.
+// texts returns the text of each entry of the feed: a message's text, or the words of a
+// mark.
 func (v *visit) texts(t *testing.T) []string {
 	t.Helper()
 	return eval[[]string](t, v.tab, `[...document.querySelectorAll("#messages > li")].map(li => (li.querySelector(".text") ?? li).textContent)`)
 }
 
-// seen reports whether the user can see the first element of a selector: it
-// takes room, and nothing hides it.
+// seen reports whether the first element of a selector is visible: it has a box, and
+// nothing hides it.
 func (v *visit) seen(t *testing.T, selector string) bool {
 	t.Helper()
 	return eval[bool](t, v.tab, `document.querySelector(%s).checkVisibility({opacityProperty: true, visibilityProperty: true})`, js(selector))

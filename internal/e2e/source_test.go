@@ -10,12 +10,12 @@ import (
 	"example.com/tidings/sse"
 )
 
-// A source is the other end of a handler: the test takes each stream that is
-// opened from it, and says what that stream yields.
+// A source is the test's side of a handler. The test takes each stream that a client
+// opens, and sends its events.
 type source struct {
 	opened chan *stream
 
-	// refuse, when set, is asked first, and its error refuses the stream.
+	// refuse, if set, is called first. Its error refuses the stream.
 	refuse func(*http.Request) error
 }
 
@@ -23,7 +23,7 @@ func newSource() *source {
 	return &source{opened: make(chan *stream, 100)}
 }
 
-// handler returns the handler whose streams the test writes.
+// handler returns a handler whose streams the test writes.
 func (s *source) handler(opts *sse.ServeOptions) http.Handler {
 	return sse.Handler(func(r *http.Request) (iter.Seq2[sse.Event, error], error) {
 		if s.refuse != nil {
@@ -71,8 +71,8 @@ func (s *source) next(t *testing.T) *stream {
 type stream struct {
 	request *http.Request
 	items   chan item
-	ranged  chan struct{} // closed when the iterator begins
-	ended   chan struct{} // closed when it has returned
+	ranged  chan struct{} // closed when the iterator starts
+	ended   chan struct{} // closed when the iterator has returned
 }
 
 type item struct {
@@ -80,11 +80,11 @@ type item struct {
 	err error
 }
 
-// lastEventID returns what the client wants to continue after.
+// lastEventID returns the id after which the client wants to continue.
 func (st *stream) lastEventID() string { return sse.LastEventID(st.request) }
 
-// send has the sequence yield each of the events. An event has been flushed
-// when the next is taken.
+// send makes the sequence yield the events. It returns when all but the last one are
+// flushed.
 func (st *stream) send(t *testing.T, events ...sse.Event) {
 	t.Helper()
 	for _, ev := range events {
@@ -92,14 +92,14 @@ func (st *stream) send(t *testing.T, events ...sse.Event) {
 	}
 }
 
-// fail has the sequence yield an error.
+// fail makes the sequence yield an error.
 func (st *stream) fail(t *testing.T, err error) {
 	t.Helper()
 	st.yield(t, item{err: err})
 	st.wait(t)
 }
 
-// end has the sequence return.
+// end makes the sequence return.
 func (st *stream) end(t *testing.T) {
 	t.Helper()
 	close(st.items)
@@ -111,7 +111,7 @@ func (st *stream) yield(t *testing.T, it item) {
 	select {
 	case st.items <- it:
 	case <-st.ended:
-		t.Fatal("the stream has ended before all of it was sent")
+		t.Fatal("the stream has ended before all events were sent")
 	case <-time.After(patience):
 		t.Fatal("the stream takes no event")
 	}

@@ -10,10 +10,10 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write api.txt anew")
+var update = flag.Bool("update", false, "rewrite api.txt")
 
-// public returns the packages that users of the module can import: no program,
-// nothing internal, no example. A new one is watched without being listed.
+// public returns the packages that users of the module can import: no programs,
+// internal packages or examples. It finds new packages by itself.
 func public(all []listed) []string {
 	var paths []string
 	for _, p := range all {
@@ -44,14 +44,14 @@ func TestAPI(t *testing.T) {
 		return
 	}
 	if got := read(t, "api.txt"); got != want.String() {
-		t.Errorf("api.txt is not what go doc says of the public packages:\n%s\n"+
-			"If the change is meant, run make api, and say why in the commit.", difference(got, want.String()))
+		t.Errorf("api.txt differs from the output of go doc for the public packages:\n%s\n"+
+			"If you meant to change the API, run make api, and say why in the commit.", difference(got, want.String()))
 	}
 }
 
-// difference returns the lines that are not common to both texts, in order and
-// not too many: those of old marked with - and those of now with +, and a line
-// number of old before each place.
+// difference returns the first lines that the two texts do not have in common, in
+// order. It marks lines of old with - and lines of now with +. Before each place it
+// puts a line number of old.
 func difference(old, now string) string {
 	a, b := strings.Split(old, "\n"), strings.Split(now, "\n")
 	// common[i][j] is the length of the longest common subsequence of a[i:] and b[j:].
@@ -69,7 +69,7 @@ func difference(old, now string) string {
 		}
 	}
 	var out []string
-	inside := false // a place where they differ
+	inside := false // inside a difference
 	for i, j := 0, 0; i < len(a) || j < len(b); {
 		if i < len(a) && j < len(b) && a[i] == b[j] {
 			inside = false
@@ -109,14 +109,14 @@ func TestPublicPackagesAreThoseThatUsersCanImport(t *testing.T) {
 	got := public([]listed{
 		{ImportPath: modulePath + "/stream", Name: "stream"},
 		{ImportPath: modulePath + "/sse", Name: "sse"},
-		{ImportPath: modulePath + "/hub/jetlog", Name: "jetlog"},
+		{ImportPath: modulePath + "/eventlog/jetlog", Name: "jetlog"},
 		{ImportPath: modulePath + "/hub/internal/window", Name: "window"},
 		{ImportPath: modulePath + "/internal/server", Name: "server"},
 		{ImportPath: modulePath + "/examples/internal/listen", Name: "listen"},
 		{ImportPath: modulePath + "/cmd/tidings", Name: "main"},
 		{ImportPath: "io", Name: "io", Standard: true},
 	})
-	if want := []string{"hub/jetlog", "sse", "stream"}; !slices.Equal(got, want) {
+	if want := []string{"eventlog/jetlog", "sse", "stream"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -7,41 +7,50 @@ import (
 	"testing"
 )
 
-// A place says what a package may import of this module. A path that ends in
-// "/..." stands for a package and those below it, as for the go command. Tests
-// may import what they like.
+// A place says which packages of this module a package may import. A path that ends
+// in "/..." means a package and those below it, as for the go command. Tests may
+// import any package.
 type place struct {
 	path string
 	may  []string
-	std  bool // imports nothing from outside but the standard library
+	std  bool // outside this module, imports only the standard library
 }
 
-// library is what users import: everything else stands on it.
-var library = []string{"sse", "stream", "broadcast", "eventsource", "hub/..."}
+// library has the packages that users import. Everything else builds on them.
+var library = []string{"sse", "stream", "broadcast", "eventsource", "topics", "eventlog/...", "hub/..."}
 
-// places holds every package of the module, those that are designed and not yet
-// written among them. The arrows point one way:
+// places holds every package of the module, also those that are designed and not yet
+// written. The arrows point one way:
 //
-//	cmd → internal/server → hub/httpapi → hub → stream, broadcast → sse
+//	cmd → internal/server → hub/httpapi → hub → internal/dispatch → internal/delivery,
+//	internal/window → eventlog → topics, sse
 //
-// and hub does not know hub/jetlog: cmd gives the one to the other.
+// The hub does not know the logs in eventlog/...: cmd gives one to the hub.
 var places = []place{
 	{path: "sse", std: true},
 	{path: "stream", may: []string{"sse"}, std: true},
 	{path: "broadcast", may: []string{"sse"}, std: true},
 	{path: "eventsource", may: []string{"sse"}, std: true},
-	{path: "hub", may: []string{"internal/delivery", "sse", "stream", "broadcast"}},
-	{path: "hub/jetlog", may: []string{"hub", "sse", "stream", "broadcast"}},
-	{path: "hub/logtest", may: []string{"hub", "sse", "stream", "broadcast"}},
+	{path: "topics", may: []string{"internal/quote"}, std: true},
+	{path: "eventlog", may: []string{"internal/quote", "internal/ringbuf", "sse", "topics"}, std: true},
+	{path: "eventlog/jetlog", may: []string{"eventlog", "topics"}},
+	{path: "eventlog/logtest", may: []string{"eventlog", "topics"}},
+	{path: "internal/ringbuf", std: true},
+	{path: "internal/quote", std: true},
 	{path: "internal/delivery"},
-	{path: "hub/httpapi", may: []string{"hub", "internal/idempotency", "internal/problem", "sse", "stream", "broadcast"}},
-	{path: "internal/idempotency", may: []string{"hub", "internal/problem"}, std: true},
+	{path: "internal/window", may: []string{"eventlog", "internal/delivery", "internal/ringbuf", "sse", "topics"}, std: true},
+	{path: "internal/dispatch", may: []string{"eventlog", "internal/delivery", "internal/window", "sse", "topics"}, std: true},
+	{path: "hub", may: []string{"eventlog", "hub/stats", "internal/delivery", "internal/dispatch", "internal/quote", "internal/window", "sse", "topics"}, std: true},
+	{path: "hub/stats", std: true},
+	{path: "hub/httpapi", may: []string{"eventlog", "hub", "internal/idempotency", "internal/problem", "internal/quote", "internal/request", "sse", "topics"}, std: true},
+	{path: "internal/idempotency", may: []string{"eventlog", "internal/problem"}, std: true},
 	{path: "internal/problem", std: true},
-	{path: "internal/server", may: []string{"hub/httpapi", "hub", "internal/idempotency", "internal/problem", "sse", "stream", "broadcast"}},
+	{path: "internal/request", may: []string{"internal/problem", "internal/quote"}, std: true},
+	{path: "internal/server", may: []string{"eventlog", "hub/httpapi", "hub", "hub/stats", "internal/idempotency", "internal/problem", "internal/request", "sse", "topics"}},
 	{path: "internal/bench"},
 	{path: "cmd/...", may: append([]string{"internal/bench", "internal/server"}, library...)},
 	{path: "examples/...", may: append([]string{"examples/internal/..."}, library...)},
-	// For tests alone: nothing above may import them.
+	// Only tests may import these.
 	{path: "internal/e2e", std: true},
 	{path: "internal/house", std: true},
 	{path: "internal/leak", std: true},
@@ -49,17 +58,17 @@ var places = []place{
 	{path: "internal/soak", std: true},
 }
 
-// natsPath begins the import path of every package of NATS.
+// natsPath is the prefix of the import paths of NATS.
 const natsPath = "github.com/nats-io/"
 
-// matches reports whether pattern stands for path.
+// matches reports whether pattern includes path.
 func matches(pattern, path string) bool {
 	top, ok := strings.CutSuffix(pattern, "/...")
 	return path == top || ok && strings.HasPrefix(path, top+"/")
 }
 
-// wrongArrows returns a sentence for each import among all that places does not
-// allow, and for each package of the module that it does not know.
+// wrongArrows returns a sentence for each import that places does not allow, and for
+// each package of the module that places does not contain.
 func wrongArrows(all []listed) []string {
 	standard := map[string]bool{}
 	for _, p := range all {
@@ -74,7 +83,7 @@ func wrongArrows(all []listed) []string {
 		}
 		i := slices.IndexFunc(places, func(pl place) bool { return matches(pl.path, from) })
 		if i < 0 {
-			say("%s: places in internal/house does not know this package: say there what it may import", from)
+			say("%s: places in internal/house does not list this package: add it there, with what it may import", from)
 			continue
 		}
 		at := places[i]
@@ -86,8 +95,8 @@ func wrongArrows(all []listed) []string {
 			case ours || standard[path]:
 			case at.std:
 				say("%s → %s: from outside, %s may import only the standard library", from, path, at.path)
-			case strings.HasPrefix(path, natsPath) && at.path != "hub/jetlog":
-				say("%s → %s: only hub/jetlog may import NATS", from, path)
+			case strings.HasPrefix(path, natsPath) && at.path != "eventlog/jetlog":
+				say("%s → %s: only eventlog/jetlog may import NATS", from, path)
 			}
 		}
 	}
@@ -99,7 +108,7 @@ func TestArrowsPointOneWay(t *testing.T) {
 		all := packages(t, goos)
 		for _, path := range []string{"sse", "stream", "broadcast"} {
 			if !slices.ContainsFunc(all, func(p listed) bool { return p.ImportPath == modulePath+"/"+path }) {
-				t.Errorf("%s: go list does not name %s: does this test still see the tree?", goos, path)
+				t.Errorf("%s: go list does not list %s: does this test still find the tree?", goos, path)
 			}
 		}
 		for _, sentence := range wrongArrows(all) {
@@ -108,14 +117,14 @@ func TestArrowsPointOneWay(t *testing.T) {
 	}
 }
 
-// Each row adds one package to a tree of std's io and somebody's x/net.
+// Each row adds one package to a tree with io and golang.org/x/net.
 func TestWrongArrowsAreNamed(t *testing.T) {
 	const own = modulePath + "/"
 	for _, tt := range []struct {
 		rule  string
 		from  string
 		to    string
-		wrong string // what the sentence begins with; "" for none
+		wrong string // the beginning of the sentence; "" for none
 	}{
 		{"sse imports the standard library", own + "sse", "io", ""},
 		{"sse imports nothing else from outside", own + "sse", "golang.org/x/net/http2", "sse → golang.org/x/net/http2: "},
@@ -127,22 +136,27 @@ func TestWrongArrowsAreNamed(t *testing.T) {
 		{"broadcast imports nothing else from outside", own + "broadcast", "golang.org/x/net/http2", "broadcast → golang.org/x/net/http2: "},
 		{"eventsource does not import the server's half", own + "eventsource", own + "hub", "eventsource → hub: "},
 		{"the library does not import its tests' house", own + "sse", own + "internal/house", "sse → internal/house: "},
-		{"hub imports broadcast", own + "hub", own + "broadcast", ""},
-		{"hub does not import jetlog", own + "hub", own + "hub/jetlog", "hub → hub/jetlog: "},
+		{"hub imports the log's interface", own + "hub", own + "eventlog", ""},
+		{"hub does not import broadcast", own + "hub", own + "broadcast", "hub → broadcast: "},
+		{"delivery knows no log", own + "internal/delivery", own + "eventlog", "internal/delivery → eventlog: "},
+		{"the window does not import the hub", own + "internal/window", own + "hub", "internal/window → hub: "},
+		{"a log does not import the hub", own + "eventlog/jetlog", own + "hub", "eventlog/jetlog → hub: "},
+		{"topics imports the standard library alone", own + "topics", "golang.org/x/net/http2", "topics → golang.org/x/net/http2: "},
+		{"hub does not import jetlog", own + "hub", own + "eventlog/jetlog", "hub → eventlog/jetlog: "},
 		{"hub does not import its HTTP API", own + "hub", own + "hub/httpapi", "hub → hub/httpapi: "},
 		{"hub does not import NATS", own + "hub", natsPath + "nats.go", "hub → github.com/nats-io/nats.go: "},
-		{"jetlog imports NATS", own + "hub/jetlog", natsPath + "nats.go", ""},
+		{"jetlog imports NATS", own + "eventlog/jetlog", natsPath + "nats.go", ""},
 		{"cmd does not import NATS", own + "cmd/tidings", natsPath + "nats.go", "cmd/tidings → github.com/nats-io/nats.go: "},
 		{"the HTTP API does not import our server", own + "hub/httpapi", own + "internal/server", "hub/httpapi → internal/server: "},
 		{"the server imports the HTTP API", own + "internal/server", own + "hub/httpapi", ""},
-		{"the server does not choose a log", own + "internal/server", own + "hub/jetlog", "internal/server → hub/jetlog: "},
+		{"the server does not choose a log", own + "internal/server", own + "eventlog/jetlog", "internal/server → eventlog/jetlog: "},
 		{"the server does not import cmd", own + "internal/server", own + "cmd/tidings", "internal/server → cmd/tidings: "},
 		{"cmd imports the server", own + "cmd/tidings", own + "internal/server", ""},
-		{"cmd imports any log", own + "cmd/tidings", own + "hub/jetlog", ""},
+		{"cmd imports any log", own + "cmd/tidings", own + "eventlog/jetlog", ""},
 		{"cmd does not import an example", own + "cmd/tidings", own + "examples/ticks", "cmd/tidings → examples/ticks: "},
 		{"an example imports the library", own + "examples/ticks", own + "stream", ""},
-		{"an example imports what examples share", own + "examples/ticks", own + "examples/internal/listen", ""},
-		{"an example may use another's work", own + "examples/ticks", "golang.org/x/net/http2", ""},
+		{"an example imports a helper of the examples", own + "examples/ticks", own + "examples/internal/listen", ""},
+		{"an example may import another module", own + "examples/ticks", "golang.org/x/net/http2", ""},
 		{"an example does not import the server", own + "examples/ticks", own + "internal/server", "examples/ticks → internal/server: "},
 		{"a package beside cmd is not in cmd", own + "cmdline", "io", "cmdline: "},
 		{"a package without a place is named", own + "util", "io", "util: "},
@@ -157,7 +171,7 @@ func TestWrongArrowsAreNamed(t *testing.T) {
 			case tt.wrong == "" && len(got) == 0:
 			case tt.wrong != "" && len(got) == 1 && strings.HasPrefix(got[0], tt.wrong):
 			default:
-				t.Errorf("got %q, want one that begins with %q (none if that is empty)", got, tt.wrong)
+				t.Errorf("got %q, want a sentence that begins with %q (none if that is empty)", got, tt.wrong)
 			}
 		})
 	}

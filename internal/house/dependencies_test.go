@@ -12,7 +12,7 @@ import (
 )
 
 // direct returns the modules that the go.mod file in the directory dir requires
-// for packages or tools of its own.
+// directly, for its own packages or tools.
 func direct(t *testing.T, dir string) []string {
 	t.Helper()
 	var mod struct {
@@ -27,7 +27,7 @@ func direct(t *testing.T, dir string) []string {
 	}
 	var paths []string
 	for _, r := range mod.Require {
-		// A module that is there for a tool alone is marked as indirect.
+		// The go command marks a module that only a tool needs as indirect.
 		if !r.Indirect || slices.ContainsFunc(mod.Tool, func(tool struct{ Path string }) bool {
 			return strings.HasPrefix(tool.Path+"/", r.Path+"/")
 		}) {
@@ -37,15 +37,15 @@ func direct(t *testing.T, dir string) []string {
 	return paths
 }
 
-// The lines of docs/dependencies.md that count: the heading of a go.mod file's
-// section, and a module with its reason.
+// The lines of docs/dependencies.md that the test reads: the heading of a go.mod
+// file's section, and a module with its reason.
 var (
 	headingLine = regexp.MustCompile("^## (?:`(.*go\\.mod)`)?")
 	moduleLine  = regexp.MustCompile("^- `([^`]+)`:? *(.*)$")
 )
 
 // undocumented compares docs/dependencies.md with the direct requirements of each
-// go.mod file, by its path, and returns a sentence for each difference.
+// go.mod file. It returns a sentence for each difference. required is by path.
 func undocumented(doc string, required map[string][]string) []string {
 	var wrong []string
 	say := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
@@ -56,7 +56,7 @@ func undocumented(doc string, required map[string][]string) []string {
 		if m := headingLine.FindStringSubmatch(line); m != nil {
 			section = m[1]
 			if _, ok := required[section]; section != "" && !ok {
-				say("%s has a section and is not in the tree", section)
+				say("%s has a section but is not in the tree", section)
 			}
 			continue
 		}
@@ -69,13 +69,13 @@ func undocumented(doc string, required map[string][]string) []string {
 		}
 		found[section] = append(found[section], m[1])
 		if !slices.Contains(required[section], m[1]) {
-			say("%s: %s has a line and is not a direct requirement", section, m[1])
+			say("%s: %s has a line but is not a direct requirement", section, m[1])
 		}
 	}
 	for _, file := range slices.Sorted(maps.Keys(required)) {
 		for _, module := range required[file] {
 			if !slices.Contains(found[file], module) {
-				say("%s: %s is required and has no line", file, module)
+				say("%s: %s is required but has no line", file, module)
 			}
 		}
 	}
@@ -91,7 +91,7 @@ func TestEveryDependencyHasItsReason(t *testing.T) {
 		}
 	})
 	if len(required["go.mod"]) == 0 {
-		t.Error("go.mod has no direct requirement: does this test still see the tree?")
+		t.Error("go.mod has no direct requirement: does this test still find the tree?")
 	}
 	for _, sentence := range undocumented(read(t, "docs/dependencies.md"), required) {
 		t.Errorf("docs/dependencies.md: %s", sentence)
@@ -107,11 +107,11 @@ func TestUndocumentedDependenciesAreNamed(t *testing.T) {
 		"tools/go.mod": {"example.org/tool"},
 	})
 	want := []string{
-		"go.mod: example.org/stale has a line and is not a direct requirement",
+		"go.mod: example.org/stale has a line but is not a direct requirement",
 		"go.mod: example.org/mute has no reason",
-		"gone/go.mod has a section and is not in the tree",
-		"go.mod: example.org/new is required and has no line",
-		"tools/go.mod: example.org/tool is required and has no line",
+		"gone/go.mod has a section but is not in the tree",
+		"go.mod: example.org/new is required but has no line",
+		"tools/go.mod: example.org/tool is required but has no line",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

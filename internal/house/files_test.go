@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// maxLines is when a file has become more than one noun. It is generous: about
-// 500 is where to begin to think of it.
+// maxLines is the limit above which a file has more than one noun. It is generous:
+// consider to split a file at about 500 lines.
 const maxLines = 600
 
 func TestNoFileIsTooLong(t *testing.T) {
@@ -19,23 +19,23 @@ func TestNoFileIsTooLong(t *testing.T) {
 			return
 		}
 		if lines := strings.Count(read(t, file), "\n"); lines > maxLines {
-			t.Errorf("%s has %d lines, more than %d: which nouns are in it?", file, lines, maxLines)
+			t.Errorf("%s has %d lines, more than %d: split it, with one noun in each file", file, lines, maxLines)
 		}
 	})
 }
 
-// vague holds names that say nothing of what a package is for.
+// vague has names that do not say what a package is for.
 var vague = []string{"base", "common", "helper", "helpers", "lib", "misc", "shared", "types", "util", "utils"}
 
-// misnamed says what is wrong with a package's name, or "". The standard
-// library's packages are given by their paths.
+// misnamed says what is wrong with a package's name, or "". std has the paths of the
+// standard library's packages.
 func misnamed(name string, std []string) string {
 	if slices.Contains(vague, name) {
-		return "says nothing: name it after what it provides"
+		return "is too vague: name the package after what it provides"
 	}
 	for _, p := range std {
 		if path.Base(p) == name {
-			return "is the name of the standard library's " + p
+			return "is also the name of the standard library's " + p
 		}
 	}
 	return ""
@@ -73,8 +73,8 @@ func TestMisnamedPackagesAreSeen(t *testing.T) {
 	for name, want := range map[string]string{
 		"broadcast": "",
 		"main":      "",
-		"util":      "says nothing: name it after what it provides",
-		"json":      "is the name of the standard library's encoding/json",
+		"util":      "is too vague: name the package after what it provides",
+		"json":      "is also the name of the standard library's encoding/json",
 	} {
 		if got := misnamed(name, std); got != want {
 			t.Errorf("%s: got %q, want %q", name, got, want)

@@ -13,9 +13,9 @@ import (
 	"testing"
 )
 
-// A library changes nothing of the process that it is part of: that belongs to the
-// program. These are the functions and variables of packages with which one does, by
-// the package's path. A name that ends in * stands for all that begin so.
+// A library must not change the state of its process, which belongs to the program.
+// These functions and variables change it. They are by the package's path. A name that
+// ends in * means all names with that prefix.
 var ofProcess = map[string][]string{
 	"expvar":                {"*"},
 	"flag":                  {"*"},
@@ -34,8 +34,8 @@ var ofProcess = map[string][]string{
 	"syscall":               {"Chdir", "Dup2", "Dup3", "Exit", "Setenv", "Setpriority", "Setrlimit", "Umask", "Unsetenv"},
 }
 
-// changesProcess returns a sentence for each place in a file that uses what changes the
-// process. runtime.GOMAXPROCS(0) changes nothing.
+// changesProcess returns a sentence for each place in a file that uses a name of
+// ofProcess. runtime.GOMAXPROCS(0) changes nothing, and is allowed.
 func changesProcess(t *testing.T, name, source string) []string {
 	t.Helper()
 	files := token.NewFileSet()
@@ -45,7 +45,7 @@ func changesProcess(t *testing.T, name, source string) []string {
 	}
 	var wrong []string
 	say := func(at token.Pos, what string) {
-		wrong = append(wrong, fmt.Sprintf("%s: %s changes the process, which is the program's", files.Position(at), what))
+		wrong = append(wrong, fmt.Sprintf("%s: %s changes the process, which only a program may do", files.Position(at), what))
 	}
 	imported := map[string]string{} // path by name
 	for _, spec := range f.Imports {
@@ -62,7 +62,7 @@ func changesProcess(t *testing.T, name, source string) []string {
 		}
 		imported[name] = p
 	}
-	asks := map[ast.Expr]bool{} // the function of a call that only asks
+	asks := map[ast.Expr]bool{} // the functions of calls that only read a setting
 	ast.Inspect(f, func(n ast.Node) bool {
 		switch n := n.(type) {
 		case *ast.CallExpr:
@@ -88,8 +88,8 @@ func changesProcess(t *testing.T, name, source string) []string {
 	return wrong
 }
 
-// libraryPackages returns the paths within the module of the packages that users import,
-// and of those of ours that these import, on any system.
+// libraryPackages returns the packages that users import, and the packages of this module
+// that these import on any system. The paths are within the module.
 func libraryPackages(t *testing.T) []string {
 	t.Helper()
 	imports := map[string][]string{}
@@ -123,9 +123,9 @@ func libraryPackages(t *testing.T) []string {
 
 func TestLibraryLeavesTheProcessAlone(t *testing.T) {
 	own := libraryPackages(t)
-	for _, p := range []string{"sse", "hub", "hub/jetlog", "internal/problem"} {
+	for _, p := range []string{"sse", "hub", "eventlog/jetlog", "internal/problem"} {
 		if !slices.Contains(own, p) {
-			t.Errorf("%s is not among the library's packages, %q: does this test still see the tree?", p, own)
+			t.Errorf("%s is not among the library's packages, %q: does this test still find the tree?", p, own)
 		}
 	}
 	walk(t, func(file string) {
@@ -141,27 +141,27 @@ func TestLibraryLeavesTheProcessAlone(t *testing.T) {
 func TestChangesOfTheProcessAreSeen(t *testing.T) {
 	for _, tt := range []struct {
 		rule   string
-		source string // an import, and a statement
-		wrong  string // what the sentence names; "" for none
+		source string // an import and a statement
+		wrong  string // a name in the sentence; "" for none
 	}{
-		{"memory is given back by the program", `"runtime/debug"; debug.FreeOSMemory()`, "runtime/debug.FreeOSMemory"},
-		{"in a goroutine, too", `"runtime/debug"; go debug.FreeOSMemory()`, "runtime/debug.FreeOSMemory"},
-		{"garbage is collected as the program says", `"runtime/debug"; defer debug.SetGCPercent(debug.SetGCPercent(300))`, "runtime/debug.SetGCPercent"},
-		{"so is the limit of memory", `"runtime/debug"; debug.SetMemoryLimit(1)`, "runtime/debug.SetMemoryLimit"},
-		{"under another name, too", `d "runtime/debug"; d.SetMaxThreads(1)`, "runtime/debug.SetMaxThreads"},
-		{"as a value, too", `"runtime/debug"; f := debug.FreeOSMemory; f()`, "runtime/debug.FreeOSMemory"},
-		{"without a name, too", `. "runtime/debug"; FreeOSMemory()`, "runtime/debug"},
-		{"to read is allowed", `"runtime/debug"; debug.ReadBuildInfo()`, ""},
-		{"a field of that name is another thing", `"runtime/debug"; x.SetGCPercent(debug.Stack())`, ""},
-		{"to ask for the number of processors is allowed", `"runtime"; runtime.GOMAXPROCS(0)`, ""},
-		{"to set it is not", `"runtime"; runtime.GOMAXPROCS(1)`, "runtime.GOMAXPROCS"},
-		{"signals are the program's", `"os/signal"; signal.Ignore()`, "os/signal"},
-		{"so is the default logger", `"log/slog"; slog.SetDefault(nil)`, "log/slog.SetDefault"},
-		{"which may be used", `"log/slog"; slog.Default()`, ""},
-		{"so is the environment", `"os"; os.Setenv("a", "b")`, "os.Setenv"},
-		{"so is the default client", `"net/http"; http.DefaultClient.Timeout = 1`, "net/http.DefaultClient"},
-		{"so are limits", `"golang.org/x/sys/unix"; unix.Setrlimit(0, nil)`, "golang.org/x/sys/unix.Setrlimit"},
-		{"which may be asked for", `"golang.org/x/sys/unix"; unix.Getrlimit(0, nil)`, ""},
+		{"only the program gives memory back", `"runtime/debug"; debug.FreeOSMemory()`, "runtime/debug.FreeOSMemory"},
+		{"not even in a goroutine", `"runtime/debug"; go debug.FreeOSMemory()`, "runtime/debug.FreeOSMemory"},
+		{"only the program sets GOGC", `"runtime/debug"; defer debug.SetGCPercent(debug.SetGCPercent(300))`, "runtime/debug.SetGCPercent"},
+		{"only the program limits memory", `"runtime/debug"; debug.SetMemoryLimit(1)`, "runtime/debug.SetMemoryLimit"},
+		{"an import under another name counts", `d "runtime/debug"; d.SetMaxThreads(1)`, "runtime/debug.SetMaxThreads"},
+		{"a function value counts", `"runtime/debug"; f := debug.FreeOSMemory; f()`, "runtime/debug.FreeOSMemory"},
+		{"a dot import counts", `. "runtime/debug"; FreeOSMemory()`, "runtime/debug"},
+		{"reading is allowed", `"runtime/debug"; debug.ReadBuildInfo()`, ""},
+		{"a field of that name does not count", `"runtime/debug"; x.SetGCPercent(debug.Stack())`, ""},
+		{"reading the number of processors is allowed", `"runtime"; runtime.GOMAXPROCS(0)`, ""},
+		{"setting it is not", `"runtime"; runtime.GOMAXPROCS(1)`, "runtime.GOMAXPROCS"},
+		{"only the program handles signals", `"os/signal"; signal.Ignore()`, "os/signal"},
+		{"only the program sets the default logger", `"log/slog"; slog.SetDefault(nil)`, "log/slog.SetDefault"},
+		{"using the default logger is allowed", `"log/slog"; slog.Default()`, ""},
+		{"only the program sets the environment", `"os"; os.Setenv("a", "b")`, "os.Setenv"},
+		{"only the program changes the default client", `"net/http"; http.DefaultClient.Timeout = 1`, "net/http.DefaultClient"},
+		{"only the program sets limits", `"golang.org/x/sys/unix"; unix.Setrlimit(0, nil)`, "golang.org/x/sys/unix.Setrlimit"},
+		{"reading limits is allowed", `"golang.org/x/sys/unix"; unix.Getrlimit(0, nil)`, ""},
 	} {
 		t.Run(tt.rule, func(t *testing.T) {
 			spec, statement, _ := strings.Cut(tt.source, "; ")

@@ -17,26 +17,27 @@ import (
 	"testing"
 )
 
-// The blocks of Go code in the README and in docs, those that begin with
-// "```go", are compiled and vetted, each by itself. A block is one of:
+// The test compiles and vets each block of Go code ("```go") in the README and in docs
+// by itself. A block is one of:
 //
 //   - a whole file: it begins with "package";
 //   - statements: the line before it is statementsMark. They are the body of a
 //     function with the parameters in statementsFunc;
 //   - declarations, otherwise.
 //
-// The last two import what they mention, of what imports knows.
+// The last two import the packages in imports that they mention.
 
 const statementsMark = "<!-- snippet: statements -->"
 
-// statementsFunc declares what statements may use without declaring it.
+// statementsFunc declares the names that statements may use without a declaration.
 const statementsFunc = `func _(ctx context.Context, w http.ResponseWriter, r *http.Request, events iter.Seq2[sse.Event, error], messages *broadcast.Channel[string]) {`
 
 // imports has the import path of each package that a block may mention.
 var imports = knownImports(
 	"bytes", "cmp", "context", "database/sql", "encoding/json", "errors", "fmt", "io", "iter", "log", "log/slog", "math/rand/v2",
 	"net", "net/http", "os", "os/signal", "slices", "strconv", "strings", "sync", "syscall", "time",
-	modulePath+"/broadcast", modulePath+"/hub", modulePath+"/hub/httpapi", modulePath+"/hub/jetlog", modulePath+"/sse", modulePath+"/stream",
+	modulePath+"/broadcast", modulePath+"/eventlog", modulePath+"/eventlog/jetlog", modulePath+"/hub", modulePath+"/hub/httpapi", modulePath+"/hub/stats",
+	modulePath+"/sse", modulePath+"/stream", modulePath+"/topics",
 	"golang.org/x/sys/unix",
 )
 
@@ -48,14 +49,14 @@ func knownImports(paths ...string) map[string]string {
 	return known
 }
 
-// compiledElsewhere are the documents whose code another test compares with
-// code that is compiled: they need modules that this one does not.
+// compiledElsewhere has documents whose code needs other modules. Another test
+// compares it with code that is compiled.
 var compiledElsewhere = []string{"docs/frameworks.md"}
 
 // A snippet is one block of Go code in a document.
 type snippet struct {
-	doc        string // as walk gives it
-	line       int    // of its first line, from 1
+	doc        string // the path, in the form of walk
+	line       int    // the number of its first line, from 1
 	statements bool
 	code       string
 }
@@ -65,7 +66,7 @@ func (s snippet) String() string { return fmt.Sprintf("%s:%d", s.doc, s.line) }
 // snippets returns the blocks of Go code in a document's text.
 func snippets(doc, text string) ([]snippet, error) {
 	var all []snippet
-	var before string // the last line that is not blank
+	var before string // the last line before the block that is not blank
 	lines := strings.Split(text, "\n")
 	for i := 0; i < len(lines); i++ {
 		info, fenced := strings.CutPrefix(lines[i], "```")
@@ -90,7 +91,7 @@ func snippets(doc, text string) ([]snippet, error) {
 	return all, nil
 }
 
-// file returns the snippet as a Go file, in which positions are those in the
+// file returns the snippet as a Go file. Positions in it refer to the
 // document.
 func (s snippet) file() (string, error) {
 	switch formatted, err := format.Source([]byte(s.code)); {
@@ -135,10 +136,9 @@ func mentioned(f *ast.File) []string {
 	return slices.Sorted(maps.Keys(found))
 }
 
-// compile builds and vets the snippets, all in one run of the go command, and
-// returns what it finds wrong with them. Each is a package of its own, in a
-// module that lives as long as the test and requires this one. They are built
-// for Linux, whose system calls one of them uses.
+// compile builds and vets the snippets in one run of the go command. Its error has
+// the faults. Each snippet is a package of its own in a temporary module that
+// requires this one. They are built for Linux, because one uses its system calls.
 func compile(t *testing.T, all []snippet) error {
 	t.Helper()
 	dir := t.TempDir()
@@ -153,8 +153,8 @@ func compile(t *testing.T, all []snippet) error {
 		}
 		write(t, filepath.Join(dir, fmt.Sprintf("s%03d", i), "snippet.go"), code)
 	}
-	// This module's requirements are those of the other, so that no module is
-	// loaded which a build does not need.
+	// The temporary module has the requirements of this one, so that the go command
+	// loads no other module.
 	_, requirements, _ := strings.Cut(read(t, "go.mod"), "\n")
 	write(t, filepath.Join(dir, "go.mod"), fmt.Sprintf("module snippets\n%s\nrequire %[2]s v0.0.0\n\nreplace %[2]s => %[3]q\n", requirements, modulePath, base))
 	write(t, filepath.Join(dir, "go.sum"), read(t, "go.sum"))
@@ -194,19 +194,19 @@ func TestSnippetsCompile(t *testing.T) {
 		all = append(all, found...)
 	})
 	if docs < 2 {
-		t.Fatalf("code in %d documents: does this test still see them?", docs)
+		t.Fatalf("code in %d documents: does this test still find them?", docs)
 	}
 	if err := compile(t, all); err != nil {
 		t.Error(err)
 	}
 }
 
-// Each case is a document with one block, and what is said of it.
+// Each case is a document with one block, and its error.
 func TestBrokenSnippetsAreNamed(t *testing.T) {
 	const statements = statementsMark + "\n"
 	for _, tt := range []struct {
 		name, text string
-		wrong      string // part of what is said; "" when the block is right
+		wrong      string // part of the error; "" if the block is right
 	}{
 		{"a file", "```go\npackage main\n\nimport \"fmt\"\n\nfunc main() { fmt.Println() }\n```", ""},
 		{"declarations", "```go\nvar a = strings.ToUpper(\"a\")\n```", ""},
@@ -239,8 +239,8 @@ func TestBrokenSnippetsAreNamed(t *testing.T) {
 	}
 }
 
-// The recipe that the guide shows is the one that the tests put in front of a
-// stream, but for its comments.
+// The guide shows the nginx configuration that the tests use, except for its
+// comments.
 func TestGuideShowsTheNginxRecipe(t *testing.T) {
 	_, after, _ := strings.Cut(read(t, "docs/guide.md"), "```nginx\n")
 	shown, _, ok := strings.Cut(after, "```\n")
@@ -248,7 +248,7 @@ func TestGuideShowsTheNginxRecipe(t *testing.T) {
 		t.Fatal("the guide has no block of nginx")
 	}
 	if got, want := settings(shown), settings(read(t, "docs/nginx.conf")); !slices.Equal(got, want) {
-		t.Errorf("the guide shows\n%s\nand docs/nginx.conf holds\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		t.Errorf("the guide shows\n%s\nbut docs/nginx.conf has\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
 

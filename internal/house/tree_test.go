@@ -13,14 +13,14 @@ import (
 	"testing"
 )
 
-// modulePath is the path of the module whose tree is tested.
+// modulePath is the path of the module under test.
 const modulePath = "example.com/tidings"
 
 // root is the directory of the module, relative to this package's.
 const root = "../.."
 
-// goTool runs the go command in a directory given relative to the module's and
-// returns what it prints. The variables are added to the environment.
+// goTool runs the go command and returns its output. dir is relative to the module's
+// directory. The environment also has the variables of env.
 func goTool(t *testing.T, dir string, env []string, args ...string) []byte {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "go", args...)
@@ -35,17 +35,17 @@ func goTool(t *testing.T, dir string, env []string, args ...string) []byte {
 	return out
 }
 
-// A listed package is what these tests read of go list's answer.
+// A listed package has the fields of go list's output that the tests use.
 type listed struct {
 	ImportPath string
 	Name       string
 	Standard   bool
-	DepOnly    bool // not in the module, or in std: there because something imports it
+	DepOnly    bool // listed only because another package imports it
 	Imports    []string
 }
 
-// packages lists the module's packages and all that they import, as built for
-// the operating system goos. Tests' imports are not among them.
+// packages lists the module's packages and all their dependencies, as built for the
+// operating system goos. It does not include the imports of tests.
 func packages(t *testing.T, goos string) []listed {
 	t.Helper()
 	out := goTool(t, ".", []string{"GOOS=" + goos},
@@ -62,14 +62,14 @@ func packages(t *testing.T, goos string) []listed {
 	}
 }
 
-// relative returns a package's path within the module, and whether it is there.
+// relative returns a package's path within the module, and whether it is in it.
 func relative(importPath string) (string, bool) {
 	return strings.CutPrefix(importPath, modulePath+"/")
 }
 
-// walk calls visit with the path, relative to the module's directory and with
-// slashes, of each file that is somebody's work: not below testdata or a
-// directory whose name begins with a dot, and not a build's result.
+// walk calls visit with the path of each file that somebody wrote. It skips testdata,
+// directories whose name begins with a dot, and build results. The path has slashes
+// and is relative to the module's directory.
 func walk(t *testing.T, visit func(path string)) {
 	t.Helper()
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
@@ -94,9 +94,9 @@ func walk(t *testing.T, visit func(path string)) {
 	}
 }
 
-// read returns a file's content, its path as walk gives it. All files are read
-// through os, and directories by walk, so that go test knows what its cached
-// results stand on: it does not see what the go command reads.
+// read returns the content of a file. path is in the form of walk. The tests read all
+// files through os and all directories through walk. That tells go test when its
+// cached result is stale: it does not see what the go command reads.
 func read(t *testing.T, path string) string {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(path)))

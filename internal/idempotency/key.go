@@ -1,5 +1,5 @@
-// Package idempotency reads the Idempotency-Key of a request, by which a message
-// that is published again is stored once.
+// Package idempotency reads the Idempotency-Key header of a request. If a
+// message is published again with the same key, it is stored only once.
 package idempotency
 
 import (
@@ -7,49 +7,50 @@ import (
 	"strconv"
 	"strings"
 
-	"example.com/tidings/hub"
+	"example.com/tidings/eventlog"
 	"example.com/tidings/internal/problem"
 )
 
 // Header is the name of the header.
 const Header = "Idempotency-Key"
 
-// Key returns the key of a request, or "" if it has none. It is a
-// string as the draft of the header has it (draft-ietf-httpapi-idempotency-key-header,
-// RFC 9651, section 3.3.3), or the same without quotes, as most clients send it:
-// "a1" and a1 are one key.
-func Key(h http.Header) (string, *problem.Problem) {
+// Key returns the key of a request, or "" if the request has no key. The header
+// holds a quoted string (draft-ietf-httpapi-idempotency-key-header, RFC 9651,
+// section 3.3.3). Most clients send it without the quotes, which Key accepts
+// too: "a1" and a1 are the same key.
+func Key(h http.Header) (string, error) {
 	values := h[Header]
 	switch len(values) {
 	case 0:
 		return "", nil
 	case 1:
 	default:
-		return "", badKey("is sent %d times. Send one", len(values))
+		return "", badKey("was sent %d times. Send it once", len(values))
 	}
 	value := strings.Trim(values[0], " \t")
 	key, ok := value, true
 	if strings.HasPrefix(value, `"`) {
 		if key, ok = unquoteKey(value); !ok {
-			return "", badKey(`is %s, which begins with a quote and is not one quoted string of ASCII characters; in it \" stands for a quote and \\ for a backslash`, strconv.Quote(value))
+			return "", badKey(`is %s, which begins with a quote but is not one quoted string of ASCII characters. Inside the string, write \" for a quote and \\ for a backslash`, strconv.Quote(value))
 		}
 	} else if strings.ContainsFunc(value, func(c rune) bool { return c <= ' ' || c > '~' || c == '"' || c == ',' }) {
-		return "", badKey(`is %s. Put a key that has spaces, commas or quotes between quotes; it has no characters beyond ASCII`, strconv.Quote(value))
+		return "", badKey(`is %s. Put a key with spaces, commas or quotes between quotes, and use only ASCII characters`, strconv.Quote(value))
 	}
 	switch {
 	case key == "":
-		return "", badKey("is empty. Leave it out, or make one for each message")
-	case len(key) > hub.MaxKeyBytes:
-		return "", badKey("has %d bytes, more than %d", len(key), hub.MaxKeyBytes)
+		return "", badKey("is empty. Omit it, or send a new key for each message")
+	case len(key) > eventlog.MaxKeyBytes:
+		return "", badKey("has %d bytes. The limit is %d", len(key), eventlog.MaxKeyBytes)
 	}
 	return key, nil
 }
 
-func badKey(format string, args ...any) *problem.Problem {
+func badKey(format string, args ...any) error {
 	return problem.InvalidKey.Withf("The header "+Header+" "+format+".", args...).About("key")
 }
 
-// unquoteKey returns what a string of RFC 9651 says. Parameters are not known.
+// unquoteKey decodes a string of RFC 9651. It accepts no parameters after the
+// string.
 func unquoteKey(s string) (key string, ok bool) {
 	var b strings.Builder
 	for i := 1; i < len(s); i++ {

@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-// patience is how long goroutines that are about to end are waited for.
+// patience is how long Main waits for goroutines that are about to end.
 const patience = 5 * time.Second
 
-// Main runs the tests of a package and exits, with a failure when goroutines
-// that were not there before are still there afterwards. It is called from
-// TestMain, with its *testing.M or what runs that.
+// Main runs the tests of a package and exits. It reports a failure if
+// goroutines remain that were not there before the tests. TestMain calls it
+// with its *testing.M, or with a wrapper of that.
 func Main(m interface{ Run() int }) {
 	before := map[string]bool{}
 	for id := range goroutines() {
@@ -30,8 +30,8 @@ func Main(m interface{ Run() int }) {
 	os.Exit(code)
 }
 
-// wait waits until no goroutine is left but those of before, and returns the
-// stacks of those that do not end.
+// wait waits until only the goroutines in before are left. If others remain
+// after patience, wait returns their stacks.
 func wait(before map[string]bool, patience time.Duration) string {
 	deadline := time.Now().Add(patience)
 	for {
@@ -58,7 +58,7 @@ func ours(stack string) bool {
 	return false
 }
 
-// goroutines returns the stacks of all goroutines by their first word, the id.
+// goroutines returns the stacks of all goroutines, by goroutine id.
 func goroutines() map[string]string {
 	buf := make([]byte, 1<<16)
 	for {

@@ -1,5 +1,5 @@
-// Package memhttp serves HTTP in memory, for tests: no ports, and, since
-// nothing waits for a network, inside testing/synctest bubbles too.
+// Package memhttp serves HTTP in memory, for tests. It uses no ports. It also
+// works inside testing/synctest bubbles, because nothing waits for a network.
 package memhttp
 
 import (
@@ -12,15 +12,15 @@ import (
 	"testing"
 )
 
-// A Server is an http.Server on connections in memory. It is closed at the end
-// of the test.
+// A Server is an http.Server with connections in memory. It is closed at the
+// end of the test.
 type Server struct {
 	HTTP     *http.Server
 	listener *listener
 }
 
-// New starts a server for h, over HTTP/1.1 and HTTP/2 without TLS. configure,
-// which may be nil, changes the http.Server before it starts.
+// New starts a server for h, which speaks HTTP/1.1 and HTTP/2 without TLS. If
+// configure is not nil, it can change the http.Server before the start.
 func New(t *testing.T, h http.Handler, configure func(*http.Server)) *Server {
 	t.Helper()
 	srv := &http.Server{Handler: h, Protocols: new(http.Protocols), ErrorLog: log.New(io.Discard, "", 0)}
@@ -32,7 +32,7 @@ func New(t *testing.T, h http.Handler, configure func(*http.Server)) *Server {
 	return Serve(t, srv)
 }
 
-// Serve starts srv as it is.
+// Serve starts srv without changing it.
 func Serve(t *testing.T, srv *http.Server) *Server {
 	t.Helper()
 	s := &Server{HTTP: srv, listener: &listener{conns: make(chan net.Conn), closed: make(chan struct{})}}
@@ -45,7 +45,7 @@ func Serve(t *testing.T, srv *http.Server) *Server {
 	return s
 }
 
-// URL is the base of the server's URLs.
+// URL returns the base of the server's URLs.
 func (s *Server) URL() string { return "http://memory.test" }
 
 // Dial opens a raw connection.
@@ -59,8 +59,8 @@ func (s *Server) Dial() (net.Conn, error) {
 	}
 }
 
-// Client returns a client that reaches the server over HTTP/1.1 or, with h2,
-// over HTTP/2.
+// Client returns a client for the server. It uses HTTP/2 if h2 is true, and
+// HTTP/1.1 otherwise.
 func (s *Server) Client(t *testing.T, h2 bool) *http.Client {
 	tr := &http.Transport{
 		DialContext:        func(context.Context, string, string) (net.Conn, error) { return s.Dial() },

@@ -10,8 +10,7 @@ import (
 	"example.com/tidings/internal/problem"
 )
 
-// The list of problem types in the documentation is complete, and holds no
-// other.
+// The documentation lists every problem type, and no others.
 func TestProblemTypesAreDocumented(t *testing.T) {
 	b, err := os.ReadFile("../../docs/http-api.md")
 	if err != nil {

@@ -1,6 +1,6 @@
 package problem
 
-// KindOf says what a JSON value is that begins with c.
+// KindOf names the kind of JSON value that begins with c.
 func KindOf(c byte) string {
 	switch c {
 	case '{':

@@ -1,5 +1,5 @@
-// Package problem has the errors of the HTTP API, as their responses: RFC 9457
-// problem details, each of a type from one list.
+// Package problem defines the errors of the HTTP API and their responses. A
+// response is RFC 9457 problem details, with a type from one list.
 package problem
 
 import (
@@ -10,29 +10,30 @@ import (
 	"strconv"
 )
 
-// A Problem is a refusal of one request. As an http.Handler it is the response
-// (RFC 9457). It is not changed once it is shared.
+// A Problem is the refusal of one request. As an http.Handler, it writes the
+// response (RFC 9457). A Problem must not change once it is shared.
 type Problem struct {
 	Type   Type
-	Detail string      // a sentence on which a user can act, never the text of an internal error
+	Detail string      // tells the user what to do; never the text of an internal error
 	Header http.Header // set on the response
 
-	// Members of the problem's own (RFC 9457, section 3.2), left out when zero.
-	Line, Column int    // where in the body, counted from 1, columns in characters
-	Field        string // of the message, or the parameter of the URL
+	// Extension members (RFC 9457, section 3.2). A member is omitted when it is
+	// zero.
+	Line, Column int    // position in the body, from 1; columns count characters
+	Field        string // the field of the message, or the parameter of the URL
 }
 
-// With returns a problem of this type.
+// With returns a problem of this type with a detail.
 func (t Type) With(detail string) *Problem { return &Problem{Type: t, Detail: detail} }
 
-// Withf returns a problem of this type, its detail formatted.
+// Withf returns a problem of this type with a formatted detail.
 func (t Type) Withf(format string, args ...any) *Problem {
 	return t.With(fmt.Sprintf(format, args...))
 }
 
 func (p *Problem) Error() string { return p.Type.URI() + ": " + p.Detail }
 
-// Set adds a header to the response.
+// Set sets a header of the response and returns p.
 func (p *Problem) Set(key, value string) *Problem {
 	if p.Header == nil {
 		p.Header = make(http.Header)
@@ -41,13 +42,13 @@ func (p *Problem) Set(key, value string) *Problem {
 	return p
 }
 
-// About says which field or parameter is at fault.
+// About names the field or parameter that is wrong, and returns p.
 func (p *Problem) About(field string) *Problem {
 	p.Field = field
 	return p
 }
 
-// ServeHTTP answers with the problem.
+// ServeHTTP writes the problem as the response.
 func (p *Problem) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	status := p.Type.Status()
 	body, err := json.Marshal(struct {

@@ -21,11 +21,11 @@ func TestProblemIsTheResponse(t *testing.T) {
 		header http.Header
 	}{
 		{"all of it", &problem.Problem{Type: problem.InvalidMessage, Detail: `The field "topic" is missing.`, Line: 3, Column: 7, Field: "topic"}, 422,
-			`{"type":"urn:tidings:problem:invalid-message","title":"The JSON is not a message","status":422,"detail":"The field \"topic\" is missing.","line":3,"column":7,"field":"topic"}`, nil},
+			`{"type":"urn:tidings:problem:invalid-message","title":"Invalid message","status":422,"detail":"The field \"topic\" is missing.","line":3,"column":7,"field":"topic"}`, nil},
 		{"what is zero is left out", problem.NotFound.With("Nothing."), 404,
-			`{"type":"urn:tidings:problem:not-found","title":"There is nothing at this path","status":404,"detail":"Nothing."}`, nil},
+			`{"type":"urn:tidings:problem:not-found","title":"Path not found","status":404,"detail":"Nothing."}`, nil},
 		{"with a header", problem.MethodNotAllowed.Withf("%s only.", "GET").Set("Allow", "GET").About("x"), 405,
-			`{"type":"urn:tidings:problem:method-not-allowed","title":"The method is not allowed here","status":405,"detail":"GET only.","field":"x"}`, http.Header{"Allow": {"GET"}}},
+			`{"type":"urn:tidings:problem:method-not-allowed","title":"Method not allowed","status":405,"detail":"GET only.","field":"x"}`, http.Header{"Allow": {"GET"}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := httptest.NewRecorder()
@@ -49,7 +49,8 @@ func TestProblemIsTheResponse(t *testing.T) {
 	}
 }
 
-// What a handler has set before is overwritten where the problem says otherwise.
+// ServeHTTP overwrites a header that a handler has set before, if the problem
+// has another value for it.
 func TestProblemOverwritesHeaders(t *testing.T) {
 	w := httptest.NewRecorder()
 	w.Header().Set("Content-Type", "text/plain")

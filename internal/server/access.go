@@ -1,29 +1,26 @@
 package server
 
 import (
-	"errors"
 	"net/http"
 
 	"example.com/tidings/hub/httpapi"
-	"example.com/tidings/internal/problem"
 )
 
-// authorize asks Config.Authorize where the API does not ask itself, and returns
-// how the request is refused, or nil.
-func (s *Server) authorize(r *http.Request, access httpapi.Access) http.Handler {
+// authorize asks Config.Authorize about a request to a route outside the API. It returns
+// nil, or a refusal, which is an http.Handler.
+func (s *Server) authorize(r *http.Request, access httpapi.Access) error {
 	if s.cfg.Authorize == nil {
 		return nil
 	}
-	err := s.cfg.Authorize(r, access)
-	if err == nil {
-		return nil
+	return httpapi.Refusal(s.log, r, access, s.cfg.Authorize(r, access))
+}
+
+// An errorHandler answers a request, or returns an error that is an http.Handler and
+// answers it instead.
+type errorHandler func(http.ResponseWriter, *http.Request) error
+
+func (h errorHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if err := h(w, r); err != nil {
+		err.(http.Handler).ServeHTTP(w, r)
 	}
-	s.log.InfoContext(r.Context(), "a request was refused", "method", r.Method, "path", r.URL.Path, "action", access.Action, "error", err)
-	if refusal, ok := errors.AsType[interface {
-		error
-		http.Handler
-	}](err); ok {
-		return refusal
-	}
-	return problem.Forbidden.Withf("You may not %s here.", access.Action)
 }

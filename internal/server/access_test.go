@@ -7,14 +7,14 @@ import (
 	"strings"
 	"testing"
 
-	"example.com/tidings/hub"
 	"example.com/tidings/hub/httpapi"
 	"example.com/tidings/internal/server"
 	"example.com/tidings/sse"
+	"example.com/tidings/topics"
 )
 
-// Every route that reads or publishes is asked about, and refused as the hook
-// says, before anything is done. The page itself is for all.
+// The server asks Authorize about every route that reads or publishes, before it does
+// anything. A refusal has the status that the hook says. The page itself is for all.
 func TestAuthorizeIsAskedOfEveryRoute(t *testing.T) {
 	var asked httpapi.Access
 	var answer error
@@ -28,13 +28,13 @@ func TestAuthorizeIsAskedOfEveryRoute(t *testing.T) {
 		action             httpapi.Action
 		topic              string // or filter
 	}{
-		{"POST", "/messages", `{"user":"a","text":"b"}`, httpapi.Publish, "messages"},
-		{"POST", "/topics/orders", "x", httpapi.Publish, "orders"},
-		{"GET", "/events", "", httpapi.Subscribe, "messages"},
-		{"GET", "/events?topic=orders.**", "", httpapi.Subscribe, "orders.**"},
-		{"GET", "/topics?match=a.*", "", httpapi.Read, "a.*"},
-		{"GET", "/topics/orders", "", httpapi.Read, "orders"},
-		{"GET", "/topics/orders/events", "", httpapi.Read, "orders"},
+		{"POST", "/messages", `{"user":"a","text":"b"}`, httpapi.ActionPublish, "messages"},
+		{"POST", "/topics/orders", "x", httpapi.ActionPublish, "orders"},
+		{"GET", "/events", "", httpapi.ActionSubscribe, "messages"},
+		{"GET", "/events?topic=orders.**", "", httpapi.ActionSubscribe, "orders.**"},
+		{"GET", "/topics?match=a.*", "", httpapi.ActionRead, "a.*"},
+		{"GET", "/topics/orders", "", httpapi.ActionRead, "orders"},
+		{"GET", "/topics/orders/events", "", httpapi.ActionRead, "orders"},
 	} {
 		t.Run(tt.method+" "+tt.path, func(t *testing.T) {
 			do := func() reply {
@@ -61,7 +61,7 @@ func TestAuthorizeIsAskedOfEveryRoute(t *testing.T) {
 			}
 		})
 	}
-	all, err := hub.ParseFilter("**")
+	all, err := topics.ParseFilter("**")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// logged logs each request when it has ended, a stream included, at the debug
+// logged logs each request at its end, also that of a stream, at the debug
 // level.
 func (s *Server) logged(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -18,13 +18,13 @@ func (s *Server) logged(next http.Handler) http.Handler {
 	})
 }
 
-// serveLogged has next answer a request, and logs it.
+// serveLogged calls next and then logs the request.
 func (s *Server) serveLogged(next http.Handler, w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	rec := &recorder{ResponseWriter: w}
 	defer func() {
 		if rec.status == 0 {
-			rec.status = http.StatusOK // a stream that was flushed and not written to
+			rec.status = http.StatusOK // a stream that was flushed but not written to
 		}
 		s.log.DebugContext(r.Context(), "request",
 			"remote", r.RemoteAddr, "proto", r.Proto, "host", r.Host,
@@ -34,8 +34,8 @@ func (s *Server) serveLogged(next http.Handler, w http.ResponseWriter, r *http.R
 	next.ServeHTTP(rec, r)
 }
 
-// A recorder notes the status and size of a response. What it does not have
-// itself, flushing among it, http.ResponseController finds through Unwrap.
+// A recorder notes the status and size of a response. http.ResponseController
+// finds other methods, such as Flush, through Unwrap.
 type recorder struct {
 	http.ResponseWriter
 	status int

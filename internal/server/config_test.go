@@ -34,9 +34,9 @@ func TestNewRefusesBadSettings(t *testing.T) {
 		{"an origin that is a name", server.Config{AllowOrigins: []string{"example.org"}}, "not an origin"},
 		{"an origin without a host", server.Config{AllowOrigins: []string{"http://"}}, "not an origin"},
 		{"an origin with only a port", server.Config{AllowOrigins: []string{"http://:80"}}, "not an origin"},
-		{"an origin with a final slash", server.Config{AllowOrigins: []string{"http://localhost:5173/"}}, "before the path"},
-		{"an origin with a query", server.Config{AllowOrigins: []string{"http://localhost?"}}, "before the path"},
-		{"an origin with a fragment", server.Config{AllowOrigins: []string{"http://localhost#"}}, "before the path"},
+		{"an origin with a final slash", server.Config{AllowOrigins: []string{"http://localhost:5173/"}}, "no path"},
+		{"an origin with a query", server.Config{AllowOrigins: []string{"http://localhost?"}}, "no path, query"},
+		{"an origin with a fragment", server.Config{AllowOrigins: []string{"http://localhost#"}}, "or fragment"},
 		{"an origin with a user", server.Config{AllowOrigins: []string{"http://me@localhost"}}, "no user"},
 		{"an origin with a wildcard", server.Config{AllowOrigins: []string{"https://*.example.org"}}, "no wildcard"},
 		{"an origin with half a port", server.Config{AllowOrigins: []string{"http://localhost:"}}, "port is missing"},
@@ -52,7 +52,7 @@ func TestNewRefusesBadSettings(t *testing.T) {
 	}
 }
 
-// listenOn tells how Listen takes an address.
+// listenOn returns the error of Listen for a configuration.
 func listenOn(t *testing.T, cfg server.Config) error {
 	t.Helper()
 	cfg.Logger = slog.New(slog.DiscardHandler)
@@ -113,8 +113,8 @@ func TestListenErrorsAreOneClearLine(t *testing.T) {
 	}
 }
 
-// answer lets the test's names stand for these addresses, by a DNS server in
-// memory in place of the system's.
+// answer replaces the system's DNS server by one in memory, which resolves names
+// to these addresses.
 func answer(t *testing.T, names map[string][][4]byte) {
 	system := net.DefaultResolver
 	t.Cleanup(func() { net.DefaultResolver = system })
@@ -139,8 +139,8 @@ func answer(t *testing.T, names map[string][][4]byte) {
 	}}
 }
 
-// dnsReply answers a query for A records, and any other with none (RFC 1035,
-// section 4.1).
+// dnsReply answers a query for A records, and any other query with no record (RFC
+// 1035, section 4.1).
 func dnsReply(query []byte, names map[string][][4]byte) []byte {
 	const header, typeA, classIN = 12, 1, 1
 	end, name := header, ""
@@ -151,7 +151,7 @@ func dnsReply(query []byte, names map[string][][4]byte) []byte {
 	}
 	isA := query[end+2] == typeA
 	ips, known := names[name]
-	reply := slices.Clone(query[:end+5]) // with the question alone
+	reply := slices.Clone(query[:end+5]) // the header and the question
 	clear(reply[2:header])
 	reply[2] = 0x84 // an authoritative response
 	reply[5] = 1    // question

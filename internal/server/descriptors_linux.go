@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// descriptors returns how many the process may have.
+// descriptors returns how many file descriptors the process may have.
 func descriptors() int {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {

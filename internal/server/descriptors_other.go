@@ -4,5 +4,5 @@ package server
 
 import "math"
 
-// descriptors says that the process may have any number.
+// descriptors returns no limit.
 func descriptors() int { return math.MaxInt }

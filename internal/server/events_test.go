@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 	"example.com/tidings/internal/memhttp"
 	"example.com/tidings/internal/server"
@@ -127,13 +128,13 @@ func TestKeepAliveIsDueAfter15SecondsAndCanBeSwitchedOff(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				cfg := server.Config{KeepAlive: tt.set, Logger: slog.New(slog.DiscardHandler)}
+				cfg := server.Config{DefaultTopic: "messages", KeepAlive: tt.set, Logger: slog.New(slog.DiscardHandler)}
 				s, err := server.New(cfg)
 				if err != nil {
 					t.Fatal(err)
 				}
 				defer s.Close()
-				h := newHub(t, cfg, hub.NewMemoryLog(nil), hub.Options{})
+				h := newHub(t, cfg, eventlog.NewMemory(nil), hub.Options{})
 				defer h.Close()
 				mem := memhttp.New(t, s.Handler(h), nil)
 				req, err := http.NewRequestWithContext(t.Context(), "GET", mem.URL()+"/events", nil)
@@ -168,8 +169,8 @@ func TestStreamOutlivesTheReadTimeout(t *testing.T) {
 	}
 }
 
-// What a stream cannot begin with, for a client that has the id of another log, is
-// said in the stream: any status but 200 would end a browser's EventSource.
+// A client with the id of another log gets a gap in the stream, not an error status:
+// any status but 200 would end a browser's EventSource for good.
 func TestGapIsToldInTheStream(t *testing.T) {
 	s := start(t, server.Config{})
 	c := client(t, "HTTP/1.1")
@@ -184,7 +185,7 @@ func TestGapIsToldInTheStream(t *testing.T) {
 		got = append(got, ev.Type)
 		if ev.Type == sse.GapEventType {
 			var gap struct{ Reason, After string }
-			if decode(t, ev.Data, &gap); gap.Reason != hub.GapUnknown || gap.After != foreign {
+			if decode(t, ev.Data, &gap); gap.Reason != sse.GapUnknown || gap.After != foreign {
 				t.Errorf("the gap is %+v", gap)
 			}
 		}
@@ -193,7 +194,7 @@ func TestGapIsToldInTheStream(t *testing.T) {
 		}
 	}
 	if want := []string{hub.OpenEventType, sse.GapEventType, ""}; !slices.Equal(got, want) {
-		t.Errorf("the stream has %q, want %q: after the gap comes what there is", got, want)
+		t.Errorf("the stream has %q, want %q: the stored messages follow the gap", got, want)
 	}
 }
 
@@ -218,21 +219,21 @@ func get(t *testing.T, c *http.Client, url string, header ...string) *http.Respo
 }
 
 // A brokenLog cannot be read.
-type brokenLog struct{ hub.Log }
+type brokenLog struct{ eventlog.Log }
 
-func (brokenLog) Read(context.Context, hub.Query) (hub.Batch, error) {
-	return hub.Batch{}, errors.New("secret")
+func (brokenLog) Read(context.Context, eventlog.Query) (eventlog.Batch, error) {
+	return eventlog.Batch{}, errors.New("secret")
 }
 
 func TestFailingStreamIsBrokenNotEnded(t *testing.T) {
 	for _, protocol := range protocols {
 		t.Run(protocol, func(t *testing.T) {
-			// Of two messages the window has one; the other is read from the log.
-			s := startOn(t, server.Config{}, brokenLog{hub.NewMemoryLog(nil)}, hub.Options{Window: 1})
+			// The window has one of two messages. The other one is read from the log.
+			s := startOn(t, server.Config{}, brokenLog{eventlog.NewMemory(nil)}, hub.Options{Window: 1})
 			c := client(t, protocol)
 			post(t, c, s.url, "alice", "hello")
 			post(t, c, s.url, "alice", "bye")
-			live := listen(t, c, s.url) // when it has this, the window has moved on
+			live := listen(t, c, s.url) // after it gets "now", the window has moved on
 			post(t, c, s.url, "alice", "now")
 			live.want(t, live.event(3, "alice", "now"))
 			l := listen(t, c, s.url+"/events?from=start")
@@ -244,7 +245,7 @@ func TestFailingStreamIsBrokenNotEnded(t *testing.T) {
 	}
 }
 
-// A client that comes back continues after its last event.
+// A client that reconnects continues after its last event.
 func TestLastEventIDIsResumedFrom(t *testing.T) {
 	s := start(t, server.Config{})
 	c := client(t, "HTTP/1.1")
@@ -252,7 +253,7 @@ func TestLastEventIDIsResumedFrom(t *testing.T) {
 		post(t, c, s.url, "alice", text)
 	}
 	first := listen(t, c, s.url)
-	last := hub.Position{Epoch: first.epoch, Seq: 1}.String()
+	last := eventlog.Position{Epoch: first.epoch, Seq: 1}.String()
 	for name, l := range map[string]*listener{
 		"header": listen(t, c, s.url, "Last-Event-ID", last),
 		"URL":    listen(t, c, s.url+"/events?lastEventId="+last),
@@ -273,8 +274,8 @@ func TestSubscriberThatLeavesLeavesNothingBehind(t *testing.T) {
 			for range 10 {
 				all = append(all, listen(t, c, s.url))
 			}
-			if serving() == "" && protocol != takenOver { // there, none is to
-				t.Fatal("no goroutine serves ten open streams: what follows would be blind")
+			if serving() == "" && protocol != takenOver { // a stream that was taken over has no goroutine
+				t.Fatal("no goroutine serves ten open streams: the rest of this test would prove nothing")
 			}
 			s.wantSubscribers(t, len(all))
 			for i, l := range all {

@@ -16,7 +16,7 @@ func (s *Server) HTTP(h *hub.Hub) *http.Server {
 	return s.http
 }
 
-// Paced returns what Run accepts connections from, with a function in place of
+// Paced returns the listener that Run uses, with freeMemory in place of
 // debug.FreeOSMemory.
 func Paced(l net.Listener, freeMemory func()) net.Listener {
 	p := newPacedListener(l)
@@ -24,7 +24,7 @@ func Paced(l net.Listener, freeMemory func()) net.Listener {
 	return p
 }
 
-// When memory is given back.
+// The limits of giveBack.
 const (
 	ManyConnections = manyConnections
 	QuietFor        = quietFor

@@ -5,27 +5,27 @@ import (
 	"time"
 )
 
-// When memory is given back to the system.
+// When a giveBack calls release.
 const (
 	manyConnections = 1000
 	quietFor        = 2 * time.Second
 )
 
-// A giveBack calls release once after many connections have come and no other has for a
-// while. net/http leaves much garbage behind for each of them, most of all where a hub
-// takes the connection over, and the runtime gives that memory back to the system
-// slowly, if at all. Methods may be called concurrently.
+// A giveBack calls release once when, after manyConnections, no other comes for quietFor.
+// net/http leaves much garbage behind for each connection, most of all when the hub takes
+// it over. The runtime gives that memory back to the system slowly, if at all. Methods may
+// be called concurrently.
 type giveBack struct {
-	release func() // runtime/debug.FreeOSMemory, but for tests
+	release func() // runtime/debug.FreeOSMemory, except in tests
 
 	mu     sync.Mutex
-	came   int       // connections since memory was given back
+	came   int       // connections since the last release
 	last   time.Time // when the last of them came
 	timer  *time.Timer
 	closed bool
 }
 
-// connected takes note of a connection.
+// connected counts a new connection.
 func (g *giveBack) connected() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -36,7 +36,7 @@ func (g *giveBack) connected() {
 	}
 }
 
-// quiet gives memory back, unless another connection has come since the timer was set.
+// quiet calls release, unless another connection has come since the timer was set.
 func (g *giveBack) quiet() {
 	g.mu.Lock()
 	if g.closed {
@@ -53,7 +53,7 @@ func (g *giveBack) quiet() {
 	g.release()
 }
 
-// close has release not called any more.
+// close ends the calls of release.
 func (g *giveBack) close() {
 	g.mu.Lock()
 	defer g.mu.Unlock()

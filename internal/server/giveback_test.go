@@ -10,19 +10,19 @@ import (
 	"example.com/tidings/internal/server"
 )
 
-// A nextListener accepts as often as it is asked to.
+// A nextListener returns from Accept at once.
 type nextListener struct{ net.Listener }
 
 func (nextListener) Accept() (net.Conn, error) { return nil, nil }
 func (nextListener) Close() error              { return nil }
 
-// Memory is given back once after many connections, when no other comes for a while.
+// The server gives memory back once, after many connections and then a quiet time.
 func TestMemoryIsGivenBackAfterManyConnections(t *testing.T) {
 	const many, quiet = server.ManyConnections, server.QuietFor
 	type step struct {
 		connections int
 		wait        time.Duration
-		released    int32 // how often in all, after that
+		released    int32 // total number of releases after the step
 	}
 	for _, tt := range []struct {
 		rule  string

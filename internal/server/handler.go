@@ -9,17 +9,18 @@ import (
 	"example.com/tidings/hub"
 	"example.com/tidings/hub/httpapi"
 	"example.com/tidings/internal/problem"
+	"example.com/tidings/internal/request"
 )
 
-// A route is what stands at one path.
+// A route has the handlers of one path.
 type route struct {
-	methods map[string]http.Handler // GET answers HEAD, too
+	methods map[string]http.Handler // the handler of GET also answers HEAD
 	api     http.Handler            // if not nil, answers every method instead
-	private bool                    // GET, too, is only for pages that may use the server
+	private bool                    // other sites may not even send GET
 }
 
-// apiMethods are those of the API's routes together, for a preflight: what one of
-// them lacks it answers with 405.
+// apiMethods are the methods of all API routes together, for a preflight. A route
+// answers 405 to a method that it lacks.
 const apiMethods = "GET, HEAD, POST"
 
 // allow lists the route's methods, as in an Allow header.
@@ -34,28 +35,29 @@ func (rt *route) allow() string {
 	return strings.Join(methods, ", ")
 }
 
-// A site is a hub as it is served: by the API, the seed's feed and the page.
+// A site serves a hub: the API, the chat example's route, the metrics and the page.
 type site struct {
 	*Server
 	hub    *hub.Hub
 	api    http.Handler
-	routes map[string]route // all others
+	routes map[string]route // other routes, by path
 }
 
-// Handler returns the server of h as an http.Handler, without listening. It takes
-// itself to be on loopback until Listen has bound another address.
+// Handler returns an http.Handler that serves h, without listening. It accepts only
+// the host names of loopback until Listen binds another address.
 func (s *Server) Handler(h *hub.Hub) http.Handler {
 	st := &site{
 		Server: s,
 		hub:    h,
 		api: httpapi.New(h, &httpapi.Options{
-			Authorize:  s.cfg.Authorize,
-			MaxMessage: s.cfg.MaxMessage,
-			Logger:     s.log,
+			Authorize:    s.cfg.Authorize,
+			MaxMessage:   s.cfg.MaxMessage,
+			DefaultTopic: s.cfg.DefaultTopic,
+			Logger:       s.log,
 		}),
 		routes: map[string]route{},
 	}
-	st.routes["/messages"] = route{methods: map[string]http.Handler{http.MethodPost: http.HandlerFunc(st.postMessage)}}
+	st.routes["/messages"] = route{methods: map[string]http.Handler{http.MethodPost: errorHandler(st.postMessage)}}
 	st.routes["/metrics"] = route{methods: map[string]http.Handler{http.MethodGet: s.metrics(h)}, private: true}
 	for path, a := range s.assets {
 		st.routes[path] = route{methods: map[string]http.Handler{http.MethodGet: a}}
@@ -63,8 +65,8 @@ func (s *Server) Handler(h *hub.Hub) http.Handler {
 	return s.logged(http.HandlerFunc(st.route))
 }
 
-// find returns what stands at a path. All of the API is private: other sites'
-// pages could not read an answer, but hold streams open and have the history read.
+// find returns the route of a path. The whole API is private: pages of other sites
+// cannot read an answer, but could open many streams or make the server read history.
 func (s *site) find(path string) (route, bool) {
 	if rt, ok := s.routes[path]; ok {
 		return rt, true
@@ -77,35 +79,33 @@ func (s *site) find(path string) (route, bool) {
 }
 
 func (s *site) route(w http.ResponseWriter, r *http.Request) {
-	if handler := s.handlerOf(w, r); handler != nil {
-		handler.ServeHTTP(w, r)
+	handler, err := s.handlerOf(w.Header(), r)
+	if err != nil {
+		handler = err.(http.Handler)
 	}
+	handler.ServeHTTP(w, r)
 }
 
-// handlerOf returns the handler of a request, or answers the request and returns nil. Its
-// frame is large, and does not stay on the stack while a stream goes on.
-func (s *site) handlerOf(w http.ResponseWriter, r *http.Request) http.Handler {
-	h := w.Header()
+// handlerOf returns the handler of a request, or a refusal, which is an http.Handler. It
+// is a function of its own because its stack frame is large: a stream must not hold it
+// while it runs.
+func (s *site) handlerOf(h http.Header, r *http.Request) (http.Handler, error) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Vary", "Origin")
 	if !s.hosts.allows(r.Host) {
-		s.hosts.refuse(r).ServeHTTP(w, r)
-		return nil
+		return nil, s.hosts.refuse(r)
 	}
 	s.origins.share(h, r)
 	rt, ok := s.find(r.URL.Path)
 	if s.origins.foreign(r, rt.private) {
-		s.origins.refuse(r).ServeHTTP(w, r)
-		return nil
+		return nil, s.origins.refuse(r)
 	}
 	if !ok {
-		problem.NotFound.With("There is nothing at this path. The page is at /, streams are at /events, and messages are posted to /messages or /topics/TOPIC.").ServeHTTP(w, r)
-		return nil
+		return nil, problem.NotFound.With("There is nothing at this path. The page is at /, and streams are at /events. Post messages to /messages or /topics/TOPIC.")
 	}
 	if preflight(r) {
-		s.origins.answerPreflight(w, r, rt.allow())
-		return nil
+		return s.origins.preflightHandler(r, rt.allow())
 	}
 	method := r.Method
 	if method == http.MethodHead {
@@ -115,16 +115,13 @@ func (s *site) handlerOf(w http.ResponseWriter, r *http.Request) http.Handler {
 	if !ok {
 		handler, ok = rt.methods[method]
 	}
-	switch {
-	case !ok:
-		problem.MethodNotAllowed.Withf("%s answers to %s only.", r.URL.Path, rt.allow()).Set("Allow", rt.allow()).ServeHTTP(w, r)
-	case method == http.MethodGet && r.ContentLength != 0:
-		// RFC 9110, section 9.3.1. A stream would wait for it, or not notice that
-		// its client leaves.
-		problem.UnexpectedBody.Withf("A %s request has no body here. Send it without one.", r.Method).
-			Set("Connection", "close").ServeHTTP(w, r)
-	default:
-		return handler
+	if !ok {
+		return nil, problem.MethodNotAllowed.Withf("%s answers to %s only.", r.URL.Path, rt.allow()).Set("Allow", rt.allow())
 	}
-	return nil
+	if method == http.MethodGet {
+		if err := request.CheckNoBody(r); err != nil {
+			return nil, err
+		}
+	}
+	return handler, nil
 }

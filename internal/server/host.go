@@ -10,13 +10,13 @@ import (
 	"example.com/tidings/internal/problem"
 )
 
-// A hostPolicy says under which names the server may be addressed. Without one
-// any web site could read a server on loopback, by resolving its own name to
-// 127.0.0.1 (DNS rebinding): to the browser that is the site's own origin, and
-// only the Host header tells.
+// A hostPolicy decides which host names the server answers to. Without it, any web
+// site could read a server on loopback by resolving its own name to 127.0.0.1 (DNS
+// rebinding). The browser takes the server for the site's own origin: only the Host
+// header shows the difference.
 type hostPolicy struct {
 	names map[string]bool // normalized, see hostname
-	anyIP bool            // an address cannot be rebound
+	anyIP bool            // DNS rebinding needs a name
 }
 
 // newHostPolicy checks the names given by --allow-host.
@@ -47,7 +47,7 @@ func (p *hostPolicy) allows(host string) bool {
 }
 
 // hostname returns the host of a Host header, in lower case, without port,
-// brackets and final dot; IP addresses in their canonical form.
+// brackets and final dot. IP addresses get their canonical form.
 func hostname(hostport string) string {
 	name := strings.TrimSuffix(strings.ToLower((&url.URL{Host: hostport}).Hostname()), ".")
 	if ip, err := netip.ParseAddr(name); err == nil {
@@ -61,6 +61,6 @@ func (p *hostPolicy) refuse(r *http.Request) *problem.Problem {
 	if name == "" {
 		return problem.HostNotAllowed.With("The request has no Host header. Send one that names this server, such as localhost.")
 	}
-	return problem.HostNotAllowed.Withf("This server does not answer to the name %q. If that is one of its names, start it with --allow-host %s; "+
-		"on the same machine localhost works, too.", name, name)
+	return problem.HostNotAllowed.Withf("This server does not answer to the name %q. If that is one of its names, start it with --allow-host %s. "+
+		"On the same machine, localhost works, too.", name, name)
 }

@@ -15,9 +15,9 @@ import (
 type NotLoopbackError struct{ Addr string }
 
 func (e *NotLoopbackError) Error() string {
-	return fmt.Sprintf("--addr %s can be reached from other machines, and whoever reaches it could read and publish everything. "+
-		"If you want that, add --insecure-anonymous (or set TIDINGS_INSECURE_ANONYMOUS=true); "+
-		"if not, use a loopback address such as %s", e.Addr, DefaultAddr)
+	return fmt.Sprintf("--addr %s is reachable from other machines, and anyone who reaches it can read and publish everything. "+
+		"To allow that, add --insecure-anonymous (or set TIDINGS_INSECURE_ANONYMOUS=true). "+
+		"Otherwise use a loopback address such as %s", e.Addr, DefaultAddr)
 }
 
 // checkAddr checks the form of HOST:PORT.
@@ -32,9 +32,9 @@ func checkAddr(addr string) error {
 	return nil
 }
 
-// Listen binds the configured address. An address beyond loopback, or a name
-// that stands for one, is refused with a [*NotLoopbackError] unless
-// Config.InsecureAnonymous is set. Errors are one line for a user.
+// Listen binds the configured address. Unless Config.InsecureAnonymous is set, it
+// refuses an address beyond loopback, or a name of one, with a [*NotLoopbackError].
+// Errors are one line for a user.
 func (s *Server) Listen(ctx context.Context) error {
 	if !s.cfg.InsecureAnonymous {
 		loopback, err := isLoopback(ctx, s.cfg.Addr)
@@ -52,8 +52,8 @@ func (s *Server) Listen(ctx context.Context) error {
 	if err != nil {
 		return listenError(s.cfg.Addr, err)
 	}
-	// What counts is the address that was bound: a name may have been resolved
-	// once more, to another.
+	// Check the bound address, too: Listen resolves a name again, and may get
+	// another address.
 	loopback := ln.Addr().(*net.TCPAddr).IP.IsLoopback()
 	if !loopback && !s.cfg.InsecureAnonymous {
 		ln.Close()
@@ -67,8 +67,8 @@ func (s *Server) Listen(ctx context.Context) error {
 	return nil
 }
 
-// network returns the network for an address: for one of IPv4 that alone, where
-// Go would listen on 0.0.0.0 for IPv6 too.
+// network returns tcp4 for an IPv4 address: for 0.0.0.0 and tcp, Go would listen
+// on IPv6, too. It returns tcp for any other address.
 func network(addr string) string {
 	if ip, err := netip.ParseAddrPort(addr); err == nil && ip.Addr().Is4() {
 		return "tcp4"
@@ -76,8 +76,8 @@ func network(addr string) string {
 	return "tcp"
 }
 
-// isLoopback reports whether all addresses that addr stands for are loopback
-// ones. An empty host stands for all of the machine's.
+// isLoopback reports whether addr resolves to loopback addresses only. An empty
+// host means all addresses of the machine.
 func isLoopback(ctx context.Context, addr string) (bool, error) {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil || host == "" {

@@ -8,15 +8,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// inherit has each connection of a listener inherit its options from it: to set them on
-// each takes four system calls.
+// inherit sets the options on the listener, from which each connection inherits them. To
+// set them on each connection takes four system calls.
 //
-// TCP_USER_TIMEOUT has the kernel close a connection whose peer has acknowledged nothing
-// for the timeout (RFC 5482). Without it a peer that vanished goes unnoticed while the
-// kernel's buffers take what is written and it goes on retransmitting: some fifteen
-// minutes. The keep-alives are those that Go sets by itself.
+// With TCP_USER_TIMEOUT the kernel closes a connection whose peer has acknowledged nothing
+// for the timeout (RFC 5482). Without it, the kernel buffers and retransmits for some
+// fifteen minutes before it notices that a peer has vanished. The keep-alive values are
+// those that Go sets by itself.
 func inherit(lc *net.ListenConfig, timeout time.Duration) {
-	lc.KeepAlive = -1 // is not set on each
+	lc.KeepAlive = -1 // Go sets nothing on each connection
 	options := []struct{ level, name, value int }{
 		{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, max(1, int(timeout.Milliseconds()))},
 		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},

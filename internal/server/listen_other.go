@@ -7,5 +7,5 @@ import (
 	"time"
 )
 
-// inherit does nothing where connections do not inherit options.
+// inherit does nothing: on this system, connections do not inherit options.
 func inherit(*net.ListenConfig, time.Duration) {}

@@ -8,21 +8,22 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"os"
 	"strings"
 	"unicode/utf8"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 	"example.com/tidings/hub/httpapi"
 	"example.com/tidings/internal/idempotency"
 	"example.com/tidings/internal/problem"
+	"example.com/tidings/internal/request"
 	"example.com/tidings/sse"
 )
 
 // maxMessageBody is the largest body of POST /messages, in bytes.
 const maxMessageBody = 2 << 20
 
-// A message is what is posted, and the data of the event that it becomes.
+// A message is the body of POST /messages, and the data of the event.
 type message struct {
 	User string `json:"user"`
 	Text string `json:"text"`
@@ -30,66 +31,65 @@ type message struct {
 
 const messageForm = `Send {"user": "…", "text": "…"}.`
 
-// feedTopic is the topic of the seed's feed.
-const feedTopic = "messages"
-
-// postMessage takes a message and publishes it.
-func (s *site) postMessage(w http.ResponseWriter, r *http.Request) {
-	if refusal := s.authorize(r, httpapi.Access{Action: httpapi.Publish, Topics: []string{feedTopic}}); refusal != nil {
-		refusal.ServeHTTP(w, r)
-		return
+// postMessage answers POST /messages: it publishes a message on the default topic.
+func (s *site) postMessage(w http.ResponseWriter, r *http.Request) error {
+	topic := s.cfg.DefaultTopic
+	if topic == "" {
+		return problem.NotFound.With("This server has no topic for /messages. Publish to /topics/TOPIC.")
 	}
-	key, refusal := idempotency.Key(r.Header)
-	var m message
-	if refusal == nil {
-		m, refusal = readMessage(w, r)
+	if err := s.authorize(r, httpapi.Access{Action: httpapi.ActionPublish, Topics: []string{topic}}); err != nil {
+		return err
 	}
-	if refusal != nil {
-		refusal.ServeHTTP(w, r)
-		return
+	key, err := idempotency.Key(r.Header)
+	if err != nil {
+		return err
+	}
+	m, err := readMessage(w, r)
+	if err != nil {
+		return err
 	}
 	event, err := sse.JSON("", m)
 	if err == nil {
-		_, err = s.hub.Publish(r.Context(), hub.Message{Topic: feedTopic, Data: event.Data, Key: key})
+		_, err = s.hub.Publish(r.Context(), hub.Message{Topic: topic, Data: event.Data, Key: key})
 	}
 	switch {
-	case errors.Is(err, hub.ErrKeyConflict):
-		problem.KeyConflict.With("The idempotency key was used for another message. Each message has a key of its own; the same one is for sending that message again.").About("key").ServeHTTP(w, r)
-	case errors.Is(err, hub.ErrClosed):
-		problem.Stopping.With("The server is stopping and has not taken the message. Send it again in a moment.").
-			Set("Retry-After", "1").ServeHTTP(w, r)
-	case errors.Is(err, hub.ErrFull):
-		problem.InsufficientStorage.With("There is no room to store the message. What was stored before can be read. Send this one again later.").ServeHTTP(w, r)
-	case errors.Is(err, hub.ErrTooLarge):
-		problem.BodyTooLarge.With("The message is larger than the server can store. Send a shorter one.").ServeHTTP(w, r)
+	case errors.Is(err, eventlog.ErrKeyConflict):
+		return problem.KeyConflict.With("The idempotency key was used for another message. Use a new key for each message, and the same key only to send that message again.").About("key")
+	case errors.Is(err, eventlog.ErrClosed):
+		return problem.Stopping.With("The server is stopping and did not store the message. Send it again in a moment.").Set("Retry-After", "1")
+	case errors.Is(err, eventlog.ErrFull):
+		return problem.InsufficientStorage.With("There is no room to store the message. Stored messages can still be read. Send this one again later.")
+	case errors.Is(err, eventlog.ErrTooLarge):
+		return problem.BodyTooLarge.With("The message is larger than the server can store. Send a shorter one.")
 	case err != nil && r.Context().Err() != nil:
-		problem.Unconfirmed.With("The request was cut off while the message was being stored. Look whether it has been, and otherwise send it again.").ServeHTTP(w, r)
+		return problem.Unconfirmed.With("The request was cut off while the server stored the message. Check whether it is stored. If not, send it again.")
 	case err != nil:
 		s.log.ErrorContext(r.Context(), "a message could not be published", "error", err)
-		problem.InternalError.With("The message was not taken. Try again later; the server's log has the reason.").ServeHTTP(w, r)
-	default:
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		io.WriteString(w, "queued")
+		return problem.InternalError.With("The message was not stored. Try again later. The server's log has the reason.")
 	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	io.WriteString(w, "queued")
+	return nil
 }
 
-func readMessage(w http.ResponseWriter, r *http.Request) (message, *problem.Problem) {
-	if refusal := checkBodyType(r.Header); refusal != nil {
-		return message{}, refusal
+func readMessage(w http.ResponseWriter, r *http.Request) (m message, err error) {
+	if err := checkBodyType(r.Header); err != nil {
+		return m, err
 	}
-	body, refusal := readBody(w, r)
-	if refusal != nil {
-		return message{}, refusal
-	}
-	return decodeMessage(body)
+	err = request.ReadBody(w, r, maxMessageBody, func() error {
+		return problem.BodyTooLarge.Withf("A message may have up to %d bytes (2 MiB) of JSON. Send a shorter one.", maxMessageBody)
+	}, func(body []byte) (err error) {
+		m, err = decodeMessage(body)
+		return err
+	})
+	return m, err
 }
 
 // checkBodyType accepts application/json and application/*+json. Parameters are
 // ignored: JSON has none (RFC 8259, section 11).
-func checkBodyType(h http.Header) *problem.Problem {
-	if coding := h.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
-		return problem.UnsupportedMediaType.With("The body has a Content-Encoding. Send the JSON as it is, without one.").
-			Set("Accept-Encoding", "identity") // RFC 9110, section 12.5.3
+func checkBodyType(h http.Header) error {
+	if err := request.CheckEncoding(h); err != nil {
+		return err
 	}
 	mediaType, _, err := mime.ParseMediaType(h.Get("Content-Type"))
 	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) {
@@ -99,45 +99,23 @@ func checkBodyType(h http.Header) *problem.Problem {
 	if ok && (subtype == "json" || strings.HasSuffix(subtype, "+json")) {
 		return nil
 	}
-	return problem.UnsupportedMediaType.With("The body must be JSON and say so: send the header Content-Type: application/json.")
+	return problem.UnsupportedMediaType.With("The body must be JSON. Send it with the header Content-Type: application/json.")
 }
 
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, *problem.Problem) {
-	tooLarge := problem.BodyTooLarge.Withf("A message may have up to %d bytes (2 MiB) of JSON. Send a shorter one.", maxMessageBody)
-	if r.ContentLength > maxMessageBody {
-		return nil, tooLarge
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxMessageBody))
-	if err == nil {
-		return body, nil
-	}
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return nil, tooLarge
-	}
-	refusal := problem.InvalidJSON.With("The body could not be read to its end. Send all of it.")
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		refusal = problem.RequestTimeout.With("The body did not arrive in time. Send it again, faster.")
-	}
-	if r.ProtoMajor == 1 {
-		refusal.Set("Connection", "close") // where the body ends is not known
-	}
-	return nil, refusal
-}
-
-// decodeMessage takes a message out of a body, which must be one JSON text, in
-// UTF-8 as RFC 8259, section 8.1, asks: encoding/json alone would replace what
-// is not. Unknown fields are ignored; of a field that stands twice the last
-// counts, and the case of names does not matter, both as in encoding/json.
-func decodeMessage(body []byte) (message, *problem.Problem) {
+// decodeMessage decodes a body, which must be one JSON text in UTF-8 (RFC 8259,
+// section 8.1). It checks that first, because encoding/json replaces invalid bytes.
+// It ignores unknown fields. As in encoding/json, the last of two equal fields
+// counts, and the case of names does not matter.
+func decodeMessage(body []byte) (message, error) {
 	if i := invalidUTF8(body); i >= 0 {
-		return message{}, at(body, i, "the JSON must be in UTF-8, and this byte is not")
+		return message{}, at(body, i, "a byte is not UTF-8")
 	}
 	var fields struct{ User, Text json.RawMessage }
 	err := json.Unmarshal(body, &fields)
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 		return message{}, notJSON(body, syntax)
 	}
-	// Any other error is of valid JSON that is not an object.
+	// Any other error means valid JSON that is not an object.
 	if kind := jsonKind(body); kind != "an object" || err != nil {
 		return message{}, problem.InvalidMessage.Withf("A message is a JSON object, not %s. %s", kind, messageForm)
 	}
@@ -164,22 +142,22 @@ func decodeMessage(body []byte) (message, *problem.Problem) {
 	return m, nil
 }
 
-// notJSON says where a body ceases to be JSON.
+// notJSON returns the problem of a body, with the place where JSON parsing failed.
 func notJSON(body []byte, err *json.SyntaxError) *problem.Problem {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return problem.InvalidJSON.With("The body is empty. " + messageForm)
 	}
-	// Of JSON that ends too early only a Decoder says so.
+	// Only a Decoder tells JSON that ends too early from other errors.
 	var raw json.RawMessage
 	if err := json.NewDecoder(bytes.NewReader(body)).Decode(&raw); errors.Is(err, io.ErrUnexpectedEOF) {
 		return at(body, len(body), "the JSON ends too early")
 	}
-	offset := max(0, int(err.Offset)-1) // of the last byte that was read
+	offset := max(0, int(err.Offset)-1) // of the last byte that was parsed
 	char, _ := utf8.DecodeRune(body[offset:])
-	return at(body, offset, fmt.Sprintf("%q cannot stand in the JSON", char))
+	return at(body, offset, fmt.Sprintf("%q is not valid JSON", char))
 }
 
-// at is the problem of a body that is not JSON from an offset on.
+// at returns the problem of a body that is not JSON from the offset on.
 func at(body []byte, offset int, what string) *problem.Problem {
 	before := body[:offset]
 	line := 1 + bytes.Count(before, []byte("\n"))
@@ -204,7 +182,7 @@ func invalidUTF8(b []byte) int {
 	return -1
 }
 
-// jsonKind says what a valid JSON text is.
+// jsonKind returns the kind of a valid JSON text, such as "an object".
 func jsonKind(text []byte) string {
 	return problem.KindOf(bytes.TrimLeft(text, " \t\r\n")[0])
 }

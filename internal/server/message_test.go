@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 	"example.com/tidings/internal/server"
 	"example.com/tidings/sse"
@@ -30,7 +31,7 @@ func TestPostMessage(t *testing.T) {
 		contentType string
 		body        string
 		status      int
-		problem     string // its name, where it is refused
+		problem     string // the name of the problem; empty if the message is accepted
 		at          place
 		field       string
 		detail      string // that the detail contains
@@ -130,7 +131,7 @@ func TestPostMessageWithContentEncoding(t *testing.T) {
 			t.Errorf("Content-Encoding %s: %d, want %d", coding, r.status, want)
 		}
 		if want == 415 {
-			r.problem(t, 415, "unsupported-media-type")
+			r.problem(t, 415, "unsupported-encoding")
 			if got := r.header.Get("Accept-Encoding"); got != "identity" {
 				t.Errorf("Accept-Encoding: %q", got)
 			}
@@ -138,7 +139,7 @@ func TestPostMessageWithContentEncoding(t *testing.T) {
 	}
 }
 
-// What is posted must arrive unchanged, whatever it holds.
+// Any text must arrive unchanged.
 func TestMessageArrivesAsItWasPosted(t *testing.T) {
 	for _, text := range []string{
 		"", "hello", "two\nlines\r\nand\ra third", "data: injected\n\nevent: x", "<b>&amp;</b>", "\x00\x1b", "\u2028\u2029\u0085", "שלום 👩‍👩‍👧", `"quoted\"`,
@@ -189,24 +190,24 @@ func TestPostMessageWhoseBodyIsCutShort(t *testing.T) {
 	}
 	defer res.Body.Close()
 	b, _ := io.ReadAll(res.Body)
-	reply{res.StatusCode, res.Header, string(b)}.problem(t, 400, "invalid-json")
+	reply{res.StatusCode, res.Header, string(b)}.problem(t, 400, "incomplete-body")
 }
 
-// A failingLog fails, with a reason that is none of the client's business.
+// A failingLog fails with an error that a client must not see.
 type failingLog struct {
-	hub.Log
+	eventlog.Log
 	err error
 }
 
-func (l failingLog) Append(_ context.Context, messages []hub.Message) []hub.Appended {
-	results := make([]hub.Appended, len(messages))
+func (l failingLog) Append(_ context.Context, messages []hub.Message) []eventlog.Appended {
+	results := make([]eventlog.Appended, len(messages))
 	for i := range results {
 		results[i].Err = l.err
 	}
 	return results
 }
 
-// What becomes of a message that the log does not store.
+// If the log does not store a message, the client gets the status for that error.
 func TestPostMessageThatIsNotStored(t *testing.T) {
 	const secret = "disk /dev/secret is on fire"
 	for _, tt := range []struct {
@@ -218,13 +219,13 @@ func TestPostMessageThatIsNotStored(t *testing.T) {
 		logged     bool
 	}{
 		{"the log fails", errors.New(secret), 500, "internal-error", false, true},
-		{"the disk is full", fmt.Errorf("%w: %s", hub.ErrFull, secret), 507, "insufficient-storage", false, false},
-		{"the log is closed", fmt.Errorf("%w: %s", hub.ErrClosed, secret), 503, "stopping", true, false},
-		{"the log takes less", fmt.Errorf("%w: %s", hub.ErrTooLarge, secret), 413, "body-too-large", false, false},
+		{"the disk is full", fmt.Errorf("%w: %s", eventlog.ErrFull, secret), 507, "insufficient-storage", false, false},
+		{"the log is closed", fmt.Errorf("%w: %s", eventlog.ErrClosed, secret), 503, "stopping", true, false},
+		{"the log takes less", fmt.Errorf("%w: %s", eventlog.ErrTooLarge, secret), 413, "body-too-large", false, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var logs logBuffer
-			s := startOn(t, server.Config{Logger: textLogger(&logs)}, failingLog{hub.NewMemoryLog(nil), tt.err}, hub.Options{})
+			s := startOn(t, server.Config{Logger: textLogger(&logs)}, failingLog{eventlog.NewMemory(nil), tt.err}, hub.Options{})
 			r := send(t, client(t, "HTTP/1.1"), "POST", s.url+"/messages", strings.NewReader(`{"user":"a","text":"b"}`), "Content-Type", "application/json")
 			r.problem(t, tt.status, tt.problem)
 			if strings.Contains(r.body, "secret") {
@@ -250,8 +251,8 @@ func TestPostMessageWhileStopping(t *testing.T) {
 	}
 }
 
-// The seed's feed is a topic as any other, and what is posted there has an id.
-func TestFeedIsTheTopicMessages(t *testing.T) {
+// POST /messages publishes to an ordinary topic: its messages have ids.
+func TestPostMessagePublishesToTheDefaultTopic(t *testing.T) {
 	s := start(t, server.Config{})
 	c := client(t, "HTTP/1.1")
 	post(t, c, s.url, "alice", "hello")
@@ -259,17 +260,13 @@ func TestFeedIsTheTopicMessages(t *testing.T) {
 	if err != nil || got.Count != 1 || subscribers != 0 {
 		t.Fatalf("the topic is %+v with %d subscribers, %v", got, subscribers, err)
 	}
-	id, err := hub.ParsePosition(got.Last)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ev, err := s.hub.Event(t.Context(), "messages", id)
+	ev, err := s.hub.Event(t.Context(), "messages", got.Last)
 	if want := `{"user":"alice","text":"hello"}`; err != nil || ev.Data != want || ev.Type != "message" {
 		t.Errorf("the event is %+v, %v; want the data %s", ev, err, want)
 	}
 }
 
-// A message that is posted again under its key is stored once.
+// A message that is posted again with the same key is stored once.
 func TestPostMessageAgain(t *testing.T) {
 	s := start(t, server.Config{})
 	c := client(t, "HTTP/1.1")

@@ -15,18 +15,18 @@ import (
 
 // The metrics of a hub. docs/http-api.md lists them.
 var (
-	subscribersMetric = prometheus.NewDesc("tidings_subscribers", "Subscribers at the moment.", nil, nil)
-	streamsMetric     = prometheus.NewDesc("tidings_streams", "Streams at the moment, by the way they take: through net/http, or taken over from it.", []string{"path"}, nil)
-	begunMetric       = prometheus.NewDesc("tidings_streams_begun_total", "Streams that have begun, by the way they take.", []string{"path"}, nil)
+	subscribersMetric = prometheus.NewDesc("tidings_subscribers", "Current subscribers.", nil, nil)
+	streamsMetric     = prometheus.NewDesc("tidings_streams", "Current streams, by path: through net/http, or taken over from it.", []string{"path"}, nil)
+	begunMetric       = prometheus.NewDesc("tidings_streams_begun_total", "Streams that have begun, by path.", []string{"path"}, nil)
 	invalidMetric     = prometheus.NewDesc("tidings_invalid_messages_total", "Messages in the log that cannot be sent as an event.", nil, nil)
-	stalledMetric     = prometheus.NewDesc("tidings_fanout_stalled_streams", "Streams at the moment whose client takes nothing.", []string{"shard"}, nil)
-	awayMetric        = prometheus.NewDesc("tidings_fanout_away_streams", "Streams at the moment that begin, or catch up from the log.", []string{"shard"}, nil)
-	shardMetric       = prometheus.NewDesc("tidings_fanout_streams", "Streams at the moment that a shard serves.", []string{"shard"}, nil)
-	deliveriesMetric  = prometheus.NewDesc("tidings_fanout_deliveries_total", "Messages that a shard has handed to streams from the window.", []string{"shard"}, nil)
-	writesMetric      = prometheus.NewDesc("tidings_fanout_writes_total", "Writes to streams.", []string{"shard"}, nil)
-	shortMetric       = prometheus.NewDesc("tidings_fanout_short_writes_total", "Writes of which the client did not take all.", []string{"shard"}, nil)
-	bytesMetric       = prometheus.NewDesc("tidings_fanout_written_bytes_total", "Bytes written to streams.", []string{"shard"}, nil)
-	endsMetric        = prometheus.NewDesc("tidings_fanout_ends_total", "Streams that have ended, by why.", []string{"shard", "reason"}, nil)
+	stalledMetric     = prometheus.NewDesc("tidings_delivery_stalled_streams", "Current streams whose client reads nothing.", []string{"shard"}, nil)
+	catchingUpMetric  = prometheus.NewDesc("tidings_delivery_catching_up_streams", "Current streams that are starting or catching up from the log.", []string{"shard"}, nil)
+	shardMetric       = prometheus.NewDesc("tidings_delivery_streams", "Current streams of a shard.", []string{"shard"}, nil)
+	deliveriesMetric  = prometheus.NewDesc("tidings_delivery_messages_total", "Messages delivered to streams from the window.", []string{"shard"}, nil)
+	writesMetric      = prometheus.NewDesc("tidings_delivery_writes_total", "Writes to streams.", []string{"shard"}, nil)
+	shortMetric       = prometheus.NewDesc("tidings_delivery_short_writes_total", "Writes of which the socket took only a part.", []string{"shard"}, nil)
+	bytesMetric       = prometheus.NewDesc("tidings_delivery_written_bytes_total", "Bytes written to streams.", []string{"shard"}, nil)
+	endsMetric        = prometheus.NewDesc("tidings_delivery_ends_total", "Streams that have ended, by reason.", []string{"shard", "reason"}, nil)
 )
 
 // A hubCollector collects the metrics of a hub.
@@ -43,19 +43,19 @@ func (c hubCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	stats := c.hub.Stats()
 	gauge(subscribersMetric, stats.Subscribers)
-	gauge(streamsMetric, stats.NetHTTP, hub.PathNetHTTP)
-	gauge(streamsMetric, stats.TakenOver, hub.PathTakenOver)
-	count(begunMetric, stats.NetHTTPBegun, hub.PathNetHTTP)
-	count(begunMetric, stats.TakenOverBegun, hub.PathTakenOver)
+	for path, p := range stats.Paths {
+		gauge(streamsMetric, p.Streams, path)
+		count(begunMetric, p.Begun, path)
+	}
 	count(invalidMetric, stats.Invalid)
 	for i, s := range stats.Shards {
 		shard := strconv.Itoa(i)
 		gauge(shardMetric, s.Streams, shard)
 		gauge(stalledMetric, s.Stalled, shard)
-		gauge(awayMetric, s.Away, shard)
+		gauge(catchingUpMetric, s.CatchingUp, shard)
 		count(deliveriesMetric, s.Deliveries, shard)
 		count(writesMetric, s.Writes, shard)
-		count(shortMetric, s.Short, shard)
+		count(shortMetric, s.ShortWrites, shard)
 		count(bytesMetric, s.Bytes, shard)
 		for reason, n := range s.Ends {
 			count(endsMetric, n, shard, reason)
@@ -63,8 +63,8 @@ func (c hubCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// metrics answers GET /metrics with the figures of the hub, the Go runtime and the
-// process, in the form of Prometheus. They are for whoever may administer.
+// metrics answers GET /metrics with the metrics of the hub, the Go runtime and the
+// process, in Prometheus's text format. It requires [httpapi.ActionAdminister].
 func (s *Server) metrics(h *hub.Hub) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
@@ -76,11 +76,11 @@ func (s *Server) metrics(h *hub.Hub) http.Handler {
 		ErrorLog:      slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 		ErrorHandling: promhttp.ContinueOnError,
 	})
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if refusal := s.authorize(r, httpapi.Access{Action: httpapi.Administer}); refusal != nil {
-			refusal.ServeHTTP(w, r)
-			return
+	return errorHandler(func(w http.ResponseWriter, r *http.Request) error {
+		if err := s.authorize(r, httpapi.Access{Action: httpapi.ActionAdminister}); err != nil {
+			return err
 		}
 		show.ServeHTTP(w, r)
+		return nil
 	})
 }

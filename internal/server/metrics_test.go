@@ -8,27 +8,29 @@ import (
 	"strings"
 	"testing"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 	"example.com/tidings/hub/httpapi"
+	"example.com/tidings/hub/stats"
 	"example.com/tidings/internal/server"
 )
 
-// Which way a stream takes is a metric, and so is what the shards have done.
+// The metrics show the path of each stream and the work of each shard.
 func TestMetrics(t *testing.T) {
 	for _, takeOver := range []bool{false, true} {
 		if takeOver && runtime.GOOS != "linux" {
 			continue
 		}
-		s := startOn(t, server.Config{}, hub.NewMemoryLog(nil), hub.Options{TakeOver: takeOver})
+		s := startOn(t, server.Config{}, eventlog.NewMemory(nil), hub.Options{TakeOver: takeOver})
 		c := client(t, "HTTP/1.1")
 		res := get(t, c, s.url+"/events?topic=orders")
 		defer res.Body.Close()
 		if _, err := io.ReadFull(res.Body, make([]byte, len("event: tidings.open"))); err != nil {
 			t.Fatal(err)
 		}
-		stats := s.hub.Stats()
-		if takeOver != (stats.TakenOver == 1) || takeOver != (stats.NetHTTP == 0) {
-			t.Errorf("take over %v: %+v", takeOver, stats)
+		paths := s.hub.Stats().Paths
+		if takeOver != (paths[stats.PathTakenOver].Streams == 1) || takeOver != (paths[stats.PathNetHTTP].Streams == 0) {
+			t.Errorf("take over %v: %+v", takeOver, paths)
 		}
 		got := send(t, c, "GET", s.url+"/metrics", nil)
 		if got.status != 200 || !strings.HasPrefix(got.header.Get("Content-Type"), "text/plain") {
@@ -41,8 +43,8 @@ func TestMetrics(t *testing.T) {
 		if takeOver {
 			want = []string{
 				"tidings_subscribers 1", `tidings_streams{path="net/http"} 0`, `tidings_streams{path="taken over"} 1`,
-				`tidings_streams_begun_total{path="taken over"} 1`, `tidings_fanout_streams{shard="0"}`,
-				`tidings_fanout_ends_total{reason="client left",shard="0"} 0`, "process_open_fds ",
+				`tidings_streams_begun_total{path="taken over"} 1`, `tidings_delivery_streams{shard="0"}`,
+				`tidings_delivery_ends_total{reason="client left",shard="0"} 0`, "process_open_fds ",
 			}
 		}
 		for _, line := range want {
@@ -55,7 +57,7 @@ func TestMetrics(t *testing.T) {
 
 func TestMetricsAreTheOperators(t *testing.T) {
 	s := start(t, server.Config{Authorize: func(_ *http.Request, a httpapi.Access) error {
-		if a.Action == httpapi.Administer {
+		if a.Action == httpapi.ActionAdminister {
 			return errors.New("no")
 		}
 		return nil

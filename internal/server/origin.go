@@ -10,9 +10,9 @@ import (
 	"example.com/tidings/internal/problem"
 )
 
-// An originPolicy says which web pages may use the server: those of its own
-// origin and of the allowed ones. Requests that do not come from a browser have
-// no origin and are not its concern.
+// An originPolicy decides which web pages may use the server: pages of its own
+// origin and of the allowed origins. It allows every request that does not come
+// from a browser, because such a request has no origin.
 type originPolicy struct {
 	allowed    map[string]bool
 	protection *http.CrossOriginProtection
@@ -47,13 +47,13 @@ func normalOrigin(s string) (string, error) {
 	u, err := url.Parse(strings.ToLower(s))
 	switch {
 	case err != nil || u.Scheme == "" || u.Hostname() == "" || u.Opaque != "":
-		return "", errors.New("that is not an origin")
+		return "", errors.New("this is not an origin")
 	case u.User != nil:
 		return "", errors.New("an origin has no user")
 	case strings.HasSuffix(u.Host, ":"):
 		return "", errors.New("the port is missing")
 	case u.Path != "" || u.RawQuery != "" || u.Fragment != "" || strings.ContainsAny(s, "?#"):
-		return "", errors.New("an origin ends before the path")
+		return "", errors.New("an origin has no path, query or fragment")
 	case strings.Contains(u.Host, "*"):
 		return "", errors.New("an origin has no wildcard")
 	}
@@ -67,9 +67,9 @@ func normalOrigin(s string) (string, error) {
 	return u.Scheme + "://" + host, nil
 }
 
-// foreign reports whether r comes from a page that may not use the server. Safe
-// methods are judged as unsafe ones are, if strict: a stream that another site's
-// page may not read could still be held open by it.
+// foreign reports whether r comes from a page that may not use the server. If
+// strict, it treats safe methods like unsafe ones: a page of another site cannot
+// read a stream, but could hold it open.
 func (p *originPolicy) foreign(r *http.Request, strict bool) bool {
 	if strict {
 		asUnsafe := *r
@@ -98,22 +98,23 @@ func (p *originPolicy) share(h http.Header, r *http.Request) {
 	}
 }
 
-// preflight reports whether r asks, for a browser, whether a page may send
-// another request.
+// preflight reports whether r is a CORS preflight: a browser asks whether a page
+// may send another request.
 func preflight(r *http.Request) bool {
 	return r.Method == http.MethodOptions && r.Header.Get("Origin") != "" &&
 		r.Header.Get("Access-Control-Request-Method") != ""
 }
 
-// answerPreflight answers one for a route with the given methods.
-func (p *originPolicy) answerPreflight(w http.ResponseWriter, r *http.Request, methods string) {
+// preflightHandler returns the handler of a preflight for a route with these methods.
+func (p *originPolicy) preflightHandler(r *http.Request, methods string) (http.Handler, error) {
 	if !p.allowed[r.Header.Get("Origin")] {
-		p.refuse(r).ServeHTTP(w, r)
-		return
+		return nil, p.refuse(r)
 	}
-	h := w.Header()
-	h.Set("Access-Control-Allow-Methods", methods)
-	h.Set("Access-Control-Allow-Headers", "Content-Type, Last-Event-ID, Cache-Control, Idempotency-Key")
-	h.Set("Access-Control-Max-Age", "600") // seconds
-	w.WriteHeader(http.StatusNoContent)
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		h := w.Header()
+		h.Set("Access-Control-Allow-Methods", methods)
+		h.Set("Access-Control-Allow-Headers", "Content-Type, Last-Event-ID, Cache-Control, Idempotency-Key")
+		h.Set("Access-Control-Max-Age", "600") // seconds
+		w.WriteHeader(http.StatusNoContent)
+	}), nil
 }

@@ -9,11 +9,12 @@ import (
 	"time"
 )
 
-// acceptAtOnce is how many connections are accepted before those that were get a turn.
+// acceptAtOnce is how many connections Accept returns before it yields to their goroutines.
 const acceptAtOnce = 16
 
-// What a rush is, and how garbage is collected during one. A heap of a few megabytes is
-// otherwise collected for each hundred connections, which stops everything each time.
+// A rush starts with rushConnections within rushWithin, and ends rushOver after the last
+// time that so many came. Meanwhile GOGC is rushPercent: otherwise a heap of a few megabytes
+// is collected for each hundred connections, which stops everything each time.
 const (
 	rushConnections = 64
 	rushWithin      = 50 * time.Millisecond
@@ -22,12 +23,11 @@ const (
 )
 
 // A pacedListener does not accept connections faster than they are served. When
-// thousands come at once, others wait in the kernel, and not in the scheduler's queues,
-// where everything else would have to wait behind them: the next message, too. Accept
-// is called by one goroutine.
+// thousands come at once, most of them wait in the kernel. In the scheduler's queues they
+// would delay everything else, such as the next message. Accept is for one goroutine.
 //
-// It also tunes the garbage collection of the process, during a rush and after one. That
-// is for a program to do: the packages of the library leave the process as it is.
+// It also tunes the garbage collection of the process, during a rush and after one. Only
+// a program should do that: the packages of the library leave the process as it is.
 type pacedListener struct {
 	net.Listener
 	giveBack giveBack
@@ -35,8 +35,8 @@ type pacedListener struct {
 	since    time.Time // when the last rushConnections began
 
 	mu     sync.Mutex
-	normal int         // the percentage that is set again
-	over   *time.Timer // while there is a rush
+	normal int         // GOGC outside of a rush
+	over   *time.Timer // ends the rush; nil outside of one
 }
 
 func newPacedListener(l net.Listener) *pacedListener {
@@ -67,8 +67,8 @@ func (l *pacedListener) Close() error {
 	return l.Listener.Close()
 }
 
-// rush lets more garbage gather until the rush is over, unless somebody has said how
-// much is to.
+// rush raises GOGC until the rush is over, unless the environment sets GOGC or
+// GOMEMLIMIT.
 func (l *pacedListener) rush() {
 	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
 		return

@@ -7,7 +7,8 @@ import (
 	"net/http"
 	"path"
 	"strconv"
-	"strings"
+
+	"example.com/tidings/internal/request"
 )
 
 //go:embed page
@@ -18,8 +19,8 @@ var pageFiles embed.FS
 const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 
-// contentTypes has one for each kind of file in page; those of the system's
-// own table differ from machine to machine.
+// contentTypes has the types of the files in page. The system's own table
+// differs from machine to machine.
 var contentTypes = map[string]string{
 	".html": "text/html; charset=utf-8",
 	".css":  "text/css; charset=utf-8",
@@ -56,32 +57,19 @@ func pageAssets() map[string]*asset {
 	return assets
 }
 
-// ServeHTTP answers with the file, to be revalidated at each use: a page and a
-// server of different versions never meet for long.
+// ServeHTTP answers with the file. A browser revalidates it at each use, so that
+// an old page does not meet a new server for long.
 func (a *asset) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-cache")
 	h.Set("ETag", a.etag)
 	h.Set("Content-Security-Policy", contentSecurityPolicy)
 	h.Set("Referrer-Policy", "no-referrer")
-	if a.notModified(r) {
+	if request.MatchesETag(r.Header, a.etag) {
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
 	h.Set("Content-Type", a.contentType)
 	h.Set("Content-Length", strconv.Itoa(len(a.body)))
 	w.Write(a.body) // net/http drops it for HEAD
-}
-
-// notModified evaluates If-None-Match (RFC 9110, section 13.1.2).
-func (a *asset) notModified(r *http.Request) bool {
-	for _, field := range r.Header.Values("If-None-Match") {
-		for tag := range strings.SplitSeq(field, ",") {
-			tag = strings.TrimSpace(tag)
-			if tag == "*" || strings.TrimPrefix(tag, "W/") == a.etag {
-				return true
-			}
-		}
-	}
-	return false
 }

@@ -84,8 +84,8 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
-// Hosts by whether the server, on loopback, started with
-// --allow-host tidings.example.org --allow-host 2001:db8::7, answers to them.
+// The server listens on loopback, with --allow-host tidings.example.org and
+// --allow-host 2001:db8::7. hosts says which names it answers to.
 func TestHost(t *testing.T) {
 	hosts := map[string]bool{
 		"localhost":                 true,
@@ -179,9 +179,9 @@ func TestRequestWithoutAHost(t *testing.T) {
 	}
 }
 
-// Beyond loopback IP addresses will do until names are listed. A name would not:
-// a web site outside could reach, by rebinding its own, what only visitors inside
-// can.
+// Beyond loopback, the server answers to any IP address unless names are listed. It
+// never answers to any name: by rebinding its name, a web site outside could reach a
+// server that only its visitors can reach.
 func TestHostBeyondLoopback(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -207,8 +207,8 @@ func TestHostBeyondLoopback(t *testing.T) {
 	}
 }
 
-// A body that a GET announces and does not send would hold a stream back, and
-// one that is not read would hide that the client leaves.
+// If a GET announces a body but does not send it, its stream would not begin. If
+// nobody reads the body, the server would not notice that the client leaves.
 func TestGETWithABodyIsRefused(t *testing.T) {
 	s := start(t, server.Config{})
 	for _, path := range []string{"/events", "/", "/topics", "/topics/orders/events"} {
@@ -224,7 +224,7 @@ func TestGETWithABodyIsRefused(t *testing.T) {
 	}
 }
 
-// What listens on an address of IPv4 says so, and is reached there.
+// A server on an IPv4 address reports that address.
 func TestIPv4AddressListensOnIPv4(t *testing.T) {
 	s := start(t, server.Config{Addr: "0.0.0.0:0", InsecureAnonymous: true})
 	if !strings.HasPrefix(s.addr, "0.0.0.0:") {
@@ -232,7 +232,7 @@ func TestIPv4AddressListensOnIPv4(t *testing.T) {
 	}
 }
 
-// With --insecure-anonymous a loopback address is as closed as without.
+// --insecure-anonymous changes nothing on a loopback address.
 func TestInsecureAnonymousOnLoopbackOpensNothing(t *testing.T) {
 	s := start(t, server.Config{InsecureAnonymous: true})
 	send(t, client(t, "HTTP/1.1"), "GET", s.url+"/", nil, "Host", "evil.example").problem(t, 421, "host-not-allowed")
@@ -245,9 +245,9 @@ func TestOrigin(t *testing.T) {
 		origin string
 		site   string // Sec-Fetch-Site
 		post   int    // the status of POST /messages
-		events int    // of HEAD /events, and of GET /topics
-		page   int    // of GET /
-		shared bool   // with the origin, by CORS
+		events int    // the status of HEAD /events and GET /topics
+		page   int    // the status of GET /
+		shared bool   // the origin may read the responses (CORS)
 	}{
 		{name: "curl", post: 200, events: 200, page: 200},
 		{name: "its own page", origin: own, site: "same-origin", post: 200, events: 200, page: 200},
@@ -318,7 +318,7 @@ func TestOrigin(t *testing.T) {
 			check("GET /", send(t, c, "GET", s.url+"/", nil, header...), tt.page)
 			unsafe := send(t, c, "DELETE", s.url+"/nothing", nil, header...)
 			if got := unsafe.status == 403; got != (tt.post == 403) {
-				t.Errorf("DELETE /nothing: %d; every unsafe method is guarded", unsafe.status)
+				t.Errorf("DELETE /nothing: %d; every unsafe method must be refused", unsafe.status)
 			}
 		})
 	}

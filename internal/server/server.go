@@ -1,5 +1,5 @@
 // Package server is the program behind "tidings serve": a hub's HTTP API, the
-// seed's feed on it, and a page, for everyone on this machine.
+// chat example's route, metrics and a page, for everyone on this machine.
 //
 //	s, err := server.New(server.Config{Addr: "127.0.0.1:0"})
 //	...
@@ -7,12 +7,13 @@
 //	fmt.Println("listening on", s.URL())
 //	err = s.Run(ctx, h) // until ctx is done
 //
-// It is closed by default. It listens on loopback addresses only, answers only
-// to loopback names, and only to pages of its own origin; what opens it is in
-// [Config]. docs/http-api.md describes its routes.
+// By default it listens on loopback addresses only, and answers only requests for
+// loopback names and from pages of its own origin. [Config] can allow more.
+// docs/http-api.md describes its routes.
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,40 +45,44 @@ const (
 	shutdownGrace = 700 * time.Millisecond
 )
 
-// Config configures a [Server]. The zero value holds the defaults.
+// Config configures a [Server]. The zero value means the defaults.
 type Config struct {
-	// Addr is HOST:PORT to listen on; port 0 takes any that is free. Empty
-	// means DefaultAddr.
+	// Addr is HOST:PORT to listen on; port 0 picks a free port. Empty means
+	// DefaultAddr.
 	Addr string
 
 	// InsecureAnonymous allows an Addr beyond loopback, where anyone who
 	// reaches it can read and publish everything.
 	InsecureAnonymous bool
 
-	// AllowHosts are the names, without a port, under which the server may be
-	// addressed besides the loopback ones. On an address beyond loopback any IP
-	// address will do, too, when there are none.
+	// AllowHosts are the host names, without a port, that the server answers to
+	// besides the loopback names. If there are none, a server on an address beyond
+	// loopback also answers to any IP address.
 	AllowHosts []string
 
-	// AllowOrigins are the origins, scheme://host[:port], besides its own whose
-	// pages may use the server.
+	// AllowOrigins are the origins, scheme://host[:port], whose pages may use the
+	// server, besides its own origin.
 	AllowOrigins []string
 
-	// Authorize decides what a request may do, on every route of the API and for
-	// the seed's feed, as that of httpapi.Options does: this is the one place for
-	// identities. Nil allows everything to everyone whom the host and the origin
-	// let through.
+	// Authorize decides what a request may do, as httpapi.Options.Authorize does.
+	// The server asks it on every route of the API, for POST /messages and for
+	// /metrics: this is the one place for identities. Nil allows everything to
+	// each request that passes the checks of its host and origin.
 	Authorize func(*http.Request, httpapi.Access) error
 
 	// MaxMessage bounds the data of a message of POST /topics and /batch, in
 	// bytes. 0 means the default of package httpapi.
 	MaxMessage int
 
-	// KeepAlive and WriteTimeout are those that the hub has for its streams. The
-	// server keeps HTTP/2 connections alive as often, and gives what was written
-	// to any connection as long to be acknowledged by the peer's kernel (Linux).
-	// 0 means DefaultKeepAlive and DefaultWriteTimeout; a negative KeepAlive
-	// leaves that of HTTP/2 at the default. WriteTimeout is never negative.
+	// DefaultTopic is the topic of a stream whose request names none, and of
+	// POST /messages. If it is empty, the server refuses both.
+	DefaultTopic string
+
+	// KeepAlive and WriteTimeout are the hub's settings for streams. The server
+	// also pings HTTP/2 connections after KeepAlive, and on Linux closes any
+	// connection whose peer's kernel acknowledges no data for WriteTimeout. 0 means
+	// DefaultKeepAlive and DefaultWriteTimeout. If KeepAlive is negative, pings use
+	// the default. WriteTimeout is never negative.
 	KeepAlive    time.Duration
 	WriteTimeout time.Duration
 
@@ -89,29 +94,29 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// A Server serves one hub. [New] makes it, [Server.Listen] binds its address, so
-// that nothing need be opened for a server that cannot run, and [Server.Run]
-// serves a hub there until its context is done.
+// A Server serves one hub. [New] makes it. [Server.Listen] binds its address: a
+// program opens its log only after that succeeds. [Server.Run] serves a hub there
+// until its context is done.
 type Server struct {
 	cfg      Config
 	log      *slog.Logger
 	hosts    hostPolicy
 	origins  *originPolicy
-	assets   map[string]*asset // the page's, by path
+	assets   map[string]*asset // the page's files, by path
 	http     *http.Server
-	crowd    *crowd
+	conns    *connections
 	listener net.Listener
 	abandon  context.CancelFunc // ends the context of every request
 }
 
 // New checks the configuration and returns a server that does not listen yet.
-// Its error is one line that says what is wrong with which setting, in terms of
-// the flags of "tidings serve".
+// Its error is one line that says what is wrong with which flag of "tidings
+// serve".
 func New(cfg Config) (*Server, error) {
-	setDefault(&cfg.Addr, DefaultAddr)
-	setDefault(&cfg.KeepAlive, DefaultKeepAlive)
-	setDefault(&cfg.WriteTimeout, DefaultWriteTimeout)
-	setDefault(&cfg.ReadTimeout, DefaultReadTimeout)
+	cfg.Addr = cmp.Or(cfg.Addr, DefaultAddr)
+	cfg.KeepAlive = cmp.Or(cfg.KeepAlive, DefaultKeepAlive)
+	cfg.WriteTimeout = cmp.Or(cfg.WriteTimeout, DefaultWriteTimeout)
+	cfg.ReadTimeout = cmp.Or(cfg.ReadTimeout, DefaultReadTimeout)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
@@ -130,31 +135,31 @@ func New(cfg Config) (*Server, error) {
 
 	pingAfter := cfg.KeepAlive
 	if pingAfter < 0 {
-		pingAfter = DefaultKeepAlive // pings go on where keep-alives are off
+		pingAfter = DefaultKeepAlive // without keep-alives, pings go on
 	}
 	base, abandon := context.WithCancel(context.Background())
 	s.abandon = abandon
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
-	s.crowd = newCrowd()
+	s.conns = newConnections()
 	s.http = &http.Server{
-		ConnState:         s.crowd.state,
+		ConnState:         s.conns.state,
 		Protocols:         protocols,
 		BaseContext:       func(net.Listener) context.Context { return base },
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		// OPTIONS * is a path that does not exist, as any other.
+		// The * of OPTIONS * is a path that does not exist.
 		DisableGeneralOptionsHandler: true,
-		// A stream has a deadline for each write instead of WriteTimeout, and
-		// ReadTimeout does not concern it.
+		// These two do not apply to streams, which have a deadline for each
+		// write.
 		ReadTimeout:  cfg.ReadTimeout,
 		WriteTimeout: cfg.ReadTimeout + cfg.WriteTimeout,
 		// A write deadline alone does not end an HTTP/2 connection whose peer
-		// has vanished: the reset of the stream would wait behind the same
-		// stuck bytes. These settings do.
+		// has vanished: the reset of the stream waits behind the stuck bytes.
+		// These settings end it.
 		HTTP2: &http.HTTP2Config{
 			SendPingTimeout:  pingAfter,
 			PingTimeout:      cfg.WriteTimeout,
@@ -164,36 +169,29 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// use makes h the hub that is served.
+// use makes h the hub that the server serves.
 func (s *Server) use(h *hub.Hub) {
 	s.http.Handler = s.Handler(h)
-	s.crowd.hub.Store(h)
+	s.conns.hub.Store(h)
 	// Shutdown closes the listener first and then calls this.
 	s.http.RegisterOnShutdown(h.Drain)
-}
-
-func setDefault[T comparable](v *T, to T) {
-	var zero T
-	if *v == zero {
-		*v = to
-	}
 }
 
 // URL returns the address that the server listens on, as http://HOST:PORT. It
 // is valid after Listen.
 func (s *Server) URL() string { return "http://" + s.listener.Addr().String() }
 
-// Run serves h until ctx is done, and then stops: no new connection is taken, the
-// hub is drained, so that streams end cleanly after what was published, what has
-// not ended after 700 ms is cut, and the hub is closed, and with it its log. It
-// returns nil, unless serving or closing the hub has failed, and is called once,
-// after Listen.
+// Run serves h until ctx is done, and then stops. It accepts no new connection and
+// drains the hub: each stream ends cleanly after the last message published. After
+// 700 ms it cuts the connections that are left. Then it closes the hub with its
+// log. Run returns an error if serving or closing the hub fails. It may be called
+// once, after Listen.
 func (s *Server) Run(ctx context.Context, h *hub.Hub) error {
 	defer s.abandon()
 	s.use(h)
 	served := make(chan error, 1)
-	listener := &boundedListener{Listener: s.listener, crowd: s.crowd, warn: func() {
-		s.log.Warn("new connections are closed: nearly as many descriptors are in use as the process may have (ulimit -n)")
+	listener := &boundedListener{Listener: s.listener, connections: s.conns, warn: func() {
+		s.log.Warn("closing new connections: the process has almost reached its limit of file descriptors (ulimit -n)")
 	}}
 	go func() { served <- s.http.Serve(newPacedListener(listener)) }()
 	select {
@@ -201,7 +199,7 @@ func (s *Server) Run(ctx context.Context, h *hub.Hub) error {
 		s.abandon()
 		s.http.Close()
 		if err := h.Close(); err != nil {
-			s.log.Error("the log was not closed", "error", err)
+			s.log.Error("closing the log failed", "error", err)
 		}
 		return fmt.Errorf("the server stopped: %w", err)
 	case <-ctx.Done():
@@ -213,7 +211,7 @@ func (s *Server) Run(ctx context.Context, h *hub.Hub) error {
 		if !errors.Is(err, context.DeadlineExceeded) {
 			s.log.Warn("stopping", "error", err)
 		}
-		s.log.Warn("cutting connections that have not ended in time", "grace", shutdownGrace)
+		s.log.Warn("cutting connections that did not end in time", "grace", shutdownGrace)
 		s.abandon()
 		s.http.Close()
 	}
@@ -225,7 +223,7 @@ func (s *Server) Run(ctx context.Context, h *hub.Hub) error {
 	return nil
 }
 
-// Close releases the address of a server that is not run.
+// Close releases the address of a server that does not run.
 func (s *Server) Close() error {
 	s.abandon()
 	if s.listener == nil {

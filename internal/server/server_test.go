@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 	"example.com/tidings/internal/leak"
 	"example.com/tidings/internal/server"
@@ -23,32 +24,33 @@ import (
 
 func TestMain(m *testing.M) { leak.Main(m) }
 
-// patience is how long a test waits for what must happen; it only turns a hang
-// into a failure.
+// patience is how long a test waits for an event that must happen. It only turns a
+// hang into a failure.
 const patience = 30 * time.Second
 
-// A running is a server that runs until the test ends, or stop is called.
+// A running is a server that runs until the test ends or calls stop.
 type running struct {
 	*server.Server
 	hub  *hub.Hub
 	url  string
 	addr string
-	stop func() error // stops it and returns what Run did
+	stop func() error // stops the server and returns the error of Run
 }
 
-// start runs a server, with a hub in memory, on a free port of 127.0.0.1, unless
-// cfg says otherwise.
+// start runs a server with a hub in memory. It listens on a free port of 127.0.0.1
+// unless cfg has an address.
 func start(t *testing.T, cfg server.Config) *running {
 	t.Helper()
-	return startOn(t, cfg, hub.NewMemoryLog(nil), hub.Options{})
+	return startOn(t, cfg, eventlog.NewMemory(nil), hub.Options{})
 }
 
 // startOn is start with a hub on this log.
-func startOn(t *testing.T, cfg server.Config, messages hub.Log, opts hub.Options) *running {
+func startOn(t *testing.T, cfg server.Config, messages eventlog.Log, opts hub.Options) *running {
 	t.Helper()
 	if cfg.Addr == "" {
 		cfg.Addr = "127.0.0.1:0"
 	}
+	cfg.DefaultTopic = "messages"
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -76,8 +78,8 @@ func startOn(t *testing.T, cfg server.Config, messages hub.Log, opts hub.Options
 	return r
 }
 
-// newHub opens a hub, with what it has to have in common with the server.
-func newHub(t *testing.T, cfg server.Config, messages hub.Log, opts hub.Options) *hub.Hub {
+// newHub opens a hub with the settings that it shares with the server.
+func newHub(t *testing.T, cfg server.Config, messages eventlog.Log, opts hub.Options) *hub.Hub {
 	t.Helper()
 	opts.KeepAlive, opts.WriteTimeout, opts.Logger = cfg.KeepAlive, cfg.WriteTimeout, cfg.Logger
 	opts.TakeOver = opts.TakeOver || strings.Contains(t.Name(), strings.ReplaceAll(takenOver, " ", "_"))
@@ -88,12 +90,12 @@ func newHub(t *testing.T, cfg server.Config, messages hub.Log, opts hub.Options)
 	return h
 }
 
-// wantSubscribers waits until the feed has this many streams.
+// wantSubscribers waits until the topic messages has this many streams.
 func (r *running) wantSubscribers(t *testing.T, want int) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
 		_, got, err := r.hub.Topic(t.Context(), "messages")
-		if err != nil && !errors.Is(err, hub.ErrNotFound) {
+		if err != nil && !errors.Is(err, eventlog.ErrNotFound) {
 			t.Fatal(err)
 		}
 		if got == want {
@@ -105,8 +107,8 @@ func (r *running) wantSubscribers(t *testing.T, want int) {
 	}
 }
 
-// protocols are those in which each promise is tested. In a subtest of takenOver the
-// hub takes connections over, where it can.
+// protocols are the protocols in which the tests check each promise. In a subtest with
+// the name takenOver the hub takes connections over, where it can.
 var protocols = []string{"HTTP/1.1", takenOver, "h2c"}
 
 const takenOver = "HTTP/1.1 taken over"
@@ -120,15 +122,15 @@ func client(t *testing.T, protocol string) *http.Client {
 	return &http.Client{Transport: transport}
 }
 
-// A reply is a response that was read to its end.
+// A reply is a response with its whole body.
 type reply struct {
 	status int
 	header http.Header
 	body   string
 }
 
-// send sends a request and reads the reply. header alternates names and
-// values; Host is the request's.
+// send sends a request and reads the reply. header alternates names and values.
+// Host sets the request's host.
 func send(t *testing.T, c *http.Client, method, url string, body io.Reader, header ...string) reply {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -185,15 +187,15 @@ func (r reply) problem(t *testing.T, status int, name string) problem {
 type listener struct {
 	res    *http.Response
 	lines  *bufio.Reader
-	cancel context.CancelFunc // leaves
+	cancel context.CancelFunc // closes the stream
 	epoch  string             // of the ids
 	begins uint64             // the sequence number after which it begins
 }
 
-// listen opens the feed's stream and returns when it has begun.
+// listen opens a stream of the topic messages and returns when it has begun.
 func listen(t *testing.T, c *http.Client, url string, header ...string) *listener {
 	t.Helper()
-	// Longer than patience, so that its end is never what a test waits for.
+	// This is longer than patience, so that no test waits for it.
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	t.Cleanup(cancel)
 	if !strings.Contains(url, "/events") {
@@ -239,17 +241,17 @@ func (l *listener) wantOpen(t *testing.T) {
 		Position string
 	}
 	decode(t, strings.TrimPrefix(lines[2], "data: "), &open)
-	at, err := hub.ParsePosition(open.Position)
+	at, err := eventlog.ParsePosition(open.Position)
 	if err != nil || len(open.Topics) != 1 || open.Topics[0] != "messages" {
 		t.Fatalf("the stream begins with %q (%v)", lines, err)
 	}
 	l.epoch, l.begins = at.Epoch, at.Seq
 }
 
-// event returns the message with a sequence number as it stands on the wire.
+// event returns the bytes on the wire of the message with a sequence number.
 func (l *listener) event(seq uint64, user, text string) string {
 	data := fmt.Sprintf(`{"user":%q,"text":%q}`, user, text)
-	return "data: " + data + "\nid: " + hub.Position{Epoch: l.epoch, Seq: seq}.String() + "\n\n"
+	return "data: " + data + "\nid: " + eventlog.Position{Epoch: l.epoch, Seq: seq}.String() + "\n\n"
 }
 
 // want reads exactly text from the stream.
@@ -301,8 +303,8 @@ func TestStopDeliversWhatWasPostedThenEndsStreamsCleanly(t *testing.T) {
 	}
 }
 
-// A client that does not read makes its stream's handler wait in a write, which
-// the write timeout alone would end only after the shutdown's second.
+// A client that does not read blocks a write of its stream's handler. The write
+// timeout alone would end this write long after the shutdown grace.
 func TestStopCutsWhatDoesNotEnd(t *testing.T) {
 	var logs logBuffer
 	s := start(t, server.Config{WriteTimeout: time.Hour, Logger: slog.New(slog.NewTextHandler(&logs, nil))})
@@ -339,9 +341,9 @@ func TestStopCutsWhatDoesNotEnd(t *testing.T) {
 	}
 }
 
-// A lateLog tells that it was closed, and fails to.
+// A lateLog signals its Close, which returns an error.
 type lateLog struct {
-	hub.Log
+	eventlog.Log
 	closed chan struct{}
 }
 
@@ -351,9 +353,9 @@ func (l lateLog) Close() error {
 	return errors.New("not all is on the disk")
 }
 
-// The log is closed when the server has stopped, and how that went is told.
+// Run closes the log after the server has stopped, and returns the error of Close.
 func TestStopClosesTheLog(t *testing.T) {
-	cfg := server.Config{Addr: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler)}
+	cfg := server.Config{Addr: "127.0.0.1:0", DefaultTopic: "messages", Logger: slog.New(slog.DiscardHandler)}
 	s, err := server.New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -361,7 +363,7 @@ func TestStopClosesTheLog(t *testing.T) {
 	if err := s.Listen(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	messages := lateLog{hub.NewMemoryLog(nil), make(chan struct{})}
+	messages := lateLog{eventlog.NewMemory(nil), make(chan struct{})}
 	h := newHub(t, cfg, messages, hub.Options{})
 	ctx, cancel := context.WithCancel(t.Context())
 	ran := make(chan error, 1)
@@ -410,7 +412,7 @@ func dial(t *testing.T, addr string) net.Conn {
 	return conn
 }
 
-// A logBuffer holds what was logged; it may be used concurrently.
+// A logBuffer holds log lines. It may be used concurrently.
 type logBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer

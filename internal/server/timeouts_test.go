@@ -10,12 +10,13 @@ import (
 	"testing/synctest"
 	"time"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 	"example.com/tidings/internal/memhttp"
 	"example.com/tidings/internal/server"
 )
 
-// A client that is slow or silent holds a connection for a while, not for ever.
+// A slow or silent client cannot hold a connection for ever.
 func TestConnectionsOfSlowClientsEnd(t *testing.T) {
 	const get = "GET /app.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
 	tests := []struct {
@@ -34,12 +35,12 @@ func TestConnectionsOfSlowClientsEnd(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s, err := server.New(server.Config{Logger: slog.New(slog.DiscardHandler)})
+				s, err := server.New(server.Config{DefaultTopic: "messages", Logger: slog.New(slog.DiscardHandler)})
 				if err != nil {
 					t.Fatal(err)
 				}
 				defer s.Close()
-				h := newHub(t, server.Config{Logger: slog.New(slog.DiscardHandler)}, hub.NewMemoryLog(nil), hub.Options{})
+				h := newHub(t, server.Config{Logger: slog.New(slog.DiscardHandler)}, eventlog.NewMemory(nil), hub.Options{})
 				defer h.Close()
 				c, err := memhttp.Serve(t, s.HTTP(h)).Dial()
 				if err != nil {
@@ -51,7 +52,7 @@ func TestConnectionsOfSlowClientsEnd(t *testing.T) {
 					t.Fatal(err)
 				}
 				if !tt.reads {
-					// A pipe is read or it is not: look again when it must be over.
+					// Do not read from the pipe until the timeout must be over.
 					time.Sleep(tt.want + time.Second)
 					c.SetReadDeadline(time.Now().Add(time.Second))
 				}
@@ -66,7 +67,7 @@ func TestConnectionsOfSlowClientsEnd(t *testing.T) {
 	}
 }
 
-// The program exits within a second of a signal: that leaves some for the rest.
+// The program exits within a second of a signal. The grace leaves time for other steps.
 func TestShutdownGraceIsBelowASecond(t *testing.T) {
 	if server.ShutdownGrace > 800*time.Millisecond {
 		t.Errorf("the grace is %v", server.ShutdownGrace)

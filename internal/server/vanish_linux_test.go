@@ -12,12 +12,13 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 	"example.com/tidings/internal/server"
 )
 
-// vanish makes the kernel drop everything that arrives for the connection,
-// acknowledgements included: to the server that is a machine that has lost its
+// vanish makes the kernel drop everything that arrives for the connection, even
+// acknowledgements. To the server this looks like a machine that has lost its
 // power.
 func vanish(t *testing.T, conn *net.TCPConn) {
 	t.Helper()
@@ -37,8 +38,8 @@ func vanish(t *testing.T, conn *net.TCPConn) {
 	}
 }
 
-// Without TCP_USER_TIMEOUT the kernel's buffers take some eighty keep-alives
-// before a write fails, which is more than the test's patience.
+// Without TCP_USER_TIMEOUT a write fails only after some eighty keep-alives, which
+// the kernel buffers. That is longer than the test's patience.
 func TestPeerThatVanishedIsNoticed(t *testing.T) {
 	t.Parallel()
 	for _, protocol := range protocols {
@@ -63,8 +64,8 @@ func TestPeerThatVanishedIsNoticed(t *testing.T) {
 	}
 }
 
-// The kernel of a peer that hangs still acknowledges what arrives: over HTTP/2
-// only the pings that it does not answer tell.
+// The kernel of a peer that hangs still acknowledges data. Over HTTP/2 the server
+// notices such a peer only because it does not answer pings.
 func TestHTTP2PeerThatHangsIsNoticed(t *testing.T) {
 	s := start(t, server.Config{KeepAlive: 50 * time.Millisecond, WriteTimeout: 200 * time.Millisecond})
 	conn := dial(t, s.addr)
@@ -91,22 +92,22 @@ func TestHTTP2PeerThatHangsIsNoticed(t *testing.T) {
 			break
 		}
 		streams = streams || frame[3] == headers
-		pinged = pinged || frame[3] == ping // and is not answered
+		pinged = pinged || frame[3] == ping // but this client does not answer
 	}
 	if !streams {
 		t.Fatal("the server has not answered the request")
 	}
 	if !pinged {
-		t.Error("the server has closed the connection without asking whether its peer is there")
+		t.Error("the server has closed the connection without a ping")
 	}
 	s.wantSubscribers(t, 0)
 }
 
-// A client that reads slowly takes something all the time, though for longer than the
-// write timeout not enough for its socket to take more.
+// A slow client reads all the time, but for longer than the write timeout it does not
+// read enough for the server's socket to become writable.
 func TestSlowReaderIsNotCutOff(t *testing.T) {
 	t.Parallel()
-	s := startOn(t, server.Config{WriteTimeout: time.Second}, hub.NewMemoryLog(nil), hub.Options{TakeOver: true})
+	s := startOn(t, server.Config{WriteTimeout: time.Second}, eventlog.NewMemory(nil), hub.Options{TakeOver: true})
 	small := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
 		return c.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 4096) })
 	}}

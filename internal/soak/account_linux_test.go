@@ -12,13 +12,13 @@ import (
 	"time"
 )
 
-// An auditor looks at what a process holds. One goroutine uses it.
+// An auditor measures the resources of a process. It is for one goroutine.
 type auditor struct {
 	p      *process
 	client *http.Client
 }
 
-// audit returns an auditor, which has one connection until the test ends.
+// audit returns an auditor. It keeps one connection open until the test ends.
 func audit(t *testing.T, p *process) *auditor {
 	a := &auditor{p, &http.Client{Transport: &http.Transport{}, Timeout: patience}}
 	t.Cleanup(a.close)
@@ -27,10 +27,10 @@ func audit(t *testing.T, p *process) *auditor {
 
 func (a *auditor) close() { a.client.CloseIdleConnections() }
 
-// figures are the metrics of a process, by their names with their labels.
+// figures has the metrics of a process, by name and labels.
 type figures map[string]float64
 
-// sum adds up the figures whose names begin so.
+// sum adds up the figures with a name and labels.
 func (f figures) sum(name string, labels ...string) int {
 	n := 0.0
 next:
@@ -49,10 +49,12 @@ next:
 }
 
 // timedOut returns how many streams were closed because their clients did not read.
-func (f figures) timedOut() int { return f.sum("tidings_fanout_ends_total", `reason="write timeout"`) }
+func (f figures) timedOut() int {
+	return f.sum("tidings_delivery_ends_total", `reason="write timeout"`)
+}
 
-// left returns how many streams have ended because their clients have left.
-func (f figures) left() int { return f.sum("tidings_fanout_ends_total", `reason="client left"`) }
+// left returns how many streams ended because their clients left.
+func (f figures) left() int { return f.sum("tidings_delivery_ends_total", `reason="client left"`) }
 
 // figures returns the process's metrics.
 func (a *auditor) figures(t *testing.T) figures {
@@ -79,16 +81,16 @@ func (a *auditor) figures(t *testing.T) figures {
 	return f
 }
 
-// An account is what a process holds for its clients, and apart from that.
+// An account has the resources of a process, for its clients and otherwise.
 type account struct {
-	streams    int // that were taken over
+	streams    int // streams that were taken over
 	portable   int // streams that were not taken over
-	sockets    int // without those of streams
+	sockets    int // sockets, without those of streams
 	files      int // descriptors, without those of streams
 	goroutines int
 }
 
-// account returns that of now.
+// account returns the current account.
 func (a *auditor) account(t *testing.T) account {
 	t.Helper()
 	f := a.figures(t)
@@ -102,7 +104,7 @@ func (a *auditor) account(t *testing.T) account {
 	}
 }
 
-// rest returns the account of a process, once that does not change any more.
+// rest waits until the account of a process does not change any more, and returns it.
 func (a *auditor) rest(t *testing.T) account {
 	t.Helper()
 	last, same := account{}, 0
@@ -116,17 +118,17 @@ func (a *auditor) rest(t *testing.T) account {
 			return last
 		}
 		if time.Now().After(end) {
-			t.Fatalf("after %v the server has still not come to rest: %+v", patience, now)
+			t.Fatalf("after %v the server is not at rest: %+v", patience, now)
 		}
 	}
 }
 
-// slack is by how many goroutines, and files that are no sockets, a server differs
-// from one moment to the next: NATS opens files of its own, and has timers.
+// slack is how much the number of goroutines, and of files that are no sockets, may vary
+// without clients: NATS opens files and has timers.
 const slack = 10
 
-// awaitReturn waits until the process is where it was, but for up to so many streams
-// that have ended.
+// awaitReturn waits until the process has its former account again. Up to mayEnd streams
+// may have ended.
 func (a *auditor) awaitReturn(t *testing.T, was account, mayEnd int) {
 	t.Helper()
 	begin := time.Now()
@@ -134,11 +136,11 @@ func (a *auditor) awaitReturn(t *testing.T, was account, mayEnd int) {
 		now := a.account(t)
 		if now.streams <= was.streams && now.streams >= was.streams-mayEnd && now.portable == was.portable && now.sockets == was.sockets &&
 			now.files <= was.files+slack && now.goroutines <= was.goroutines+slack {
-			t.Logf("after %v the server is where it was: %+v", time.Since(begin).Round(time.Millisecond), now)
+			t.Logf("after %v the server has its former account: %+v", time.Since(begin).Round(time.Millisecond), now)
 			return
 		}
 		if time.Since(begin) > patience {
-			t.Fatalf("after %v the server is not where it was:\n\t%+v, was\n\t%+v", patience, now, was)
+			t.Fatalf("after %v the server does not have its former account:\n\t%+v, was\n\t%+v", patience, now, was)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
@@ -160,7 +162,7 @@ func (p *process) sockets(t *testing.T) (n int) {
 	return n
 }
 
-// cpu returns how long processors have worked for the process.
+// cpu returns the processor time of the process, user and system.
 func (p *process) cpu(t *testing.T) time.Duration {
 	t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
@@ -174,7 +176,7 @@ func (p *process) cpu(t *testing.T) time.Duration {
 	for _, field := range fields[11:13] {
 		n, ok := natural(field)
 		if !ok {
-			t.Fatalf("%q is not the time that a process has taken", field)
+			t.Fatalf("%q is not a processor time", field)
 		}
 		ticks += n
 	}

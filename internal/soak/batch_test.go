@@ -10,11 +10,11 @@ import (
 	"testing"
 )
 
-// A server that is killed while it stores a batch leaves the beginning of the
-// batch: no hole, and nothing out of order. The batch, sent again with its keys,
-// is completed, and nothing is in it twice.
+// After a server is killed while it stores a batch, the log has the beginning of the
+// batch, in order and without a hole. When the client sends the batch again with its
+// keys, the server stores the rest, and no message twice.
 func TestBatchCutInTheMiddle(t *testing.T) {
-	const messages, attempts = 10_000, 8 // as many as a batch may have
+	const messages, attempts = 10_000, 8 // the largest batch has 10,000 messages
 	cuts := 0
 	for attempt := range attempts {
 		stored, err := cutBatch(t, path(attempt)%paths, messages)
@@ -33,8 +33,8 @@ func TestBatchCutInTheMiddle(t *testing.T) {
 	}
 }
 
-// cutBatch kills a server while it stores a batch, checks what is left, sends the
-// batch again, and returns how much had been left.
+// cutBatch kills a server while it stores a batch, checks the stored messages, and sends
+// the batch again. It returns how many messages were stored before.
 func cutBatch(t *testing.T, way path, messages int) (stored int, err error) {
 	t.Helper()
 	plan := make([]message, messages)
@@ -57,11 +57,11 @@ func cutBatch(t *testing.T, way path, messages int) (stored int, err error) {
 	go func() {
 		err := pub.batch(ctx, 0, messages)
 		if err != nil {
-			l.close() // it would wait for ever
+			l.close() // otherwise it would wait for ever
 		}
 		posted <- err
 	}()
-	// The first message that arrives shows that some are stored.
+	// When a first message arrives, some messages are stored.
 	if err := l.take(); err != nil {
 		return 0, fmt.Errorf("%w; the batch: %v", err, <-posted)
 	}
@@ -82,7 +82,7 @@ func cutBatch(t *testing.T, way path, messages int) (stored int, err error) {
 		return 0, err
 	}
 	defer whole.close()
-	// What there is comes in order, without a hole, and as it was published.
+	// The stored messages come in order, without a hole, and unchanged.
 	if _, err := whole.until(t.Context(), info.Count, false); err != nil {
 		return 0, err
 	}
@@ -95,10 +95,10 @@ func cutBatch(t *testing.T, way path, messages int) (stored int, err error) {
 	}
 	for i, o := range order {
 		if o.n != i || o.seq != order[0].seq+uint64(i) {
-			return 0, fmt.Errorf("message %d of the batch is stored as the one with the number %d, as %s", o.n, i, o.id)
+			return 0, fmt.Errorf("message %d of the batch is stored with the sequence number %d, as %s", o.n, i, o.id)
 		}
 	}
-	// And then the rest, just once, both to who was there and to who comes back.
+	// Then the rest comes, once, to a connected client and to one that reconnects.
 	if err := l.open(t.Context()); err != nil {
 		return 0, err
 	}
@@ -107,14 +107,14 @@ func cutBatch(t *testing.T, way path, messages int) (stored int, err error) {
 			return 0, err
 		}
 		if each.lastID != order[messages-1].id {
-			return 0, fmt.Errorf("the last message comes as %s, and was acknowledged as %s", each.lastID, order[messages-1].id)
+			return 0, fmt.Errorf("the last message comes as %s, but was acknowledged as %s", each.lastID, order[messages-1].id)
 		}
 		if len(each.gaps) > 0 {
 			return 0, fmt.Errorf("there is a gap: %s", each.gaps[0].Data)
 		}
 	}
 	if err := get(pub, addr, "/topics/feed", &after); err != nil || after.Count != messages {
-		return 0, fmt.Errorf("the topic has %d messages, and should have %d (%v)", after.Count, messages, err)
+		return 0, fmt.Errorf("the topic has %d messages, want %d (%v)", after.Count, messages, err)
 	}
 	return info.Count, nil
 }

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// What the benchmarks of a server as a whole run for, each time.
+// benchFor is how long each benchmark of a whole server runs.
 const benchFor = 3 * time.Second
 
 // payload is a message of 100 bytes.
@@ -30,7 +30,7 @@ func lines(n int) []byte {
 type load struct {
 	name, path, contentType string
 	body                    []byte
-	status                  string // of the answer
+	status                  string // the expected status
 	messages                int    // in one request
 }
 
@@ -41,14 +41,14 @@ var (
 	batch1000 = load{"batch=1000", "/batch", "application/x-ndjson", lines(1000), "200", 1000}
 )
 
-// Durable publishes over HTTP: the messages that are acknowledged in a second, and
-// how long a request takes.
+// Publishes durably over HTTP. Reports the messages acknowledged per second and the time
+// of a request.
 func BenchmarkPublish(b *testing.B) {
 	for _, sync := range []string{"1s", "100ms", "always"} {
 		for _, l := range []load{single, batch100, batch1000} {
 			for _, connections := range []int{1, 64} {
 				if sync == "always" && l.messages*connections > 10_000 {
-					continue // more at a time than are synced before the server gives up waiting
+					continue // too many: the server would time out before they are synced
 				}
 				b.Run(fmt.Sprintf("sync=%s/%s/connections=%d", sync, l.name, connections), func(b *testing.B) {
 					l.run(b, serve(b, "--sync", sync), connections)
@@ -58,7 +58,7 @@ func BenchmarkPublish(b *testing.B) {
 	}
 }
 
-// run has connections send the load to a server, and reports what comes of it.
+// run sends the load to a server over several connections, and reports the results.
 func (l load) run(b *testing.B, p *process, connections int) {
 	b.Helper()
 	posters := make([]*poster, connections)
@@ -76,8 +76,7 @@ func (l load) run(b *testing.B, p *process, connections int) {
 	}
 }
 
-// postAll has all posters post for benchFor, and returns how long each request
-// took.
+// postAll posts with all posters for benchFor, and returns the time of each request.
 func postAll(b *testing.B, posters []*poster, status string) []time.Duration {
 	b.Helper()
 	var mu sync.Mutex
@@ -119,7 +118,7 @@ func reportLatency(b *testing.B, took []time.Duration, name string) {
 	}
 }
 
-// At light load: from before the POST until a subscriber has read the event.
+// Measures the time from before a POST until a subscriber has read the event, at light load.
 func BenchmarkPublishToDelivery(b *testing.B) {
 	for subscribers, every := range map[int]time.Duration{1: 5 * time.Millisecond, 1000: 200 * time.Millisecond} {
 		b.Run(fmt.Sprintf("subscribers=%d", subscribers), func(b *testing.B) {
@@ -157,7 +156,7 @@ func BenchmarkPublishToDelivery(b *testing.B) {
 			defer nothing.close()
 			var acks, floor []time.Duration
 			for b.Loop() {
-				for range 100 { // what an answer costs at this pace that nothing is done for
+				for range 100 { // measure an answer without work, at this pace
 					time.Sleep(5 * time.Millisecond)
 					at := time.Now()
 					if err := nothing.post("404"); err != nil {
@@ -176,7 +175,7 @@ func BenchmarkPublishToDelivery(b *testing.B) {
 					acks = append(acks, time.Since(at))
 				}
 			}
-			if err := p.terminate(); err != nil { // ends the streams when all is delivered
+			if err := p.terminate(); err != nil { // ends the streams after all messages are delivered
 				b.Fatal(err)
 			}
 			wg.Wait()
@@ -190,7 +189,7 @@ func BenchmarkPublishToDelivery(b *testing.B) {
 	}
 }
 
-// One client reads what is stored, from the oldest on.
+// One client reads all stored messages, oldest first.
 func BenchmarkReplayOverHTTP(b *testing.B) {
 	const messages = 300_000
 	p := serve(b)
@@ -208,7 +207,7 @@ func BenchmarkReplayOverHTTP(b *testing.B) {
 	}
 }
 
-// A server that was killed starts again on a million messages.
+// A server restarts after a kill, with a million messages stored.
 func BenchmarkStartAfterAKill(b *testing.B) {
 	p := serve(b, "--dedup-window", "2m")
 	fill(b, p, 1_000_000)
@@ -236,13 +235,13 @@ func fill(b *testing.B, p *process, n int) {
 	}
 }
 
-// A rawStream counts the messages of a stream, at little cost.
+// A rawStream reads the messages of a stream at little cost.
 type rawStream struct {
 	conn  net.Conn
 	lines *bufio.Reader
 }
 
-// streamOf subscribes, and returns when the stream is open.
+// streamOf subscribes and waits until the stream is open.
 func streamOf(b *testing.B, p *process, query string) *rawStream {
 	b.Helper()
 	conn, err := net.DialTimeout("tcp", p.addr, 10*time.Second)
@@ -266,7 +265,7 @@ func streamOf(b *testing.B, p *process, query string) *rawStream {
 	}
 }
 
-// next reads up to the end of the next message, and reports whether there is one.
+// next reads the data of the next message, and reports whether there is one.
 func (s *rawStream) next() bool {
 	for {
 		line, err := s.lines.ReadSlice('\n')

@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A crowd is many clients at little cost: a goroutine reads all of them, checks what
-// comes, and alone touches its members; others have it do so. One goroutine uses the
-// crowd at a time.
+// A crowd is many clients at little cost. One goroutine reads all connections and checks
+// the messages. Only that goroutine touches the members: do and each run a function on
+// it. The crowd itself is for one goroutine at a time.
 type crowd struct {
 	addr string
 	to   unix.SockaddrInet4
@@ -25,11 +25,11 @@ type crowd struct {
 	done       chan struct{}
 
 	members []*member // by number
-	wrong   error     // the first thing that the server has done wrong
+	wrong   error     // the first fault of the server
 	buf     []byte
 }
 
-// newCrowd returns a crowd without members, which is to be closed.
+// newCrowd returns a crowd without members. The caller must close it.
 func newCrowd(addr string) (*crowd, error) {
 	to, err := netip.ParseAddrPort(addr)
 	if err != nil {
@@ -95,7 +95,7 @@ func (c *crowd) run() {
 // read reads once from a member's connection.
 func (c *crowd) read(m *member) {
 	if m.fd < 0 {
-		return // it was closed after epoll had looked at it
+		return // it was closed after EpollWait returned
 	}
 	n, err := unix.Read(m.fd, c.buf)
 	switch {
@@ -121,20 +121,20 @@ func (c *crowd) read(m *member) {
 	}
 }
 
-// send has f called on the crowd's goroutine.
+// send runs f on the crowd's goroutine.
 func (c *crowd) send(f func()) {
 	c.inbox <- f
 	unix.Write(c.wake, binary.NativeEndian.AppendUint64(nil, 1))
 }
 
-// do calls f on the crowd's goroutine, and returns when that is done.
+// do runs f on the crowd's goroutine, and waits until it returns.
 func (c *crowd) do(f func()) {
 	done := make(chan struct{})
 	c.send(func() { f(); close(done) })
 	<-done
 }
 
-// each calls f for each of some members, on the crowd's goroutine.
+// each calls f for each of the members, on the crowd's goroutine.
 func (c *crowd) each(members []*member, f func(*member)) {
 	c.do(func() {
 		for _, m := range members {
@@ -154,19 +154,19 @@ func (c *crowd) close() {
 	unix.Close(c.epfd)
 }
 
-// A manner is how members connect.
-type manner struct {
-	buffer int  // to receive, 0 for the system's
+// connectOptions says how members connect.
+type connectOptions struct {
+	buffer int  // the size of the receive buffer; 0 means the system's
 	cutAt  int  // see member
-	start  bool // with all messages that there are
+	start  bool // read all stored messages first
 
-	// inFlight is how many connections are opened before their streams have begun, 0
-	// for 256: fewer than what listeners have in their backlog.
+	// inFlight is the largest number of connections whose streams have not begun. 0
+	// means 256, which fits into a listener's backlog.
 	inFlight int
 }
 
-// join adds n members, whose streams have begun, or were refused, when it returns.
-func (c *crowd) join(topic string, n int, how manner) ([]*member, error) {
+// join adds n members and waits until their streams have begun or were refused.
+func (c *crowd) join(topic string, n int, how connectOptions) ([]*member, error) {
 	members := make([]*member, n)
 	for i := range members {
 		members[i] = &member{topic: topic, fd: -1, first: -1, next: -1, cutAt: how.cutAt}
@@ -180,8 +180,8 @@ func (c *crowd) join(topic string, n int, how manner) ([]*member, error) {
 	return members, c.connect(members, how)
 }
 
-// connect connects members, those that were before with their last ids.
-func (c *crowd) connect(members []*member, how manner) error {
+// connect connects members. Members that were connected before send their last ids.
+func (c *crowd) connect(members []*member, how connectOptions) error {
 	for len(members) > 0 {
 		some := members[:min(len(members), cmp.Or(how.inFlight, 256))]
 		members = members[len(some):]
@@ -205,7 +205,7 @@ func (c *crowd) connect(members []*member, how manner) error {
 }
 
 // open opens a member's connection and sends the request.
-func (c *crowd) open(m *member, how manner) error {
+func (c *crowd) open(m *member, how connectOptions) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
@@ -241,8 +241,8 @@ func (c *crowd) open(m *member, how manner) error {
 	return nil
 }
 
-// pause has a member not read any more, and resume has it read again. They are called
-// on the crowd's goroutine.
+// pause stops reading a member, and resume continues. Both must be called on the crowd's
+// goroutine.
 func (c *crowd) pause(m *member) { unix.EpollCtl(c.epfd, unix.EPOLL_CTL_DEL, m.fd, nil) }
 
 func (c *crowd) resume(m *member) {
@@ -251,8 +251,8 @@ func (c *crowd) resume(m *member) {
 	}
 }
 
-// until waits until a condition holds, which is looked at on the crowd's goroutine. The
-// error says what the server has done wrong, or for what it was waited in vain.
+// until waits until a condition holds. It checks the condition on the crowd's goroutine.
+// The error is a fault of the server, or says which condition does not hold.
 func (c *crowd) until(what string, holds func() bool) error {
 	for end := time.Now().Add(patience); ; time.Sleep(4 * time.Millisecond) {
 		var held bool
@@ -269,7 +269,7 @@ func (c *crowd) until(what string, holds func() bool) error {
 	}
 }
 
-// await fails the test unless a condition comes to hold.
+// await waits until a condition holds, or fails the test.
 func (c *crowd) await(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	if err := c.until(what, holds); err != nil {
@@ -277,7 +277,7 @@ func (c *crowd) await(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-// awaitAll waits until something is so for each of some members.
+// awaitAll waits until a condition holds for each of the members.
 func (c *crowd) awaitAll(t *testing.T, members []*member, what string, is func(*member) bool) {
 	t.Helper()
 	c.await(t, "for all "+what, func() bool {
@@ -290,8 +290,8 @@ func (c *crowd) awaitAll(t *testing.T, members []*member, what string, is func(*
 	})
 }
 
-// awaitHealthy waits until members that nothing has happened to have everything that
-// is acknowledged just now.
+// awaitHealthy waits until healthy members have every message that is acknowledged at
+// the time of the call.
 func (c *crowd) awaitHealthy(t *testing.T, members []*member, tr *traffic) {
 	t.Helper()
 	messages := tr.acked()

@@ -1,15 +1,15 @@
-// Package soak holds the tests of what Tidings guarantees: that an acknowledged
-// message reaches every subscriber once, in order, whatever restarts or stalls,
-// and that what cannot be delivered is said. They run the real program, with its
-// log on disk, among many clients at once, and compare what each of them has got
-// with what was acknowledged.
+// Package soak has the tests of Tidings's guarantees. An acknowledged message reaches
+// every subscriber once and in order, even if processes restart or clients stall. If
+// messages cannot be delivered, the stream says so. The tests run the real program,
+// with its log on disk and many clients at once. They compare the messages that each
+// client got with the acknowledged ones.
 //
-// All that is random in them comes from a seed, which a failure names:
+// All randomness comes from a seed, which a failure names:
 //
 //	go test ./internal/soak -run TestReplayTurnsIntoLive -seed 42
 //
-// They are sized to be part of every test run. A soak repeats each of them, with
-// new seeds and more clients, for as long as it is told to:
+// The tests are short enough for every test run. A soak repeats each of them for a
+// given time, with new seeds and more clients:
 //
 //	go test ./internal/soak -soak 10m -timeout 2h
 //

@@ -13,30 +13,30 @@ import (
 )
 
 // A faultTest has a server with many healthy subscribers, which get messages all the
-// time, and others to whom something happens.
+// time, and other subscribers with faults.
 type faultTest struct {
 	server  *process
 	crowd   *crowd
 	healthy []*member
-	steady  *traffic // what the healthy ones follow
-	large   *traffic // of messages larger than what a socket takes
+	steady  *traffic // for the healthy subscribers
+	large   *traffic // messages that do not fit into a socket's buffers
 	audit   *auditor
-	was     account   // at rest
-	began   time.Time // of publishing large messages
-	stall   int       // of its streams, those whose clients do not read: they end some time
+	was     account   // the account at rest
+	began   time.Time // when the first large message was published
+	stall   int       // streams whose clients do not read, and which end at some time
 }
 
-// largeMessage is the size of a large message: the server never has all of one in the
-// buffers of a client that does not read.
+// largeMessage is the size of a large message. A whole one never fits into the buffers of
+// a client that does not read.
 const largeMessage = 400 << 10
 
-// writeTimeout is for how long a client may take nothing.
+// writeTimeout is how long a client may read nothing.
 const writeTimeout = server.DefaultWriteTimeout
 
-// smallBuffer is that of clients which are to have only a part of a large message.
+// smallBuffer is the buffer of clients that must get only a part of a large message.
 const smallBuffer = 32 << 10
 
-// newFaultTest has so many healthy subscribers connect to a server.
+// newFaultTest connects healthy subscribers to a server.
 func newFaultTest(t *testing.T, p *process, healthy int) *faultTest {
 	t.Helper()
 	ft := &faultTest{server: p}
@@ -45,13 +45,13 @@ func newFaultTest(t *testing.T, p *process, healthy int) *faultTest {
 	ft.large = newTraffic(t, ft.server.addr, "large", largeMessage)
 	ft.audit = audit(t, ft.server)
 	begin := time.Now()
-	ft.healthy = ft.join(t, "steady", healthy, manner{})
+	ft.healthy = ft.join(t, "steady", healthy, connectOptions{})
 	t.Logf("%d subscribers have connected in %v", healthy, time.Since(begin).Round(time.Millisecond))
 	return ft
 }
 
-// needFiles skips the test, or fails it where CI=true, if a process may not have so
-// many files open.
+// needFiles skips the test if a process may not open n files. With CI=true it fails
+// the test.
 func needFiles(t *testing.T, n uint64) {
 	t.Helper()
 	var limit unix.Rlimit
@@ -61,15 +61,15 @@ func needFiles(t *testing.T, n uint64) {
 	if limit.Max >= n {
 		return
 	}
-	const why = "a process may have %d files open, and this test needs %d: see ulimit -Hn"
+	const why = "a process may have %d files open, but this test needs %d: see ulimit -Hn"
 	if os.Getenv("CI") == "true" {
 		t.Fatalf(why, limit.Max, n)
 	}
 	t.Skipf(why, limit.Max, n)
 }
 
-// join has subscribers connect, none of which is refused.
-func (ft *faultTest) join(t *testing.T, topic string, n int, how manner) []*member {
+// join connects subscribers. None may be refused.
+func (ft *faultTest) join(t *testing.T, topic string, n int, how connectOptions) []*member {
 	t.Helper()
 	members, err := ft.crowd.join(topic, n, how)
 	if err != nil {
@@ -79,20 +79,20 @@ func (ft *faultTest) join(t *testing.T, topic string, n int, how manner) []*memb
 	return members
 }
 
-// check waits until the healthy subscribers have everything, and the server is where it
-// was.
+// check waits until the healthy subscribers have every message, and the server has its
+// former account.
 func (ft *faultTest) check(t *testing.T) {
 	t.Helper()
 	begin := time.Now()
 	ft.crowd.awaitHealthy(t, ft.healthy, ft.steady)
-	t.Logf("after %v the others have everything", time.Since(begin).Round(time.Millisecond))
+	t.Logf("after %v the healthy subscribers have everything", time.Since(begin).Round(time.Millisecond))
 	ft.audit.awaitReturn(t, ft.was, ft.stall)
 	ft.crowd.awaitHealthy(t, ft.healthy, ft.steady)
 }
 
-// What clients do to a server on the way that takes connections over, among thousands
-// of others: each of those gets every message, once and in order, and afterwards the
-// server holds what it did before.
+// Clients with faults use a server that takes connections over, beside thousands of
+// healthy clients. Each healthy client gets every message, once and in order. Afterwards
+// the server holds the same resources as before.
 func TestFaults(t *testing.T) {
 	healthy, killed := 4000, 1000
 	if testing.Short() {
@@ -100,13 +100,13 @@ func TestFaults(t *testing.T) {
 	}
 	const stalled, slow = 100, 50
 	needFiles(t, uint64(healthy+killed+1000))
-	// With a small window some are served from the log.
+	// With a small window, the log serves some subscribers.
 	ft := newFaultTest(t, serve(t, "--buffer", "500"), healthy)
 	ft.steady.flow(t, 100*time.Millisecond, 1)
-	// These stall while the rest happens.
+	// These clients stall during the other tests.
 	ft.stall = stalled
-	stalling := ft.join(t, "large", stalled, manner{buffer: smallBuffer})
-	slowly := ft.join(t, "large", slow, manner{buffer: smallBuffer})
+	stalling := ft.join(t, "large", stalled, connectOptions{buffer: smallBuffer})
+	slowly := ft.join(t, "large", slow, connectOptions{buffer: smallBuffer})
 	ft.crowd.each(stalling, ft.crowd.pause)
 	ft.crowd.each(slowly, ft.crowd.pause)
 	ft.began = time.Now()
@@ -127,11 +127,11 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// slow has clients read again that have stopped.
+// slow lets stalled clients read again.
 func (ft *faultTest) slow(t *testing.T, members []*member) {
 	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		f := ft.audit.figures(t)
-		if n := f.sum("tidings_fanout_stalled_streams") + f.timedOut(); n >= len(members)+ft.stall {
+		if n := f.sum("tidings_delivery_stalled_streams") + f.timedOut(); n >= len(members)+ft.stall {
 			break
 		}
 		if time.Now().After(end) {
@@ -140,11 +140,11 @@ func (ft *faultTest) slow(t *testing.T, members []*member) {
 	}
 	ft.crowd.awaitHealthy(t, ft.healthy, ft.steady)
 	if f := ft.audit.figures(t); f.timedOut() > 0 {
-		t.Log("the machine is so slow that the first connections have already been closed")
+		t.Log("the machine is slow: the server has already closed the first connections")
 	}
 	ft.crowd.each(members, ft.crowd.resume)
 	if returned := ft.catchUp(t, members); returned > 0 && time.Since(ft.began) < writeTimeout {
-		t.Errorf("the server has closed %d connections whose clients read again before it should", returned)
+		t.Errorf("the server has closed %d connections too early, before their clients read again", returned)
 	}
 	ft.crowd.each(members, (*member).cut)
 	ft.was.streams -= len(members)
@@ -159,8 +159,8 @@ func (ft *faultTest) publish(t *testing.T, tr *traffic, n int) {
 	}
 }
 
-// catchUp has clients of large messages read on until they have everything. They come
-// back if the server has closed their connection; so often is returned.
+// catchUp waits until clients of large messages have everything. It reconnects a client
+// whose connection the server has closed, and returns the number of reconnects.
 func (ft *faultTest) catchUp(t *testing.T, members []*member) (returned int) {
 	t.Helper()
 	messages, begin := ft.large.acked(), time.Now()
@@ -186,7 +186,7 @@ func (ft *faultTest) catchUp(t *testing.T, members []*member) (returned int) {
 		if returned += len(gone); time.Since(begin) > patience {
 			t.Fatalf("after %v the clients have not caught up", patience)
 		}
-		if err := ft.crowd.connect(gone, manner{}); err != nil {
+		if err := ft.crowd.connect(gone, connectOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -205,18 +205,18 @@ func (ft *faultTest) killed(t *testing.T, n int) {
 	ft.check(t)
 }
 
-// sending has clients send after their request, a little and a lot.
+// sending lets clients send data after their request, a little and a lot.
 func (ft *faultTest) sending(t *testing.T) {
 	const talkers, floods = 300, 20
-	const flood = 12 << 20 // of each: more than the kernels' buffers hold
-	talking := ft.join(t, ft.steady.topic, talkers, manner{})
-	flooding := ft.join(t, ft.steady.topic, floods, manner{})
+	const flood = 12 << 20 // bytes of each client: more than the kernel's buffers hold
+	talking := ft.join(t, ft.steady.topic, talkers, connectOptions{})
+	flooding := ft.join(t, ft.steady.topic, floods, connectOptions{})
 	block := make([]byte, 64<<10)
 	for i := range block {
 		block[i] = "GET /events?topic=large HTTP/1.1\r\nHost: localhost\r\n\r\n"[i%52]
 	}
 	begin, rounds, sent := time.Now(), 0, map[*member]int{}
-	ft.crowd.await(t, "the server has taken what was sent", func() bool {
+	ft.crowd.await(t, "the server has read the data", func() bool {
 		all := true
 		for _, m := range flooding {
 			if n, err := unix.Write(m.fd, block); err == nil {
@@ -240,26 +240,26 @@ func (ft *faultTest) sending(t *testing.T) {
 	ft.check(t)
 }
 
-// halfClosed has clients say that they send no more, which is how net/http, too, sees
-// that a client leaves.
+// halfClosed lets clients shut down the sending side. The server takes that for a client
+// that leaves, as net/http does.
 func (ft *faultTest) halfClosed(t *testing.T) {
-	members := ft.join(t, ft.steady.topic, 300, manner{})
+	members := ft.join(t, ft.steady.topic, 300, connectOptions{})
 	before := ft.audit.figures(t)
 	ft.crowd.each(members, func(m *member) { unix.Shutdown(m.fd, unix.SHUT_WR) })
 	ft.crowd.awaitAll(t, members, "the stream has ended", func(m *member) bool { return m.end != nil })
 	ft.check(t)
 	if n := ft.audit.figures(t).left() - before.left(); n != len(members) {
-		t.Errorf("%d streams are said to have ended because their clients left, of %d", n, len(members))
+		t.Errorf("%d streams ended with the reason client left, want %d", n, len(members))
 	}
 }
 
-// reset resets connections when a part of a message has come.
+// reset resets connections when a part of a message has arrived.
 func (ft *faultTest) reset(t *testing.T) {
 	before := ft.audit.figures(t)
 	const each = 40
 	var members []*member
 	for i := range 5 {
-		members = append(members, ft.join(t, ft.large.topic, each, manner{buffer: smallBuffer, cutAt: 1 + (i+1)*largeMessage/6})...)
+		members = append(members, ft.join(t, ft.large.topic, each, connectOptions{buffer: smallBuffer, cutAt: 1 + (i+1)*largeMessage/6})...)
 	}
 	ft.publish(t, ft.large, 1)
 	ft.crowd.awaitAll(t, members, "the connection was reset", func(m *member) bool {
@@ -269,13 +269,13 @@ func (ft *faultTest) reset(t *testing.T) {
 		return m.end != nil
 	})
 	ft.check(t)
-	if n := ft.audit.figures(t).sum("tidings_fanout_short_writes_total") - before.sum("tidings_fanout_short_writes_total"); n < len(members) {
-		t.Errorf("only %d writes were short: %d connections should have been reset in the middle of an event", n, len(members))
+	if n := ft.audit.figures(t).sum("tidings_delivery_short_writes_total") - before.sum("tidings_delivery_short_writes_total"); n < len(members) {
+		t.Errorf("only %d writes were short, but %d connections were to be reset in the middle of an event", n, len(members))
 	}
 }
 
-// stalled waits until the server has closed the connections of those that do not read.
-// They come back, and miss nothing.
+// stalled waits until the server has closed the connections of clients that do not read.
+// They reconnect and miss nothing.
 func (ft *faultTest) stalled(t *testing.T, members []*member) {
 	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
 		now := ft.audit.account(t)
@@ -288,9 +288,9 @@ func (ft *faultTest) stalled(t *testing.T, members []*member) {
 		}
 		ft.crowd.awaitHealthy(t, ft.healthy, ft.steady)
 	}
-	// The kernel, too, closes a connection whose peer takes nothing for so long.
+	// The kernel may close such a connection before the server does.
 	if n := ft.audit.figures(t).timedOut(); n == 0 {
-		t.Errorf("no connection is said to have been closed because its client did not read")
+		t.Errorf("no stream ended with the reason write timeout")
 	} else {
 		t.Logf("the server has closed %d connections whose clients did not read", n)
 	}
@@ -302,8 +302,8 @@ func (ft *faultTest) stalled(t *testing.T, members []*member) {
 	ft.check(t)
 }
 
-// stopped has the server stop while it has much to do. Each stream ends cleanly, and
-// who comes back misses nothing.
+// stopped stops the server under load. Each stream ends cleanly, and clients that
+// reconnect miss nothing.
 func (ft *faultTest) stopped(t *testing.T) {
 	ft.steady.close()
 	ft.steady.flow(t, 20*time.Millisecond, 1)
@@ -327,7 +327,7 @@ func (ft *faultTest) stopped(t *testing.T) {
 		}
 		m.close()
 	})
-	t.Logf("the program has ended %v after SIGTERM; %d messages were acknowledged, and %d streams have ended without the last of them", took, acked, behind)
+	t.Logf("the program ended %v after SIGTERM; %d messages were acknowledged; %d streams ended before the last of them", took, acked, behind)
 	if broken > 0 {
 		t.Errorf("%d streams are broken off, of %d", broken, len(ft.healthy))
 	}
@@ -340,10 +340,10 @@ func (ft *faultTest) stopped(t *testing.T) {
 	ft.steady.close()
 	ft.steady.flow(t, 100*time.Millisecond, 1)
 	begin = time.Now()
-	if err := ft.crowd.connect(ft.healthy, manner{}); err != nil {
+	if err := ft.crowd.connect(ft.healthy, connectOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("all have come back within %v", time.Since(begin).Round(time.Millisecond))
+	t.Logf("all have reconnected within %v", time.Since(begin).Round(time.Millisecond))
 	ft.crowd.awaitHealthy(t, ft.healthy, ft.steady)
 	t.Logf("all have everything after %v", time.Since(begin).Round(time.Millisecond))
 	ft.steady.close()
@@ -356,6 +356,6 @@ func (ft *faultTest) stopped(t *testing.T) {
 	ft.crowd.await(t, "it was compared", func() bool { return true })
 }
 
-// longestStop is how long the program may take to stop: a second, and another two on a
-// machine that is busy.
+// longestStop is how long the program may take to stop: one second, and two more on a
+// busy machine.
 const longestStop = 3 * time.Second

@@ -15,7 +15,7 @@ import (
 	"example.com/tidings/sse"
 )
 
-// kilobyte returns n messages of 1 kB, on the topics in turn.
+// kilobyte returns n messages of 1 kB, which go to the topics in turn.
 func kilobyte(n int, topics ...string) []message {
 	padding := strings.Repeat("kilobyte ", 128)
 	all := make([]message, n)
@@ -26,7 +26,7 @@ func kilobyte(n int, topics ...string) []message {
 	return all
 }
 
-// publishAll publishes messages in batches, in their order.
+// publishAll publishes messages in order, in batches.
 func publishAll(ctx context.Context, pub *publisher, first, end, batch int) error {
 	for ; first < end; first += batch {
 		if err := pub.batch(ctx, first, min(end, first+batch)); err != nil {
@@ -36,9 +36,9 @@ func publishAll(ctx context.Context, pub *publisher, first, end, batch int) erro
 	return nil
 }
 
-// A listener follows one topic, on which a single publisher publishes messages in
-// the order of their plan, and checks each as it comes. One goroutine uses it at
-// a time; others may close it.
+// A listener subscribes to one topic and checks each message. A single publisher must
+// publish the messages of the topic in the order of the plan. It is for one goroutine at
+// a time, but other goroutines may close it.
 type listener struct {
 	stream atomic.Pointer[stream]
 	addr   string
@@ -46,26 +46,26 @@ type listener struct {
 	buffer int
 	plan   []message
 	lastID string
-	next   int // the number of the message that comes next
-	step   int // and from one to the next
+	next   int // the number of the next message; -1 if any may come
+	step   int // from the number of a message to the next one's
 	gaps   []sse.Event
 }
 
-// listen opens a stream of one topic, whose messages are each step-th of the
-// plan, the first among them number next.
+// listen opens a stream of one topic. The messages of the topic are every step-th one of
+// the plan, from number next on.
 func listen(ctx context.Context, addr, topic string, plan []message, next, step, receiveBuffer int) (*listener, error) {
 	l := &listener{addr: addr, query: url.Values{"topic": {topic}}, buffer: receiveBuffer, plan: plan, next: next, step: step}
 	return l, l.open(ctx)
 }
 
-// open opens the stream, anew if there was one, and takes tidings.open.
+// open opens the stream, or opens it again, and takes tidings.open.
 func (l *listener) open(ctx context.Context) error {
 	st, err := dial(ctx, l.addr, l.query, l.lastID, l.buffer)
 	if err != nil {
 		return err
 	}
 	l.stream.Store(st)
-	if ctx.Err() != nil { // whoever closed the last one has not seen this one
+	if ctx.Err() != nil { // close may have closed only the previous stream
 		st.close()
 	}
 	ev, err := st.next()
@@ -73,24 +73,24 @@ func (l *listener) open(ctx context.Context) error {
 		return fmt.Errorf("the stream begins with %+v, %v", ev, err)
 	}
 	if l.lastID != "" && l.lastID != ev.ID {
-		return fmt.Errorf("came back with %q, and tidings.open says %q", l.lastID, ev.ID)
+		return fmt.Errorf("resumed with %q, but tidings.open says %q", l.lastID, ev.ID)
 	}
 	l.lastID = ev.ID
 	return nil
 }
 
-// close closes the connection that there is.
+// close closes the current connection.
 func (l *listener) close() {
 	if st := l.stream.Load(); st != nil {
 		st.close()
 	}
 }
 
-// errOrder is wrapped by the error for a message that should not come now.
+// errOrder is in the error for a message that should not come now.
 var errOrder = errors.New("out of order")
 
-// take takes what comes next: a message, which must be the next one, or one
-// further on if a gap has been told just before. It is io.EOF at a clean end.
+// take takes the next event. A message must be the next one, or any later one right after
+// a gap. The error is io.EOF after a clean end.
 func (l *listener) take() error {
 	ev, err := l.stream.Load().next()
 	if err != nil {
@@ -108,17 +108,17 @@ func (l *listener) take() error {
 	}
 	n, err := number(ev.Data)
 	if err != nil || n >= len(l.plan) || ev.Data != l.plan[n].Data {
-		return fmt.Errorf("%w: nobody has published %+v", errOrder, ev)
+		return fmt.Errorf("%w: this was not published: %+v", errOrder, ev)
 	}
 	if l.next >= 0 && n != l.next {
-		return fmt.Errorf("%w: after %s comes message %d as %s, and %d should", errOrder, after, n, ev.ID, l.next)
+		return fmt.Errorf("%w: after %s comes message %d as %s, want message %d", errOrder, after, n, ev.ID, l.next)
 	}
 	l.next = n + l.step
 	return nil
 }
 
-// until takes messages until there are no more before the given one. It comes back
-// where the connection ends, if it may, and returns how often.
+// until takes all messages before number end. If mayReturn is set, it reconnects when the
+// connection ends. It returns the number of reconnects.
 func (l *listener) until(ctx context.Context, end int, mayReturn bool) (returned int, err error) {
 	for l.next < end {
 		err := l.take()

@@ -11,7 +11,7 @@ import (
 	"example.com/tidings/hub"
 )
 
-// get takes the JSON that a server answers with.
+// get decodes the JSON of a server's answer into v.
 func get(p *publisher, addr, path string, v any) error {
 	res, err := p.client.Get("http://" + addr + path)
 	if err != nil {
@@ -24,7 +24,7 @@ func get(p *publisher, addr, path string, v any) error {
 	return json.NewDecoder(res.Body).Decode(v)
 }
 
-// retained returns the sequence number of the oldest message that there is.
+// retained returns the sequence number of the oldest retained message.
 func (tr *trial) retained() uint64 {
 	tr.t.Helper()
 	st, err := dial(tr.t.Context(), tr.server.addr, url.Values{"topic": {"**"}, "from": {"start"}}, "", 0)
@@ -46,8 +46,8 @@ func (tr *trial) retained() uint64 {
 	return seq
 }
 
-// checkHistory compares the whole history, as the API pages it, topic by topic,
-// and as a stream from the start hands it on, with what was acknowledged.
+// checkHistory compares the whole history with the acknowledged messages: the pages of
+// each topic, and a stream from the start.
 func (tr *trial) checkHistory(order []stored) {
 	tr.t.Helper()
 	byTopic := map[string][]stored{}
@@ -71,7 +71,7 @@ func (tr *trial) checkHistory(order []stored) {
 	for i, o := range order {
 		ev, err := st.next()
 		if err != nil || ev.ID != o.id || ev.Data != tr.plan[o.n].Data {
-			tr.t.Fatalf("from the start, message %d is %+v (%v), and should be %v, %+v", i, ev, err, o, tr.plan[o.n])
+			tr.t.Fatalf("from the start, message %d is %+v (%v), but should be %v, %+v", i, ev, err, o, tr.plan[o.n])
 		}
 	}
 }
@@ -103,7 +103,7 @@ func (tr *trial) checkTopic(topic string, want []stored) error {
 			return fmt.Errorf("there is a gap after %q: %s", after, page.Gap)
 		}
 		for _, e := range page.Events {
-			if i == len(want) || e.ID != want[i].id || e.Data != tr.plan[want[i].n].Data || e.Topic != topic {
+			if i == len(want) || e.ID.String() != want[i].id || e.Data != tr.plan[want[i].n].Data || e.Topic != topic {
 				return fmt.Errorf("event %d of %d is %+v", i, len(want), e)
 			}
 			i++

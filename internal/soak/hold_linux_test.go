@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// holdEnv, if set, makes the test program one that only has subscribers: its value is
-// the server's address, a topic, and how many.
+// holdEnv, if set, makes the test program only hold subscribers. Its value is the
+// server's address, a topic, and the number of subscribers.
 const holdEnv = "SOAK_HOLD"
 
 func init() {
@@ -23,8 +23,8 @@ func init() {
 	}
 }
 
-// holdMain subscribes, says that it has, and reads what comes. It returns only what is
-// wrong.
+// holdMain subscribes, prints "holding", and reads the streams. It returns only with an
+// error.
 func holdMain(addr, topic, count string) error {
 	n, err := strconv.Atoi(count)
 	if err != nil {
@@ -34,7 +34,7 @@ func holdMain(addr, topic, count string) error {
 	if err != nil {
 		return err
 	}
-	members, err := c.join(topic, n, manner{})
+	members, err := c.join(topic, n, connectOptions{})
 	if err != nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func holdMain(addr, topic, count string) error {
 	return errors.New("a stream has ended")
 }
 
-// A holder is a process that has subscribers.
+// A holder is a process with subscribers.
 type holder struct {
 	cmd   *exec.Cmd
 	lines *bufio.Scanner
@@ -81,7 +81,7 @@ func hold(t *testing.T, addr, topic string, n int) *holder {
 	return h
 }
 
-// kill ends it as kill -9 does.
+// kill kills the process with SIGKILL.
 func (h *holder) kill() {
 	if h.cmd.ProcessState == nil {
 		h.cmd.Process.Kill()

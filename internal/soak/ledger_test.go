@@ -11,21 +11,21 @@ import (
 	"sync/atomic"
 )
 
-// A ledger holds what was acknowledged: the truth that subscribers are compared
-// with. It may be used concurrently.
+// A ledger has the acknowledged messages, with which the tests compare the subscribers.
+// It may be used concurrently.
 type ledger struct {
 	plan []message
 	head atomic.Uint64 // the greatest sequence number so far
 
 	mu  sync.Mutex
-	ids []string // by a message's number; "" for one that is not acknowledged
+	ids []string // ids by message number; "" for a message without acknowledgement
 }
 
 func newLedger(plan []message) *ledger {
 	return &ledger{plan: plan, ids: make([]string, len(plan))}
 }
 
-// extend adds messages to the plan, while nobody else uses that.
+// extend adds messages to the plan. No other goroutine may use the plan meanwhile.
 func (l *ledger) extend(messages ...message) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -42,7 +42,7 @@ func sequence(id string) (uint64, error) {
 	return strconv.ParseUint(digits, 10, 64)
 }
 
-// ack notes that a message was acknowledged with an id.
+// ack records that a message was acknowledged with an id.
 func (l *ledger) ack(n int, id string) error {
 	seq, err := sequence(id)
 	if err != nil {
@@ -51,7 +51,7 @@ func (l *ledger) ack(n int, id string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ids[n] != "" && l.ids[n] != id {
-		return fmt.Errorf("message %d is acknowledged as %s, and before as %s", n, id, l.ids[n])
+		return fmt.Errorf("message %d is acknowledged as %s, but was acknowledged before as %s", n, id, l.ids[n])
 	}
 	l.ids[n] = id
 	for head := l.head.Load(); head < seq && !l.head.CompareAndSwap(head, seq); head = l.head.Load() {
@@ -59,8 +59,8 @@ func (l *ledger) ack(n int, id string) error {
 	return nil
 }
 
-// ascending checks that messages which were published one after the other, be it
-// in one batch, stand in that order, whatever was between.
+// ascending checks that messages that were published one after the other, or in one
+// batch, are stored in that order. Other messages may be between them.
 func (l *ledger) ascending(first, end int) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -71,22 +71,22 @@ func (l *ledger) ascending(first, end int) error {
 			return err
 		}
 		if seq <= last {
-			return fmt.Errorf("message %d was published after message %d, and is stored before it, as %s", n, n-1, l.ids[n])
+			return fmt.Errorf("message %d was published after message %d, but is stored before it, as %s", n, n-1, l.ids[n])
 		}
 		last = seq
 	}
 	return nil
 }
 
-// A stored message is one of the plan, and where it stands.
+// A stored message is a message of the plan with its position in the log.
 type stored struct {
 	n   int
 	seq uint64
 	id  string
 }
 
-// order returns all acknowledged messages in their order. No two of them may
-// have the same place.
+// order returns all acknowledged messages in the order of the log. No two of them may
+// have the same position.
 func (l *ledger) order() ([]stored, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

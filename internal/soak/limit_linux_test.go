@@ -12,48 +12,48 @@ import (
 	"time"
 )
 
-// A limitTest has a server that may have few files open, and as many subscribers as it
-// takes.
+// A limitTest has a server with a low limit of open files, and as many subscribers as
+// the server accepts.
 type limitTest struct {
 	*faultTest
 	others []*member     // subscribers besides the healthy ones
-	before time.Duration // processor time that the server took in cpuSpan
+	before time.Duration // processor time of the server in cpuSpan, before the limit
 }
 
-// cpuSpan is for how long the server's processor time is measured, and spinning how
-// much of it a loop would take that does not wait.
+// cpuSpan is how long the test measures the server's processor time. A loop that does
+// not wait would take spinning of it, or more.
 const (
 	cpuSpan  = 2 * time.Second
 	spinning = cpuSpan / 2
 )
 
-// A server that may not have more files open goes on with what it has. New subscribers
-// are told to come back, as the API says, and are taken again when others have left.
-// Messages are stored all the time: the log needs files, too.
+// A server at its limit of open files continues to serve its subscribers. It tells new
+// subscribers to retry later, as the API says, and accepts them when others have left. It
+// stores messages all the time, for which the log needs files.
 func TestAsManyFilesAsAllowed(t *testing.T) {
 	const files = 1000
 	needFiles(t, 2*files)
 	lt := &limitTest{faultTest: newFaultTest(t, (&process{files: files}).serve(t), 100)}
 	lt.steady.flow(t, 50*time.Millisecond, 1)
 	lt.before = lt.work(t)
-	// Not more in flight than there is room for beside the subscribers.
-	lt.come(t, files, manner{inFlight: 50})
+	// Open few connections at a time: they need descriptors besides the subscribers.
+	lt.come(t, files, connectOptions{inFlight: 50})
 	if n := len(lt.healthy) + len(lt.others); n < files/2 || n >= files {
 		t.Fatalf("with %d files the server has taken %d subscribers", files, n)
 	}
 	lt.was = lt.audit.rest(t)
 	t.Logf("at rest: %+v", lt.was)
 
-	ok := t.Run("new subscribers are told to come back", lt.refuses) &&
-		t.Run("they are taken when others have left", lt.takesAgain) &&
-		t.Run("connections that ask for nothing", lt.silent)
+	ok := t.Run("new subscribers are told to retry later", lt.refuses) &&
+		t.Run("they are accepted when others have left", lt.takesAgain) &&
+		t.Run("connections without a request", lt.silent)
 	if !ok {
 		t.FailNow()
 	}
 }
 
-// come has n subscribers come, and keeps those that are not refused.
-func (lt *limitTest) come(t *testing.T, n int, how manner) (taken int) {
+// come connects n subscribers, and keeps those that are not refused.
+func (lt *limitTest) come(t *testing.T, n int, how connectOptions) (taken int) {
 	t.Helper()
 	members, err := lt.crowd.join(lt.steady.topic, n, how)
 	if err != nil {
@@ -68,7 +68,7 @@ func (lt *limitTest) come(t *testing.T, n int, how manner) (taken int) {
 			lt.crowd.wrong = m.end
 		}
 	})
-	t.Logf("of %d subscribers %d were taken", n, taken)
+	t.Logf("%d subscribers connected, %d were accepted", n, taken)
 	return taken
 }
 
@@ -81,21 +81,21 @@ func (lt *limitTest) work(t *testing.T) time.Duration {
 	return cpu * cpuSpan / time.Since(begin)
 }
 
-// idles checks that the server does hardly more than before.
+// idles checks that the server hardly takes more processor time than before.
 func (lt *limitTest) idles(t *testing.T) {
 	t.Helper()
-	// That it serves more subscribers than before is not worth a tenth of this.
+	// The additional subscribers cost less than a tenth of this.
 	if now := lt.work(t); now > lt.before+spinning {
-		t.Errorf("in %v the server takes %v of processor time, and before its limit %v", cpuSpan, now, lt.before)
+		t.Errorf("in %v the server takes %v of processor time; before its limit it took %v", cpuSpan, now, lt.before)
 	} else {
-		t.Logf("in %v the server takes %v of processor time, and before its limit %v", cpuSpan, now, lt.before)
+		t.Logf("in %v the server takes %v of processor time; before its limit it took %v", cpuSpan, now, lt.before)
 	}
 }
 
-// refuses has more subscribers come than the server takes.
+// refuses connects more subscribers than the server accepts.
 func (lt *limitTest) refuses(t *testing.T) {
-	if n := lt.come(t, 300, manner{inFlight: 50}); n > 0 {
-		t.Errorf("%d new subscribers were taken", n)
+	if n := lt.come(t, 300, connectOptions{inFlight: 50}); n > 0 {
+		t.Errorf("%d new subscribers were accepted", n)
 	}
 	for range 20 {
 		res, err := lt.ask("*/*")
@@ -103,7 +103,7 @@ func (lt *limitTest) refuses(t *testing.T) {
 			t.Fatal(err)
 		}
 		if after, err := strconv.Atoi(res.Header.Get("Retry-After")); res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Content-Type") != "application/problem+json" || after < 2 || err != nil {
-			t.Fatalf("who is no EventSource gets %s with %q", res.Status, res.Header)
+			t.Fatalf("a client other than an EventSource gets %s with %q", res.Status, res.Header)
 		}
 	}
 	lt.idles(t)
@@ -111,7 +111,7 @@ func (lt *limitTest) refuses(t *testing.T) {
 	lt.check(t)
 }
 
-// ask asks for a stream, and returns an answer that is none.
+// ask requests a stream, and returns the answer, which must not be a stream.
 func (lt *limitTest) ask(accept string) (*http.Response, error) {
 	conn, err := net.DialTimeout("tcp", lt.server.addr, patience)
 	if err != nil {
@@ -129,23 +129,23 @@ func (lt *limitTest) ask(accept string) (*http.Response, error) {
 	return res, err
 }
 
-// takesAgain has some leave, after which as many others are taken.
+// takesAgain disconnects some subscribers. Then the server accepts as many others.
 func (lt *limitTest) takesAgain(t *testing.T) {
 	const leave = 100
 	lt.crowd.each(lt.others[:leave], (*member).cut)
 	lt.others = lt.others[leave:]
 	lt.was.streams -= leave
 	lt.check(t)
-	if n := lt.come(t, 2*leave, manner{inFlight: 50}); n != leave {
-		t.Errorf("%d subscribers have left, and %d are taken", leave, n)
+	if n := lt.come(t, 2*leave, connectOptions{inFlight: 50}); n != leave {
+		t.Errorf("%d subscribers have left, but %d were accepted", leave, n)
 	}
 	lt.was.streams += leave
 	lt.check(t)
 	lt.crowd.awaitHealthy(t, lt.others, lt.steady)
 }
 
-// silent has many connect that send nothing, which are more than there is room for. The
-// log, whose errors fail the test, goes on.
+// silent opens more connections than there is room for, and sends nothing on them. The
+// log must continue: its errors fail the test.
 func (lt *limitTest) silent(t *testing.T) {
 	const silent = 600
 	var conns []net.Conn

@@ -17,17 +17,17 @@ import (
 
 var (
 	soak    = flag.Duration("soak", 0, "repeat each test for this long, with new seeds and more clients")
-	seed    = flag.Uint64("seed", 0, "the seed of what is random; 0 takes a new one")
-	program = flag.String("program", "", "test this build of cmd/tidings, instead of one made for the test")
+	seed    = flag.Uint64("seed", 0, "the seed of all randomness; 0 picks a new one")
+	program = flag.String("program", "", "test this build of cmd/tidings instead of building one")
 )
 
-// patience is how long anything that must happen may take: it only turns a hang
+// patience is the longest wait for an event that must happen. It only turns a hang
 // into a failure.
 const patience = 2 * time.Minute
 
 func TestMain(m *testing.M) { leak.Main(withProgram{m}) }
 
-// withProgram runs the tests with the program built for them.
+// withProgram builds the program and then runs the tests.
 type withProgram struct{ *testing.M }
 
 func (m withProgram) Run() int {
@@ -51,8 +51,8 @@ func (m withProgram) Run() int {
 	return m.M.Run()
 }
 
-// rounds runs a test once on each path, with a seed, or in a soak as often as there is
-// time for.
+// rounds runs a test once on each path, with a seed. In a soak it repeats that, with new
+// seeds, as long as the soak lasts.
 func rounds(t *testing.T, test func(t *testing.T, seed uint64, p path)) {
 	end := time.Now().Add(*soak)
 	for round := 0; round == 0 || time.Now().Before(end) && !t.Failed(); round++ {
@@ -66,7 +66,7 @@ func rounds(t *testing.T, test func(t *testing.T, seed uint64, p path)) {
 	}
 }
 
-// inSoak returns how many there are of something, in a test and in a soak.
+// inSoak returns soaked in a soak, and test otherwise.
 func inSoak(test, soaked int) int {
 	if *soak > 0 {
 		return soaked

@@ -13,37 +13,37 @@ import (
 	"example.com/tidings/sse"
 )
 
-// A member is one client of a crowd, and follows one topic. It is used on the crowd's
-// goroutine.
+// A member is one client of a crowd, and subscribes to one topic. Only the crowd's
+// goroutine uses it.
 type member struct {
 	topic  string
-	number int // among the crowd's
+	number int // its index in the crowd
 	fd     int // -1 when it is closed
 
-	raw    []byte // what has come of a part of the answer that is not whole yet
+	raw    []byte // the incomplete part of the answer so far
 	inBody bool
 
-	opened bool   // this connection has had its tidings.open
-	start  uint64 // where the first connection has begun
-	first  int    // the number of the first message that came, -1 before
-	next   int    // that of the one that is to come; -1 if it may be any
+	opened bool   // tidings.open has come on this connection
+	start  uint64 // the sequence number after which the first connection began
+	first  int    // the number of the first message, or -1
+	next   int    // the number of the next message, or -1 if any may come
 	lastID []byte
 
-	cutAt int   // if not 0, the connection is reset once raw is so long
-	end   error // why there is no more: io.EOF after a clean end
+	cutAt int   // if not 0, the member resets the connection when raw is so long
+	end   error // why the stream ended: io.EOF after a clean end
 }
 
-// errRefused is the end of one that was told to come back later.
+// errRefused is the end of a stream whose client was told to retry later.
 var errRefused = errors.New("refused for now")
 
 // errCut is the end of a connection that the member has reset.
 var errCut = errors.New("reset by the test")
 
-// has reports whether the member has had so many messages of the topic, from where it
-// has begun.
+// has reports whether the member has received all messages of the topic with lower
+// numbers, from where it began.
 func (m *member) has(messages int) bool { return m.next >= messages }
 
-// receive takes what has come.
+// receive takes bytes of the answer.
 func (m *member) receive(b []byte) error {
 	if len(m.raw) > 0 {
 		m.raw = append(m.raw, b...)
@@ -70,11 +70,11 @@ func (m *member) receive(b []byte) error {
 	return nil
 }
 
-// take takes the header or one chunk (RFC 9112, section 7.1) of the answer, and
-// returns its length, 0 if it is not whole.
+// take takes the header or one chunk (RFC 9112, section 7.1) of the answer. It returns
+// its length, or 0 if it is incomplete.
 func (m *member) take(b []byte) (n int, err error) {
 	if m.end != nil && len(b) > 0 {
-		return 0, fmt.Errorf("after the end comes %q", b)
+		return 0, fmt.Errorf("%q comes after the end", b)
 	}
 	if !m.inBody {
 		n = bytes.Index(b, []byte("\r\n\r\n"))
@@ -120,7 +120,7 @@ func (m *member) take(b []byte) (n int, err error) {
 	return n, m.takeEvents(b[line+1 : n-2])
 }
 
-// takeRefusal takes an answer that tells an EventSource when to come back.
+// takeRefusal takes an answer that tells an EventSource when to reconnect.
 func (m *member) takeRefusal(head, body []byte) (n int, err error) {
 	_, length, _ := bytes.Cut(head, []byte("\r\nContent-Length: "))
 	digits, _, _ := bytes.Cut(length, []byte("\r\n"))
@@ -135,10 +135,10 @@ func (m *member) takeRefusal(head, body []byte) (n int, err error) {
 	return 0, fmt.Errorf("the answer is %q%q", head, body)
 }
 
-// refusal is the body of an answer to an EventSource that is no stream.
+// refusal is the body of such an answer.
 var refusal = regexp.MustCompile(`^retry: [2-8]\d{3}\n$`)
 
-// takeEvents takes a chunk's events, which are whole.
+// takeEvents takes the events of a chunk, which must be complete.
 func (m *member) takeEvents(b []byte) error {
 	var typ, data, id []byte
 	for len(b) > 0 {
@@ -183,16 +183,16 @@ func (m *member) takeEvent(typ, data, id []byte) error {
 		return nil
 	case "":
 	default:
-		return errors.New("nobody has published that")
+		return errors.New("this was not published")
 	}
 	digits, rest, _ := bytes.Cut(data, []byte(" "))
 	topic, _, _ := bytes.Cut(rest, []byte(" "))
 	n, ok := natural(digits)
 	switch {
 	case !m.opened || !ok:
-		return errors.New("that should not come")
+		return errors.New("this should not come")
 	case string(topic) != m.topic:
-		return fmt.Errorf("that is not for a subscriber of %s", m.topic)
+		return fmt.Errorf("this is not for a subscriber of %s", m.topic)
 	case m.next >= 0 && n != m.next:
 		return fmt.Errorf("message %d should come, after %q", m.next, m.lastID)
 	}
@@ -206,12 +206,12 @@ func (m *member) takeEvent(typ, data, id []byte) error {
 
 func (m *member) takeOpen(data, id []byte) error {
 	if m.opened || !bytes.Contains(data, []byte(`"topics":["`+m.topic+`"]`)) {
-		return errors.New("that should not come")
+		return errors.New("this should not come")
 	}
 	m.opened = true
 	if len(m.lastID) > 0 {
 		if !bytes.Equal(id, m.lastID) {
-			return fmt.Errorf("it came back with %q", m.lastID)
+			return fmt.Errorf("the client resumed with %q", m.lastID)
 		}
 		return nil
 	}
@@ -221,7 +221,7 @@ func (m *member) takeOpen(data, id []byte) error {
 	return err
 }
 
-// natural returns the number that digits stand for.
+// natural parses a decimal number.
 func natural(digits []byte) (n int, ok bool) {
 	for _, c := range digits {
 		if c < '0' || c > '9' {
@@ -247,33 +247,33 @@ func (m *member) cut() {
 	m.end = errCut
 }
 
-// compare compares what the member has had with what was acknowledged on its topic: no
-// more and no less, from where it has begun.
+// compare returns an error unless the member got exactly the acknowledged messages of
+// its topic, from where it began.
 func (m *member) compare(l *ledger, messages int) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if m.first < 0 || m.next != messages || string(m.lastID) != l.ids[messages-1] {
-		return fmt.Errorf("client %d has had messages %d up to %d, the last as %q, of %d, the last of which is %q", m.number, m.first, m.next, m.lastID, messages, l.ids[messages-1])
+		return fmt.Errorf("client %d has messages %d up to %d, the last with the id %q; it should have %d, the last with the id %q", m.number, m.first, m.next, m.lastID, messages, l.ids[messages-1])
 	}
 	return m.beganAt(l)
 }
 
-// beganRight returns an error unless the first message that came is the first one after
-// where the member has begun.
+// beganRight returns an error unless the first message is the first one after the
+// position where the member began.
 func (m *member) beganRight(l *ledger) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return m.beganAt(l)
 }
 
-// beganAt is beganRight for who holds the ledger's mu.
+// beganAt is beganRight. The caller must hold the ledger's mu.
 func (m *member) beganAt(l *ledger) error {
 	if seq, _ := sequence(l.ids[m.first]); seq <= m.start {
-		return fmt.Errorf("client %d began after %d, and message %d, which is %d, came", m.number, m.start, m.first, seq)
+		return fmt.Errorf("client %d began after %d, but message %d came, which is %d", m.number, m.start, m.first, seq)
 	}
 	if m.first > 0 {
 		if seq, _ := sequence(l.ids[m.first-1]); seq > m.start {
-			return fmt.Errorf("client %d began after %d, and message %d, which is %d, did not come", m.number, m.start, m.first-1, seq)
+			return fmt.Errorf("client %d began after %d, but message %d did not come, which is %d", m.number, m.start, m.first-1, seq)
 		}
 	}
 	return nil

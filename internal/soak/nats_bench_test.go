@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Durable publishes over HTTP, to one NATS server and to three that replicate, all
+// Publishes durably over HTTP, to one NATS server and to a cluster of three. All run
 // on this machine.
 func BenchmarkPublishToNATS(b *testing.B) {
 	server := buildNATS(b)

@@ -21,9 +21,9 @@ import (
 	"example.com/tidings/sse"
 )
 
-// Two nodes on one NATS server: what is published to either reaches the
-// subscribers of both, with the same ids, and a client of one resumes on the
-// other, whose streams take another path.
+// Two nodes use one NATS server. A message published to either reaches the subscribers
+// of both with the same id. A client of one node can resume on the other, whose streams
+// take another path.
 func TestNodesShareALog(t *testing.T) {
 	urls := startNATS(t, buildNATS(t), 1)
 	bothPaths(t, func(t *testing.T, p path) { testNodes(t, urls, p) })
@@ -53,7 +53,7 @@ func testNodes(t *testing.T, urls string, first path) {
 			}
 		}
 	}
-	// The first node is gone, and its client goes on elsewhere.
+	// The first node is gone. Its client continues on the other.
 	nodes[0].kill()
 	next := streamOn(t, nodes[1], "now", ids[9])
 	for i := 10; i < 20; i++ {
@@ -97,7 +97,7 @@ func publishOn(t *testing.T, p *process, data string) string {
 	return published.ID
 }
 
-// streamOn opens a stream, which has begun when it returns, and ends with the test.
+// streamOn opens a stream and waits until it has begun. The stream ends with the test.
 func streamOn(t *testing.T, p *process, from, lastEventID string) (next func() (sse.Event, error, bool)) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -136,8 +136,8 @@ func buildNATS(t testing.TB) string {
 	return server
 }
 
-// startNATS starts servers that end with the test, a cluster if they are several,
-// and returns their URLs.
+// startNATS starts n servers, which form a cluster if n > 1, and returns their URLs. The
+// servers end with the test.
 func startNATS(t testing.TB, program string, n int) string {
 	t.Helper()
 	var clients, routes, urls []string
@@ -173,12 +173,12 @@ func startNATS(t testing.TB, program string, n int) string {
 		}
 	}
 	if n > 1 {
-		time.Sleep(5 * time.Second) // until they have a leader; only benchmarks have several
+		time.Sleep(5 * time.Second) // until the cluster has a leader; only benchmarks use a cluster
 	}
 	return strings.Join(urls, ",")
 }
 
-// freePort returns an address that nobody listens on.
+// freePort returns an address with a free port.
 func freePort(t testing.TB) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

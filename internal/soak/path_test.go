@@ -4,7 +4,7 @@ package soak_test
 
 import "testing"
 
-// A path is the way that the streams of a server take.
+// A path is the path that the streams of a server take.
 type path int
 
 const (
@@ -15,10 +15,10 @@ const (
 
 func (p path) String() string { return [...]string{"taken over", "net/http"}[p] }
 
-// other returns the path that p is not.
+// other returns the other path.
 func (p path) other() path { return paths - 1 - p }
 
-// bothPaths tests what is promised on either path.
+// bothPaths runs a test on each path.
 func bothPaths(t *testing.T, test func(t *testing.T, p path)) {
 	for p := range paths {
 		t.Run(p.String(), func(t *testing.T) { test(t, p) })

@@ -8,8 +8,7 @@ import (
 	"strings"
 )
 
-// A message is one that is to be published. Its data begins with its number and
-// a space.
+// A message is a message of a plan. Its data begins with its number and a space.
 type message struct {
 	Topic string `json:"topic"`
 	Type  string `json:"type,omitempty"`
@@ -45,9 +44,10 @@ func everyTopic() []string {
 	return all
 }
 
-// plan returns what is published: first a message on each topic, then n messages
-// on the busy topics and, now and then a large one, on those of ballast, and at
-// last a message on each topic again. share is that of messages with a key.
+// plan returns the messages to publish: first a message on each topic, then n messages
+// on the busy topics and sometimes a large one on a ballast topic, and last a message
+// on each topic again, from number last on. share is the fraction of messages with a
+// key.
 func plan(r *rand.Rand, n int, share float64) (all []message, last int) {
 	padding := strings.Repeat("ballast ", 1024)
 	add := func(topic string) {
@@ -56,7 +56,7 @@ func plan(r *rand.Rand, n int, share float64) (all []message, last int) {
 		switch size := r.IntN(120); {
 		case strings.HasPrefix(topic, "ballast."):
 			m.Data = fmt.Sprintf("%d %s", i, padding[:2048+r.IntN(4096)])
-		case size < 5: // of several lines
+		case size < 5: // several lines
 			m.Data = fmt.Sprintf("%d \n\nline%s\n", i, strings.Repeat("\nx", size))
 		default:
 			m.Data = fmt.Sprintf("%d %s", i, padding[:size])
@@ -86,12 +86,12 @@ func plan(r *rand.Rand, n int, share float64) (all []message, last int) {
 	return all, last
 }
 
-// busyFilters returns what a subscriber to busy topics asks for.
+// busyFilters returns the filters of a subscriber to busy topics.
 func busyFilters(r *rand.Rand) []string {
 	g, n := r.IntN(busyGroups), r.IntN(len(busyNames))
 	name := busyNames[n : n+1]
 	switch r.IntN(20) {
-	case 0: // much to read: few do
+	case 0: // many messages, so only few subscribers
 		return []string{[...]string{"**", "busy.**", "ballast.*"}[r.IntN(3)]}
 	case 1, 2, 3:
 		return []string{"busy.*." + name}
@@ -99,7 +99,7 @@ func busyFilters(r *rand.Rand) []string {
 		return []string{fmt.Sprintf("busy.%d.*", g)}
 	case 8, 9:
 		return []string{fmt.Sprintf("busy.%d.**", g), quietTopic(r.IntN(quietTopics))}
-	case 10, 11: // that overlap
+	case 10, 11: // overlapping filters
 		return []string{fmt.Sprintf("busy.%d.*", g), "busy.*." + name, busyTopic(g, n)}
 	case 12, 13:
 		return []string{busyTopic(g, n), busyTopic((g+1)%busyGroups, n), "nothing.**"}
@@ -109,7 +109,7 @@ func busyFilters(r *rand.Rand) []string {
 	return []string{busyTopic(g, n)}
 }
 
-// quietFilters returns what a subscriber to quiet topics asks for.
+// quietFilters returns the filters of a subscriber to quiet topics.
 func quietFilters(r *rand.Rand) []string {
 	i := r.IntN(quietTopics)
 	switch r.IntN(6) {
@@ -123,8 +123,8 @@ func quietFilters(r *rand.Rand) []string {
 	return []string{quietTopic(i)}
 }
 
-// matches reports whether one of the filters matches the topic. It is written
-// anew here: hub's own is under test.
+// matches reports whether one of the filters matches the topic. It does not use package
+// topics, which is under test.
 func matches(filters []string, topic string) bool {
 	have := strings.Split(topic, ".")
 next:

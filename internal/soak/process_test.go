@@ -18,37 +18,37 @@ import (
 	"time"
 )
 
-// A process is "tidings serve", which can be ended and started again on the same
-// address and with the same data. One goroutine uses it at a time.
+// A process is "tidings serve", which can be stopped and started again with the same
+// address and data. It is for one goroutine at a time.
 type process struct {
 	dir    string // its working directory
 	args   []string
-	path   path   // of its streams, from the next start on
-	files  int    // that it may have open, 0 for what the system allows
+	path   path   // the path of its streams, from the next start on
+	files  int    // its limit of open files; 0 means the system's limit
 	addr   string // HOST:PORT, the same after each start
-	log    string // the file that has its stderr
+	log    string // the file with its stderr
 	opened time.Duration
 
 	cmd    *exec.Cmd
 	exited chan error
-	ctx    context.Context // ends before go test gives up
+	ctx    context.Context // ends shortly before the deadline of go test
 }
 
-// serve starts the program. It ends with the test, which fails if the program
-// has logged an error.
+// serve starts the program. The program ends with the test. The test fails if the
+// program has logged an error.
 func serve(t testing.TB, args ...string) *process {
 	t.Helper()
 	return (&process{args: args}).serve(t)
 }
 
-// serve starts the program of which only args, path and files are set.
+// serve starts the program. Only args, path and files may be set before.
 func (p *process) serve(t testing.TB) *process {
 	t.Helper()
 	p.dir, p.addr = t.TempDir(), "127.0.0.1:0"
 	p.log = filepath.Join(p.dir, "stderr")
 	ctx, cancel := context.Background(), context.CancelFunc(func() {})
 	if deadline, ok := testDeadline(t); ok {
-		// go test would leave it running.
+		// At its deadline, go test would leave the program running.
 		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-time.Second))
 	}
 	p.ctx = ctx
@@ -65,7 +65,7 @@ func (p *process) serve(t testing.TB) *process {
 			}
 		}
 		if t.Failed() {
-			t.Logf("the program's last words:\n%s", b[max(0, len(b)-4096):])
+			t.Logf("the end of the program's stderr:\n%s", b[max(0, len(b)-4096):])
 		}
 	})
 	if err := p.start(); err != nil {
@@ -81,7 +81,7 @@ func testDeadline(t testing.TB) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// wrong reports whether a line of the program's stderr is a failure of it.
+// wrong reports whether a line of the program's stderr shows a failure.
 func wrong(line string) bool {
 	for _, s := range []string{"level=ERROR", "panic:", "fatal error:", "WARNING: DATA RACE"} {
 		if strings.Contains(line, s) {
@@ -91,7 +91,7 @@ func wrong(line string) bool {
 	return false
 }
 
-// start starts the program and returns when it listens.
+// start starts the program and waits until it listens.
 func (p *process) start() error {
 	begin := time.Now()
 	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -138,7 +138,7 @@ func (p *process) start() error {
 	return nil
 }
 
-// kill ends the program as a crash would, and returns when it has ended.
+// kill ends the program like a crash, and waits until it has ended.
 func (p *process) kill() {
 	if p.cmd == nil || p.cmd.Process == nil {
 		return
@@ -148,7 +148,7 @@ func (p *process) kill() {
 	p.exited <- err
 }
 
-// terminate asks the program to end, and returns how it did.
+// terminate sends SIGTERM, and returns how the program ended.
 func (p *process) terminate() error {
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		return err
@@ -162,8 +162,8 @@ func (p *process) terminate() error {
 	}
 }
 
-// memory returns how many bytes of memory are the process's own, its share of
-// what is shared included. ok is false where the system does not tell.
+// memory returns the proportional set size of the process in bytes. ok is false if the
+// system does not tell.
 func (p *process) memory() (n int64, ok bool) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", p.cmd.Process.Pid))
 	if err != nil {

@@ -19,11 +19,11 @@ import (
 // concurrently.
 type publisher struct {
 	ledger *ledger
-	addr   func() string // of the server, now
+	addr   func() string // the server's address
 	client *http.Client
 
-	// retries is set where the server goes away: what is not acknowledged is
-	// then sent again, and has a key.
+	// retries is set if the server may go away. The publisher then sends messages
+	// again until they are acknowledged. All of them must have a key.
 	retries bool
 }
 
@@ -56,7 +56,7 @@ func (p *publisher) single(ctx context.Context, n int) error {
 	})
 }
 
-// errPartly says that of a batch not all was stored.
+// errPartly means that only a part of a batch was stored.
 var errPartly = errors.New("a part of the batch was not stored")
 
 // batch publishes the messages from first up to end at once.
@@ -74,7 +74,7 @@ func (p *publisher) batch(ctx context.Context, first, end int) error {
 				Error any
 			}
 			if err := json.Unmarshal(line, &answer); err != nil || n == end {
-				return fmt.Errorf("of the answer for a batch of %d, line %d is %s (%v)", end-first, n-first, line, err)
+				return fmt.Errorf("line %[2]d of the answer for a batch of %[1]d is %[3]s (%[4]v)", end-first, n-first, line, err)
 			}
 			if answer.ID == "" {
 				partly = true
@@ -105,8 +105,8 @@ func encode(messages []message) []byte {
 	return b.Bytes()
 }
 
-// until publishes until that succeeds, if what is in its way is that the server
-// goes away.
+// until calls publish. With retries, it repeats that while the server is away or has
+// stored only a part of a batch.
 func (p *publisher) until(ctx context.Context, publish func() error) error {
 	for {
 		err := publish()
@@ -118,7 +118,7 @@ func (p *publisher) until(ctx context.Context, publish func() error) error {
 	}
 }
 
-// An awayError says that the server was not there, or no longer, or stops.
+// An awayError means that the server is not running, has gone away, or is stopping.
 type awayError struct{ error }
 
 // post sends one request and returns the body of the answer.
@@ -127,7 +127,7 @@ func (p *publisher) post(ctx context.Context, path, contentType, key string, bod
 	if err != nil {
 		return nil, err
 	}
-	req.GetBody = nil // or the transport would send it again by itself
+	req.GetBody = nil // otherwise the transport would resend the request by itself
 	req.Header.Set("Content-Type", contentType)
 	if key != "" {
 		req.Header.Set("Idempotency-Key", key)

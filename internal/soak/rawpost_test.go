@@ -14,15 +14,15 @@ import (
 	"time"
 )
 
-// A poster sends the same request again and again over one connection, and costs
-// as little as a client can: what is measured is the server.
+// A poster sends the same request again and again over one connection. It costs very
+// little, so that a benchmark measures the server.
 type poster struct {
 	conn    net.Conn
 	answers *bufio.Reader
 	request []byte
 }
 
-// newPoster connects to a server. The request's body stays the same.
+// newPoster connects to a server. All requests have the same body.
 func newPoster(url, path, contentType string, body []byte) (*poster, error) {
 	addr := strings.TrimPrefix(url, "http://")
 	conn, err := net.DialTimeout("tcp", addr, 10*time.Second)
@@ -37,7 +37,7 @@ func newPoster(url, path, contentType string, body []byte) (*poster, error) {
 
 func (p *poster) close() { p.conn.Close() }
 
-// post sends the request and reads the answer, whose status must be as wanted.
+// post sends the request and reads the answer, which must have the given status.
 func (p *poster) post(status string) error {
 	p.conn.SetDeadline(time.Now().Add(30 * time.Second))
 	if _, err := p.conn.Write(p.request); err != nil {
@@ -72,7 +72,7 @@ func (p *poster) post(status string) error {
 	return p.chunks()
 }
 
-// chunks reads a body in chunks (RFC 9112, section 7.1).
+// chunks reads a chunked body (RFC 9112, section 7.1).
 func (p *poster) chunks() error {
 	for {
 		line, err := p.answers.ReadString('\n')

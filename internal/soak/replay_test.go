@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// briefly is a connection that ends after a few messages, or soon.
+// briefly returns a connection that ends after a few messages or a short time.
 func briefly(r *rand.Rand, _ int) (int, time.Duration) {
 	switch r.IntN(4) {
 	case 0:
@@ -19,8 +19,8 @@ func briefly(r *rand.Rand, _ int) (int, time.Duration) {
 	return -1, time.Duration(r.Int64N(int64(1500 * time.Millisecond)))
 }
 
-// openOnly is a connection that is cut before its first message, two times; the
-// next ones are brief.
+// openOnly returns a connection that is cut before its first message. After two of
+// these it returns brief ones.
 func openOnly(r *rand.Rand, connection int) (int, time.Duration) {
 	if connection < 2 {
 		return 0, -1
@@ -28,24 +28,25 @@ func openOnly(r *rand.Rand, connection int) (int, time.Duration) {
 	return briefly(r, connection)
 }
 
-// patiently is a connection that lasts for a keep-alive or more, mostly.
+// patiently returns a connection that usually lasts for a keep-alive or longer.
 func patiently(r *rand.Rand, _ int) (int, time.Duration) {
 	return -1, time.Duration(r.Int64N(int64(3 * time.Second)))
 }
 
-// Subscribers come and go at random moments, with nothing but their last id,
-// while messages are published at full speed and retention removes the oldest.
-// Each gets what its filters match, from where its first stream has begun, in
-// order and once, whatever reads it: the log, the window, or live delivery.
+// Subscribers connect and disconnect at random moments, and keep only their last id.
+// Meanwhile messages are published at full speed, and retention removes the oldest.
+// From the beginning of its first stream, each subscriber gets the messages that its
+// filters match, once and in order. They come from the log, the window or live
+// delivery.
 //
-// A third of them are cut before their first message, and so have only the id of
-// tidings.open. Another third listens to topics so quiet that retention has
-// passed their last message: they stay within it by tidings.position.
+// A third of the subscribers are cut before their first message, and have only the id
+// of tidings.open. Another third listen to topics so quiet that retention has removed
+// their last message. They can resume because of tidings.position.
 func TestReplayTurnsIntoLive(t *testing.T) {
 	rounds(t, func(t *testing.T, seed uint64, way path) {
 		const messages, third = 25_000, 67
-		// What is retained is about half of what is published, and the window is far
-		// less.
+		// Retention keeps about half of the published messages. The window is far
+		// smaller.
 		tr := newTrial(t, seed, way, messages, 0.5, "--retention-bytes", "10MiB", "--buffer", "500", "--keep-alive", "300ms")
 		tr.maxLag = 8_000
 		tr.subscribe(kind{name: "quiet", count: third, filters: quietFilters, life: patiently, away: 300 * time.Millisecond})
@@ -58,15 +59,14 @@ func TestReplayTurnsIntoLive(t *testing.T) {
 		order := tr.finish()
 		first := tr.retained()
 		if n := len(everyTopic()); first <= order[n-1].seq {
-			t.Errorf("the first message that is retained is %d: retention has not passed the first messages of the quiet topics, up to %d", first, order[n-1].seq)
+			t.Errorf("the oldest retained message is %d: retention has not removed the first messages of the quiet topics, up to %d", first, order[n-1].seq)
 		}
 	})
 }
 
-// The same with a server that is killed ten times in all meanwhile, and started again
-// on the same data, each time with the other path for its streams. What was
-// acknowledged is there, and what was not is published again, under its key: each
-// message is stored once.
+// The same, but the server is killed ten times in all and restarted with the same data,
+// each time with the other path for its streams. Acknowledged messages survive. Other
+// messages are published again with their key, so that each is stored once.
 func TestKilledTenTimes(t *testing.T) {
 	rounds(t, func(t *testing.T, seed uint64, way path) {
 		const messages, kills = 25_000, 5
@@ -97,11 +97,11 @@ func TestKilledTenTimes(t *testing.T) {
 	})
 }
 
-// stays is a connection that the client does not end.
+// stays returns a connection that the client does not end.
 func stays(*rand.Rand, int) (int, time.Duration) { return -1, -1 }
 
-// A server that is asked to stop ends each stream cleanly, and each acknowledged
-// message reaches its subscribers before or after the restart.
+// After SIGTERM the server ends each stream cleanly. Each acknowledged message reaches
+// its subscribers before or after the restart.
 func TestStoppedAndStartedAgain(t *testing.T) {
 	rounds(t, func(t *testing.T, seed uint64, way path) {
 		const messages, stops = 6_000, 2

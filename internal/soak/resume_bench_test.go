@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// short returns n messages of 100 bytes, on the topic that topic names for each.
+// short returns n messages of 100 bytes. topic returns the topic of each.
 func short(n int, topic func(i int) string) []message {
 	padding := strings.Repeat("x", 100)
 	all := make([]message, n)
@@ -22,12 +22,12 @@ func short(n int, topic func(i int) string) []message {
 	return all
 }
 
-// A client comes back that is ten messages behind, in a log with few and with
-// many messages: the time from before it connects until it has the ten. The
-// window holds only the newest message, so that they are read from the log.
+// A client resumes ten messages behind, in a log with few and with many messages.
+// Measures the time from before it connects until it has the ten. The window holds only
+// the newest message, so that the hub reads the ten from the log.
 //
-// One client's topic has nearly all messages. The other's has few: the last ten of
-// them among the last thousand messages, or ten all over the log.
+// One topic has nearly all messages. The others have ten: "quiet" among the last thousand
+// messages, and "far" spread over the whole log.
 func BenchmarkResume(b *testing.B) {
 	const behind, among = 10, 1000
 	for _, stored := range []int{1_000, 1_000_000} {
@@ -71,7 +71,7 @@ func BenchmarkResume(b *testing.B) {
 							}
 							for _, want := range mine {
 								if n, err := s.next(); err != nil || n != want {
-									b.Fatalf("message %d comes (%v), and should be %d", n, err, want)
+									b.Fatalf("message %d comes (%v), want %d", n, err, want)
 								}
 							}
 							took = append(took, time.Since(begin))
@@ -85,9 +85,9 @@ func BenchmarkResume(b *testing.B) {
 	}
 }
 
-// A beat publishes a message on a topic at a steady pace, and measures how long
-// each takes to listeners of that topic.
-type beat struct {
+// A latencyProbe publishes messages on a topic at a steady pace, and measures how long
+// each takes to the listeners of that topic.
+type latencyProbe struct {
 	pub   *publisher
 	begun []time.Time // by message, before it was posted
 
@@ -95,11 +95,11 @@ type beat struct {
 	took []time.Duration
 }
 
-// newBeat has so many clients listen to topic "live" of a server. They end with
-// the benchmark.
-func newBeat(b *testing.B, p *process, listeners int) *beat {
+// newLatencyProbe subscribes listeners to the topic "live" of a server. They end with the
+// benchmark.
+func newLatencyProbe(b *testing.B, p *process, listeners int) *latencyProbe {
 	b.Helper()
-	t := &beat{begun: make([]time.Time, 100_000)}
+	t := &latencyProbe{begun: make([]time.Time, 100_000)}
 	t.pub = newPublisher(newLedger(short(len(t.begun), func(int) string { return "live" })), func() string { return p.addr }, false)
 	b.Cleanup(t.pub.close)
 	for range listeners {
@@ -125,9 +125,9 @@ func newBeat(b *testing.B, p *process, listeners int) *beat {
 	return t
 }
 
-// run publishes until stop is closed, a message each 10 ms, beginning with number
-// n, and returns the number of the next one.
-func (t *beat) run(n int, stop <-chan struct{}) (int, error) {
+// run publishes a message every 10 ms until stop is closed, beginning with number n. It
+// returns the number of the next one.
+func (t *latencyProbe) run(n int, stop <-chan struct{}) (int, error) {
 	for tick := time.Tick(10 * time.Millisecond); ; n++ {
 		select {
 		case <-tick:
@@ -143,9 +143,9 @@ func (t *beat) run(n int, stop <-chan struct{}) (int, error) {
 	}
 }
 
-// measure publishes for some time, waits until all is delivered, and returns how
-// long that took, by delivery.
-func (t *beat) measure(b *testing.B, n, listeners int, during func()) (next int, took []time.Duration) {
+// measure publishes while during runs, waits until all messages are delivered, and
+// returns the latency of each delivery.
+func (t *latencyProbe) measure(b *testing.B, n, listeners int, during func()) (next int, took []time.Duration) {
 	b.Helper()
 	t.mu.Lock()
 	t.took = nil
@@ -169,19 +169,19 @@ func (t *beat) measure(b *testing.B, n, listeners int, during func()) (next int,
 	}
 }
 
-// 500 clients get a message each 10 ms, first by themselves, and then while
-// another client stalls: the ratio is what it costs them. The other's connection
-// has taken all that it takes, and its subscription is behind the window.
+// 500 clients get a message every 10 ms, first alone and then while another client
+// stalls. The ratio is the cost of the stalled client, whose connection is full and whose
+// subscription is behind the window.
 func BenchmarkStalledClient(b *testing.B) {
 	const healthy = 500
 	p := serve(b)
-	beat := newBeat(b, p, healthy)
+	probe := newLatencyProbe(b, p, healthy)
 	n := 0
 	var took []time.Duration
 	for b.Loop() {
 		pause := func() { time.Sleep(4 * time.Second) }
-		n, _ = beat.measure(b, n, healthy, pause) // to warm up
-		n, took = beat.measure(b, n, healthy, pause)
+		n, _ = probe.measure(b, n, healthy, pause) // to warm up
+		n, took = probe.measure(b, n, healthy, pause)
 		reportLatency(b, took, "alone")
 		alone := took[len(took)*99/100]
 
@@ -196,19 +196,19 @@ func BenchmarkStalledClient(b *testing.B) {
 		if err := publishAll(context.Background(), pub, 0, len(burst), 500); err != nil {
 			b.Fatal(err)
 		}
-		n, took = beat.measure(b, n, healthy, pause)
+		n, took = probe.measure(b, n, healthy, pause)
 		reportLatency(b, took, "stalled")
 		b.ReportMetric(float64(took[len(took)*99/100])/float64(alone), "ratio-p99")
 		var info struct{ Subscribers int }
 		if err := get(pub, p.addr, "/topics/burst", &info); err != nil || info.Subscribers != 1 {
-			b.Errorf("the stalled client is gone already (%v)", err)
+			b.Errorf("the stalled client has already gone (%v)", err)
 		}
 	}
 }
 
-// 2,000 clients come back at once, each 1,000 messages behind, while 50 others
-// are live: the time until the last has caught up, what memory that takes, and
-// what becomes of the others' latency.
+// 2,000 clients reconnect at once, each 1,000 messages behind, while 50 others are live.
+// Measures the time until the last one has caught up, the memory, and the latency of the
+// others.
 func BenchmarkReconnectStorm(b *testing.B) {
 	const clients, behind, live = 2000, 1000, 50
 	p := serve(b)
@@ -219,17 +219,17 @@ func BenchmarkReconnectStorm(b *testing.B) {
 	if err := publishAll(context.Background(), pub, 0, len(plan), 500); err != nil {
 		b.Fatal(err)
 	}
-	beat := newBeat(b, p, live)
+	probe := newLatencyProbe(b, p, live)
 	n := 0
 	var took []time.Duration
 	for b.Loop() {
-		n, took = beat.measure(b, n, live, func() { time.Sleep(3 * time.Second) })
+		n, took = probe.measure(b, n, live, func() { time.Sleep(3 * time.Second) })
 		reportLatency(b, took, "before")
 		memory := watchMemory(p)
 		query := "topic=orders.42&lastEventId=" + ledger.ids[len(plan)-behind-1]
 		streams := make([]*tally, clients)
 		var elapsed time.Duration
-		n, took = beat.measure(b, n, live, func() {
+		n, took = probe.measure(b, n, live, func() {
 			begin := time.Now()
 			var wg sync.WaitGroup
 			for i := range clients {
@@ -242,7 +242,7 @@ func BenchmarkReconnectStorm(b *testing.B) {
 					streams[i] = s
 					for want := len(plan) - behind; want < len(plan); want++ {
 						if n, err := s.next(); err != nil || n != want {
-							b.Errorf("client %d: message %d comes (%v), and should be %d", i, n, err, want)
+							b.Errorf("client %d: message %d comes (%v), want %d", i, n, err, want)
 							return
 						}
 					}
@@ -264,7 +264,7 @@ func BenchmarkReconnectStorm(b *testing.B) {
 				s.close()
 			}
 		}
-		time.Sleep(5 * time.Second) // the server notices, and its memory is given back
+		time.Sleep(5 * time.Second) // the server notices that the clients left, and gives memory back
 		after, _ := p.memory()
 		b.ReportMetric(float64(after>>20), "MiB-after")
 	}

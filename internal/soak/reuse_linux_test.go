@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// reused has clients that reset their connection, and at once have another one, to
-// another topic: the server gets the same descriptor for it. No message of the one
-// topic comes to the other, live or from the log.
+// reused has clients that reset their connection and at once open another one, to
+// another topic. The server gets the same descriptor for it. No message of the old topic
+// may come to the new stream, live or from the log.
 func (ft *faultTest) reused(t *testing.T) {
 	const topics, clients, each = 8, 32, 40
 	var traffics []*traffic
@@ -53,14 +53,14 @@ func (ft *faultTest) reused(t *testing.T) {
 }
 
 // visit subscribes to a traffic's topic, takes some messages, and resets the
-// connection. All of them must be of that topic, and none be missing.
+// connection. Every message must be of that topic, and none may be missing.
 func visit(tr *traffic) (messages int, err error) {
 	c, err := newCrowd(tr.pub.addr())
 	if err != nil {
 		return 0, err
 	}
 	defer c.close()
-	members, err := c.join(tr.topic, 1, manner{start: rand.IntN(2) == 0})
+	members, err := c.join(tr.topic, 1, connectOptions{start: rand.IntN(2) == 0})
 	if err != nil {
 		return 0, err
 	}
@@ -80,10 +80,10 @@ func visit(tr *traffic) (messages int, err error) {
 		m.cut()
 	})
 	if err == nil && m.first >= 0 {
-		// The first message may be acknowledged only now.
+		// The acknowledgement may come after the message.
 		for end := time.Now().Add(patience); tr.acked() < m.next; time.Sleep(time.Millisecond) {
 			if time.Now().After(end) {
-				return messages, fmt.Errorf("message %d of %s has come, and is not acknowledged", m.next-1, tr.topic)
+				return messages, fmt.Errorf("message %d of %s has come but is not acknowledged", m.next-1, tr.topic)
 			}
 		}
 		err = m.beganRight(tr.ledger)

@@ -12,15 +12,14 @@ import (
 	"testing"
 	"time"
 
-	"example.com/tidings/hub"
 	"example.com/tidings/sse"
 )
 
-// One client stops reading, and another reads hardly anything, while 60 MB pass.
-// Those that read have everything while the other still stalls, and the backlog
-// takes no memory. When the one reads again, or comes back after the server has
-// closed its connection, it is handed every message, in order; and so is the
-// other.
+// One client stops reading and another reads very slowly, while 60 MB are published.
+// Healthy clients get everything while the first one still stalls, and the backlog
+// takes no memory. When the stalled client reads again, or reconnects because the
+// server has closed its connection, it gets every message in order. So does the slow
+// client.
 func TestSlowSubscriberHurtsNobody(t *testing.T) {
 	rounds(t, func(t *testing.T, _ uint64, way path) {
 		const messages, batch = 60_000, 200
@@ -50,23 +49,22 @@ func TestSlowSubscriberHurtsNobody(t *testing.T) {
 			return l
 		}
 
-		// The crowd.
-		var crowd sync.WaitGroup
+		var reading sync.WaitGroup // the healthy clients
 		for i := range healthy {
 			l := follow(0)
-			crowd.Add(1)
+			reading.Add(1)
 			running.Go(func() {
-				defer crowd.Done()
+				defer reading.Done()
 				defer l.close()
 				if _, err := l.until(ctx, messages, false); err != nil {
 					fail(fmt.Errorf("healthy client %d: %w", i, err))
 				}
 			})
 		}
-		// The one that stops, and the one that reads a message now and then.
+		// One client stops, and the other reads a message now and then.
 		stalled, slow := follow(4096), follow(32<<10)
 		var hurry atomic.Bool
-		var slowReturned int // it may be so slow that the server takes it for stalled
+		var slowReturned int // the server may take a very slow client for a stalled one
 		done := make(chan struct{})
 		running.Go(func() {
 			defer close(done)
@@ -80,7 +78,7 @@ func TestSlowSubscriberHurtsNobody(t *testing.T) {
 				switch {
 				case !hurry.Load():
 					sleep(ctx, 5*time.Millisecond)
-				case slow.buffer > 0: // it comes back with a better connection
+				case slow.buffer > 0: // reconnect with a larger buffer
 					slow.buffer = 0
 					slow.close()
 				}
@@ -93,7 +91,7 @@ func TestSlowSubscriberHurtsNobody(t *testing.T) {
 			check(publishAll(ctx, pub, first, first+batch, batch))
 		}
 		published := time.Now()
-		crowd.Wait()
+		reading.Wait()
 		most, ok := m.stop()
 		check(nil)
 		t.Logf("%d healthy clients have everything %v after the last message; memory was at most %d MiB", healthy, time.Since(published).Round(time.Millisecond), most>>20)
@@ -106,8 +104,8 @@ func TestSlowSubscriberHurtsNobody(t *testing.T) {
 		default:
 		}
 
-		// The server closes the stalled one, some time after its last write was
-		// taken.
+		// The server closes the stalled client's connection, some time after its last
+		// complete write.
 		awaitSubscribers(t, pub, p.addr, "feed", 1) // the slow one
 		stalled.buffer = 0
 		returned, err := stalled.until(ctx, messages, true)
@@ -118,7 +116,7 @@ func TestSlowSubscriberHurtsNobody(t *testing.T) {
 		hurry.Store(true)
 		<-done
 		check(nil)
-		t.Logf("the stalled client has come back %d times, and the slow one %d times", returned, slowReturned)
+		t.Logf("the stalled client has reconnected %d times, and the slow one %d times", returned, slowReturned)
 		for _, l := range []*listener{stalled, slow} {
 			for _, gap := range l.gaps {
 				t.Errorf("there is a gap: %s", gap.Data)
@@ -127,21 +125,20 @@ func TestSlowSubscriberHurtsNobody(t *testing.T) {
 	})
 }
 
-// At this pace, in messages of 1 kB a second, messages are published while clients
-// stall, and this is how much memory the server may take then, besides 128 kB for
-// each healthy client. NATS keeps what was written in the last 10 seconds, 30 MB;
-// the window has 8,192 messages, 10 MB; a heap may be twice what it holds, and
-// somewhat more at times; and 40 MB is what a server takes that has nothing to do.
-// If one who stalls held what it has not read, that would be 60 MB more, and
-// likewise twice.
+// pace is the number of messages of 1 kB published per second while clients stall.
+// mostMemory is how much memory the server may take then, besides 128 kB for each
+// healthy client. NATS keeps the data of the last 10 seconds, 30 MB. The window has
+// 8,192 messages, 10 MB. A heap may be twice its contents, and sometimes a little more.
+// An idle server takes 40 MB. If the server kept the unread messages of a stalled
+// client, that would be 60 MB more, and also twice.
 const (
 	pace       = 3000
 	mostMemory = 224 << 20
 )
 
-// A memoryWatch watches the memory of a process.
+// A memoryWatch watches the memory of a process, in bytes.
 type memoryWatch struct {
-	begin int64 // when it began
+	begin int64 // the memory at the beginning, in bytes
 	most  int64
 	ok    bool
 	quit  chan struct{}
@@ -166,15 +163,14 @@ func watchMemory(p *process) *memoryWatch {
 	return m
 }
 
-// stop returns the most memory that was seen. ok is false where the system does
-// not tell.
+// stop returns the peak of memory. ok is false if the system does not tell.
 func (m *memoryWatch) stop() (most int64, ok bool) {
 	close(m.quit)
 	<-m.done
 	return m.most, m.ok
 }
 
-// awaitSubscribers waits until a topic has no more than so many subscribers.
+// awaitSubscribers waits until a topic has at most the given number of subscribers.
 func awaitSubscribers(t *testing.T, pub *publisher, addr, topic string, most int) {
 	t.Helper()
 	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
@@ -191,9 +187,9 @@ func awaitSubscribers(t *testing.T, pub *publisher, addr, topic string, most int
 	}
 }
 
-// A client that stalls for longer than retention lasts, and then reads again on
-// the same connection, is told of one gap, with how many messages it has missed,
-// and gets the rest in order.
+// A client stalls until retention has removed messages that it has not read, and then
+// reads again on the same connection. It gets one gap with the number of missed
+// messages, and then the rest in order.
 func TestSlowSubscriberBeyondRetention(t *testing.T) {
 	bothPaths(t, testSlowBeyondRetention)
 }
@@ -222,7 +218,7 @@ func testSlowBeyondRetention(t *testing.T, way path) {
 			gaps := len(l.gaps)
 			if err = l.take(); err == nil && len(l.gaps) > gaps {
 				if err = l.take(); err == nil {
-					checkGap(t, ledger, l, before, hub.GapLag, uint64((l.next-l.step-before)/l.step-1))
+					checkGap(t, ledger, l, before, sse.GapLag, uint64((l.next-l.step-before)/l.step-1))
 				}
 			}
 		}
@@ -235,7 +231,7 @@ func testSlowBeyondRetention(t *testing.T, way path) {
 		if time.Since(begin) < 9*time.Second {
 			t.Fatalf("after message %d of %d: %v", l.next, messages, err)
 		}
-		t.Logf("attempt %d: the machine is so slow that the server has closed the connection: %v", attempt, err)
+		t.Logf("attempt %d: the machine is too slow, and the server has closed the connection: %v", attempt, err)
 	}
 	const why = "the machine is too slow to stall and read again within the write timeout"
 	if os.Getenv("CI") == "true" {
@@ -244,8 +240,8 @@ func testSlowBeyondRetention(t *testing.T, way path) {
 	t.Skip(why)
 }
 
-// checkGap checks a listener's only gap, after which it has just taken the first
-// message.
+// checkGap checks a listener's only gap. The listener must just have taken the first
+// message after it.
 func checkGap(t *testing.T, ledger *ledger, l *listener, before int, reason string, missed uint64) {
 	t.Helper()
 	if len(l.gaps) != 1 {
@@ -266,13 +262,13 @@ func checkGap(t *testing.T, ledger *ledger, l *listener, before int, reason stri
 		return s
 	}
 	if gap.Reason != reason || gap.Missed != missed {
-		t.Errorf("the gap is %s, and should be %q with %d missed", l.gaps[0].Data, reason, missed)
+		t.Errorf("the gap is %s; it should be %q with %d missed", l.gaps[0].Data, reason, missed)
 	}
 	if l.gaps[0].ID != gap.Next {
 		t.Errorf("the gap %s has the id %s", l.gaps[0].Data, l.gaps[0].ID)
 	}
-	// It lies between the last message before it, the first that was missed, the
-	// last that was missed, and the first after it.
+	// The positions must be in this order: the last message before the gap, the first
+	// missed one, the last missed one, and the first message after the gap.
 	first := l.next - l.step
 	places := []uint64{seq(gap.After), seq(ledger.ids[before+l.step]) - 1, seq(ledger.ids[first-l.step]), seq(gap.Next), seq(ledger.ids[first]) - 1}
 	if before >= 0 {
@@ -285,8 +281,8 @@ func checkGap(t *testing.T, ledger *ledger, l *listener, before int, reason stri
 	}
 }
 
-// Who comes back after retention has passed its id is told of one gap, and gets
-// the rest in order.
+// A client reconnects after retention has removed its last message. It gets one gap and
+// then the rest in order.
 func TestReturnBeyondRetention(t *testing.T) {
 	bothPaths(t, testReturnBeyondRetention)
 }
@@ -315,7 +311,7 @@ func testReturnBeyondRetention(t *testing.T, way path) {
 	if err := l.open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	// The gap, and the first message after it.
+	// Take the gap and the first message after it.
 	for range 2 {
 		if err := l.take(); err != nil {
 			t.Fatal(err)
@@ -324,7 +320,7 @@ func testReturnBeyondRetention(t *testing.T, way path) {
 	if len(l.gaps) != 1 || l.gaps[0].Type != sse.GapEventType {
 		t.Fatalf("there are %d gaps", len(l.gaps))
 	}
-	checkGap(t, ledger, l, seen-2, hub.GapExpired, 0)
+	checkGap(t, ledger, l, seen-2, sse.GapExpired, 0)
 	if _, err := l.until(t.Context(), messages, false); err != nil {
 		t.Fatal(err)
 	}

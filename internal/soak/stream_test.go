@@ -17,15 +17,15 @@ import (
 	"example.com/tidings/sse"
 )
 
-// A stream is one connection of a subscriber, on a socket of its own: what was
-// not read from it stays in the kernel and the server. One goroutine reads it;
-// close and cut may be called by others.
+// A stream is one connection of a subscriber, with its own socket: unread data stays in
+// the kernel and the server. One goroutine reads it. Other goroutines may call close and
+// cut.
 type stream struct {
 	conn   *net.TCPConn
 	events iter.Seq2[sse.Event, error] // may be ranged again after a break
 }
 
-// A statusError is an answer that is no stream.
+// A statusError is an answer that is not a stream.
 type statusError struct {
 	status int
 	body   string
@@ -33,9 +33,8 @@ type statusError struct {
 
 func (e *statusError) Error() string { return fmt.Sprintf("status %d: %s", e.status, e.body) }
 
-// dial subscribes. query has the topics, and what else is to be in the URL. With
-// a lastID that is not empty it is a client that comes back. A receive buffer of
-// 0 bytes is the system's.
+// dial subscribes. query has the topics and other parameters of the URL. With a lastID,
+// the client resumes. A receiveBuffer of 0 bytes means the system's size.
 func dial(ctx context.Context, addr string, query url.Values, lastID string, receiveBuffer int) (*stream, error) {
 	d := net.Dialer{Timeout: patience}
 	if receiveBuffer > 0 {
@@ -43,8 +42,8 @@ func dial(ctx context.Context, addr string, query url.Values, lastID string, rec
 			if controlErr := c.Control(func(fd uintptr) {
 				err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, receiveBuffer)
 				if err == nil {
-					// As on Ethernet. Loopback's 64 KiB are more than such a buffer
-					// holds, and the peer's kernel would wait before each segment.
+					// Use segments as on Ethernet. Loopback's segments of 64 KiB do not
+					// fit into such a buffer: the peer's kernel would wait before each.
 					err = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_MAXSEG, 1448)
 				}
 			}); controlErr != nil {
@@ -97,7 +96,7 @@ func (s *stream) request(addr string, query url.Values, lastID string, receiveBu
 	return res.Body, nil
 }
 
-// next returns the next event; io.EOF after a clean end.
+// next returns the next event, or io.EOF after a clean end.
 func (s *stream) next() (sse.Event, error) {
 	for ev, err := range s.events {
 		return ev, err
@@ -107,7 +106,7 @@ func (s *stream) next() (sse.Event, error) {
 
 func (s *stream) close() { s.conn.Close() }
 
-// cut closes the connection as one does that vanishes: by a reset.
+// cut resets the connection, as if the client had vanished.
 func (s *stream) cut() {
 	s.conn.SetLinger(0)
 	s.conn.Close()

@@ -19,41 +19,41 @@ import (
 	"example.com/tidings/sse"
 )
 
-// A subscriber is a client that comes back, again and again, with the last id
-// that it has. It trusts the server: what comes twice it has twice.
+// A subscriber is a client that reconnects again and again with its last id. It keeps
+// every message, even one that comes twice.
 type subscriber struct {
 	name     string
 	filters  []string
-	from     string // of the first connection, "" for the default
+	from     string // for the first connection; "" means the default
 	envelope bool
 	plan     []message
 	r        *rand.Rand
-	addr     func() string // of the server, now
-	refusals bool          // to be told to come back later is in order
+	addr     func() string // the server's address
+	refusals bool          // the server may be away or refuse a stream
 
-	// life returns how the next connection is to end: after so many messages,
-	// or so long. A negative number is no bound; 0 messages is right after
+	// life returns after how many messages or how much time the next connection
+	// ends. A negative value means no bound. 0 messages means right after
 	// tidings.open.
 	life func(connection int) (messages int, lasts time.Duration)
 
-	// pause returns for how long it is away then.
+	// pause returns the time until the next connection.
 	pause func() time.Duration
 
-	// For others to look at, at any time.
-	opened atomic.Bool   // it has been told where it begins
+	// Other goroutines may read these at any time.
+	opened atomic.Bool   // it has had a tidings.open
 	at     atomic.Uint64 // the sequence number of its last id
-	last   atomic.Uint64 // and that of its last message
+	last   atomic.Uint64 // the sequence number of its last message
 
-	// For others once it has ended.
-	start       uint64 // where its first tidings.open says that it begins
+	// Other goroutines may read these after run has returned.
+	start       uint64 // the sequence number in its first tidings.open
 	got         []receipt
 	connections []connection
 	lastID      string
-	cleanEnds   int // by the server
-	brokenEnds  int // by the server
+	cleanEnds   int // streams that the server ended cleanly
+	brokenEnds  int // streams that broke
 }
 
-// A receipt is a message as it came.
+// A receipt is a received message.
 type receipt struct {
 	n          int
 	seq        uint64
@@ -61,12 +61,12 @@ type receipt struct {
 	connection int
 }
 
-// A connection is what there is to tell of one when something has gone wrong.
+// A connection has the facts about one connection, for a failure.
 type connection struct {
 	sent, opened string // ids
 	messages     int
 	end          string
-	buffer       int // for receiving, as it was asked for
+	buffer       int // the receive buffer that was requested
 	since        time.Time
 	lasted       time.Duration
 }
@@ -76,7 +76,7 @@ func (c connection) String() string {
 		c.since.Format(time.TimeOnly), c.lasted, c.sent, c.opened, c.messages, c.buffer, c.end)
 }
 
-// run subscribes until ctx is done. An error is one of the server.
+// run subscribes until ctx is done. An error is a fault of the server.
 func (s *subscriber) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		if err := s.connect(ctx); err != nil {
@@ -104,7 +104,7 @@ func (s *subscriber) connect(ctx context.Context) error {
 		query.Set("from", s.from)
 	}
 	header := s.lastID
-	if s.lastID != "" && s.r.IntN(4) == 0 { // as clients do that cannot send the header
+	if s.lastID != "" && s.r.IntN(4) == 0 { // like a client that cannot send the header
 		query.Del("from")
 		query.Set("lastEventId", s.lastID)
 		header = ""
@@ -117,7 +117,7 @@ func (s *subscriber) connect(ctx context.Context) error {
 	if _, refused := errors.AsType[*statusError](err); refused {
 		return err
 	}
-	if err != nil { // the server is gone, for now
+	if err != nil { // the server is away for now
 		if !s.refusals && ctx.Err() == nil {
 			return err
 		}
@@ -152,17 +152,17 @@ func (s *subscriber) connect(ctx context.Context) error {
 		s.brokenEnds++
 		c.end, err = err.Error(), nil
 	}
-	// One whose host is slow may be taken for one that stalls, and be cut.
+	// On a slow machine, the server may take a client for a stalled one and cut it.
 	if err == nil && c.end == "the server" && !s.refusals {
 		err = fmt.Errorf("the server has ended the stream: %v", c)
 	}
 	return err
 }
 
-// errEnough ends a connection that has had what it was to have.
+// errEnough ends a connection that has received enough messages.
 var errEnough = errors.New("enough")
 
-// A brokenError is what reading a connection that breaks returns.
+// A brokenError is the error of reading a broken connection.
 type brokenError struct{ error }
 
 func (e brokenError) Unwrap() error { return e.error }
@@ -172,9 +172,9 @@ func isBroken(err error) bool {
 	return ok
 }
 
-// read takes the events of a connection, and returns why it ends: with errEnough
-// after so many messages, io.EOF at a clean end, a brokenError at another, or
-// what is wrong with an event.
+// read takes the events of a connection, and returns why it ends: errEnough after enough
+// messages, io.EOF after a clean end, a brokenError after any other end, or the fault of
+// an event.
 func (s *subscriber) read(st *stream, messages int, c *connection) error {
 	for {
 		if messages >= 0 && c.opened != "" && c.messages >= messages {
@@ -219,7 +219,7 @@ func (s *subscriber) takeOpen(ev sse.Event, c *connection) error {
 	}
 	if s.opened.Load() {
 		if ev.ID != s.lastID {
-			return fmt.Errorf("came back with %q, and tidings.open says %q", s.lastID, ev.ID)
+			return fmt.Errorf("resumed with %q, but tidings.open says %q", s.lastID, ev.ID)
 		}
 		return nil
 	}
@@ -243,22 +243,22 @@ func (s *subscriber) takePosition(ev sse.Event) error {
 	return nil
 }
 
-// takeMessage takes a message, which must be as it was published.
+// takeMessage takes a message, which must be unchanged.
 func (s *subscriber) takeMessage(ev sse.Event, c *connection) error {
 	typ, data, topic := ev.Type, ev.Data, ""
 	if s.envelope {
 		var e hub.Event
-		if err := json.Unmarshal([]byte(ev.Data), &e); err != nil || ev.Type != "" || e.ID != ev.ID || e.Time.IsZero() {
-			return fmt.Errorf("%+v is no envelope: %v", ev, err)
+		if err := json.Unmarshal([]byte(ev.Data), &e); err != nil || ev.Type != "" || e.ID.String() != ev.ID || e.Time.IsZero() {
+			return fmt.Errorf("%+v is not an envelope: %v", ev, err)
 		}
 		typ, data, topic = strings.TrimPrefix(e.Type, "message"), e.Data, e.Topic
 	}
 	n, err := number(data)
 	if err != nil || n >= len(s.plan) {
-		return fmt.Errorf("nobody has published %+v", ev)
+		return fmt.Errorf("this was not published: %+v", ev)
 	}
 	if m := s.plan[n]; m.Type != typ || m.Data != data || topic != "" && m.Topic != topic {
-		return fmt.Errorf("message %d was published as %+v, and arrives as %+v", n, m, ev)
+		return fmt.Errorf("message %d was published as %+v, but arrives as %+v", n, m, ev)
 	}
 	seq, err := sequence(ev.ID)
 	if err != nil {
@@ -270,13 +270,13 @@ func (s *subscriber) takeMessage(ev sse.Event, c *connection) error {
 	return nil
 }
 
-// number returns the number with which a message's data begins.
+// number returns the number at the beginning of a message's data.
 func number(data string) (int, error) {
 	digits, _, _ := strings.Cut(data, " ")
 	return strconv.Atoi(digits)
 }
 
-// expected returns what the subscriber is owed of what was stored.
+// expected returns the stored messages that the subscriber must get.
 func (s *subscriber) expected(order []stored) []stored {
 	var want []stored
 	wanted := map[string]bool{}
@@ -291,22 +291,22 @@ func (s *subscriber) expected(order []stored) []stored {
 	return want
 }
 
-// compare returns the first difference between what the subscriber has got, over
-// all its connections, and what it was owed.
+// compare returns the first difference between the messages that the subscriber got, over
+// all its connections, and those that it must get.
 func (s *subscriber) compare(order []stored) error {
 	want := s.expected(order)
 	for i := range max(len(want), len(s.got)) {
 		if i < len(want) && i < len(s.got) && want[i] == (stored{s.got[i].n, s.got[i].seq, s.got[i].id}) {
 			continue
 		}
-		what := fmt.Sprintf("subscriber %s to %q began after %d, and has %d messages of %d; of them, message %d ", s.name, s.filters, s.start, len(s.got), len(want), i)
+		what := fmt.Sprintf("subscriber %s to %q began after %d and has %d messages of %d; message %d of them ", s.name, s.filters, s.start, len(s.got), len(want), i)
 		switch {
 		case i >= len(want):
-			what += fmt.Sprintf("is %v, and should not be there", s.got[i])
+			what += fmt.Sprintf("is %v, but should not be there", s.got[i])
 		case i >= len(s.got):
-			return fmt.Errorf("%sshould be %v, and is not there; the last connection %v", what, want[i], s.connections[len(s.connections)-1])
+			return fmt.Errorf("%sshould be %v, but is not there; the last connection %v", what, want[i], s.connections[len(s.connections)-1])
 		default:
-			what += fmt.Sprintf("is %v, and should be %v", s.got[i], want[i])
+			what += fmt.Sprintf("is %v, but should be %v", s.got[i], want[i])
 		}
 		at := s.got[i].connection
 		for j := max(0, at-1); j <= min(at, len(s.connections)-1); j++ {

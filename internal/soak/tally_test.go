@@ -12,14 +12,14 @@ import (
 	"time"
 )
 
-// A tally reads the messages of a stream at little cost, and no more of them than
-// the number with which their data begins.
+// A tally reads the messages of a stream at little cost: it parses only the number at the
+// beginning of their data.
 type tally struct {
 	conn  net.Conn
 	lines *bufio.Reader
 }
 
-// tallyOf subscribes, and returns when the stream is open.
+// tallyOf subscribes and waits until the stream is open.
 func tallyOf(addr, query string) (*tally, error) {
 	conn, err := net.DialTimeout("tcp", addr, patience)
 	if err != nil {
@@ -48,18 +48,18 @@ func tallyOf(addr, query string) (*tally, error) {
 			conn.Close()
 			return nil, err
 		}
-		if bytes.HasPrefix(line, []byte("id: ")) { // that of tidings.open
+		if bytes.HasPrefix(line, []byte("id: ")) { // the id of tidings.open
 			return s, nil
 		}
 	}
 }
 
-// next returns the number of the next message, once the whole of it is there.
+// next reads the whole next message and returns its number.
 func (s *tally) next() (n int, err error) {
 	for n = -1; ; {
 		line, err := s.lines.ReadSlice('\n')
 		switch {
-		case err != nil && err != bufio.ErrBufferFull: // of a long line the beginning will do
+		case err != nil && err != bufio.ErrBufferFull: // the beginning of a long line is enough
 			return 0, err
 		case n >= 0 && len(line) == 1:
 			return n, nil

@@ -12,20 +12,20 @@ import (
 	"time"
 )
 
-// A traffic is what is published on one topic, by one publisher: messages whose data
-// are their number, the topic, and padding.
+// A traffic publishes messages on one topic with one publisher. The data of a message is
+// its number, the topic, and padding.
 type traffic struct {
 	topic   string
 	padding string
-	ledger  *ledger // without the data of what is acknowledged
+	ledger  *ledger // without the data of acknowledged messages
 	pub     *publisher
-	count   atomic.Int64 // of what is acknowledged
+	count   atomic.Int64 // acknowledged messages
 	stop    context.CancelFunc
 	ended   sync.WaitGroup
 }
 
-// newTraffic returns one of messages of some size. Where the server goes away they are
-// published again, under their keys.
+// newTraffic returns a traffic of messages with size bytes of padding. If the server goes
+// away, it publishes messages again with their keys.
 func newTraffic(t *testing.T, addr, topic string, size int) *traffic {
 	tr := &traffic{topic: topic, padding: strings.Repeat("x", size), ledger: newLedger(nil)}
 	tr.pub = newPublisher(tr.ledger, func() string { return addr }, true)
@@ -33,8 +33,8 @@ func newTraffic(t *testing.T, addr, topic string, size int) *traffic {
 	return tr
 }
 
-// flow publishes n messages at once, again and again, until it is closed. A failure
-// is the test's.
+// flow publishes a batch of n messages again and again until close. A failure fails the
+// test.
 func (tr *traffic) flow(t *testing.T, every time.Duration, n int) {
 	ctx, cancel := context.WithCancel(context.Background())
 	tr.stop = cancel
@@ -69,7 +69,7 @@ func (tr *traffic) publish(ctx context.Context, n int) error {
 // acked returns how many messages are acknowledged.
 func (tr *traffic) acked() int { return int(tr.count.Load()) }
 
-// close ends publishing, when what is under way is acknowledged.
+// close ends publishing after the current batch is acknowledged.
 func (tr *traffic) close() {
 	if tr.stop != nil {
 		tr.stop()

@@ -13,23 +13,23 @@ import (
 	"time"
 )
 
-// A trial is a plan that is published to a program, while subscribers come and
-// go. The test's goroutine uses it.
+// A trial publishes a plan to a program while subscribers connect and disconnect. It is
+// for the test's goroutine.
 type trial struct {
 	t      *testing.T
 	server *process
 	r      *rand.Rand
 	plan   []message
-	last   int // from which message on the plan says good-bye to each topic
+	last   int // the number of the first of the last messages, one on each topic
 	ledger *ledger
 	pub    *publisher
 
-	// maxLag, if not 0, is how many messages the slowest subscriber may be
-	// behind before publishers wait for it. It is what keeps subscribers within
-	// retention on a machine of any speed.
+	// maxLag, if not 0, is how many messages the slowest subscriber may be behind
+	// before publishers wait for it. So subscribers stay within retention on any
+	// machine.
 	maxLag uint64
 
-	// restarts is set where the server goes away in between.
+	// restarts is set if the test restarts the server.
 	restarts bool
 
 	ctx     context.Context
@@ -38,18 +38,18 @@ type trial struct {
 	leave   context.CancelFunc // ends the subscribers
 	leaving context.Context
 	running sync.WaitGroup
-	next    atomic.Int64 // of the plan, to be published
+	next    atomic.Int64 // the next message of the plan to publish
 	acked   atomic.Int64
 }
 
-// newTrial starts the program, on a path and with the given flags, and plans n
-// messages. share is that of messages with a key.
+// newTrial starts the program on a path with the given flags, and plans n messages.
+// share is the fraction of messages with a key.
 func newTrial(t *testing.T, seed uint64, way path, n int, share float64, args ...string) *trial {
 	tr := &trial{t: t, r: rand.New(rand.NewPCG(seed, 0)), restarts: share == 1}
 	tr.plan, tr.last = plan(tr.r, n, share)
 	tr.ledger = newLedger(tr.plan)
 	tr.server = (&process{args: args, path: way}).serve(t)
-	// A server is started again on the same address.
+	// A restarted server keeps its address.
 	addr := tr.server.addr
 	tr.pub = newPublisher(tr.ledger, func() string { return addr }, tr.restarts)
 	ctx, fail := context.WithCancelCause(t.Context())
@@ -72,7 +72,7 @@ func (tr *trial) check() {
 	}
 }
 
-// goes runs part of the trial on a goroutine, which fails it with its error.
+// goes runs part of the trial on a goroutine. An error fails the trial.
 func (tr *trial) goes(f func() error) {
 	tr.running.Go(func() {
 		if err := f(); err != nil && tr.ctx.Err() == nil {
@@ -81,7 +81,7 @@ func (tr *trial) goes(f func() error) {
 	})
 }
 
-// await waits until a condition holds, which it looks at from time to time.
+// await waits until a condition holds.
 func (tr *trial) await(what func() string, holds func() bool) {
 	tr.t.Helper()
 	end := time.Now().Add(patience)
@@ -94,15 +94,15 @@ func (tr *trial) await(what func() string, holds func() bool) {
 	}
 }
 
-// A kind is what subscribers are like.
+// A kind describes a group of subscribers.
 type kind struct {
 	name    string
 	count   int
 	filters func(*rand.Rand) []string
 	from    string
 	life    func(r *rand.Rand, connection int) (messages int, lasts time.Duration)
-	away    time.Duration // at most, between connections
-	late    time.Duration // at most, before the first
+	away    time.Duration // the longest pause between connections
+	late    time.Duration // the longest delay before the first connection
 }
 
 // subscribe starts subscribers.
@@ -141,7 +141,7 @@ func (tr *trial) subscribe(kinds ...kind) {
 	}
 }
 
-// awaitOpen waits until each subscriber has been told where it begins.
+// awaitOpen waits until each subscriber has had a tidings.open.
 func (tr *trial) awaitOpen() {
 	tr.t.Helper()
 	waiting := func() *subscriber {
@@ -168,7 +168,7 @@ func (tr *trial) slowest() (s *subscriber, at uint64) {
 	return s, at
 }
 
-// hold waits while a subscriber is too far behind.
+// hold waits while some subscriber is more than maxLag behind.
 func (tr *trial) hold() error {
 	if tr.maxLag == 0 {
 		return nil
@@ -181,13 +181,13 @@ func (tr *trial) hold() error {
 		case tr.ctx.Err() != nil:
 			return tr.ctx.Err()
 		case time.Now().After(end):
-			return fmt.Errorf("%s to %q is at %d for %v, and the log is at %d", s.name, s.filters, at, patience, tr.ledger.head.Load())
+			return fmt.Errorf("%s to %q is at %d since %v, but the log is at %d", s.name, s.filters, at, patience, tr.ledger.head.Load())
 		}
 	}
 }
 
-// publish publishes the plan up to a message, by several publishers at once, each
-// at full speed: some one message after another, some in batches.
+// publish publishes the plan up to a message. Several publishers do that at full speed,
+// one message at a time or in batches.
 func (tr *trial) publish(upTo int) {
 	work := func(seed uint64) error {
 		r := rand.New(rand.NewPCG(seed, 0))
@@ -230,7 +230,7 @@ func (tr *trial) publish(upTo int) {
 	}
 }
 
-// awaitAcked waits until so many messages of the plan are acknowledged.
+// awaitAcked waits until n messages of the plan are acknowledged.
 func (tr *trial) awaitAcked(n int) {
 	tr.t.Helper()
 	tr.await(
@@ -239,8 +239,8 @@ func (tr *trial) awaitAcked(n int) {
 	)
 }
 
-// finish says good-bye on each topic, waits until each subscriber has had its
-// last message, and compares all that they have got with what was acknowledged.
+// finish publishes the last message of each topic, and waits until each subscriber has
+// its last message. Then it compares the messages of each with the acknowledged ones.
 func (tr *trial) finish() []stored {
 	tr.t.Helper()
 	tr.awaitAcked(tr.last)
@@ -268,7 +268,7 @@ func (tr *trial) finish() []stored {
 		}
 		tr.await(
 			func() string {
-				return fmt.Sprintf("%s to %q has had messages up to %d, and should have up to %d; its last id is %d", s.name, s.filters, s.last.Load(), last, s.at.Load())
+				return fmt.Sprintf("%s to %q has messages up to %d, and should have them up to %d; its last id is %d", s.name, s.filters, s.last.Load(), last, s.at.Load())
 			},
 			func() bool { return s.last.Load() >= last },
 		)

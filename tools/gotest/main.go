@@ -1,7 +1,7 @@
-// Gotest runs go test with its own arguments, prints what go test prints, and
-// ends with go test's status. If TIMES names a file, it appends a line for each
-// test to it: the seconds that the test took, its package and its name, with
-// tabs between them. The time of a test's subtests is not in its own.
+// Gotest runs go test with its own arguments. It prints the output of go test and
+// exits with its status. If TIMES names a file, it appends a line for each test:
+// the seconds, the package and the test's name, with tabs between them. The
+// seconds of a test do not include those of its subtests.
 //
 //	go run tools/gotest/main.go -race ./...
 package main
@@ -54,7 +54,7 @@ func run(args []string, times string) (int, error) {
 	p := &printer{out: os.Stdout, times: log, verbose: verbose, tests: map[string]*running{}}
 	readErr := p.read(stdout)
 	if readErr != nil {
-		io.Copy(io.Discard, stdout) // or go test would wait for ever
+		io.Copy(io.Discard, stdout) // otherwise go test would block for ever
 	}
 	if err := cmd.Wait(); cmd.ProcessState == nil {
 		return 0, err
@@ -65,7 +65,7 @@ func run(args []string, times string) (int, error) {
 	return 0, readErr
 }
 
-// An event is what the lines of go test -json hold: see go doc test2json.
+// An event is a line of go test -json: see go doc test2json.
 type event struct {
 	Action  string
 	Package string
@@ -74,12 +74,12 @@ type event struct {
 	Output  string
 }
 
-// A running test has begun and not ended. The one without a name stands for
-// its package.
+// A running test has begun but not ended. The test without a name is the package
+// itself.
 type running struct {
 	output   strings.Builder
 	parallel bool
-	subtests time.Duration // that are not parallel
+	subtests time.Duration // the time of subtests that are not parallel
 }
 
 // A printer prints events as go test without -json would.
@@ -96,7 +96,7 @@ func (p *printer) read(r io.Reader) error {
 		if line != "" {
 			var e event
 			if json.Unmarshal([]byte(line), &e) != nil {
-				e = event{Action: "build-output", Output: line} // it is no event
+				e = event{Action: "build-output", Output: line} // the line is not an event
 			}
 			if err := p.take(e); err != nil {
 				return err
@@ -138,7 +138,7 @@ func (p *printer) take(e event) error {
 	return nil
 }
 
-// closing returns the line of a package's output that says how its tests ended.
+// closing returns the last line of a package's output, which has the result.
 func closing(output string) string {
 	for line := range strings.Lines(output) {
 		if strings.HasPrefix(line, "ok  \t") || strings.HasPrefix(line, "?   \t") {
@@ -148,8 +148,8 @@ func closing(output string) string {
 	return ""
 }
 
-// end prints what a test has written, if it has failed, and notes its time. Of a
-// package that has not failed it prints the closing line.
+// end prints the output of a failed test, and notes the test's time. For a package
+// that has not failed it prints the closing line.
 func (p *printer) end(e event, key string, t *running) error {
 	delete(p.tests, key)
 	if e.Action == "fail" {
@@ -181,7 +181,7 @@ func (p *printer) end(e event, key string, t *running) error {
 		return err
 	}
 	took := time.Duration(e.Elapsed * float64(time.Second))
-	// A subtest's own name may have a slash, and so part of it may lead to no test.
+	// A subtest's own name may have a slash, so a prefix may not be the name of a test.
 	for i := strings.LastIndexByte(e.Test, '/'); i >= 0 && !t.parallel; i = strings.LastIndexByte(e.Test[:i], '/') {
 		if parent := p.tests[e.Package+" "+e.Test[:i]]; parent != nil {
 			parent.subtests += took

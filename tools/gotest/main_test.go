@@ -12,7 +12,7 @@ func TestPrinter(t *testing.T) {
 		out, times   string
 	}{
 		{
-			name: "of a package that passes, its closing line",
+			name: "a package passes: prints the closing line",
 			events: `{"Action":"start","Package":"p"}
 				{"Action":"run","Package":"p","Test":"TestA"}
 				{"Action":"output","Package":"p","Test":"TestA","Output":"=== RUN   TestA\n"}
@@ -26,7 +26,7 @@ func TestPrinter(t *testing.T) {
 			times: "1.50\tp\tTestA\n",
 		},
 		{
-			name: "of one that fails, what the failed tests have written",
+			name: "a package fails: prints the output of failed tests",
 			events: `{"Action":"output","Package":"p","Test":"TestA","Output":"=== RUN   TestA\n"}
 				{"Action":"output","Package":"p","Test":"TestA","Output":"    a_test.go:4: wrong\n"}
 				{"Action":"output","Package":"p","Test":"TestA","Output":"--- FAIL: TestA (0.00s)\n"}
@@ -40,7 +40,7 @@ func TestPrinter(t *testing.T) {
 			times: "0.00\tp\tTestA\n0.00\tp\tTestB\n",
 		},
 		{
-			name: "of one that crashes, what tests that have not ended have written",
+			name: "a package crashes: prints the output of running tests",
 			events: `{"Action":"output","Package":"p","Test":"TestA","Output":"panic: no\n"}
 				{"Action":"output","Package":"q","Test":"TestA","Output":"another package\n"}
 				{"Action":"output","Package":"p","Output":"FAIL\tp\t0.1s\n"}
@@ -48,13 +48,13 @@ func TestPrinter(t *testing.T) {
 			out: "panic: no\nFAIL\tp\t0.1s\n",
 		},
 		{
-			name: "what the compiler says, and what is no event",
+			name: "prints compiler errors and lines that are no event",
 			events: `{"Action":"build-output","ImportPath":"p","Output":"p.go:1: undefined: y\n"}
 				no event`,
 			out: "p.go:1: undefined: y\nno event",
 		},
 		{
-			name: "everything with -v",
+			name: "prints everything with -v",
 			events: `{"Action":"output","Package":"p","Test":"TestA","Output":"=== RUN   TestA\n"}
 				{"Action":"output","Package":"p","Test":"TestA","Output":"--- PASS: TestA (0.00s)\n"}
 				{"Action":"pass","Package":"p","Test":"TestA","Elapsed":0}`,
@@ -63,7 +63,7 @@ func TestPrinter(t *testing.T) {
 			times:   "0.00\tp\tTestA\n",
 		},
 		{
-			name: "a test's time is without its subtests', unless they are parallel",
+			name: "a test's time does not include its sequential subtests",
 			events: `{"Action":"run","Package":"p","Test":"TestA"}
 				{"Action":"run","Package":"p","Test":"TestA/net/http"}
 				{"Action":"pass","Package":"p","Test":"TestA/net/http","Elapsed":2}

@@ -1,5 +1,5 @@
-// The page: a filter says what is read, the feed shows what arrives, the form
-// posts. The filter stands in the page's address, so that it can be kept.
+// The page: a filter selects messages, the feed shows them, a form posts others.
+// The filter is part of the page's address, so that a bookmark keeps it.
 
 import * as feed from "./feed.js";
 import * as post from "./post.js";
@@ -11,7 +11,7 @@ const [form, filter, error] = ["subscribe", "filter", "filter-error"].map(byId);
 
 let reading = false;
 
-// read shows what a filter matches.
+// read shows the messages that a filter matches.
 function read(wanted) {
   reading = true;
   filter.value = wanted;
@@ -21,7 +21,7 @@ function read(wanted) {
   if (!wanted.includes("*")) post.aim(wanted);
   hint(wanted);
   const here = new URL(location.href);
-  here.search = wanted === post.feedTopic ? "" : new URLSearchParams({ topic: wanted });
+  here.search = wanted === post.chatTopic ? "" : new URLSearchParams({ topic: wanted });
   if (here.href !== location.href) history.replaceState(null, "", here);
   stream.follow(wanted, {
     message: (m) => {
@@ -33,9 +33,9 @@ function read(wanted) {
   });
 }
 
-// choose reads what the user wants, unless the server finds something wrong with
-// it: an EventSource would not learn what.
-let chosen = 0; // how many times
+// choose reads the filter that the user wants, if the server accepts it. It asks
+// first, because an EventSource cannot learn what is wrong.
+let chosen = 0; // calls of choose
 async function choose(wanted) {
   const mine = ++chosen;
   form.setAttribute("aria-busy", "true");
@@ -43,7 +43,7 @@ async function choose(wanted) {
   if (mine !== chosen) return;
   form.removeAttribute("aria-busy");
   if (problem === "") read(wanted);
-  else if (!reading) read(post.feedTopic);
+  else if (!reading) read(post.chatTopic);
   filter.value = wanted;
   filter.setAttribute("aria-invalid", problem !== "");
   error.textContent = problem;
@@ -54,13 +54,13 @@ form.addEventListener("submit", (event) => {
   choose(filter.value.trim());
 });
 
-// hint says how to do the same with curl.
+// hint shows the curl commands that do the same.
 function hint(wanted) {
   const events = new URL("events", document.baseURI).href;
-  const isFeed = wanted === post.feedTopic;
-  byId("curl-read").textContent = isFeed ? `curl -N ${events}` : `curl -N '${events}?topic=${wanted}'`;
+  const isChat = wanted === post.chatTopic;
+  byId("curl-read").textContent = isChat ? `curl -N ${events}` : `curl -N '${events}?topic=${wanted}'`;
   const topic = wanted === "**" ? "orders.42" : wanted.replace("**", "1").replaceAll("*", "1");
-  byId("curl-post").textContent = isFeed
+  byId("curl-post").textContent = isChat
     ? `curl ${new URL("messages", document.baseURI).href} -H 'content-type: application/json' -d '{"user":"ada","text":"hello"}'`
     : `curl ${new URL("topics", document.baseURI).href}/${topic} -d hello`;
 }
@@ -69,5 +69,5 @@ byId("hint").open = matchMedia("(min-width: 60rem) and (min-height: 48rem)").mat
 
 topics.start((topic) => choose(topic), stream.live);
 const asked = new URLSearchParams(location.search).get("topic");
-if (asked && asked !== post.feedTopic) choose(asked);
-else read(post.feedTopic);
+if (asked && asked !== post.chatTopic) choose(asked);
+else read(post.chatTopic);

@@ -1,23 +1,23 @@
-// The feed: what has arrived, the newest at its end. It is put into the document
-// with textContent only.
+// The feed shows the messages that have arrived, the newest at its end. Their text
+// gets into the document through textContent only.
 
-const maxEntries = 500; // the oldest go first
+const maxEntries = 500; // the feed drops older ones
 const maxText = 10_000; // characters of one message that are shown
 const maxName = 200; // characters of its sender's name
-const nearEnd = 48; // pixels from the end within which the feed follows
+const nearEnd = 48; // pixels; closer to its end, the feed follows new messages
 
 const byId = (id) => document.getElementById(id);
 const [feed, list, empty, latest] = ["feed", "messages", "empty", "latest"].map(byId);
 
-let waiting = []; // makers of entries that are not in the document yet
-let skipped = 0; // entries that came and went meanwhile
+let waiting = []; // functions that make the entries for the next flush
+let skipped = 0; // entries dropped before the next flush
 let flushTimer = 0;
-let unseen = 0; // entries below the part of the feed that is shown
-let following = true; // the feed was at its end, and stays there when its size changes
-let height = 0; // of the feed, when that was last found out
+let unseen = 0; // new entries below the visible part of the feed
+let following = true; // the feed is at its end, and stays there when its size changes
+let height = 0; // of the feed, when fit last read it
 
-// add adds the entry that make returns, at most 60 times a second however fast
-// they come; make is not called for those that nobody can see.
+// add adds the entry that make returns. The document changes at most 60 times a
+// second. add does not call make for an entry that nobody can see.
 function add(make) {
   waiting.push(make);
   if (waiting.length >= 2 * maxEntries) skipped += waiting.splice(0, maxEntries).length;
@@ -36,7 +36,7 @@ function flush() {
   showLatest();
 }
 
-// clear empties the feed, for another.
+// clear empties the feed for another filter.
 export function clear() {
   clearTimeout(flushTimer);
   flushTimer = 0;
@@ -49,8 +49,8 @@ export function clear() {
   showLatest();
 }
 
-// look notes whether the feed is at its end. That its size has changed is no
-// one's scrolling, and a scroll event may come before the observer is told.
+// look notes whether the feed is at its end. A new size is not a user's scrolling,
+// but its scroll event may come before the ResizeObserver calls fit.
 function look() {
   if (feed.clientHeight !== height) fit();
   following = feed.scrollHeight - feed.scrollTop - feed.clientHeight <= nearEnd;
@@ -100,8 +100,8 @@ export function parse(data) {
   }
 }
 
-// message adds a message: {id, topic, type, data, time}. One whose data is the
-// JSON of a user and a text is shown as theirs, any other as it is.
+// message adds a message: {id, topic, type, data, time}. If the data is JSON with
+// a user and a text, it shows these. Otherwise it shows the data as it is.
 export function message(m) {
   add(() => {
     const said = parse(m.data);
@@ -136,12 +136,12 @@ const reasons = {
   expired: "they are older than what the server keeps",
   lost: "the server has lost them",
   unknown: "the server does not know the last message shown here",
-  future: "the server has gone back to before the last message shown here",
+  future: "the server has lost the last message shown here",
   malformed: "the server does not know the last message shown here",
   invalid: "a message cannot be sent as an event",
 };
 
-// gap adds the mark of a gap: {reason, missed}, both of which may be missing.
+// gap adds the mark of a gap: {reason, missed}. Both members are optional.
 export function gap(g) {
   let what = ["lag", "expired", "lost", "invalid"].includes(g?.reason) ? "Messages are missing here" : "Messages may be missing here";
   if (g?.missed === 1) what = "1 message is missing here";

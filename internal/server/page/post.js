@@ -1,21 +1,21 @@
-// The form. A message to the topic "messages" has a name and a text; to any other
-// topic the text is published as it is.
+// The form. A message to the topic "messages" has a name and a text. To any other
+// topic, the form publishes the text as it is.
 
-export const feedTopic = "messages";
+export const chatTopic = "messages";
 
 const answerTimeout = 10_000; // milliseconds
 
 const byId = (id) => document.getElementById(id);
 const [form, topic, user, text, error] = ["post", "topic", "user", "text", "error"].map(byId);
 
-// aim chooses the topic that is posted to.
+// aim sets the topic to post to.
 export function aim(to) {
   topic.value = to;
   fit();
 }
 
 function fit() {
-  const named = topic.value.trim() === feedTopic;
+  const named = topic.value.trim() === chatTopic;
   user.closest(".field").hidden = !named;
   user.required = named;
   form.classList.toggle("bare", !named);
@@ -35,16 +35,16 @@ function remember(name) {
   try {
     localStorage.setItem("tidings.user", name);
   } catch {
-    // storage is switched off or full: the name is asked for again
+    // storage is switched off or full: the user types the name again
   }
 }
 
-// What is sent again after no answer has come keeps its key, and is stored once.
+// A message that is sent again, after no answer, keeps its key: it is stored once.
 let unanswered = { message: "", key: "" };
 
 function keyOf(message) {
   if (unanswered.message !== message) {
-    // crypto.randomUUID is there on HTTPS and loopback only.
+    // crypto.randomUUID exists on HTTPS and loopback only.
     const bytes = crypto.getRandomValues(new Uint8Array(16));
     unanswered = { message, key: Array.from(bytes, (b) => b.toString(16).padStart(2, "0")).join("") };
   }
@@ -54,7 +54,7 @@ function keyOf(message) {
 function request(to, name, content) {
   const headers = { "Idempotency-Key": keyOf(JSON.stringify([to, name, content])) };
   const signal = AbortSignal.timeout(answerTimeout);
-  if (to === feedTopic) {
+  if (to === chatTopic) {
     headers["Content-Type"] = "application/json";
     const body = JSON.stringify({ user: name, text: content });
     return fetch(new URL("messages", document.baseURI), { method: "POST", headers, body, signal });
@@ -62,7 +62,7 @@ function request(to, name, content) {
   return fetch(new URL(`topics/${encodeURIComponent(to)}`, document.baseURI), { method: "POST", headers, body: content, signal });
 }
 
-// post sends a message and returns what to tell the user if that failed.
+// post sends a message. It returns what to tell the user if that failed, or "".
 async function post(to, name, content) {
   let response;
   try {
@@ -79,7 +79,7 @@ async function post(to, name, content) {
   try {
     problem = await response.json();
   } catch {
-    // not from this server
+    // the answer is not from this server
   }
   if (typeof problem?.detail === "string") return `Not sent. ${problem.detail}`;
   return `Not sent: the answer was ${response.status}. Try again in a moment.`;

@@ -1,22 +1,22 @@
 // The page's one stream. An EventSource reconnects and resumes by itself, except
-// where the server has answered with an error: then it is closed, and another one
-// goes on after the last id. So nothing is missed, and nothing comes twice.
+// after an error status, which closes it. Then another EventSource continues after
+// the last id, so that no message is missed or comes twice.
 
 import { parse } from "./feed.js";
 
-const history = 50; // messages from before, where there is no id to go on after
-const slowConnect = 5_000; // milliseconds after which waiting is explained
+const history = 50; // earlier messages to read when there is no last id
+const slowConnect = 5_000; // milliseconds after which the page explains the delay
 
 const status = document.getElementById("status");
 
-let filter = ""; // what is read
-let lastId = ""; // after which to go on
-let handlers; // what is done with what arrives
+let filter = ""; // selects the messages
+let lastId = ""; // of the last event; a new stream continues after it
+let handlers; // for messages, gaps and the opening of a stream
 let source;
 let failures = 0; // in a row
 let retryTimer = 0;
 let slowTimer = 0;
-let lost = false; // there was a connection, and it has ended
+let lost = false; // a stream was open and has ended
 
 function setState(state, words) {
   clearTimeout(slowTimer);
@@ -31,9 +31,9 @@ export function live() {
   return status.dataset.state === "open";
 }
 
-// follow reads what a filter matches, from now on and a little from before, and
-// no longer what was read until now. message is called with each message, gap
-// with each gap, and open each time the stream has begun.
+// follow replaces the stream with one of the messages that a filter matches, some
+// earlier ones first. It calls message with each message, gap with each gap, and
+// open each time the stream begins.
 export function follow(what, { message, gap, open }) {
   filter = what;
   handlers = { message, gap, open };
@@ -70,11 +70,11 @@ function connect() {
   source.addEventListener("tidings.gap", onGap);
 }
 
-// A stream has begun when it says so: a server that takes none just now opens one
-// and ends it.
+// A stream begins with tidings.open. A server that is full accepts the connection,
+// but ends the response without this event.
 function onOpen(event) {
   failures = 0;
-  // Where a gap comes next the id is not a place yet.
+  // If a gap comes next, the id is not a position to continue from yet.
   if (event.lastEventId === parse(event.data)?.position) lastId = event.lastEventId;
   lost = false;
   setState("open", "Live");
@@ -109,11 +109,11 @@ function retryNow() {
 
 addEventListener("online", retryNow);
 document.addEventListener("visibilitychange", retryNow);
-// In the back/forward cache a page would keep its stream, and with it one of the
-// six connections, for up to a minute in Chromium.
+// In the back/forward cache of Chromium, a page would keep its stream for up to a
+// minute, and with it one of the six connections.
 addEventListener("pagehide", () => source?.close());
 addEventListener("pageshow", (event) => {
-  if (!event.persisted || !source) return; // else it comes out of the back/forward cache
+  if (!event.persisted || !source) return; // persisted means from the back/forward cache
   lost ||= live();
   connect();
 });

@@ -1,10 +1,10 @@
-// The topics seen lately: those that the server lists, and those of the messages
-// that arrive here, with how many of these there were in the last minute.
+// The topics seen lately: topics that the server lists, and topics of messages that
+// arrive here. Each has the number of messages that arrived in the last minute.
 
-const minute = 60; // seconds, what rates are counted over
-const maxKnown = 500; // topics, those longest silent go first
-const maxShown = 50; // of them
-const listed = 100; // topics that the server is asked for
+const minute = 60; // seconds; rates count the messages of this time
+const maxKnown = 500; // topics; beyond that, the longest silent one is dropped
+const maxShown = 50; // topics in the list
+const listed = 100; // topics to ask the server for
 const pollEvery = 15_000; // milliseconds
 const answerTimeout = 10_000; // milliseconds
 
@@ -13,7 +13,7 @@ const known = document.getElementById("known");
 
 const topics = new Map(); // by name
 let ahead = 0; // milliseconds that the server's clock is ahead of ours
-let current = ""; // the filter that is read
+let current = ""; // the filter of the feed
 let choose = () => {}; // called with the topic that the user chooses
 
 // A Topic counts its messages of the last minute, second by second.
@@ -36,8 +36,8 @@ class Topic {
     this.counts[second % minute]++;
   }
 
-  // rate says how many messages there were in the minute until now; where there
-  // are many, in a second; where there are none, how long ago the last was.
+  // rate returns the number of messages in the last minute. If there are many, it
+  // returns messages per second; if there are none, how long ago the last one was.
   rate(now) {
     const until = Math.floor(now / 1000);
     let n = 0;
@@ -77,7 +77,7 @@ function topic(name) {
   return t;
 }
 
-// count takes note of a message.
+// count counts a message for its topic.
 export function count(m) {
   const time = Date.parse(m.time);
   if (!Number.isNaN(time)) topic(m.topic).count(time);
@@ -100,15 +100,15 @@ export async function look(filter) {
   if (!response.ok) {
     return typeof body?.detail === "string" ? body.detail : `The answer was ${response.status}. Try again in a moment.`;
   }
-  const theirs = Date.parse(response.headers.get("Date")) + 500; // it is cut to the second
+  const theirs = Date.parse(response.headers.get("Date")) + 500; // Date is truncated to a second
   if (Math.abs(theirs - Date.now()) > 2_000) ahead = theirs - Date.now();
   for (const t of body?.topics ?? []) topic(t.topic).seen(Date.parse(t.time) || 0);
   show();
   return "";
 }
 
-// start lists the topics from now on: chosen is called with what the user
-// chooses, and live says whether there is any use in asking the server.
+// start begins to list the topics. It calls chosen with the topic that the user
+// chooses. It asks the server only while live returns true.
 export function start(chosen, live) {
   choose = chosen;
   const poll = () => {
@@ -118,13 +118,13 @@ export function start(chosen, live) {
   setInterval(show, 1_000);
 }
 
-// select marks the filter that is read.
+// select marks the filter of the feed.
 export function select(filter) {
   current = filter;
   show();
 }
 
-// The rows by topic: what stays in the list keeps its place, and the focus.
+// The rows by topic. A row that stays in the list keeps its element and the focus.
 const rows = new Map();
 
 function row(name, words) {
@@ -171,7 +171,7 @@ function show() {
   suggest(names);
 }
 
-// suggest offers names where one is typed.
+// suggest offers names in the text fields for a topic.
 function suggest(names) {
   const offered = [...known.children].map((option) => option.value);
   if (offered.length === names.length && names.every((name, i) => name === offered[i])) return;

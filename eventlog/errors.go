@@ -1,0 +1,28 @@
+package eventlog
+
+import "errors"
+
+// The errors of a log that its users tell apart. A log may wrap them.
+var (
+	// ErrClosed is returned once the log is closed.
+	ErrClosed = errors.New("eventlog: closed")
+
+	// ErrReopened is returned to a caller that has another generation of the log: see
+	// [State].
+	ErrReopened = errors.New("eventlog: the log was opened anew")
+
+	// ErrTooLarge refuses a message that is larger than the log takes.
+	ErrTooLarge = errors.New("eventlog: message too large")
+
+	// ErrKeyConflict refuses a message whose key was used for another message, or for
+	// one that is no longer retained and cannot be compared.
+	ErrKeyConflict = errors.New("eventlog: the key was used for another message")
+
+	// ErrFull refuses a message for which the disk has no room. Stored messages
+	// stay, and can be read.
+	ErrFull = errors.New("eventlog: no room to store the message")
+
+	// ErrNotFound means that the hub found no retained record. A log may return it, too,
+	// where it finds none.
+	ErrNotFound = errors.New("eventlog: not found")
+)

@@ -1,0 +1,112 @@
+package jetlog
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"net/url"
+	"strings"
+
+	"example.com/tidings/topics"
+)
+
+// A message is stored with its topic as the subject, below the stream's name; its
+// data as the body; and, in headers, its type and the hash of its key. One with
+// neither has no header, which is the cheapest.
+const (
+	typeHeader = "Tidings-Type"
+	idHeader   = "Nats-Msg-Id"
+)
+
+// A naming maps topics to subjects.
+type naming struct{ prefix string }
+
+func namingOf(stream string) naming { return naming{stream + "."} }
+
+func (n naming) subject(topic string) string { return n.prefix + topic }
+
+func (n naming) topic(subject string) string { return strings.TrimPrefix(subject, n.prefix) }
+
+// filter returns the subject with wildcards that matches what f does.
+func (n naming) filter(f topics.Filter) string {
+	pattern := f.String()
+	if rest, ok := strings.CutSuffix(pattern, "**"); ok {
+		pattern = rest + ">"
+	}
+	return n.prefix + pattern
+}
+
+// all matches every topic's subject.
+func (n naming) all() string { return n.prefix + ">" }
+
+// A selection is a query's filters.
+type selection struct {
+	filters  []topics.Filter
+	subjects []string
+	all      bool // some filter matches everything
+}
+
+func (n naming) selection(filters []topics.Filter) *selection {
+	s := &selection{filters: filters}
+	for _, f := range filters {
+		s.subjects = append(s.subjects, n.filter(f))
+		s.all = s.all || f.String() == "**"
+	}
+	if s.all {
+		s.subjects = []string{n.all()}
+	}
+	return s
+}
+
+// everything selects all records.
+func (n naming) everything() *selection {
+	return &selection{subjects: []string{n.all()}, all: true}
+}
+
+func (s *selection) match(topic string) bool {
+	if s.all {
+		return true
+	}
+	for _, f := range s.filters {
+		if f.Match(topic) {
+			return true
+		}
+	}
+	return false
+}
+
+// messageID returns the id by which JetStream knows a message again. JetStream's
+// ids are the whole stream's, keys are their topic's.
+func messageID(topic, key string) string {
+	h := sha256.New()
+	h.Write(binary.AppendUvarint(nil, uint64(len(topic))))
+	h.Write([]byte(topic))
+	h.Write([]byte(key))
+	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))
+}
+
+// A header's value loses the spaces around it, so a type is escaped as in a URL.
+func encodeType(s string) string { return url.PathEscape(s) }
+
+func decodeType(s string) string {
+	if !strings.Contains(s, "%") {
+		return s
+	}
+	if t, err := url.PathUnescape(s); err == nil {
+		return t
+	}
+	return s
+}
+
+var typeLine = []byte("\r\n" + typeHeader + ": ")
+
+// typeIn returns the type in a stored message's raw headers.
+func typeIn(header []byte) string {
+	_, rest, ok := bytes.Cut(header, typeLine)
+	if !ok {
+		return ""
+	}
+	value, _, _ := bytes.Cut(rest, []byte("\r\n"))
+	return decodeType(string(value))
+}

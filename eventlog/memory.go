@@ -1,0 +1,410 @@
+package eventlog
+
+import (
+	"cmp"
+	"context"
+	"iter"
+	"maps"
+	"math"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	"example.com/tidings/internal/ringbuf"
+	"example.com/tidings/topics"
+)
+
+// MemoryOptions configure [NewMemory]. The zero value holds the defaults.
+type MemoryOptions struct {
+	// MaxAge is how long a message is retained. 0 means 24 hours. A negative value means
+	// forever.
+	MaxAge time.Duration
+
+	// MaxBytes bounds what is retained: topics, types and data, and 192 bytes for each
+	// message. 0 means 64 MiB.
+	MaxBytes int
+
+	// DedupWindow is how long a key makes a message that is published again a repeat.
+	// 0 means 2 minutes.
+	DedupWindow time.Duration
+}
+
+// memoryLog is a Log in memory.
+type memoryLog struct {
+	opts   MemoryOptions
+	epochs Timeline
+
+	mu      sync.Mutex
+	records ringbuf.Ring[*memoryRecord]
+	topics  map[string]*TopicInfo
+	keys    map[topicKey]uint64
+	used    []usedKey     // of keys, the oldest first
+	grown   chan struct{} // closed when there is more, or at the end
+	closed  bool
+}
+
+// A memoryRecord is a record in a ring.
+type memoryRecord struct{ Record }
+
+// recordOverhead is what a record takes beside its strings.
+const recordOverhead = 192
+
+// Size implements [ringbuf.Item].
+func (r *memoryRecord) Size() int { return len(r.Topic) + len(r.Type) + len(r.Data) + recordOverhead }
+
+type topicKey struct{ topic, key string }
+
+type usedKey struct {
+	topicKey
+	at time.Time
+}
+
+// memoryGeneration is the only generation of a log in memory.
+const memoryGeneration = 1
+
+// NewMemory returns an empty log that keeps messages in memory, and nothing beyond Close.
+// Nil options are the defaults.
+func NewMemory(opts *MemoryOptions) Log {
+	var o MemoryOptions
+	if opts != nil {
+		o = *opts
+	}
+	o.MaxAge = cmp.Or(o.MaxAge, 24*time.Hour)
+	o.MaxBytes = cmp.Or(o.MaxBytes, 64<<20)
+	o.DedupWindow = cmp.Or(o.DedupWindow, 2*time.Minute)
+	return &memoryLog{
+		opts:    o,
+		epochs:  Timeline{{ID: NewEpochID(time.Now()), First: 1}},
+		records: ringbuf.New[*memoryRecord](1),
+		topics:  map[string]*TopicInfo{},
+		keys:    map[topicKey]uint64{},
+		grown:   make(chan struct{}),
+	}
+}
+
+func (l *memoryLog) Append(ctx context.Context, messages []Message) []Appended {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	err := ctx.Err()
+	if l.closed {
+		err = ErrClosed
+	}
+	results := make([]Appended, len(messages))
+	for i, m := range messages {
+		if err != nil {
+			results[i] = Appended{Err: err}
+		} else {
+			results[i] = l.append(m)
+		}
+	}
+	if !l.closed {
+		close(l.grown)
+		l.grown = make(chan struct{})
+	}
+	return results
+}
+
+func (l *memoryLog) append(m Message) Appended {
+	now := time.Now().UTC()
+	l.expire(now)
+	rec := &memoryRecord{Record{Seq: l.records.Last() + 1, Time: now, Topic: m.Topic, Type: m.Type, Data: m.Data}}
+	if rec.Size() > l.opts.MaxBytes {
+		return Appended{Err: ErrTooLarge}
+	}
+	if m.Key != "" {
+		k := topicKey{m.Topic, m.Key}
+		if seq, ok := l.keys[k]; ok {
+			first := l.get(seq)
+			if first == nil || first.Type != m.Type || first.Data != m.Data {
+				return Appended{Err: ErrKeyConflict}
+			}
+			return Appended{ID: l.epochs.Position(seq), Repeat: true}
+		}
+		l.keys[k] = rec.Seq
+		l.used = append(l.used, usedKey{k, now})
+	}
+	l.records = l.records.Push(rec)
+	info := l.topics[m.Topic]
+	if info == nil {
+		info = &TopicInfo{Topic: m.Topic}
+		l.topics[m.Topic] = info
+	}
+	info.Count++
+	info.Last, info.Time = l.epochs.Position(rec.Seq), now
+	l.remove(l.records.Excess(math.MaxInt, l.opts.MaxBytes))
+	return Appended{ID: info.Last}
+}
+
+// expire removes what is too old. Callers hold mu.
+func (l *memoryLog) expire(now time.Time) {
+	for len(l.used) > 0 && now.Sub(l.used[0].at) > l.opts.DedupWindow {
+		delete(l.keys, l.used[0].topicKey)
+		l.used = l.used[1:]
+	}
+	if l.opts.MaxAge > 0 {
+		records := l.records.From(0)
+		l.remove(sort.Search(len(records), func(i int) bool { return now.Sub(records[i].Time) <= l.opts.MaxAge }))
+	}
+}
+
+// remove removes the oldest n records. Callers hold mu.
+func (l *memoryLog) remove(n int) {
+	for _, rec := range l.records.From(0)[:n] {
+		info := l.topics[rec.Topic]
+		if info.Count--; info.Count == 0 {
+			delete(l.topics, rec.Topic)
+		}
+	}
+	l.records = l.records.Drop(n)
+}
+
+// get returns a retained record, or nil. Callers hold mu.
+func (l *memoryLog) get(seq uint64) *memoryRecord {
+	if seq < l.records.First() || seq > l.records.Last() {
+		return nil
+	}
+	return l.records.From(seq)[0]
+}
+
+// current returns what is retained now.
+func (l *memoryLog) current() (ringbuf.Ring[*memoryRecord], error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return ringbuf.Ring[*memoryRecord]{}, ErrClosed
+	}
+	l.expire(time.Now())
+	return l.records, nil
+}
+
+func (l *memoryLog) State(context.Context) (State, error) {
+	r, err := l.current()
+	if err != nil {
+		return State{}, err
+	}
+	return State{First: r.First(), Last: r.Last(), Epochs: l.epochs, Generation: memoryGeneration}, nil
+}
+
+func (l *memoryLog) Read(_ context.Context, q Query) (Batch, error) {
+	r, err := l.current()
+	b := Batch{Through: q.After}
+	if err == nil && q.Generation > memoryGeneration {
+		err = ErrReopened
+	}
+	if err != nil || q.UpTo <= q.After {
+		return b, err
+	}
+	if q.After+1 < r.First() {
+		b.Lost, b.Expired = min(r.First()-1, q.UpTo), true
+		b.Through = b.Lost
+	}
+	bytes := 0
+	for _, rec := range r.From(b.Through + 1) {
+		if rec.Seq > q.UpTo {
+			break
+		}
+		b.Through = rec.Seq
+		if topics.MatchAny(q.Filters, rec.Topic) {
+			b.Records = append(b.Records, rec.Record)
+			bytes += len(rec.Data)
+			if len(b.Records) >= q.MaxRecords || bytes >= q.MaxBytes {
+				return b, nil
+			}
+		}
+	}
+	b.Through = q.UpTo
+	return b, nil
+}
+
+// tailBatch is how many records Tail yields at a time.
+const tailBatch = 256
+
+func (l *memoryLog) Tail(ctx context.Context, generation, after uint64) iter.Seq2[[]Record, error] {
+	return func(yield func([]Record, error) bool) {
+		if generation != memoryGeneration {
+			yield(nil, ErrReopened)
+			return
+		}
+		for {
+			l.mu.Lock()
+			records, grown, closed := l.records.From(after+1), l.grown, l.closed
+			l.mu.Unlock()
+			for part := range slices.Chunk(records, tailBatch) {
+				batch := make([]Record, len(part))
+				for i, rec := range part {
+					batch[i] = rec.Record
+				}
+				after = batch[len(batch)-1].Seq
+				if ctx.Err() != nil || !yield(batch, nil) {
+					return
+				}
+			}
+			if len(records) > 0 {
+				continue
+			}
+			if closed {
+				return
+			}
+			select {
+			case <-grown:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+// A call of Newest looks at no more than so many topics, or records, and holds the lock
+// for that long.
+const (
+	newestTopics  = 4096
+	newestRecords = 4096
+)
+
+// Newest looks at the topics if there are few, and otherwise at the records.
+func (l *memoryLog) Newest(ctx context.Context, filters []topics.Filter, after, upTo uint64, limit int) ([]uint64, uint64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.closed:
+		return nil, 0, ErrClosed
+	case ctx.Err() != nil:
+		return nil, 0, ctx.Err()
+	case upTo <= after:
+		return nil, after, nil
+	}
+	l.expire(time.Now())
+	if seqs, ok := l.newestByTopic(filters, after, upTo); ok {
+		if len(seqs) <= limit {
+			return seqs, upTo, nil
+		}
+		return seqs[:limit], seqs[limit-1], nil
+	}
+	var seqs []uint64
+	through := max(after, l.records.First()-1)
+	for i, rec := range l.records.From(after + 1) {
+		if rec.Seq > upTo {
+			break
+		}
+		if i == newestRecords || len(seqs) == limit {
+			return seqs, through, nil
+		}
+		through = rec.Seq
+		if l.topics[rec.Topic].Last.Seq == rec.Seq && topics.MatchAny(filters, rec.Topic) {
+			seqs = append(seqs, rec.Seq)
+		}
+	}
+	return seqs, upTo, nil
+}
+
+// newestByTopic returns what Newest does, without a limit. ok is false if there are too
+// many topics. Callers hold mu.
+func (l *memoryLog) newestByTopic(filters []topics.Filter, after, upTo uint64) (seqs []uint64, ok bool) {
+	found := map[uint64]bool{} // several filters may match a topic
+	add := func(info *TopicInfo) {
+		if info != nil && info.Last.Seq > after && info.Last.Seq <= upTo {
+			found[info.Last.Seq] = true
+		}
+	}
+	switch {
+	case !slices.ContainsFunc(filters, func(f topics.Filter) bool { return !f.Exact() }):
+		for _, f := range filters {
+			add(l.topics[f.String()])
+		}
+	case len(l.topics) <= newestTopics:
+		for topic, info := range l.topics {
+			if topics.MatchAny(filters, topic) {
+				add(info)
+			}
+		}
+	default:
+		return nil, false
+	}
+	return slices.Sorted(maps.Keys(found)), true
+}
+
+// eachTopic calls f, under mu, for each topic that has a retained record.
+func (l *memoryLog) eachTopic(f func(TopicInfo)) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return ErrClosed
+	}
+	l.expire(time.Now())
+	for _, info := range l.topics {
+		f(*info)
+	}
+	return nil
+}
+
+// backRecords is after how many records Back looks at its context.
+const backRecords = 1024
+
+func (l *memoryLog) Back(ctx context.Context, filters []topics.Filter, n int, upTo uint64) (uint64, error) {
+	r, err := l.current()
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return 0, err
+	}
+	for i, rec := range slices.Backward(r.From(0)) {
+		if i%backRecords == 0 {
+			if err := ctx.Err(); err != nil {
+				return 0, err
+			}
+		}
+		if rec.Seq <= upTo && topics.MatchAny(filters, rec.Topic) {
+			if n--; n == 0 {
+				return rec.Seq - 1, nil
+			}
+		}
+	}
+	return 0, nil
+}
+
+func (l *memoryLog) At(_ context.Context, t time.Time) (uint64, error) {
+	r, err := l.current()
+	if err != nil {
+		return 0, err
+	}
+	records := r.From(0)
+	i := sort.Search(len(records), func(i int) bool { return !records[i].Time.Before(t) })
+	return r.First() + uint64(i), nil
+}
+
+func (l *memoryLog) Count(_ context.Context, filters []topics.Filter, after uint64) (n, through uint64, err error) {
+	r, err := l.current()
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, rec := range r.From(after + 1) {
+		if topics.MatchAny(filters, rec.Topic) {
+			n++
+		}
+	}
+	return n, max(after, r.Last()), nil
+}
+
+func (l *memoryLog) Topics(_ context.Context, filter topics.Filter, after string, limit int) ([]TopicInfo, error) {
+	var found []TopicInfo
+	err := l.eachTopic(func(info TopicInfo) {
+		if info.Topic > after && filter.Match(info.Topic) {
+			found = append(found, info)
+		}
+	})
+	slices.SortFunc(found, func(a, b TopicInfo) int { return strings.Compare(a.Topic, b.Topic) })
+	return found[:min(len(found), limit)], err
+}
+
+func (l *memoryLog) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.closed {
+		l.closed = true
+		close(l.grown)
+	}
+	return nil
+}

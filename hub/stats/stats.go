@@ -1,0 +1,47 @@
+// Package stats has the figures of a hub, for metrics.
+package stats
+
+// A Hub has the figures of a hub at one moment.
+type Hub struct {
+	Subscribers int // of Subscribe and ServeEvents
+
+	// Paths has the streams of ServeEvents by the path that they take, see [PathNetHTTP].
+	Paths map[string]Path
+
+	// Invalid counts messages in the log that cannot be sent as an event, of those that
+	// the hub has seen. It stops at 1,000.
+	Invalid uint64
+
+	// Shards has the figures of each goroutine that delivers.
+	Shards []Shard
+}
+
+// The paths of streams.
+const (
+	PathNetHTTP   = "net/http"   // through net/http: always for HTTP/2, TLS and HTTP/1.0
+	PathTakenOver = "taken over" // on a connection that was taken over from net/http
+)
+
+// A Path has the figures of the streams that take one path.
+type Path struct {
+	Streams int    // open streams
+	Begun   uint64 // streams that have begun
+}
+
+// A Shard has the figures of one goroutine that delivers. Except for the first three, they
+// count from the beginning.
+type Shard struct {
+	Streams    int // open streams
+	Stalled    int // of them, those whose client does not read just now
+	CatchingUp int // of them, those that begin, or that catch up from the log
+
+	Deliveries  uint64 // messages that streams got from the window
+	Writes      uint64 // writes to streams
+	ShortWrites uint64 // of them, those of which a connection that was taken over did not take everything
+	Bytes       uint64 // written to streams
+
+	// Ends counts streams by the reason of their end: "client left"; "write timeout";
+	// "ended", by the hub, with everything that the stream had to get; "broken", by an
+	// error of the log; "cut", by Close; "concluded", at their scheduled time (nothing schedules one yet).
+	Ends map[string]uint64
+}

@@ -1,0 +1,143 @@
+package hub
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+	"sync"
+	"time"
+
+	"example.com/tidings/eventlog"
+	"example.com/tidings/internal/delivery"
+	"example.com/tidings/internal/dispatch"
+	"example.com/tidings/internal/window"
+	"example.com/tidings/topics"
+)
+
+// An Event is a message as subscribers get it. Its JSON is the data of events in
+// FormatEnvelope, and of the history.
+type Event struct {
+	ID    eventlog.Position `json:"id"`
+	Topic string            `json:"topic"`
+	Type  string            `json:"type"` // "message" if it was published without one
+	Data  string            `json:"data"`
+	Time  time.Time         `json:"time"`
+}
+
+// Subscribe returns the sequence of the messages that a subscription asks for: first the
+// retained ones, then those that are published, each once and in order, without end. The
+// sequence ends when ctx is done and when the hub is closed, in both cases without an
+// error.
+//
+// Where messages are missing the sequence yields a [*sse.GapError] and goes on. Its Next is
+// a position that continues at the same place if it is used as LastEventID. Any other error
+// is that of the log, and ends the sequence.
+//
+// The sequence is ranged once, by one goroutine at a time. A slow one does not slow down
+// others. Subscribe takes the position before it returns. The sequence or ctx must end, to
+// release the subscription.
+//
+// Subscribe fails with an [*InvalidError], [ErrUnavailable] or an error of the log.
+func (h *Hub) Subscribe(ctx context.Context, sub Subscription) (iter.Seq2[Event, error], error) {
+	events, _, err := h.subscribe(ctx, sub)
+	return events, err
+}
+
+// subscribe is Subscribe. It also returns the cursor, which belongs to the sequence as soon
+// as that is ranged.
+func (h *Hub) subscribe(ctx context.Context, sub Subscription) (iter.Seq2[Event, error], *dispatch.Cursor, error) {
+	c, seat, err := h.admit(ctx, sub)
+	if err != nil {
+		return nil, nil, err
+	}
+	seat.watch(ctx)
+	return func(yield func(Event, error) bool) {
+		defer seat.leave()
+		task := h.streams.NewTask(delivery.Iterator, nil)
+		if ctx.Err() != nil || !h.streams.OpenTask(task, &dispatch.Opening{Cursor: c, End: sub.end}) {
+			return
+		}
+		// A consumer that never comes back must not keep the stream, either.
+		defer context.AfterFunc(ctx, task.Leave)()
+		defer task.Leave()
+		for task.Next() {
+			for _, f := range task.Frames() {
+				ev, err := item(f)
+				if ctx.Err() != nil || !yield(ev, err) {
+					return
+				}
+			}
+		}
+		if _, _, err := task.Outcome(); err != nil && ctx.Err() == nil {
+			yield(Event{}, err)
+		}
+	}, c, nil
+}
+
+// item returns what a subscription yields for a frame.
+func item(f delivery.Frame) (Event, error) {
+	switch f := f.(type) {
+	case *window.Entry:
+		if gap := f.Gap(); gap != nil {
+			return Event{}, gap
+		}
+		return Event(f.Event()), nil
+	case *window.Notice:
+		return Event{}, f.Gap // an iterator gets no other notices
+	}
+	panic(fmt.Sprintf("hub: a subscription gets a %T", f))
+}
+
+// A seat is one of the subscribers that the hub admits. It is given back once.
+type seat struct {
+	hub     *Hub
+	once    sync.Once
+	unwatch func() bool
+}
+
+// watch has the end of a context give the seat back, too.
+func (s *seat) watch(ctx context.Context) { s.unwatch = context.AfterFunc(ctx, s.giveBack) }
+
+func (s *seat) leave() {
+	if s.unwatch != nil {
+		s.unwatch()
+	}
+	s.giveBack()
+}
+
+// keep makes leave do nothing: whoever ends the stream gives the seat back.
+func (s *seat) keep() { s.once.Do(func() {}) }
+
+func (s *seat) giveBack() {
+	s.once.Do(func() { s.hub.subscribers.Add(-1) })
+}
+
+// admit takes a seat, which has to be given back, and finds where the subscription begins.
+func (h *Hub) admit(ctx context.Context, sub Subscription) (*dispatch.Cursor, *seat, error) {
+	if n := len(sub.Filters); n == 0 || n > MaxFilters {
+		return nil, nil, invalid("filter", "is needed 1 to %d times, and was given %d times", MaxFilters, n)
+	}
+	if slices.Contains(sub.Filters, topics.Filter{}) {
+		return nil, nil, invalid("filter", "is empty")
+	}
+	if err := sub.From.check(); err != nil {
+		return nil, nil, err
+	}
+	if h.isClosed() {
+		return nil, nil, ErrUnavailable
+	}
+	if h.subscribers.Add(1) > int64(h.opts.MaxSubscribers) {
+		h.subscribers.Add(-1)
+		return nil, nil, ErrUnavailable
+	}
+	s := &seat{hub: h}
+	c, err := h.streams.Begin(ctx, dispatch.Request{
+		Filters: sub.Filters, Start: sub.From.start, LastEventID: sub.LastEventID, Skip: sub.Lag == LagSkip,
+	})
+	if err != nil {
+		s.giveBack()
+		return nil, nil, fmt.Errorf("hub: %w", err)
+	}
+	return c, s, nil
+}

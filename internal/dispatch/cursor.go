@@ -1,0 +1,286 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"example.com/tidings/eventlog"
+	"example.com/tidings/internal/window"
+	"example.com/tidings/sse"
+	"example.com/tidings/topics"
+)
+
+// A batch that a cursor reads from the log has at most readRecords records, and ends once
+// their data has readBytes. A slow stream holds one batch.
+const (
+	readRecords = 256
+	readBytes   = 256 << 10
+)
+
+// A Cursor is the place in the log of one stream that is not in the window. It reads the
+// log at the stream's pace. One goroutine uses it at a time.
+type Cursor struct {
+	dispatcher *Dispatcher
+	filters    []topics.Filter
+	skip       bool // skip to the newest message instead of reading the log, see Request
+
+	// The view whose sequence numbers pos and the others are.
+	timeline   eventlog.Timeline
+	generation uint64
+	era        int
+
+	pos    uint64        // every matching record up to here has been found
+	gap    *sse.GapError // comes before everything else
+	chosen []uint64      // records up to pos that come next, see StartLast
+	looked uint64        // the cursor has looked for chosen records up to this one
+	lookTo uint64        // and has to look up to this one
+	oldest bool          // the stream began with the oldest message: it misses nothing that had expired by then
+
+	// owed returns how many records up to head have matched since the stream left the
+	// window. handed is how many of them the cursor has found, or reported as missed.
+	// forgetOwed makes the number unknown. A catchUp sets the functions.
+	owed       func() (n, head uint64, ok bool)
+	forgetOwed func()
+	handed     uint64
+}
+
+// A stage says where a cursor is after a step.
+type stage int
+
+const (
+	reading  stage = iota // there is more to read
+	inWindow              // everything that comes next is in the window
+	outdated              // the log was opened anew: the window has to be read anew before the next step
+	ended                 // the stream has to end, because the hub has drained
+)
+
+// isInWindow reports whether the window has everything that comes next.
+func (c *Cursor) isInWindow() bool {
+	v := c.dispatcher.window.Load()
+	return c.gap == nil && !c.choosing() && v.Era() == c.era && c.pos+1 >= v.First()
+}
+
+// Begins returns the position just before the first event that the cursor finds.
+func (c *Cursor) Begins() uint64 {
+	switch {
+	case len(c.chosen) > 0:
+		return c.chosen[0] - 1
+	case c.choosing():
+		return c.looked
+	}
+	return c.pos
+}
+
+// choosing reports whether chosen records come next, or may.
+func (c *Cursor) choosing() bool { return len(c.chosen) > 0 || c.looked < c.lookTo }
+
+// lookOn looks for some more records that are the newest of their topic.
+func (c *Cursor) lookOn(ctx context.Context) (err error) {
+	c.chosen, c.looked, err = c.dispatcher.log.Newest(ctx, c.filters, c.looked, c.lookTo, readRecords)
+	return err
+}
+
+// step finds some of the frames that come next, if there are any.
+func (c *Cursor) step(ctx context.Context, found *findings) (stage, error) {
+	switch {
+	case c.gap != nil:
+		c.add(found, c.gap)
+		c.gap = nil
+		return reading, nil
+	}
+	v := c.dispatcher.window.Load()
+	switch {
+	case v.Era() != c.era:
+		c.add(found, c.rebase(v))
+		return reading, nil
+	case len(c.chosen) > 0:
+		return c.failed(ctx, c.choose(ctx, found))
+	case c.choosing() && c.dispatcher.drained.Load():
+		return ended, nil // the client comes back for them
+	case c.choosing():
+		return c.failed(ctx, c.lookOn(ctx))
+	case c.pos+1 >= v.First():
+		return inWindow, nil
+	}
+	if c.skip {
+		if owed, head, ok := c.owed(); ok {
+			c.add(found, c.skipTo(owed-c.handed, head))
+			return reading, nil
+		}
+	}
+	if c.dispatcher.drained.Load() {
+		return ended, nil // the client comes back for it
+	}
+	return c.failed(ctx, c.read(ctx, v.Last(), found))
+}
+
+// add adds a gap to the findings, unless it is nil.
+func (c *Cursor) add(found *findings, gap *sse.GapError) {
+	if gap != nil {
+		found.add(window.GapNotice(gap, c.Begins()), c.Begins())
+	}
+}
+
+// choose finds the next of the chosen records.
+func (c *Cursor) choose(ctx context.Context, found *findings) error {
+	for bytes := 0; len(c.chosen) > 0 && bytes < readBytes; c.chosen = c.chosen[1:] {
+		b, err := c.dispatcher.log.Read(ctx, eventlog.Query{
+			Filters: c.filters, After: c.chosen[0] - 1, UpTo: c.chosen[0], Generation: c.generation,
+			MaxRecords: 1, MaxBytes: 1,
+		})
+		if err != nil {
+			return err
+		}
+		for _, rec := range b.Records { // none if it has expired since
+			bytes += len(rec.Data)
+			found.add(c.dispatcher.window.Entry(c.timeline, rec), rec.Seq)
+		}
+	}
+	return nil
+}
+
+// failed returns where the cursor is after reading, which may have failed. An error of the
+// log ends the stream.
+func (c *Cursor) failed(ctx context.Context, err error) (stage, error) {
+	switch {
+	case err == nil:
+		return reading, nil
+	case errors.Is(err, eventlog.ErrReopened):
+		return outdated, nil
+	case ctx.Err() != nil || errors.Is(err, eventlog.ErrClosed):
+		return ended, nil
+	}
+	return ended, fmt.Errorf("read the log: %w", err)
+}
+
+// matches returns how many matching entries a view has after one number and up to another.
+func (c *Cursor) matches(v *window.View, after, through uint64) (n uint64) {
+	for _, e := range v.From(after + 1) {
+		if e.Seq > through {
+			break
+		}
+		if topics.MatchAny(c.filters, e.Topic) {
+			n++
+		}
+	}
+	return n
+}
+
+// skipTo goes to the head, up to which there are so many records for the stream. It returns
+// the gap that this makes, or nil if the window has all of them after all.
+func (c *Cursor) skipTo(owed, head uint64) *sse.GapError {
+	v := c.dispatcher.window.Load()
+	if v.Era() != c.era {
+		return nil // the next step looks again
+	}
+	if owed == c.matches(v, 0, head) {
+		c.pos = max(c.pos, v.First()-1)
+		return nil
+	}
+	after := c.pos
+	c.pos = max(c.pos, head)
+	c.handed += owed
+	return c.gapSince(sse.GapLag, after, owed)
+}
+
+// gapSince returns the gap from a position to the cursor's.
+func (c *Cursor) gapSince(reason string, after, missed uint64) *sse.GapError {
+	return &sse.GapError{
+		Reason: reason,
+		After:  c.timeline.Position(after).String(),
+		Next:   c.timeline.Position(c.pos).String(),
+		Missed: missed,
+	}
+}
+
+// rebase moves the cursor to a view of a later era, and returns the gap that this makes,
+// if any.
+func (c *Cursor) rebase(v *window.View) *sse.GapError {
+	begins := c.timeline.Position(c.Begins())
+	after, reason := v.Resume(c.timeline.Position(c.pos), c.era)
+	if c.choosing() {
+		from, _ := v.Resume(begins, c.era)
+		c.chosen, c.looked, c.lookTo = nil, min(from, after), after
+	}
+	c.use(v, after)
+	if reason == "" {
+		return nil
+	}
+	return &sse.GapError{Reason: reason, After: begins.String(), Next: c.timeline.Position(c.Begins()).String()}
+}
+
+// use sets the view and the position of the cursor.
+func (c *Cursor) use(v *window.View, pos uint64) {
+	c.timeline, c.generation, c.era, c.pos = v.Timeline, v.Generation, v.Era(), pos
+}
+
+// read adds the next batch of the log to the findings.
+func (c *Cursor) read(ctx context.Context, upTo uint64, found *findings) error {
+	b, err := c.dispatcher.reads.read(ctx, c, upTo)
+	if err != nil {
+		return err
+	}
+	if b.Lost > c.pos {
+		after := c.pos
+		c.pos = b.Lost
+		c.add(found, c.passed(ctx, after, b))
+	}
+	c.oldest = false
+	for _, e := range b.entries {
+		found.add(e, e.Seq)
+	}
+	c.handed += uint64(len(b.entries))
+	c.pos = b.Through
+	return nil
+}
+
+// passed returns the gap from after to the cursor's position, where the log lacks records. It
+// returns nil if none of them is missing for this stream.
+func (c *Cursor) passed(ctx context.Context, after uint64, b *sharedBatch) *sse.GapError {
+	if !b.Expired {
+		c.forgetOwed()
+		return c.gapSince(sse.GapLost, after, 0)
+	}
+	if c.oldest {
+		return nil
+	}
+	if _, _, ok := c.owed(); !ok {
+		return c.gapSince(sse.GapExpired, after, 0)
+	}
+	missed, known := c.missed(ctx, b)
+	if !known {
+		c.forgetOwed()
+	}
+	c.handed += missed
+	if known && missed == 0 {
+		return nil
+	}
+	return c.gapSince(sse.GapLag, after, missed)
+}
+
+// missed returns how many of its records the stream can no longer get: all but those of the
+// batch b and those that the log still holds.
+func (c *Cursor) missed(ctx context.Context, b *sharedBatch) (n uint64, known bool) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	left, through, err := c.dispatcher.log.Count(ctx, c.filters, b.Through)
+	if err != nil || !c.dispatcher.window.Await(ctx, through) {
+		return 0, false
+	}
+	if state, err := c.dispatcher.log.State(ctx); err != nil || state.First > b.Through+1 {
+		return 0, false // of what comes after the batch some has gone, perhaps before it was counted
+	}
+	left += uint64(len(b.entries))
+	owed, head, ok := c.owed()
+	v := c.dispatcher.window.Load()
+	if !ok || v.Era() != c.era || v.First() > through+1 {
+		return 0, false
+	}
+	owed -= c.handed
+	if left += c.matches(v, through, head); left > owed {
+		return 0, false
+	}
+	return owed - left, true
+}

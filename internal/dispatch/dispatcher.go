@@ -1,0 +1,132 @@
+// Package dispatch decides what each stream of a hub gets: frames from the window while
+// the stream keeps up, and otherwise what a [Cursor] reads from the log. Package delivery
+// then hands the frames to the streams.
+//
+// Each shard of package delivery has a feed, which appends new entries to the shard's sets.
+// A stream that begins in the past, or falls out of the window, is detached from its set. A
+// catchUp then reads from the log for it, on a goroutine of a pool, until the stream's
+// place is in the window again.
+package dispatch
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"example.com/tidings/eventlog"
+	"example.com/tidings/internal/delivery"
+	"example.com/tidings/internal/window"
+	"example.com/tidings/topics"
+)
+
+// Options configure a [Dispatcher]. There are no defaults.
+type Options struct {
+	Sockets                 bool // streams may be on sockets (Linux)
+	KeepAlive, WriteTimeout time.Duration
+	Logger                  *slog.Logger
+	SocketGone              func() // called when a stream on a socket has ended
+}
+
+// A Dispatcher has all streams of a hub. Its methods may be called concurrently.
+type Dispatcher struct {
+	*delivery.Group
+	log    eventlog.Log
+	window *window.Window
+	opts   Options
+	feeds  []*feed
+	pool   *pool
+	reads  *readCache
+
+	drained atomic.Bool // set by Drain
+}
+
+// New returns a dispatcher, which has to be closed.
+func New(log eventlog.Log, w *window.Window, opts Options) (*Dispatcher, error) {
+	d := &Dispatcher{log: log, window: w, opts: opts, pool: newPool(), reads: &readCache{log: log, window: w}}
+	var err error
+	d.Group, err = delivery.New(delivery.Options{
+		Sockets:      opts.Sockets,
+		KeepAlive:    opts.KeepAlive,
+		WriteTimeout: opts.WriteTimeout,
+		Feed: func(s *delivery.Shard) delivery.Feed {
+			f := newFeed(d, s)
+			d.feeds = append(d.feeds, f)
+			return f
+		},
+	})
+	return d, err
+}
+
+// Extended implements [window.Listener].
+func (d *Dispatcher) Extended(entries []*window.Entry) {
+	for _, f := range d.feeds {
+		f.extended(entries)
+	}
+}
+
+// Renewed implements [window.Listener].
+func (d *Dispatcher) Renewed(v *window.View) {
+	for _, f := range d.feeds {
+		f.renewed(v)
+	}
+}
+
+// OpenTask begins a stream that a task carries. It returns false if the dispatcher is
+// closed.
+func (d *Dispatcher) OpenTask(t *delivery.Task, o *Opening) bool {
+	f := t.Shard().Feed().(*feed)
+	return t.Shard().Do(func() {
+		f.open(o, func(set *delivery.Set, form, tag uint8) (uint32, bool) { return f.shard.OpenTask(t, set, form, tag) })
+	})
+}
+
+// Drain has each stream end when it has everything that is in the window now, or at once
+// if it reads from the log. It does not wait for that.
+func (d *Dispatcher) Drain() {
+	d.drained.Store(true)
+	for _, f := range d.feeds {
+		f.shard.Do(f.submitOutdated) // they end
+	}
+	d.Group.Drain()
+}
+
+// Close cuts the streams that do not end within the given time. It returns when nothing is
+// left but the goroutines of tasks, which end by themselves.
+func (d *Dispatcher) Close(within time.Duration) error {
+	d.Drain()
+	timer := time.NewTimer(within)
+	defer timer.Stop()
+	d.Group.Drained(timer.C)
+	err := d.Group.Close()
+	d.pool.done.Wait()
+	d.reads.close()
+	return err
+}
+
+// Subscribers returns how many streams get the messages of a topic.
+func (d *Dispatcher) Subscribers(topic string) (n int) {
+	for _, f := range d.feeds {
+		counted := make(chan int, 1)
+		if f.shard.Do(func() { counted <- f.subscribersOf(topic) }) {
+			n += <-counted
+		}
+	}
+	return n
+}
+
+func (d *Dispatcher) logBegin(s *delivery.Shard, slot uint32, remote string, filters []topics.Filter) {
+	if d.debugs() {
+		d.opts.Logger.Debug("hub: a stream begins", "path", s.SinkOf(slot).String(), "stream", s.Name(slot).String(), "remote", remote, "topics", filters)
+	}
+}
+
+func (d *Dispatcher) logEnd(s *delivery.Shard, slot uint32, reason delivery.Reason) {
+	if d.debugs() {
+		d.opts.Logger.Debug("hub: a stream has ended", "path", s.SinkOf(slot).String(), "stream", s.Name(slot).String(), "reason", reason.String())
+	}
+}
+
+func (d *Dispatcher) debugs() bool {
+	return d.opts.Logger.Enabled(context.Background(), slog.LevelDebug)
+}

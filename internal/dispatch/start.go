@@ -1,0 +1,184 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"example.com/tidings/eventlog"
+	"example.com/tidings/internal/window"
+	"example.com/tidings/sse"
+	"example.com/tidings/topics"
+)
+
+// A Request says what a stream gets.
+type Request struct {
+	Filters     []topics.Filter
+	Start       Start
+	LastEventID string // if not empty, wins over Start; it is untrusted
+
+	// Skip has a stream that falls out of the window go on with the newest message,
+	// after a gap, instead of reading the log.
+	Skip bool
+}
+
+// A Start says where a stream without a last event ID begins. The zero Start is now.
+type Start struct {
+	Kind StartKind
+	N    int               // of StartCount
+	ID   eventlog.Position // of StartAfter
+	Time time.Time         // of StartTime
+}
+
+// A StartKind says which messages a stream begins with.
+type StartKind int
+
+const (
+	StartNow    StartKind = iota // those published from now on
+	StartOldest                  // the oldest retained one
+	StartLast                    // the newest one of each topic
+	StartCount                   // the newest N
+	StartAfter                   // those after an id
+	StartTime                    // the oldest retained one that was stored at a time or later
+)
+
+// Begin returns a cursor at the place where a stream begins.
+func (d *Dispatcher) Begin(ctx context.Context, r Request) (*Cursor, error) {
+	c := &Cursor{dispatcher: d, filters: topics.Reduce(r.Filters), skip: r.Skip}
+	v := d.window.Load()
+	c.use(v, v.Last())
+	id, idErr := r.Start.ID, error(nil)
+	if r.LastEventID != "" {
+		id, idErr = eventlog.ParsePosition(r.LastEventID)
+	}
+	var err error
+	if idErr == nil && (r.LastEventID != "" || r.Start.Kind == StartAfter) {
+		err = c.resume(ctx, id)
+	} else {
+		err = c.start(ctx, r.Start)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find where a subscription begins: %w", err)
+	}
+	if idErr != nil {
+		c.gap = &sse.GapError{Reason: sse.GapMalformed, After: printable(r.LastEventID), Next: c.timeline.Position(c.Begins()).String()}
+	}
+	return c, nil
+}
+
+// resume begins after an id.
+func (c *Cursor) resume(ctx context.Context, id eventlog.Position) error {
+	after, reason := c.timeline.Resolve(id)
+	if after > c.pos || reason != "" {
+		state, err := c.dispatcher.log.State(ctx)
+		if err != nil {
+			return err
+		}
+		// Another node may have delivered messages that this one has not seen yet.
+		if last := max(c.pos, state.Last); after > last {
+			after, reason = last, sse.GapFuture
+		}
+		if reason != "" {
+			after = max(after, state.First-1) // so that one gap is enough
+		}
+	}
+	c.pos = after
+	if reason != "" {
+		c.gap = &sse.GapError{Reason: reason, After: id.String(), Next: c.timeline.Position(after).String()}
+	}
+	return nil
+}
+
+// start begins without an id.
+func (c *Cursor) start(ctx context.Context, from Start) (err error) {
+	log, head := c.dispatcher.log, c.pos
+	switch from.Kind {
+	case StartNow:
+		// The window may not have reached yet what the hub has acknowledged.
+		if v, acknowledged := c.dispatcher.window.Head(); v.Era() == c.era {
+			c.pos = max(c.pos, acknowledged)
+		}
+	case StartOldest:
+		var state eventlog.State
+		state, err = log.State(ctx)
+		c.pos, c.oldest = min(head, state.First-1), true
+	case StartLast:
+		// This looks for the first of them. Messages after the head follow anyway.
+		c.lookTo = head
+		err = c.lookOn(ctx)
+	case StartCount:
+		if from.N > 0 {
+			c.oldest = true // if there are fewer
+			var state eventlog.State
+			if state, err = log.State(ctx); err == nil {
+				c.pos, err = log.Back(ctx, c.filters, from.N, head)
+				c.pos = min(head, max(c.pos, state.First-1))
+			}
+		}
+	case StartTime:
+		var seq uint64
+		c.oldest = true
+		seq, err = log.At(ctx, from.Time)
+		c.pos = min(head, seq-1)
+	}
+	if errors.Is(err, eventlog.ErrNotFound) {
+		err = nil
+	}
+	return err
+}
+
+// printable returns an id that a client sent if it is short and can stand in an event's id,
+// and otherwise nothing.
+func printable(id string) string {
+	const enough = 200
+	if len(id) > enough || strings.ContainsFunc(id, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return ""
+	}
+	return id
+}
+
+// The types of the hub's own events, as package hub documents them.
+const (
+	openEventType     = topics.ReservedPrefix + "open"
+	positionEventType = topics.ReservedPrefix + "position"
+)
+
+// The data of the hub's own events.
+type (
+	openData struct {
+		Topics   []string          `json:"topics"`
+		Position eventlog.Position `json:"position"`
+	}
+	positionData struct {
+		Position eventlog.Position `json:"position"`
+	}
+)
+
+// OpenEvent returns the first event of a stream, before the cursor is used for anything
+// else. Its id is where the stream begins, so that a client which is cut before the first
+// message resumes there. If a gap comes next, the id is the one that the client sent, so
+// that a client which is cut before the gap is told of it again.
+func (c *Cursor) OpenEvent(requested []topics.Filter, retry time.Duration) sse.Event {
+	names := make([]string, len(requested))
+	for i, f := range requested {
+		names[i] = f.String()
+	}
+	at := c.timeline.Position(c.Begins())
+	ev := sse.Event{Type: openEventType, Retry: retry, ID: at.String(), Data: window.JSON(openData{names, at})}
+	if gap := c.gap; gap != nil {
+		ev.ID = gap.After
+		if ev.ID == "" {
+			ev.ID = "unknown" // as malformed as the client's
+		}
+	}
+	return ev
+}
+
+// positionNotice returns the keep-alive that says how far the log has gone on.
+func positionNotice(names eventlog.Timeline, seq uint64) *window.Notice {
+	id := names.Position(seq)
+	ev := sse.Event{Type: positionEventType, Data: window.JSON(positionData{id}), ID: id.String()}
+	return &window.Notice{At: seq, Chunk: window.Chunk(ev)}
+}

@@ -1,0 +1,175 @@
+// Package window keeps the newest messages of a log in memory. Each message is encoded
+// once for each form, and all streams share the result.
+package window
+
+import (
+	"encoding/json"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"example.com/tidings/eventlog"
+	"example.com/tidings/internal/delivery"
+	"example.com/tidings/sse"
+)
+
+// The forms in which an event can be sent, for [Entry.Wire].
+const (
+	Data     uint8 = iota // the message's type and data
+	Envelope              // no type, and an Event as JSON
+	forms
+)
+
+var _ = [1]int{}[delivery.Forms-forms] // does not compile if delivery has another number of forms
+
+// An Entry is a record with its encoded forms. It is a [delivery.Frame].
+type Entry struct {
+	eventlog.Record
+	ID eventlog.Position
+
+	// before is set for a record that cannot be sent as an event: to the position just
+	// before it.
+	before eventlog.Position
+
+	chunks [delivery.Forms]atomic.Pointer[[]byte] // by form
+}
+
+// entryOverhead is what an entry takes beside its strings.
+const entryOverhead = 208
+
+// NewEntry returns the entry of a record whose number the timeline names.
+func NewEntry(names eventlog.Timeline, rec eventlog.Record) *Entry {
+	e := &Entry{Record: rec, ID: names.Position(rec.Seq)}
+	if strings.ContainsAny(rec.Type, "\r\n") { // see sse.Event.AppendText
+		e.before = names.Position(rec.Seq - 1)
+	}
+	return e
+}
+
+// Position returns the entry's sequence number.
+func (e *Entry) Position() uint64 { return e.Seq }
+
+// Size returns about how much memory the entry takes, with one encoded form.
+func (e *Entry) Size() int { return len(e.Topic) + len(e.Type) + 2*len(e.Data) + entryOverhead }
+
+// Gap returns the gap that takes the place of a record which cannot be sent, and nil for
+// every other record.
+func (e *Entry) Gap() *sse.GapError {
+	if e.before == (eventlog.Position{}) {
+		return nil
+	}
+	return &sse.GapError{Reason: sse.GapInvalid, After: e.before.String(), Next: e.ID.String(), Missed: 1}
+}
+
+// Wire returns the event in a form, as a chunk of an HTTP/1.1 body. It is encoded once, for
+// the first caller. (If several are first, one result is kept.)
+func (e *Entry) Wire(form uint8) []byte {
+	at := &e.chunks[form]
+	if chunk := at.Load(); chunk != nil {
+		return *chunk
+	}
+	chunk := Chunk(e.encode(form))
+	if !at.CompareAndSwap(nil, &chunk) {
+		return *at.Load()
+	}
+	return chunk
+}
+
+// encode returns the message as an event. A subscriber gets every message that was
+// acknowledged. The standard drops an event without type and data (WHATWG HTML 9.2.6),
+// so such a message is sent with the type "message".
+func (e *Entry) encode(form uint8) sse.Event {
+	if gap := e.Gap(); gap != nil {
+		return GapEvent(gap)
+	}
+	ev := sse.Event{ID: e.ID.String()}
+	switch form {
+	case Data:
+		ev.Type, ev.Data = e.Type, e.Data
+		if ev.Type == "" && ev.Data == "" {
+			ev.Type = e.EventType()
+		}
+	case Envelope:
+		ev.Data = JSON(e.Event())
+	}
+	return ev
+}
+
+// EventType returns the event type that clients dispatch the event with.
+func (e *Entry) EventType() string {
+	if e.Type == "" {
+		return "message"
+	}
+	return e.Type
+}
+
+// An Event is the JSON of a message.
+type Event struct {
+	ID    eventlog.Position `json:"id"`
+	Topic string            `json:"topic"`
+	Type  string            `json:"type"` // "message" if it was published without one
+	Data  string            `json:"data"`
+	Time  time.Time         `json:"time"`
+}
+
+// Event returns the message as subscribers get it.
+func (e *Entry) Event() Event { return Event{e.ID, e.Topic, e.EventType(), e.Data, e.Time} }
+
+// JSON returns v, which is made of strings, numbers, times and positions, as JSON.
+func JSON(v any) string {
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		panic(err)
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+// A Notice is an event of the hub itself, for one stream or a few. It is a
+// [delivery.Frame].
+type Notice struct {
+	At    uint64
+	Chunk []byte
+	Gap   *sse.GapError // what a subscription yields instead, if anything
+}
+
+// Position returns the position that a client has after the event.
+func (n *Notice) Position() uint64 { return n.At }
+
+// Wire returns the same chunk for every form.
+func (n *Notice) Wire(uint8) []byte { return n.Chunk }
+
+// Size returns about how much memory the event takes.
+func (n *Notice) Size() int { return len(n.Chunk) }
+
+// GapNotice returns the event that tells of a gap.
+func GapNotice(gap *sse.GapError, at uint64) *Notice {
+	return &Notice{At: at, Chunk: Chunk(GapEvent(gap)), Gap: gap}
+}
+
+// GapEvent returns a gap as an event. Its id is where the client goes on, since it then
+// knows of the gap.
+func GapEvent(gap *sse.GapError) sse.Event {
+	ev := gap.Event()
+	ev.ID = gap.Next
+	return ev
+}
+
+// Chunk returns an event as a chunk of an HTTP/1.1 body (RFC 9112, section 7.1), or nil
+// if it cannot be encoded.
+func Chunk(ev sse.Event) []byte {
+	const digits = 8 // enough for 4 GiB
+	room := digits + len("\r\n")
+	b := make([]byte, room, room+len(ev.Data)+len(ev.Data)/64+len(ev.ID)+len(ev.Type)+48)
+	b, err := ev.AppendText(b)
+	if err != nil {
+		return nil
+	}
+	size := strconv.FormatInt(int64(len(b)-room), 16)
+	begin := digits - len(size)
+	copy(b[begin:], size)
+	copy(b[digits:], "\r\n")
+	return append(b, "\r\n"...)[begin:]
+}

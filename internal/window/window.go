@@ -1,0 +1,328 @@
+package window
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"example.com/tidings/eventlog"
+	"example.com/tidings/internal/ringbuf"
+	"example.com/tidings/topics"
+)
+
+// Options configure a [Window]. There are no defaults.
+type Options struct {
+	MaxEntries int
+	MaxBytes   int
+	Logger     *slog.Logger
+}
+
+// A Listener is told of changes of the window, in their order, under a lock: its methods
+// do not wait for anything.
+type Listener interface {
+	Extended(entries []*Entry)
+	Renewed(v *View) // it was read from the log anew
+}
+
+// A Window follows a log, and holds its newest entries. Its methods may be called
+// concurrently.
+type Window struct {
+	log  eventlog.Log
+	opts Options
+
+	ctx     context.Context // done when Close is called
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+
+	view    atomic.Pointer[View] // stored under mu
+	invalid invalids
+
+	mu           sync.Mutex
+	moved        sync.Cond // of mu: the view has changed, or the context of a waiter is done
+	listener     Listener
+	acknowledged uint64 // the greatest number that this log has given to a publisher
+	failure      error  // why the log cannot be followed just now
+}
+
+// New returns a window that holds the newest entries of a log. It fails if they cannot be
+// read.
+func New(ctx context.Context, log eventlog.Log, opts Options) (*Window, error) {
+	w := &Window{log: log, opts: opts}
+	w.moved.L = &w.mu
+	w.ctx, w.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if err := w.reload(ctx); err != nil {
+		w.cancel()
+		return nil, err
+	}
+	return w, nil
+}
+
+// Follow has the window follow the log until Close, and the listener be told of that. It
+// is called once.
+func (w *Window) Follow(l Listener) {
+	w.listener = l
+	w.running.Go(w.tail)
+	w.running.Go(w.expire)
+}
+
+// Close ends following the log.
+func (w *Window) Close() {
+	w.cancel()
+	w.running.Wait()
+}
+
+// Load returns what the window holds now.
+func (w *Window) Load() *View { return w.view.Load() }
+
+// Context is done when the window is closed.
+func (w *Window) Context() context.Context { return w.ctx }
+
+// Invalid returns how many records the window has seen that cannot be sent. It stops at
+// 1,000.
+func (w *Window) Invalid() uint64 { return w.invalid.count() }
+
+// Err returns why the log cannot be followed just now, or nil.
+func (w *Window) Err() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.failure
+}
+
+func (w *Window) setErr(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.failure = err
+}
+
+// reload reads the view from the log: at the start, and when the log was opened anew.
+func (w *Window) reload(ctx context.Context) error {
+	state, err := w.log.State(ctx)
+	if err != nil {
+		return fmt.Errorf("the log's state: %w", err)
+	}
+	after := state.First - 1
+	if n := uint64(w.opts.MaxEntries); state.Last > n {
+		after = max(after, state.Last-n)
+	}
+	next := View{Ring: ringbuf.New[*Entry](after + 1), Timeline: state.Epochs, Generation: state.Generation}
+	everything := topics.MustFilters("**")
+	for after < state.Last {
+		b, err := w.log.Read(ctx, eventlog.Query{
+			Filters: everything, After: after, UpTo: state.Last, Generation: state.Generation,
+			MaxRecords: 1024, MaxBytes: 4 << 20,
+		})
+		if err != nil {
+			return fmt.Errorf("read the newest messages: %w", err)
+		}
+		if b.Lost > 0 {
+			next.Ring = ringbuf.New[*Entry](b.Lost + 1)
+		}
+		for _, rec := range b.Records {
+			w.push(&next, rec)
+		}
+		after = b.Through
+	}
+	if next.Last() < state.Last { // the newest ones are lost
+		next.Ring = ringbuf.New[*Entry](state.Last + 1)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	next.eras = []era{{last: state.Last}}
+	if was := w.view.Load(); was != nil {
+		// Another generation of the same epoch is a log that has lost its end. If it
+		// already reaches further than the window did, the place of the loss is unknown.
+		same := was.Timeline[len(was.Timeline)-1].ID == next.Timeline[len(next.Timeline)-1].ID
+		lost := same && was.Generation != next.Generation && state.Last >= was.Last()
+		next.eras = append(was.eras[:len(was.eras):len(was.eras)], era{state.Last, lost})
+	}
+	w.view.Store(&next)
+	w.acknowledged = min(w.acknowledged, state.Last)
+	if w.listener != nil {
+		w.listener.Renewed(&next)
+	}
+	w.moved.Broadcast()
+	return nil
+}
+
+// push adds a record to a view that is being made, and returns its entry.
+func (w *Window) push(v *View, rec eventlog.Record) *Entry {
+	if rec.Seq != v.Last()+1 {
+		// Records between were removed before this node read them. A stream that is
+		// behind learns that from the log.
+		v.Ring = ringbuf.New[*Entry](rec.Seq)
+	}
+	e := w.Entry(v.Timeline, rec)
+	v.Ring = v.Push(e)
+	v.Ring = v.Drop(v.Excess(w.opts.MaxEntries, w.opts.MaxBytes))
+	return e
+}
+
+// Entry returns the entry of a record, and logs one that cannot be sent.
+func (w *Window) Entry(names eventlog.Timeline, rec eventlog.Record) *Entry {
+	e := NewEntry(names, rec)
+	if e.Gap() != nil && w.invalid.add(e.ID) {
+		w.opts.Logger.Error("hub: a message in the log cannot be sent, because its type has a line end; streams get a gap instead", "topic", e.Topic, "id", e.ID)
+	}
+	return e
+}
+
+// tail follows the log until the window is closed.
+func (w *Window) tail() {
+	const pause, longest = 50 * time.Millisecond, 2 * time.Second
+	for wait := pause; ; wait = min(2*wait, longest) {
+		v := w.view.Load()
+		for records, err := range w.log.Tail(w.ctx, v.Generation, v.Last()) {
+			if err != nil {
+				w.setErr(fmt.Errorf("follow the log: %w", err))
+				w.opts.Logger.Warn("hub: following the log failed; trying again", "error", err)
+				break
+			}
+			w.setErr(nil)
+			w.extend(records)
+			wait = pause
+		}
+		for current := false; !current; wait = min(2*wait, longest) {
+			select {
+			case <-w.ctx.Done():
+				return
+			case <-time.After(wait):
+			}
+			switch err := w.renew(); {
+			case err == nil:
+				w.setErr(nil)
+				current = true
+			case errors.Is(err, eventlog.ErrClosed):
+				return
+			case w.ctx.Err() == nil:
+				w.setErr(err)
+				w.opts.Logger.Warn("hub: reading the log failed; trying again", "error", err)
+			}
+		}
+	}
+}
+
+// renew reads the view anew if the log has another generation, or is shorter than it was.
+func (w *Window) renew() error {
+	state, err := w.log.State(w.ctx)
+	if v := w.view.Load(); err == nil && (state.Generation != v.Generation || state.Last < v.Last()) {
+		err = w.reload(w.ctx)
+	}
+	return err
+}
+
+// expireInterval is how often the window follows the log's retention.
+const expireInterval = time.Second
+
+// expire drops entries that the log no longer retains. Otherwise a stream would deliver
+// messages that the history reports as expired.
+func (w *Window) expire() {
+	ticker := time.NewTicker(expireInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-w.ctx.Done():
+			return
+		}
+		state, err := w.log.State(w.ctx)
+		if err != nil {
+			continue // tail reports it
+		}
+		w.mu.Lock()
+		if next := *w.view.Load(); state.First > next.First() && state.Generation == next.Generation {
+			next.Ring = next.Drop(int(min(state.First-next.First(), uint64(next.Len()))))
+			w.view.Store(&next)
+		}
+		w.mu.Unlock()
+	}
+}
+
+// extend adds records to the view, and tells the listener and those who wait.
+func (w *Window) extend(records []eventlog.Record) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	next := *w.view.Load()
+	added := make([]*Entry, 0, len(records))
+	for _, rec := range records {
+		if rec.Seq > next.Last() {
+			added = append(added, w.push(&next, rec))
+		}
+	}
+	w.view.Store(&next)
+	w.listener.Extended(added)
+	w.moved.Broadcast()
+}
+
+// Acknowledged notes that the log has given a position to a publisher.
+func (w *Window) Acknowledged(id eventlog.Position) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	names := w.view.Load().Timeline
+	if names[len(names)-1].ID == id.Epoch { // otherwise the log is about to be read anew
+		w.acknowledged = max(w.acknowledged, id.Seq)
+	}
+}
+
+// Head returns the current view and the greatest sequence number that was acknowledged to
+// a publisher or is in the view.
+func (w *Window) Head() (*View, uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	v := w.view.Load()
+	return v, max(v.Last(), w.acknowledged)
+}
+
+// Await waits until the view reaches a sequence number, and reports whether it does.
+func (w *Window) Await(ctx context.Context, seq uint64) bool {
+	defer context.AfterFunc(ctx, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.moved.Broadcast()
+	})()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for w.Load().Last() < seq && ctx.Err() == nil {
+		w.moved.Wait()
+	}
+	return w.Load().Last() >= seq
+}
+
+// Freeze calls f while the window cannot change, for tests.
+func (w *Window) Freeze(f func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f()
+}
+
+// maxInvalid bounds how many records that cannot be sent are counted and logged.
+const maxInvalid = 1000
+
+// invalids remembers records that cannot be sent, so that each is logged once.
+type invalids struct {
+	mu    sync.Mutex
+	known map[eventlog.Position]struct{}
+}
+
+func (v *invalids) count() uint64 {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return uint64(len(v.known))
+}
+
+// add remembers an id, and reports whether it is to be logged.
+func (v *invalids) add(id eventlog.Position) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if _, known := v.known[id]; known || len(v.known) == maxInvalid {
+		return false
+	}
+	if v.known == nil {
+		v.known = map[eventlog.Position]struct{}{}
+	}
+	v.known[id] = struct{}{}
+	return true
+}
