@@ -121,6 +121,9 @@ func (h *Hub) admit(ctx context.Context, sub Subscription) (*dispatch.Cursor, *s
 	if slices.Contains(sub.Filters, topics.Filter{}) {
 		return nil, nil, invalid("filter", "is empty")
 	}
+	if sub.Format != FormatData && sub.Format != FormatEnvelope {
+		return nil, nil, invalid("format", "%d is not known", sub.Format)
+	}
 	if err := sub.From.check(); err != nil {
 		return nil, nil, err
 	}

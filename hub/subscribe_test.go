@@ -271,6 +271,10 @@ func TestSubscriptionsThatAreRefused(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
+		unknown := hub.Subscription{Filters: topics.MustFilters("a"), Format: 7}
+		if invalid, ok := errors.AsType[*hub.InvalidError](func() error { _, err := h.Subscribe(t.Context(), unknown); return err }()); !ok || invalid.Field != "format" {
+			t.Errorf("an unknown format: %v", invalid)
+		}
 		tooMany := hub.Subscription{Filters: topics.MustFilters("a"), From: hub.FromCount(hub.MaxFromCount + 1)}
 		_, err := h.Subscribe(t.Context(), tooMany)
 		if invalid, ok := errors.AsType[*hub.InvalidError](err); !ok || invalid.Field != "from" {

@@ -47,57 +47,18 @@ func serveCommand() *cli.Command {
 		UsageText:   "tidings serve [options]",
 		Description: serveDescription,
 		Flags: slices.Concat([]cli.Flag{
-			&cli.StringFlag{
-				Name: "addr", Sources: env("TIDINGS_ADDR"), Value: server.DefaultAddr,
-				Usage: "listen on `HOST:PORT`; port 0 picks a free port",
-			},
+			text("addr", server.DefaultAddr, nil, "listen on `HOST:PORT`; port 0 picks a free port"),
 		}, storeFlags(), []cli.Flag{
-			&cli.StringFlag{
-				Name: "max-message", Sources: env("TIDINGS_MAX_MESSAGE"), Value: formatSize(defaultMessage),
-				Usage:     "refuse messages of POST /topics and /batch with more data than `SIZE`",
-				Validator: validSize(1, maxMessage),
-			},
-			&cli.IntFlag{
-				Name: "max-subscribers", Sources: env("TIDINGS_MAX_SUBSCRIBERS"),
-				Usage:     "serve up to `N` streams, and ask further clients to retry later; 0 means no limit",
-				Validator: between(0, math.MaxInt),
-			},
-			&cli.IntFlag{
-				Name: "buffer", Sources: env("TIDINGS_BUFFER"), Value: defaultBuffer,
-				Usage:     "keep the newest `N` messages in memory; subscribers that are further behind read from the log",
-				Validator: between(1, maxBuffer),
-			},
-			&cli.DurationFlag{
-				Name: "keep-alive", Sources: env("TIDINGS_KEEP_ALIVE"), Value: server.DefaultKeepAlive,
-				Usage:     "send a keep-alive comment after `DURATION` of silence on a stream; 0 sends none",
-				Validator: notNegative,
-			},
-			&cli.BoolFlag{
-				Name: "take-over", Sources: env("TIDINGS_TAKE_OVER"), Value: true,
-				Usage: "on Linux, serve streams without net/http at a fraction of the cost; --take-over=false uses net/http",
-			},
-			&cli.StringSliceFlag{
-				Name: "allow-host", Sources: env("TIDINGS_ALLOW_HOST"),
-				Usage: "accept requests for the host `NAME` besides localhost; repeat the flag, or separate names with commas",
-			},
-			&cli.StringSliceFlag{
-				Name: "allow-origin", Sources: env("TIDINGS_ALLOW_ORIGIN"),
-				Usage: "let pages of `ORIGIN`, such as http://localhost:5173, read and post; repeat the flag, or separate origins with commas",
-			},
-			&cli.BoolFlag{
-				Name: "insecure-anonymous", Sources: env("TIDINGS_INSECURE_ANONYMOUS"),
-				Usage: "allow an --addr that other machines can reach; anyone who reaches it can read and post everything",
-			},
-			&cli.StringFlag{
-				Name: "log-format", Sources: env("TIDINGS_LOG_FORMAT"), Value: "text",
-				Usage:     "log to stderr as `FORMAT`: text or json",
-				Validator: oneOf("text", "json"),
-			},
-			&cli.StringFlag{
-				Name: "log-level", Sources: env("TIDINGS_LOG_LEVEL"), Value: "info",
-				Usage:     "log at `LEVEL` and above: debug, info, warn or error; debug logs each request",
-				Validator: oneOf("debug", "info", "warn", "error"),
-			},
+			text("max-message", formatSize(defaultMessage), validSize(1, maxMessage), "refuse messages of POST /topics and /batch with more data than `SIZE`"),
+			number("max-subscribers", 0, between(0, math.MaxInt), "serve up to `N` streams, and ask further clients to retry later; 0 means no limit"),
+			number("buffer", defaultBuffer, between(1, maxBuffer), "keep the newest `N` messages in memory; subscribers that are further behind read from the log"),
+			period("keep-alive", server.DefaultKeepAlive, notNegative, "send a keep-alive comment after `DURATION` of silence on a stream; 0 sends none"),
+			toggle("take-over", true, "on Linux, serve streams without net/http at a fraction of the cost; --take-over=false uses net/http"),
+			list("allow-host", "accept requests for the host `NAME` besides localhost; repeat the flag, or separate names with commas"),
+			list("allow-origin", "let pages of `ORIGIN`, such as http://localhost:5173, read and post; repeat the flag, or separate origins with commas"),
+			toggle("insecure-anonymous", false, "allow an --addr that other machines can reach; anyone who reaches it can read and post everything"),
+			text("log-format", "text", oneOf("text", "json"), "log to stderr as `FORMAT`: text or json"),
+			text("log-level", "info", oneOf("debug", "info", "warn", "error"), "log at `LEVEL` and above: debug, info, warn or error; debug logs each request"),
 		}),
 		Action: serve,
 		// Not inherited from the parent.

@@ -13,6 +13,28 @@ import (
 	"github.com/urfave/cli/v3"
 )
 
+// These return flags of tidings serve, each with the environment variable of its name: the
+// variable of --max-message is TIDINGS_MAX_MESSAGE.
+func text(name, value string, valid func(string) error, usage string) cli.Flag {
+	return &cli.StringFlag{Name: name, Sources: envOf(name), Value: value, Validator: valid, Usage: usage}
+}
+func number(name string, value int, valid func(int) error, usage string) cli.Flag {
+	return &cli.IntFlag{Name: name, Sources: envOf(name), Value: value, Validator: valid, Usage: usage}
+}
+func period(name string, value time.Duration, valid func(time.Duration) error, usage string) cli.Flag {
+	return &cli.DurationFlag{Name: name, Sources: envOf(name), Value: value, Validator: valid, Usage: usage}
+}
+func toggle(name string, value bool, usage string) cli.Flag {
+	return &cli.BoolFlag{Name: name, Sources: envOf(name), Value: value, Usage: usage}
+}
+func list(name, usage string) cli.Flag {
+	return &cli.StringSliceFlag{Name: name, Sources: envOf(name), Usage: usage}
+}
+
+func envOf(flag string) cli.ValueSourceChain {
+	return env("TIDINGS_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_")))
+}
+
 // env returns an environment variable as the source of a flag that is not given.
 // An empty variable counts as unset.
 func env(name string) cli.ValueSourceChain {

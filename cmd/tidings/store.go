@@ -22,69 +22,25 @@ const memoryBytes = 64 << 20
 // storeFlags say where messages are stored, and for how long.
 func storeFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{
-			Name: "data", Sources: env("TIDINGS_DATA"), Value: jetlog.DefaultDir,
-			Usage: "store messages in the folder `DIR`; the server creates it if it is missing",
-		},
-		&cli.BoolFlag{
-			Name: "memory", Sources: env("TIDINGS_MEMORY"),
-			Usage: "store messages in memory; they are lost when the server stops",
-		},
-		&cli.StringFlag{
-			Name: "nats", Sources: env("TIDINGS_NATS"),
-			Usage: "store messages in the NATS JetStream server or cluster at `URL`, such as nats://host:4222; separate several URLs with commas",
-		},
-		&cli.StringFlag{
-			Name: "nats-creds", Sources: env("TIDINGS_NATS_CREDS"),
-			Usage: "log in to NATS with the credentials in `FILE`",
-		},
-		&cli.StringFlag{
-			Name: "nats-ca", Sources: env("TIDINGS_NATS_CA"),
-			Usage: "verify the NATS servers with the CA certificates in `FILE` instead of the system's",
-		},
-		&cli.StringFlag{
-			Name: "nats-cert", Sources: env("TIDINGS_NATS_CERT"),
-			Usage: "present the client certificate in `FILE` to NATS; requires --nats-key",
-		},
-		&cli.StringFlag{
-			Name: "nats-key", Sources: env("TIDINGS_NATS_KEY"),
-			Usage: "use the private key in `FILE` with --nats-cert",
-		},
-		&cli.StringFlag{
-			Name: "nats-stream", Sources: env("TIDINGS_NATS_STREAM"), Value: jetlog.DefaultStream,
-			Usage: "use the JetStream stream `NAME`",
-		},
+		text("data", jetlog.DefaultDir, nil, "store messages in the folder `DIR`; the server creates it if it is missing"),
+		toggle("memory", false, "store messages in memory; they are lost when the server stops"),
+		text("nats", "", nil, "store messages in the NATS JetStream server or cluster at `URL`, such as nats://host:4222; separate several URLs with commas"),
+		text("nats-creds", "", nil, "log in to NATS with the credentials in `FILE`"),
+		text("nats-ca", "", nil, "verify the NATS servers with the CA certificates in `FILE` instead of the system's"),
+		text("nats-cert", "", nil, "present the client certificate in `FILE` to NATS; requires --nats-key"),
+		text("nats-key", "", nil, "use the private key in `FILE` with --nats-cert"),
+		text("nats-stream", jetlog.DefaultStream, nil, "use the JetStream stream `NAME`"),
 		&cli.IntFlag{
 			Name: "nats-replicas", Sources: env("TIDINGS_NATS_REPLICAS"),
 			Usage:       "store each message on `N` NATS servers, 1 to 5; by default an existing stream keeps its number, and a new one gets 1",
 			Validator:   between(1, 5),
 			HideDefault: true,
 		},
-		&cli.StringFlag{
-			Name: "sync", Sources: env("TIDINGS_SYNC"), Value: jetlog.DefaultSync.String(),
-			Usage:     "fsync messages `WHEN`: always, which is before each acknowledgement, or once per duration; a power loss then costs the last duration",
-			Validator: validSync,
-		},
-		&cli.DurationFlag{
-			Name: "retention-age", Sources: env("TIDINGS_RETENTION_AGE"), Value: jetlog.DefaultMaxAge,
-			Usage:     "keep messages for `DURATION`; 0 keeps them for ever",
-			Validator: validAge,
-		},
-		&cli.StringFlag{
-			Name: "retention-bytes", Sources: env("TIDINGS_RETENTION_BYTES"), Value: formatSize(jetlog.DefaultMaxBytes),
-			Usage:     "keep the newest messages, up to `SIZE`; 0 means no limit; with --memory the default is 64MiB",
-			Validator: validSize(0, math.MaxInt64),
-		},
-		&cli.DurationFlag{
-			Name: "dedup-window", Sources: env("TIDINGS_DEDUP_WINDOW"), Value: jetlog.DefaultDedupWindow,
-			Usage:     "remember idempotency keys for `DURATION`, at most --retention-age",
-			Validator: validWindow,
-		},
-		&cli.StringFlag{
-			Name: "reserve", Sources: env("TIDINGS_RESERVE"), Value: formatSize(jetlog.DefaultReserve),
-			Usage:     "keep `SIZE` of the disk free; the server refuses messages that need this space",
-			Validator: validSize(0, math.MaxInt64),
-		},
+		text("sync", jetlog.DefaultSync.String(), validSync, "fsync messages `WHEN`: always, which is before each acknowledgement, or once per duration; a power loss then costs the last duration"),
+		period("retention-age", jetlog.DefaultMaxAge, validAge, "keep messages for `DURATION`; 0 keeps them for ever"),
+		text("retention-bytes", formatSize(jetlog.DefaultMaxBytes), validSize(0, math.MaxInt64), "keep the newest messages, up to `SIZE`; 0 means no limit; with --memory the default is 64MiB"),
+		period("dedup-window", jetlog.DefaultDedupWindow, validWindow, "remember idempotency keys for `DURATION`, at most --retention-age"),
+		text("reserve", formatSize(jetlog.DefaultReserve), validSize(0, math.MaxInt64), "keep `SIZE` of the disk free; the server refuses messages that need this space"),
 	}
 }
 

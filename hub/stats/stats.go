@@ -40,8 +40,13 @@ type Shard struct {
 	ShortWrites uint64 // of them, those of which a connection that was taken over did not take everything
 	Bytes       uint64 // written to streams
 
-	// Ends counts streams by the reason of their end: "client left"; "write timeout";
-	// "ended", by the hub, with everything that the stream had to get; "broken", by an
-	// error of the log; "cut", by Close; "concluded", at their scheduled time (nothing schedules one yet).
+	// Ends counts streams by the reason of their end:
+	//   - "client left"
+	//   - "write timeout"
+	//   - "ended": the hub has drained. A stream that was behind gets the rest when its
+	//     client reconnects.
+	//   - "broken", by an error of the log
+	//   - "cut", by Close
+	//   - "concluded", at a scheduled time. Nothing schedules one yet.
 	Ends map[string]uint64
 }

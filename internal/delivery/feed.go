@@ -64,7 +64,7 @@ type Reason uint8
 const (
 	Left      Reason = iota // the client, or its host, closed the connection
 	TimedOut                // the client took nothing during the write timeout
-	Ended                   // Finish: the hub has drained, and the client has everything
+	Ended                   // Finish: the feed has finished the stream cleanly
 	Broken                  // Break: the feed could not continue the stream
 	Cut                     // the shard was closed
 	Concluded               // Conclude or EndAt, with an Ending
@@ -85,7 +85,8 @@ type Ending struct {
 	Reason Reason
 
 	// Last, if not nil, is the last frame. An iterator does not get it, nor does a socket
-	// or a writer that is full for longer than linger.
+	// or a writer that is full for longer than linger. It is made before the end, so it
+	// cannot tell the position that the client has then.
 	Last Frame
 
 	// Clean says whether the response is then completed. If not, it is broken off.

@@ -22,8 +22,10 @@ var library = []string{"sse", "stream", "broadcast", "eventsource", "topics", "e
 // places holds every package of the module, also those that are designed and not yet
 // written. The arrows point one way:
 //
-//	cmd → internal/server → hub/httpapi → hub → internal/dispatch → internal/delivery,
-//	internal/window → eventlog → topics, sse
+//	cmd → internal/server → hub/httpapi → hub → internal/dispatch → internal/window →
+//	eventlog → topics, sse
+//
+// internal/delivery imports nothing of this module.
 //
 // The hub does not know the logs in eventlog/...: cmd gives one to the hub.
 var places = []place{

@@ -92,6 +92,8 @@ func (e *Entry) encode(form uint8) sse.Event {
 		}
 	case Envelope:
 		ev.Data = JSON(e.Event())
+	default:
+		panic("window: a form without an encoding")
 	}
 	return ev
 }
