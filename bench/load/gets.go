@@ -12,29 +12,28 @@ import (
 	"time"
 )
 
-// gets sends one GET after the other over one connection, with a pause between
-// them, and tells how long they take. It begins when an answer has in it what
-// -begin says: in that of /topics a count, when the first message is published.
+// gets sends GETs over one connection, one at a time with pauses between them, and
+// reports how long they take. It begins when an answer contains the text of -begin.
+// The default is the count in /topics, which shows that a first message exists.
 func gets(args []string) (any, error) { return requests("load gets", false, args) }
 
-// quiet publishes one message after the other in the same way, to a topic that
-// nobody subscribes to, and tells how long they take to be acknowledged. It begins
-// as gets does.
+// quiet publishes messages in the same way, to a topic without subscribers, and
+// reports how long their acknowledgements take. It begins as gets does.
 func quiet(args []string) (any, error) { return requests("load quiet", true, args) }
 
-// requests is gets and quiet.
+// requests implements gets and quiet.
 func requests(name string, publish bool, args []string) (any, error) {
 	var t target
 	flags := flag.NewFlagSet(name, flag.ExitOnError)
 	t.register(flags)
-	path := flags.String("path", "/topics", "the path that is asked for")
-	begin := flags.String("begin", `"count":`, "begin when the answer has this in it")
+	path := flags.String("path", "/topics", "the path to request")
+	begin := flags.String("begin", `"count":`, "begin when an answer contains this")
 	topic := "bench.quiet"
 	if publish {
-		flags.StringVar(&topic, "topic", topic, "the topic that is published to")
+		flags.StringVar(&topic, "topic", topic, "the topic to publish to")
 	}
 	pause := flags.Duration("pause", 20*time.Millisecond, "the pause between an answer and the next request")
-	length := flags.Duration("for", 20*time.Second, "how long it is measured")
+	length := flags.Duration("for", 20*time.Second, "how long to measure")
 	if err := t.parse(flags, args); err != nil {
 		return nil, err
 	}
@@ -73,7 +72,7 @@ func requests(name string, publish bool, args []string) (any, error) {
 	return newSpread(latencies), nil
 }
 
-// answer returns a function that reads an answer, which has to have a status.
+// answer returns a function that reads an answer, and requires a status.
 func answer(status int) func(*http.Response, error) (string, error) {
 	return func(res *http.Response, err error) (string, error) {
 		if err != nil {

@@ -1,6 +1,6 @@
 //go:build linux
 
-// Load measures what fanload cannot: what a message to one topic of many costs,
+// Load measures what fanload cannot: the cost of a message to one topic of many,
 // other requests during a fan-out, a storm of reconnects, and streams over TLS.
 // Each is a command:
 //
@@ -10,11 +10,10 @@
 //	load storm  -addr HOST:PORT …
 //	load tls    -addr HOST:PORT -tls HOST:PORT -pid PID …
 //
-// It speaks to tidings serve, over TLS to tlshub, from one thread where there is no
-// TLS, and with no work of its own for a message but to look at it, since it shares
-// the machine with the server. It
-// prints one line of JSON, and fails when it could not measure; that messages are
-// missing is part of what it has measured.
+// It talks to tidings serve, and over TLS to tlshub. Without TLS it uses one
+// thread. It only looks at each message, because it shares the machine with the
+// server. It prints one line of JSON, and fails if it could not measure. Missing
+// messages are part of the result, not a failure.
 package main
 
 import (
@@ -26,7 +25,7 @@ import (
 	"runtime/debug"
 )
 
-// commands take their arguments and return what is printed.
+// commands take their arguments and return the result to print.
 var commands = map[string]func(args []string) (any, error){
 	"gets":   gets,
 	"quiet":  quiet,
@@ -40,7 +39,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: load gets|quiet|topics|storm|tls [flags]; load COMMAND -h lists them")
 		os.Exit(2)
 	}
-	// Nothing is collected while it measures: only over TLS is anything allocated.
+	// Nothing is collected during a measurement: only the TLS streams allocate.
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(1 << 30)
 	result, err := commands[os.Args[1]](os.Args[2:])
@@ -53,7 +52,7 @@ func main() {
 	}
 }
 
-// A target is the server that is measured, as the flags name it.
+// A target is the server to measure, as the flags name it.
 type target struct {
 	addr string
 	port int
@@ -62,7 +61,7 @@ type target struct {
 
 // register adds the flags that every command has.
 func (t *target) register(flags *flag.FlagSet) {
-	flags.StringVar(&t.addr, "addr", "127.0.0.1:8080", "the server, an address of the loopback")
+	flags.StringVar(&t.addr, "addr", "127.0.0.1:8080", "the server, on a loopback address")
 	flags.IntVar(&t.size, "size", 100, "bytes of a message")
 }
 
@@ -74,14 +73,14 @@ func (t *target) parse(flags *flag.FlagSet, args []string) error {
 	return t.resolve()
 }
 
-// resolve looks addr up, which has to be one of this machine.
+// resolve looks up addr, which must be an address of this machine.
 func (t *target) resolve() error {
 	addr, err := net.ResolveTCPAddr("tcp4", t.addr)
 	if err != nil {
 		return err
 	}
 	if !addr.IP.IsLoopback() {
-		return fmt.Errorf("%s is not an address of the loopback: this is for a server on the same machine", t.addr)
+		return fmt.Errorf("%s is not a loopback address: load measures only servers on the same machine", t.addr)
 	}
 	t.addr, t.port = addr.String(), addr.Port
 	return nil

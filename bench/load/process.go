@@ -10,18 +10,18 @@ import (
 	"time"
 )
 
-// clockTick is the unit in which Linux tells the time that a process has used: it
-// is the same on every architecture that Go has.
+// clockTick is the unit of process times in Linux. It is the same on every
+// architecture that Go supports.
 const clockTick = 10 * time.Millisecond
 
-// processTime returns the time that a process has used, user and system.
+// processTime returns the user and system time that a process has used.
 func processTime(pid int) (time.Duration, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, err
 	}
-	// The name, in parentheses, may have spaces in it; utime and stime are the 14th
-	// and 15th field, proc_pid_stat(5).
+	// The name, in parentheses, may contain spaces. utime and stime are the 14th
+	// and 15th fields, proc_pid_stat(5).
 	_, after, _ := strings.Cut(string(text[strings.LastIndexByte(string(text), ')'):]), " ")
 	fields := strings.Fields(after)
 	if len(fields) < 13 {

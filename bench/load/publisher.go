@@ -10,25 +10,25 @@ import (
 	"syscall"
 )
 
-// A publisher posts messages over one connection, several at a time if need be.
-// It belongs to one goroutine.
+// A publisher posts messages over one connection. Several may await their answers.
+// One goroutine owns it.
 type publisher struct {
 	posted uint32
-	ids    []string // of the messages that are acknowledged, in the order of their numbers
+	ids    []string // of the acknowledged messages, in the order of their numbers
 
-	topic  string // may be changed from message to message
+	topic  string // may change between messages
 	target target
 	fd     int
 	out    []byte
 	body   []byte
-	in     []byte // what has come of answers that are not whole
+	in     []byte // received bytes of incomplete answers
 	buf    []byte
 }
 
-// newPublisher connects to a server, to publish to a topic.
+// newPublisher connects a publisher of a topic to a server.
 func newPublisher(t target, topic string) (*publisher, error) {
 	if t.size < markSize {
-		return nil, fmt.Errorf("a message has at least %d bytes", markSize)
+		return nil, fmt.Errorf("a message needs at least %d bytes", markSize)
 	}
 	fd, err := dial(0, t.port)
 	if err != nil {
@@ -37,7 +37,7 @@ func newPublisher(t target, topic string) (*publisher, error) {
 	return &publisher{topic: topic, target: t, fd: fd, buf: make([]byte, 64<<10)}, nil
 }
 
-// outstanding returns how many messages are posted and not acknowledged.
+// outstanding returns how many posted messages are not yet acknowledged.
 func (p *publisher) outstanding() int { return int(p.posted) - len(p.ids) }
 
 // post posts the next message.
@@ -53,7 +53,7 @@ func (p *publisher) post() error {
 			rest = rest[n:]
 		case errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.ENOTCONN):
 			if now() > until {
-				return errors.New("the server takes no more messages")
+				return errors.New("the server accepts no more messages")
 			}
 		case err != nil:
 			return fmt.Errorf("a message could not be sent: %w", err)
@@ -63,7 +63,7 @@ func (p *publisher) post() error {
 	return nil
 }
 
-// read reads the answers that have come, without waiting.
+// read reads the answers that have arrived, without waiting.
 func (p *publisher) read() error {
 	n, err := syscall.Read(p.fd, p.buf)
 	switch {
@@ -117,7 +117,7 @@ func (p *publisher) publish(count int) error {
 			return err
 		}
 		if now() > until {
-			return errors.New("the server has stopped to acknowledge messages")
+			return errors.New("the server has stopped acknowledging messages")
 		}
 	}
 	return nil

@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// A spread tells how latencies are distributed, in milliseconds.
+// A spread describes the distribution of latencies, in milliseconds.
 type spread struct {
 	Count int     `json:"count"`
 	P50   float64 `json:"p50_ms"`
@@ -16,8 +16,8 @@ type spread struct {
 	Max   float64 `json:"max_ms"`
 }
 
-// newSpread sorts latencies, in nanoseconds, and returns their spread. A quantile
-// is the smallest latency that at least such a share of them does not exceed.
+// newSpread sorts latencies, in nanoseconds, and returns their spread. Quantile q
+// is the smallest latency that at least the share q of them does not exceed.
 func newSpread(latencies []int64) spread {
 	if len(latencies) == 0 {
 		return spread{}

@@ -16,13 +16,13 @@ import (
 	main "example.com/tidings/bench/load"
 )
 
-// A hub is as much of one as the load needs, and can be told to be a bad one. The
-// id of a message is its place among all.
+// A hub is a minimal hub that can misbehave on purpose. The id of a message is its
+// place among all messages.
 type hub struct {
 	mu       sync.Mutex
-	changed  chan struct{} // closed, and replaced, with each message
+	changed  chan struct{} // closed and replaced with each message
 	messages []posted
-	fault    string // on the message faulty, for the first who would get it
+	fault    string // what goes wrong with message faulty, for the first subscriber that would get it
 	faulty   int
 }
 
@@ -80,13 +80,13 @@ func (h *hub) events(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// serve serves a hub that does wrong with one message, and returns its address.
+// serve serves a hub that mishandles one message, and returns its address.
 func serve(t *testing.T, fault string, faulty int) string {
 	addr, _ := serveTLS(t, fault, faulty)
 	return addr
 }
 
-// serveTLS serves such a hub at two addresses, and over TLS at the second.
+// serveTLS serves such a hub at two addresses. The second uses TLS.
 func serveTLS(t *testing.T, fault string, faulty int) (addr, tlsAddr string) {
 	h := &hub{changed: make(chan struct{}), fault: fault, faulty: faulty}
 	mux := http.NewServeMux()
@@ -132,7 +132,7 @@ func TestStormSeesWhatIsLost(t *testing.T) {
 				if got.Missing != tt.missing || got.Disorder != tt.disorder || got.Caught != 5 || got.Closed != 0 {
 					t.Errorf("got %+v, want %d missing, %d in disorder, 5 caught up and none closed", got, tt.missing, tt.disorder)
 				}
-				// 50 a second to three, in 200 ms.
+				// 50 messages a second to three subscribers, for 200 ms.
 				if got.Before.Count < 15 || got.During.Count == 0 || got.After.Count == 0 {
 					t.Errorf("got %d, %d and %d latencies before, during and after", got.Before.Count, got.During.Count, got.After.Count)
 				}

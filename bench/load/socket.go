@@ -9,22 +9,22 @@ import (
 	"time"
 )
 
-// patience bounds, in nanoseconds, each wait for something that takes a moment.
+// patience bounds each short wait, in nanoseconds.
 const patience = int64(20 * time.Second)
 
 var start = time.Now()
 
-// now returns the monotonic clock's time in nanoseconds, which has as many digits
-// as a mark has.
+// now returns the monotonic clock's time in nanoseconds. It has as many digits as
+// the time in a mark.
 func now() int64 { return 1e18 + int64(time.Since(start)) }
 
-// bindAddressNoPort is IP_BIND_ADDRESS_NO_PORT: the port is chosen when it
-// connects, so that it need only be unique together with the server's.
+// bindAddressNoPort is IP_BIND_ADDRESS_NO_PORT. The port is chosen at connect, so
+// only its combination with the server's port must be unique.
 const bindAddressNoPort = 24
 
-// dial begins to connect the connection number i to a port of this machine, and
-// returns its descriptor, which does not block. There are more connections than
-// one address has ports: each 20,000 have one of their own.
+// dial begins to connect connection i to a port of this machine. It returns the
+// descriptor, which does not block. One address has too few ports for all
+// connections, so every 20,000 connections have their own address.
 func dial(i, port int) (int, error) {
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"fmt"
 )
 
-// A message that is published begins with two @, the time in 19 digits, in
-// nanoseconds of the monotonic clock, and its number in 10.
+// A published message begins with @@, the time in 19 digits, in nanoseconds of the
+// monotonic clock, and its number in 10 digits.
 const (
 	timeDigits   = 19
 	numberDigits = 10
@@ -24,7 +24,7 @@ func appendMessage(b []byte, at int64, number uint32, size int) []byte {
 	return b
 }
 
-// The parts of an answer, in the order in which they begin.
+// The parts of an answer, in their order.
 const (
 	inHeader = iota
 	inChunkSize
@@ -34,23 +34,23 @@ const (
 	notChunked
 )
 
-// A stream reads the answer to a subscription and finds the messages in it, cut
-// as the network cuts it. It allocates only for the header. The zero value is a
-// stream of which nothing has come. It belongs to one goroutine.
+// A stream parses the answer to a subscription and finds its messages, however the
+// network splits it. It allocates only for the header. The zero value is a stream
+// before its first byte. One goroutine owns it.
 type stream struct {
-	header []byte // what has come of it, nil when all has
-	part   uint8  // the part that comes next
-	marked uint8  // how many bytes of a mark have come
-	left   int    // of the chunk, or of its size what has come
-	value  uint64 // of the digits that have come
+	header []byte // its bytes so far; nil when it is complete
+	part   uint8  // the current part
+	marked uint8  // how many bytes of a mark were read
+	left   int    // bytes left of the chunk; in inChunkSize, its size so far
+	value  uint64 // of the digits so far
 	at     int64  // the time in the mark
 }
 
-// open reports whether the answer's header has come.
+// open reports whether the answer's header has arrived.
 func (s *stream) open() bool { return s.part != inHeader }
 
-// feed reads what has come and calls found for each message. An error is about an
-// answer that is no stream; nothing can be fed after it.
+// feed parses b and calls found for each message. It returns an error if the answer
+// is no stream. After an error the stream cannot be used.
 func (s *stream) feed(b []byte, found func(at int64, number uint32)) error {
 	for len(b) > 0 {
 		switch s.part {
@@ -107,7 +107,7 @@ func (s *stream) feed(b []byte, found func(at int64, number uint32)) error {
 	return nil
 }
 
-// scan finds the marks in what is streamed.
+// scan finds the marks in the stream's data.
 func (s *stream) scan(b []byte, found func(at int64, number uint32)) {
 	for len(b) > 0 {
 		if s.marked == 0 {
@@ -129,7 +129,7 @@ func (s *stream) scan(b []byte, found func(at int64, number uint32)) {
 			s.marked++
 		default:
 			s.marked = 0
-			continue // with the same byte, which may begin a mark
+			continue // with the same byte: it may begin a mark
 		}
 		switch s.marked {
 		case 2 + timeDigits:

@@ -13,7 +13,7 @@ import (
 
 const okChunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
-// chunks returns texts as chunks of a body, and its end.
+// chunks returns texts as the chunks of a body, with the final chunk.
 func chunks(texts ...string) string {
 	var b strings.Builder
 	for _, text := range append(texts, "") {

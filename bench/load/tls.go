@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// What streams over TLS have measured.
+// A securedResult is what secured has measured.
 type securedResult struct {
 	Protocol    string  `json:"protocol"`
 	Streams     int     `json:"streams"`
@@ -26,31 +26,31 @@ type securedResult struct {
 	CPU         float64 `json:"srv_us_per_deliv"` // the server's, user and system, in microseconds
 	PerSecond   float64 `json:"deliv_per_s"`
 	Took        float64 `json:"wall_s"`
-	Missing     int     `json:"missing"`   // messages, of all streams
-	Disorder    int     `json:"bad_order"` // messages that came a second time, or late
-	Closed      int     `json:"closed"`    // streams that the server has ended
+	Missing     int     `json:"missing"`   // messages, over all streams
+	Disorder    int     `json:"bad_order"` // messages that arrived twice or late
+	Closed      int     `json:"closed"`    // streams that the server has closed
 }
 
-// secured opens streams over TLS and publishes messages to their topic, without
-// TLS: the next as soon as fewer than so many are in flight. It tells what a
-// delivery costs the server.
+// secured opens streams over TLS and publishes messages to their topic without TLS.
+// It publishes the next message when fewer than -flight are in flight. It reports
+// what a delivery costs the server.
 //
-// Each stream is a goroutine, since HTTP/2 is that of net/http. It does no more for
-// a message than to look at its number.
+// Each stream has a goroutine, because net/http handles HTTP/2. The goroutine only
+// looks at each message's number.
 func secured(args []string) (any, error) {
 	var t target
 	flags := flag.NewFlagSet("load tls", flag.ExitOnError)
 	t.register(flags)
-	tlsAddr := flags.String("tls", "127.0.0.1:8443", "the server's address for TLS, one of the loopback")
+	tlsAddr := flags.String("tls", "127.0.0.1:8443", "the server for TLS, on a loopback address")
 	pid := flags.Int("pid", 0, "the server's process")
 	protocol := flags.String("protocol", "h2", "h2 for HTTP/2, h1 for HTTP/1.1, where each stream has a connection of its own")
 	count := flags.Int("streams", 500, "streams, all on one topic")
 	conns := flags.Int("connections", 10, "connections that the streams of HTTP/2 share")
 	messages := flags.Int("messages", 1000, "messages")
 	flight := flags.Int("flight", 1, "messages in flight")
-	idle := flags.Duration("idle", 2*time.Second, "the rest before the first message")
-	stall := flags.Duration("stall", 8*time.Second, "give up what is missing when nothing has come for so long")
-	bound := flags.Duration("bound", 2*time.Minute, "give up what is missing when the messages have taken so long")
+	idle := flags.Duration("idle", 2*time.Second, "the pause before the first message")
+	stall := flags.Duration("stall", 8*time.Second, "stop waiting for messages when none has arrived for this long")
+	bound := flags.Duration("bound", 2*time.Minute, "stop waiting for messages after this long in all")
 	if err := t.parse(flags, args); err != nil {
 		return nil, err
 	}
@@ -59,7 +59,7 @@ func secured(args []string) (any, error) {
 		return nil, err
 	}
 	if *pid == 0 || *count < 1 || *conns < 1 || *messages < 1 || *flight < 1 {
-		return nil, errors.New("-pid is missing, or there is less than one of something")
+		return nil, errors.New("-pid is missing, or a count is less than 1")
 	}
 
 	a := &audience{streams: make([]listener, *count), progress: make(chan struct{}, 1)}
@@ -88,10 +88,10 @@ func secured(args []string) (any, error) {
 		return nil, err
 	}
 	begin := now()
-	last, passed := begin, int64(0) // when messages last came, and how many had
+	last, passed := begin, int64(0) // when messages last arrived, and how many so far
 	due := int64(*count) * int64(*messages)
 	for passed < due || p.outstanding() > 0 {
-		done := int(passed / int64(*count)) // by all, on the average
+		done := int(passed / int64(*count)) // messages per stream, on average
 		if int(p.posted) < min(*messages, done+*flight) {
 			if err := p.post(); err != nil {
 				return nil, err
@@ -141,32 +141,32 @@ func secured(args []string) (any, error) {
 	return result, nil
 }
 
-// An audience is streams that listen to one topic, each on a goroutine of its own.
-// Its methods are for one other goroutine.
+// An audience is a set of streams on one topic, each read by its own goroutine.
+// Only one other goroutine may call its methods.
 type audience struct {
 	streams  []listener
-	passed   atomic.Int64  // messages that have come, of all streams, and those that were skipped
-	progress chan struct{} // gets a value when one more has come to all, on the average
+	passed   atomic.Int64  // messages that have arrived or were skipped, over all streams
+	progress chan struct{} // gets a value when the average per stream grows by one message
 
-	connections atomic.Int32 // opened in all
-	over        atomic.Bool  // streams that end now were left
+	connections atomic.Int32 // opened in total
+	over        atomic.Bool  // leave has been called: a stream that ends now was not closed by the server
 	closers     []func()
 	reading     sync.WaitGroup
 }
 
-// A listener is one stream. It expects messages whose numbers follow each other.
-// It belongs to the goroutine that reads it, until that has ended.
+// A listener is one stream. It expects consecutive message numbers. The goroutine
+// that reads it owns it until that goroutine ends.
 type listener struct {
 	stream
 	next     uint32
 	missing  int
 	disorder int
 	closed   bool  // by the server
-	err      error // what came was no stream
+	err      error // the answer was no stream
 }
 
-// openHTTP1 opens each stream on a connection of its own. The answers are read as
-// those without TLS are, which costs less than net/http's client.
+// openHTTP1 opens each stream on its own connection. It uses the parser of the
+// streams without TLS, which costs less than net/http's client.
 func (a *audience) openHTTP1(addr, topic string) error {
 	config := tlsConfig()
 	config.NextProtos = []string{"http/1.1"}
@@ -199,7 +199,7 @@ func (a *audience) openHTTP1(addr, topic string) error {
 	return nil
 }
 
-// openHTTP2 spreads the streams over so many connections.
+// openHTTP2 spreads the streams over conns connections.
 func (a *audience) openHTTP2(addr, topic string, conns int) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	a.closers = append(a.closers, cancel)
@@ -243,7 +243,7 @@ func (a *audience) openHTTP2(addr, topic string, conns int) error {
 	return nil
 }
 
-// tlsConfig trusts any certificate: that of a server on the loopback says nothing.
+// tlsConfig trusts any certificate: on loopback a certificate proves nothing.
 func tlsConfig() *tls.Config { return &tls.Config{InsecureSkipVerify: true} }
 
 // listen reads a stream until it ends.
@@ -268,7 +268,7 @@ func (a *audience) listen(l *listener, r io.Reader) {
 			if passed := a.passed.Add(came); passed/count > (passed-came)/count {
 				select {
 				case a.progress <- struct{}{}:
-				default: // there is one that was not seen
+				default: // a value is waiting already
 				}
 			}
 		}

@@ -12,34 +12,34 @@ import (
 	"time"
 )
 
-// What topics has measured.
+// A topicsResult is what topics has measured.
 type topicsResult struct {
 	Topics     int     `json:"topics"`
 	Messages   int     `json:"messages"`
 	CPU        float64 `json:"srv_us_per_msg"` // the server's, user and system, in microseconds
 	PerSecond  float64 `json:"msgs_per_s"`
-	Astray     int     `json:"astray"` // messages that reached another than whom they were for, or not in their turn
+	Astray     int     `json:"astray"` // messages to the wrong subscriber, or out of turn
 	Closed     int     `json:"closed"`
-	Deliveries spread  `json:"delivered"` // with -apart, acknowledged
+	Deliveries spread  `json:"delivered"` // with -apart, of acknowledgements
 }
 
-// stride takes the topics in an order that no cache foresees: it has no factor in
-// common with the number of topics.
+// stride visits the topics in an order that no cache foresees. It has no common
+// factor with the number of topics.
 const stride = 7919
 
-// topics gives each subscriber a topic of its own and publishes to one after the
-// other, the next when the last is acknowledged and delivered. It tells what a
-// message costs the server. With -apart all messages go to one more topic, which
-// nobody subscribes to, each when the last is acknowledged.
+// topics gives each subscriber its own topic and publishes to one topic after
+// another. It publishes a message once the last is acknowledged and delivered. It
+// reports what a message costs the server. With -apart all messages go to one extra
+// topic without subscribers, each once the last is acknowledged.
 func topics(args []string) (any, error) {
 	var t target
 	flags := flag.NewFlagSet("load topics", flag.ExitOnError)
 	t.register(flags)
 	pid := flags.Int("pid", 0, "the server's process")
 	count := flags.Int("topics", 10000, "topics, each with one subscriber")
-	messages := flags.Int("messages", 20000, "messages that are measured")
-	warm := flags.Int("warm", 10000, "messages before that")
-	idle := flags.Duration("idle", 2*time.Second, "the rest before the first message")
+	messages := flags.Int("messages", 20000, "messages to measure")
+	warm := flags.Int("warm", 10000, "messages before the measured ones")
+	idle := flags.Duration("idle", 2*time.Second, "the pause before the first message")
 	apart := flags.Bool("apart", false, "publish to a topic that has no subscriber")
 	if err := t.parse(flags, args); err != nil {
 		return nil, err
@@ -48,17 +48,17 @@ func topics(args []string) (any, error) {
 		return nil, errors.New("-pid is missing")
 	}
 	if *count < 1 && !*apart {
-		return nil, errors.New("-topics is more than 0, unless -apart is there")
+		return nil, errors.New("-topics must be more than 0 without -apart")
 	}
 
 	p, err := newPublisher(t, "")
 	if err != nil {
 		return nil, err
 	}
-	var due, delivered, astray int // for whom the message is, whether it has come, and others
+	var due, delivered, astray int // the subscriber of the message, whether it has it, and wrong deliveries
 	var latency int64
-	var c *crowd
-	c, err = newCrowd(*count, t.port, func(sub int, at int64, number uint32) {
+	var c *subscribers
+	c, err = newSubscribers(*count, t.port, func(sub int, at int64, number uint32) {
 		if sub != due || number != p.posted-1 || delivered > 0 {
 			astray++
 			return
@@ -146,5 +146,5 @@ func topics(args []string) (any, error) {
 	}, nil
 }
 
-// connecting is how many connections are opened at the same time.
+// connecting is how many connections may be opening at the same time.
 const connecting = 256

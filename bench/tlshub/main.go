@@ -1,14 +1,14 @@
-// Tlshub is a program that embeds the hub and serves it over TLS, as tidings serve
-// itself cannot: with HTTP/1.1 and HTTP/2, and a certificate that it makes when it
-// starts. The log is the one of tidings serve, durable and in the process, and so
-// are all settings that concern a stream.
+// Tlshub embeds the hub and serves it over TLS, which tidings serve itself cannot.
+// It offers HTTP/1.1 and HTTP/2, and makes a certificate when it starts. Its log is
+// that of tidings serve, durable and in the process. So are all settings for
+// streams.
 //
-// It imports nothing but the hub's public packages, so that it builds with an
-// earlier tree, too: see README.md in the folder above.
+// It imports only the hub's public packages, so that it also builds with an earlier
+// tree: see README.md in the folder above.
 //
 //	tlshub FOLDER PORT TLS-PORT
 //
-// It listens on 127.0.0.1 only. The same API is at both ports, without TLS at PORT.
+// It listens only on 127.0.0.1. Both ports serve the same API, PORT without TLS.
 package main
 
 import (
@@ -47,7 +47,7 @@ func main() {
 	log.Fatal(serve(context.Background(), os.Args[1], os.Args[2], os.Args[3]))
 }
 
-// serve serves a hub, whose log is in a folder, until one of the ports fails.
+// serve serves a hub, with its log in a folder, until one of the ports fails.
 func serve(ctx context.Context, dir, port, tlsPort string) error {
 	stored, err := jetlog.Open(ctx, &jetlog.Options{Dir: dir})
 	if err != nil {
@@ -78,7 +78,7 @@ func serve(ctx context.Context, dir, port, tlsPort string) error {
 	return <-failed
 }
 
-// newServer returns a server of the hub's API, with the limits of tidings serve.
+// newServer returns a server for the hub's API, with the limits of tidings serve.
 func newServer(h *hub.Hub) *http.Server {
 	return &http.Server{
 		Handler:           httpapi.New(h, nil),
@@ -93,8 +93,8 @@ func newServer(h *hub.Hub) *http.Server {
 	}
 }
 
-// selfSigned makes a certificate for 127.0.0.1, whose key nobody else has, and
-// which nobody need trust.
+// selfSigned makes a certificate for 127.0.0.1. Nobody else has its key, and nobody
+// needs to trust it.
 func selfSigned() (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 	"example.com/tidings/topics"
 )
 
-// apiSource reads a stream through JetStream's API. Requests whose answer must not be
-// behind go to the stream's leader. Any replica answers a scan.
+// apiSource reads a stream through JetStream's API. Requests that need the latest state go
+// to the stream's leader. Any replica may answer a scan.
 type apiSource struct {
 	nc     *nats.Conn
 	stream string
@@ -38,7 +38,7 @@ const (
 	statusNoResponder = "503"
 )
 
-// request asks JetStream's API, and decodes the answer.
+// request sends a request to JetStream's API, and decodes the answer.
 func (a *apiSource) request(ctx context.Context, subject string, body any, answer any) error {
 	data, err := json.Marshal(body)
 	if err != nil {
@@ -53,7 +53,7 @@ func (a *apiSource) request(ctx context.Context, subject string, body any, answe
 	return json.Unmarshal(m.Data, answer)
 }
 
-// failed returns the error for a request that has failed.
+// failed translates the error of a failed request.
 func (a *apiSource) failed(err error) error {
 	switch {
 	case a.nc.IsClosed():
@@ -66,7 +66,7 @@ func (a *apiSource) failed(err error) error {
 	return fmt.Errorf("jetlog: %w", err)
 }
 
-// errNoStream says that nothing answers for the stream.
+// errNoStream means that no server answers for the stream.
 var errNoStream = errors.New("jetlog: the NATS server has no JetStream, or the stream has no leader")
 
 type apiError struct {
@@ -120,8 +120,8 @@ type getRequest struct {
 	Batch    int    `json:"batch,omitempty"`
 	MaxBytes int    `json:"max_bytes,omitempty"`
 
-	// LastsFor asks for the newest message of each subject that one of these matches,
-	// from Seq on.
+	// LastsFor asks for the newest message, from Seq on, of each subject that matches one
+	// of these.
 	LastsFor []string `json:"multi_last,omitempty"`
 }
 
@@ -160,8 +160,8 @@ func (a *apiSource) last(ctx context.Context, topic string) (eventlog.Record, er
 	return a.leader(ctx, getRequest{LastFor: a.names.subject(topic)})
 }
 
-// next sends a request for each filter, as the API takes one at a time. Two or three
-// filters are usual, so it does not try to save requests.
+// next sends one request for each filter, because the API takes one filter at a time. Two
+// or three filters are usual, so next does not try to save requests.
 func (a *apiSource) next(ctx context.Context, sel *selection, seq uint64) (eventlog.Record, error) {
 	var first eventlog.Record
 	for _, subject := range sel.subjects {
@@ -185,11 +185,11 @@ func (a *apiSource) scan(ctx context.Context, seq uint64, n, maxBytes int) ([]ev
 	return records, err
 }
 
-// errTooMany says that a server refuses to send so many results.
+// errTooMany means that a server refuses to send so many results.
 var errTooMany = errors.New("jetlog: JetStream: too many results")
 
-// batch asks any replica for a batch. It also returns the header of the message that ends
-// the batch.
+// batch asks any replica for a batch. It returns the records, and the header of the message
+// that ends the batch.
 func (a *apiSource) batch(ctx context.Context, req getRequest) (records []eventlog.Record, end nats.Header, err error) {
 	body, err := json.Marshal(req)
 	if err != nil {
@@ -249,7 +249,7 @@ func (a *apiSource) direct(m *nats.Msg) (eventlog.Record, error) {
 	}, nil
 }
 
-// lastsBytes is how much data an answer to LastsFor has, about.
+// lastsBytes is about how many bytes of data an answer to LastsFor has.
 const lastsBytes = 4 << 20
 
 // newest asks any replica. A server refuses to answer for more than 1,024 topics.
@@ -262,7 +262,7 @@ func (a *apiSource) newest(ctx context.Context, sel *selection, after, upTo uint
 		case err != nil:
 			return nil, 0, false, err
 		case end.Get("Status") == statusNotFound && end.Get("Description") != "No Results":
-			return nil, 0, false, nil // one of them is damaged: Read passes over it
+			return nil, 0, false, nil // a record is damaged: Read skips it
 		}
 		reached, err := a.reaches(ctx, end, sel, after, upTo)
 		if err != nil {
@@ -292,13 +292,13 @@ func (a *apiSource) newest(ctx context.Context, sel *selection, after, upTo uint
 	}
 }
 
-// reaches reports whether the replica that answered to LastsFor has all selected records
-// up to upTo. The answer of a replica that is behind lacks the newest ones.
+// reaches reports whether the replica that answered LastsFor has all selected records up to
+// upTo. A replica that is behind omits the newest records.
 func (a *apiSource) reaches(ctx context.Context, end nats.Header, sel *selection, after, upTo uint64) (bool, error) {
 	if at, err := strconv.ParseUint(end.Get("Nats-UpTo-Sequence"), 10, 64); err == nil {
 		return at >= upTo, nil
 	}
-	// It has no selected record at all, and does not say how far it is.
+	// The replica has no selected record, and does not say how far it is.
 	r, err := a.next(ctx, sel, after+1)
 	if errors.Is(err, eventlog.ErrNotFound) {
 		return true, nil
@@ -306,10 +306,10 @@ func (a *apiSource) reaches(ctx context.Context, end nats.Header, sel *selection
 	return err == nil && r.Seq > upTo, err
 }
 
-// lastsAtOnce is how many topics one request names, so that it is not too large.
+// lastsAtOnce bounds the topics in one request, so that the request is not too large.
 const lastsAtOnce = 256
 
-// newestOf asks any replica. One that is behind may not know of a later record.
+// newestOf asks any replica. A replica that is behind may not know of a later record.
 func (a *apiSource) newestOf(ctx context.Context, records []eventlog.Record) (map[uint64]bool, error) {
 	lasts := lastOfTopics(records)
 	for topics := range slices.Chunk(slices.Collect(maps.Keys(lasts)), lastsAtOnce) {

@@ -18,12 +18,12 @@ import (
 )
 
 // directSource reads the store of the server in this process. A record costs half a
-// microsecond. Through the server's API it costs 3 to 20, and a search for a wildcard among
+// microsecond. Through the server's API a record costs 3 to 20, and a wildcard search among
 // many topics costs far more.
 //
-// The server's package exports the store's methods, but no way to the store, and not the
-// fields of its results. Reflection reads those. If a later version of the server looks
-// different, storeOf returns an error, and [Open] falls back on the API.
+// The server's package exports the store's methods, but neither the store nor the fields of
+// its results. directSource finds these by reflection. If a later version of the server
+// looks different, storeOf returns an error, and [Open] falls back on the API.
 type directSource struct {
 	store server.StreamStore
 	names naming
@@ -48,7 +48,7 @@ func storeOf(srv *server.Server, stream string) (store server.StreamStore, err e
 	return s.Store(), nil
 }
 
-// A stored receives a message from the store. It can be used again for the next one.
+// A stored receives a message from the store. It can be reused for the next message.
 type stored struct {
 	msg                                 server.StoreMsg
 	subject, header, body, seq, nanosec reflect.Value
@@ -76,7 +76,7 @@ func newStored() (*stored, error) {
 	return s, nil
 }
 
-// record copies the message out.
+// record returns a copy of the message.
 func (s *stored) record(names naming) eventlog.Record {
 	r := eventlog.Record{
 		Seq:   s.seq.Uint(),
@@ -96,8 +96,8 @@ func (d *directSource) state(context.Context) (eventlog.State, error) {
 	return stateOf(st.Msgs, st.FirstSeq, st.LastSeq), nil
 }
 
-// stateOf returns First and Last of a stream with n messages. If there is none, First is
-// Last + 1, also in a new stream.
+// stateOf returns the state of a stream with n messages. If n is 0, then First is one more
+// than Last, even in a new stream.
 func stateOf(n, first, last uint64) eventlog.State {
 	if n == 0 {
 		first = last + 1
@@ -105,7 +105,7 @@ func stateOf(n, first, last uint64) eventlog.State {
 	return eventlog.State{First: first, Last: last}
 }
 
-// loaded returns the record that the store has put into s, or the error for err.
+// loaded returns the record that the store has put into s, or translates the store's error.
 func (d *directSource) loaded(s *stored, err error) (eventlog.Record, error) {
 	switch {
 	case err == nil:
@@ -119,8 +119,8 @@ func (d *directSource) loaded(s *stored, err error) (eventlog.Record, error) {
 	return eventlog.Record{}, eventlog.ErrNotFound // a damaged record counts as missing
 }
 
-// unreadable reports whether the system could not read a file, for example because the
-// process has no descriptor left. The records in the file are not missing.
+// unreadable reports whether the system failed to read a file, for example because the
+// process has no descriptor left. The records in that file are not missing.
 func unreadable(err error) bool {
 	_, isPath := errors.AsType[*fs.PathError](err)
 	_, isSystem := errors.AsType[syscall.Errno](err)
@@ -154,7 +154,7 @@ func (d *directSource) next(_ context.Context, sel *selection, seq uint64) (even
 func sublist(sel *selection) *gsl.SimpleSublist {
 	sl := gsl.NewSimpleSublist()
 	for _, subject := range sel.subjects {
-		_ = sl.Insert(subject, struct{}{}) // of a valid subject, which a filter's is
+		_ = sl.Insert(subject, struct{}{}) // fails only for an invalid subject
 	}
 	return sl
 }
@@ -191,7 +191,7 @@ func (d *directSource) last(_ context.Context, topic string) (eventlog.Record, e
 	return d.loaded(s, err)
 }
 
-// newestTopics is the most topics whose newest records newest asks the store for.
+// newestTopics bounds the topics whose newest records newest asks the store for.
 const newestTopics = 4096
 
 func (d *directSource) newest(_ context.Context, sel *selection, after, upTo uint64, limit int) ([]uint64, uint64, bool, error) {
@@ -200,9 +200,9 @@ func (d *directSource) newest(_ context.Context, sel *selection, after, upTo uin
 	return seqs, through, ok, err
 }
 
-// lasts returns the sequence numbers of the newest records of the subjects that match, in
-// ascending order. ok is false if more than most subjects match, or if the store is
-// damaged and does not know. A most of 0 is no bound.
+// lasts returns the sequence number of the newest record of each matching subject, in
+// ascending order. ok is false if more than most subjects match, or if the store is damaged
+// and cannot tell. A most of 0 means no bound.
 func (d *directSource) lasts(subjects []string, most int) (seqs []uint64, ok bool, err error) {
 	seqs, err = d.store.MultiLastSeqs(subjects, 0, most)
 	switch {
@@ -214,8 +214,8 @@ func (d *directSource) lasts(subjects []string, most int) (seqs []uint64, ok boo
 	return seqs, err == nil, nil
 }
 
-// cut returns the part of ascending sequence numbers that lies after one number and up to
-// another, at most limit of them, and how far it reaches.
+// cut returns those of the ascending seqs that are greater than after and at most upTo, but
+// no more than limit of them. through is how far the result reaches.
 func cut(seqs []uint64, after, upTo uint64, limit int) (some []uint64, through uint64) {
 	from, _ := slices.BinarySearch(seqs, after+1)
 	to, _ := slices.BinarySearch(seqs, upTo+1)
@@ -264,8 +264,8 @@ func (d *directSource) topics(_ context.Context, f topics.Filter) (map[string]ui
 	return topics, nil
 }
 
-// count returns how many records from seq on are selected, and the number of the last
-// record that it has looked at.
+// count returns how many selected records there are from seq on, and the number of the last
+// record that it examined.
 func (d *directSource) count(sel *selection, seq uint64) (n, through uint64, err error) {
 	switch {
 	case len(sel.subjects) == 1:

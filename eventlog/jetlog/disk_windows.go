@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// freeBytes returns how much of the disk that dir is on can still be written.
+// freeBytes returns how many bytes can still be written to the disk that holds dir.
 func freeBytes(dir string) (int64, error) {
 	name, err := windows.UTF16PtrFromString(dir)
 	if err != nil {
@@ -19,5 +19,5 @@ func freeBytes(dir string) (int64, error) {
 	return int64(free), nil
 }
 
-// syncDir does nothing: Windows makes names durable itself.
+// syncDir does nothing: Windows itself makes file names durable.
 func syncDir(string) error { return nil }

@@ -19,10 +19,10 @@ import (
 	"example.com/tidings/eventlog"
 )
 
-// minSync is the least interval of Options.Sync.
+// minSync is the shortest interval that Options.Sync allows.
 const minSync = 10 * time.Millisecond
 
-// maxPayload bounds a message of an embedded log, its headers included.
+// maxPayload bounds the size of a message, with its headers, in an embedded log.
 const maxPayload = 8 << 20
 
 // An embedded log has its server in this process.
@@ -39,8 +39,8 @@ type embedded struct {
 	mending atomic.Bool
 }
 
-// Open opens the log in a folder, and makes the log if there is none. Nil options are the
-// defaults. The caller has to close the log.
+// Open opens the log in a folder, and creates the log if there is none. Nil options mean
+// the defaults. The caller must close the log.
 func Open(ctx context.Context, options *Options) (*Log, error) {
 	opts, err := options.withDefaults()
 	if err != nil {
@@ -67,7 +67,7 @@ func Open(ctx context.Context, options *Options) (*Log, error) {
 	return l, nil
 }
 
-// start starts a server, and returns a core on it.
+// start starts a server, and returns a core that uses it.
 func (e *embedded) start(ctx context.Context, l *Log) (_ *core, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -85,7 +85,7 @@ func (e *embedded) start(ctx context.Context, l *Log) (_ *core, err error) {
 		SyncInterval:           max(e.opts.Sync, minSync),
 		SyncAlways:             e.opts.Sync == SyncAlways,
 		MaxPayload:             maxPayload,
-		JetStreamMaxStore:      1 << 60, // ours are MaxBytes and Reserve
+		JetStreamMaxStore:      1 << 60, // MaxBytes and Reserve are the bounds
 		JetStreamMaxMemory:     64 << 20,
 	})
 	if err != nil {
@@ -120,7 +120,7 @@ func (e *embedded) start(ctx context.Context, l *Log) (_ *core, err error) {
 	return c, nil
 }
 
-// startTimeout bounds how long a server takes to read what it stores.
+// startTimeout bounds how long a server may take to read its store.
 const startTimeout = 10 * time.Minute
 
 // streamDir returns the folder in which the server keeps the stream.
@@ -128,9 +128,9 @@ func streamDir(dir string) string {
 	return filepath.Join(dir, "jetstream", "$G", "streams", DefaultStream)
 }
 
-// verifyAnew makes the server read and verify everything that it stores when it starts.
-// Otherwise the server trusts its index if that agrees with the last record, and does not
-// see that earlier records are missing. After a crash it reads everything anyhow.
+// verifyAnew makes the server read and verify its whole store when it starts. Otherwise the
+// server trusts its index if the index agrees with the last record, and does not notice
+// that earlier records are missing. After a crash the server reads everything anyhow.
 func verifyAnew(dir string) error {
 	err := os.Remove(filepath.Join(streamDir(dir), "msgs", "index.db"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -139,7 +139,7 @@ func verifyAnew(dir string) error {
 	return err
 }
 
-// stream makes the stream, or sets its retention to that of the options.
+// stream creates the stream, or applies the retention of the options to an existing one.
 func (e *embedded) stream(ctx context.Context, srv *server.Server, nc *nats.Conn, names naming) error {
 	js, err := jetstream.New(nc)
 	if err != nil {
@@ -157,7 +157,7 @@ func (e *embedded) stream(ctx context.Context, srv *server.Server, nc *nats.Conn
 	_, err = js.Stream(ctx, DefaultStream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		if blocks, _ := filepath.Glob(filepath.Join(streamDir(e.opts.Dir), "msgs", "*.blk")); len(blocks) > 0 {
-			return fmt.Errorf("the data folder %q has messages that the NATS server does not find: its meta.inf is damaged", e.opts.Dir)
+			return fmt.Errorf("the data folder %q has messages that the NATS server does not find: the stream's meta.inf is damaged", e.opts.Dir)
 		}
 		_, err = js.CreateStream(ctx, config)
 	} else if err == nil {
@@ -169,7 +169,7 @@ func (e *embedded) stream(ctx context.Context, srv *server.Server, nc *nats.Conn
 	return nil
 }
 
-// open finds out what the server stores, and opens a new epoch.
+// open reads the state of the server's store, and opens a new epoch.
 func (e *embedded) open(ctx context.Context, c *core, srv *server.Server, nc *nats.Conn, names naming) error {
 	api := &apiSource{nc: nc, stream: DefaultStream, names: names}
 	info, err := api.info(ctx, map[string]bool{"deleted_details": true})
@@ -178,7 +178,7 @@ func (e *embedded) open(ctx context.Context, c *core, srv *server.Server, nc *na
 	}
 	c.holes = holesIn(info)
 	if missing, n := c.holes.count(); n > 0 {
-		e.opts.Logger.Error("the log lacks messages that it had stored; subscribers are told",
+		e.opts.Logger.Error("the log has lost stored messages; subscribers are told",
 			"messages", missing, "places", n)
 	}
 	c.head.advance(info.State.Last)

@@ -13,13 +13,13 @@ import (
 	"example.com/tidings/eventlog"
 )
 
-// maxEpochs bounds how many epochs are remembered: each start makes one.
+// maxEpochs bounds how many epochs the log remembers. Each start makes one.
 const maxEpochs = 1000
 
-// epochTime is how many characters of an epoch's id are its time.
+// epochTime is how many characters of an epoch's id encode its time.
 const epochTime = 7
 
-// epochsFile has the epochs of an embedded log, oldest first.
+// epochsFile holds the epochs of an embedded log, oldest first.
 const epochsFile = "epochs.json"
 
 type epochRecord struct {
@@ -44,8 +44,8 @@ func loadEpochs(dir string) ([]eventlog.Epoch, error) {
 	return epochs, err
 }
 
-// saveEpochs writes the epochs. After a crash at any point, the file has either the old
-// ones or the new ones.
+// saveEpochs writes the epochs. After a crash at any point, the file holds either the old
+// epochs or the new ones.
 func saveEpochs(dir string, epochs []eventlog.Epoch) error {
 	records := make([]epochRecord, 0, len(epochs))
 	for _, e := range epochs {
@@ -71,34 +71,34 @@ func saveEpochs(dir string, epochs []eventlog.Epoch) error {
 	return syncDir(dir)
 }
 
-// nextEpochs returns the epochs after a start at now that found last to be the last
-// sequence number.
+// nextEpochs returns the epochs after a start at the time now. The start found the last
+// sequence number to be last.
 //
-// It keeps up to maxEpochs epochs, also those of which no record is left: any epoch may
-// have assigned numbers that were lost, and their ids have to be known as lost. If earlier
-// epochs had got further than last, everything that they assigned after it is gone. So
-// they begin no later than the new one.
+// It keeps up to maxEpochs epochs, including those that have no record left. Any epoch may
+// have assigned numbers that were lost, and the log must recognize their ids as lost. If
+// earlier epochs assigned numbers after last, all those messages are gone. So these epochs
+// begin no later than the new one.
 func nextEpochs(old []eventlog.Epoch, last uint64, now time.Time) []eventlog.Epoch {
 	next := eventlog.Epoch{First: last + 1}
 	epochs := slices.Clone(old)
 	if len(epochs) == 0 && last > 0 {
-		// The file is gone, but the messages are not. Their ids are older than this
-		// epoch, and so a client resumes at the beginning of the log. It misses
-		// nothing. The gap event has told it that it may get messages twice.
+		// The file is gone, but the messages are not. Their ids are older than this epoch,
+		// so a client resumes at the beginning of the log. It misses nothing. The gap event
+		// has told the client that it may get messages twice.
 		epochs = append(epochs, eventlog.Epoch{ID: eventlog.NewEpochID(now.Add(-time.Second)), First: 1})
 	}
 	for i := range epochs {
 		epochs[i].First = min(epochs[i].First, next.First)
 	}
-	// A later epoch needs a greater id, although clocks may go back.
+	// A later epoch needs a greater id, even if the clock has gone back.
 	next.ID = eventlog.NewEpochID(now)
 	for t := now; len(epochs) > 0 && next.ID[:epochTime] <= epochs[len(epochs)-1].ID[:epochTime]; {
 		t = t.Add(time.Second)
 		next.ID = eventlog.NewEpochID(t)
 	}
 	epochs = append(epochs, next)
-	// Epochs of which no record is left go first: without them, their ids resolve to the
-	// same place.
+	// Epochs that have no record left go first. Without them, their ids still resolve to
+	// the same place.
 	for i := 0; len(epochs) > maxEpochs && i+1 < len(epochs)-1; {
 		if epochs[i].First == epochs[i+1].First {
 			epochs = slices.Delete(epochs, i, i+1)

@@ -305,7 +305,7 @@ func (x *external) watch(l *Log) {
 			continue
 		}
 		if why := x.changed(l); why != "" {
-			l.logger.Error("the log is opened anew: " + why)
+			l.logger.Error("the log is reopened: " + why)
 			x.replace(l)
 		}
 	}
@@ -338,7 +338,7 @@ func (x *external) replace(l *Log) {
 	c, err := x.connect(l.closing, l)
 	if err != nil {
 		if l.closing.Err() == nil {
-			l.logger.Error("the log cannot be opened anew", "error", err)
+			l.logger.Error("the log cannot be reopened", "error", err)
 		}
 		return
 	}

@@ -5,8 +5,8 @@ import (
 	"sync/atomic"
 )
 
-// head is the last sequence number that was acknowledged, and wakes those that
-// wait for a later one.
+// head is the last acknowledged sequence number. It wakes the goroutines that wait
+// for a later one.
 type head struct {
 	seq atomic.Uint64
 
@@ -14,7 +14,7 @@ type head struct {
 	wake chan struct{} // nil while nobody waits
 }
 
-// advance sets the head, unless it is further already.
+// advance raises the head to seq. It never lowers the head.
 func (h *head) advance(seq uint64) {
 	for {
 		old := h.seq.Load()
@@ -33,7 +33,7 @@ func (h *head) advance(seq uint64) {
 	}
 }
 
-// wait returns the head, and a channel that is closed when it is further.
+// wait returns the head, and a channel that is closed when the head advances.
 func (h *head) wait() (uint64, <-chan struct{}) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -5,12 +5,12 @@ import (
 	"sync"
 )
 
-// holes are the stretches of sequence numbers between a stream's first and last
-// that it has no message for. Retention takes from the front only, so what these
-// held has been lost.
+// holes are the ranges of sequence numbers, between a stream's first and last, that
+// have no message. Retention removes messages only from the front, so the messages
+// of these numbers are lost.
 type holes struct {
 	mu     sync.Mutex
-	ranges []span // ascending, apart
+	ranges []span // ascending, disjoint
 }
 
 type span struct{ first, last uint64 }
@@ -20,7 +20,7 @@ func holesIn(info *streamInfo) *holes {
 	h := new(holes)
 	for _, seq := range info.State.Deleted {
 		if seq < max(info.State.First, 1) {
-			continue // of an empty stream JetStream says that it lacks number 0
+			continue // JetStream reports number 0 as missing from an empty stream
 		}
 		if n := len(h.ranges); n > 0 && h.ranges[n-1].last+1 == seq {
 			h.ranges[n-1].last = seq
@@ -31,8 +31,8 @@ func holesIn(info *streamInfo) *holes {
 	return h
 }
 
-// add adds a hole that a reader has come upon. It overlaps none that is known, as
-// a reader asks for those first, unless another reader has added the same.
+// add adds a hole that a reader has found. Readers skip known holes, so it overlaps
+// none, unless another reader has added the same one.
 func (h *holes) add(first, last uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -44,8 +44,8 @@ func (h *holes) add(first, last uint64) {
 	h.ranges = slices.Insert(h.ranges, i, span{first, last})
 }
 
-// find returns the index of the first hole that does not end before seq, and
-// whether it has seq. Callers hold mu.
+// find returns the index of the first hole that ends at or after seq, and whether
+// that hole contains seq. Callers hold mu.
 func (h *holes) find(seq uint64) (int, bool) {
 	i, _ := slices.BinarySearchFunc(h.ranges, seq, func(s span, seq uint64) int {
 		if s.last < seq {
@@ -56,7 +56,7 @@ func (h *holes) find(seq uint64) (int, bool) {
 	return i, i < len(h.ranges) && h.ranges[i].first <= seq
 }
 
-// at returns the last number of the hole that seq is in.
+// at returns the last number of the hole that contains seq.
 func (h *holes) at(seq uint64) (last uint64, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -67,8 +67,8 @@ func (h *holes) at(seq uint64) (last uint64, ok bool) {
 	return last, ok
 }
 
-// after returns the first number of the first hole after seq. The number after seq
-// is in none.
+// after returns the first number of the first hole after seq. The number seq + 1
+// must not be in a hole.
 func (h *holes) after(seq uint64) (first uint64, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -79,7 +79,7 @@ func (h *holes) after(seq uint64) (first uint64, ok bool) {
 	return h.ranges[i].first, true
 }
 
-// count returns how many numbers are missing, in how many holes.
+// count returns how many numbers are missing, and in how many holes.
 func (h *holes) count() (missing uint64, n int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

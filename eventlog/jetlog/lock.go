@@ -10,12 +10,12 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// lockFile is locked while a log is open, and has its process's id. Two servers
-// in one folder would both acknowledge, and give different messages the same
+// lockFile is locked while a log is open, and holds the process id. Two servers in
+// one folder would both acknowledge messages, and give different messages the same
 // sequence number.
 const lockFile = "lock"
 
-// lock locks a folder, or says who has.
+// lock locks a folder. Its error names the process that has the lock.
 func lock(dir string) (*flock.Flock, error) {
 	name := filepath.Join(dir, lockFile)
 	l := flock.New(name, flock.SetPermissions(0o600))
@@ -29,7 +29,7 @@ func lock(dir string) (*flock.Flock, error) {
 		}
 		return nil, fmt.Errorf("the data folder %q is in use by another process", dir)
 	}
-	// For whoever comes next; the lock does not need it.
+	// Another process's error names this id. The lock does not need it.
 	_ = os.WriteFile(name, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600)
 	return l, nil
 }

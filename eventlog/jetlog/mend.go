@@ -7,19 +7,19 @@ import (
 	"example.com/tidings/eventlog"
 )
 
-// mendGrace is how long acknowledgements may still come after the server has failed to
-// write. mendInterval is the time between attempts to open the log anew.
+// mendGrace is how long acknowledgements may still arrive after the server has failed to
+// write. mendInterval is the time between attempts to reopen the log.
 const (
 	mendGrace    = 100 * time.Millisecond
 	mendInterval = 250 * time.Millisecond
 )
 
-// failed opens the log anew, in a goroutine of its own, after the server has failed to
-// write. It may be called any number of times.
+// failed reopens the log, in a goroutine of its own, after the server has failed to write.
+// It may be called any number of times.
 //
 // Usually another program has filled the disk, including the reserve. JetStream then
-// acknowledges nothing, even when there is room again. Until there is room, the server as
-// it is serves reads, and Append refuses messages.
+// acknowledges nothing, even after there is room again. Until there is room, the old server
+// serves reads, and Append refuses messages.
 func (e *embedded) failed(l *Log, c *core) {
 	if l.closing.Err() != nil || l.core.Load() != c || !e.mending.CompareAndSwap(false, true) {
 		return
@@ -31,7 +31,7 @@ func (e *embedded) failed(l *Log, c *core) {
 }
 
 func (e *embedded) mend(l *Log, c *core) {
-	e.opts.Logger.Error("the log cannot be written; it will be opened anew when there is room on the disk")
+	e.opts.Logger.Error("the log cannot be written; it reopens when the disk has room")
 	if !pause(l, mendGrace) {
 		return
 	}
@@ -47,18 +47,18 @@ func (e *embedded) mend(l *Log, c *core) {
 		next, err := e.start(l.closing, l)
 		if err != nil {
 			if l.closing.Err() == nil {
-				e.opts.Logger.Error("the log cannot be opened anew", "error", err)
+				e.opts.Logger.Error("the log cannot be reopened", "error", err)
 			}
 			continue
 		}
 		l.serve(next)
-		e.opts.Logger.Info("the log is opened anew")
+		e.opts.Logger.Info("the log is open again")
 		return
 	}
 }
 
-// errUnwritable says that the log cannot be written although the disk has room. The log of
-// the program has the reason.
+// errUnwritable means that the log cannot be written although the disk has room. The
+// program's log lines give the reason.
 var errUnwritable = errors.New("jetlog: the log cannot be written")
 
 // unwritable returns why the log cannot be written.
@@ -69,8 +69,8 @@ func (e *embedded) unwritable() error {
 	return eventlog.ErrFull
 }
 
-// readable reports whether the server still serves reads. It stops once it has itself
-// noticed that the disk is full.
+// readable reports whether the server still serves reads. The server stops once it notices
+// that the disk is full.
 func (e *embedded) readable() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -18,74 +18,73 @@ const (
 	DefaultStream      = "tidings"
 )
 
-// SyncAlways is the Options.Sync that has each message on the disk before it is
-// acknowledged.
+// SyncAlways is the Options.Sync that forces each message to the disk before the
+// log acknowledges it.
 const SyncAlways time.Duration = -1
 
-// Options configure [Open]. Nil and the zero value are the defaults.
+// Options configure [Open]. Nil and the zero value mean the defaults.
 type Options struct {
-	// Dir is the folder that the log is in. It is made, with mode 0700, if there
-	// is none. No other process can open the log while it is open. The default is
-	// [DefaultDir].
+	// Dir is the folder that holds the log. Open creates it, with mode 0700, if it
+	// does not exist. While one process has the log open, no other can open it. The
+	// default is [DefaultDir].
 	Dir string
 
-	// Sync is how often what was written is forced to the disk. What was
-	// acknowledged survives the death of the process whatever it is; the death of
-	// the machine may take the last of these intervals. [SyncAlways] leaves
-	// nothing to lose and costs a great deal. The default is [DefaultSync].
+	// Sync is the interval at which written messages are forced to the disk.
+	// Acknowledged messages always survive a crash of the process. A crash of the
+	// machine may lose the last interval. [SyncAlways] loses nothing, but is much
+	// slower. The default is [DefaultSync].
 	Sync time.Duration
 
-	// MaxAge is how long messages are retained, and MaxBytes is how much, their
-	// topics, types, keys and some 50 bytes each included: the oldest go first. A
-	// negative value is no bound. The defaults are [DefaultMaxAge] and
+	// MaxAge is how long messages are retained. MaxBytes bounds their total size,
+	// with topics, types, keys and some 50 bytes for each message. The oldest go
+	// first. A negative value means no bound. The defaults are [DefaultMaxAge] and
 	// [DefaultMaxBytes].
 	MaxAge   time.Duration
 	MaxBytes int64
 
-	// DedupWindow is for how long the key of a message is remembered; at most
+	// DedupWindow is how long the log remembers a message's key. It is at most
 	// MaxAge. The default is [DefaultDedupWindow], or MaxAge if that is less.
 	DedupWindow time.Duration
 
-	// Reserve is how many bytes of the disk are left free: what would need them
-	// is refused with eventlog.ErrFull. A negative value keeps none. The default is
-	// [DefaultReserve].
+	// Reserve is how many bytes of the disk stay free. The log returns
+	// eventlog.ErrFull for a message that would need them. A negative value
+	// reserves nothing. The default is [DefaultReserve].
 	Reserve int64
 
-	// Logger gets what the log and its NATS server have to tell. Nil is
+	// Logger receives the log lines of the log and of its NATS server. Nil means
 	// slog.Default.
 	Logger *slog.Logger
 }
 
-// ClusterOptions configure [Connect]. Nil and the zero value are the defaults.
+// ClusterOptions configure [Connect]. Nil and the zero value mean the defaults.
 type ClusterOptions struct {
-	// URL is where the servers are, as nats://host:4222; several are separated by
-	// commas. A user and a password, or a token, may be part of it. The default
-	// is nats://127.0.0.1:4222.
+	// URL names the servers, as nats://host:4222. Commas separate several. It may
+	// contain a user and a password, or a token. The default is
+	// nats://127.0.0.1:4222.
 	URL string
 
-	// CredentialsFile, if not empty, has the user's JWT and key.
+	// CredentialsFile, if not empty, holds the user's JWT and key.
 	CredentialsFile string
 
-	// CAFile, if not empty, has the certificates in PEM that the servers' are
-	// verified with. CertFile and KeyFile, if not empty, are the client's own.
+	// CAFile, if not empty, holds the PEM certificates that verify the servers.
+	// CertFile and KeyFile, if not empty, are the client's own.
 	CAFile, CertFile, KeyFile string
 
 	// Stream is the name of the JetStream stream, and the first token of all its
 	// subjects. The default is [DefaultStream].
 	Stream string
 
-	// Replicas is on how many servers each message is stored before it is
-	// acknowledged. 0 leaves an existing stream as it is, and makes a new one
-	// with 1.
+	// Replicas is how many servers store a message before it is acknowledged. 0
+	// leaves an existing stream unchanged, and makes a new one with 1.
 	Replicas int
 
-	// MaxAge, MaxBytes and DedupWindow are those of [Options]. 0 leaves an
-	// existing stream as it is, and makes a new one with the defaults.
+	// MaxAge, MaxBytes and DedupWindow are as in [Options]. 0 leaves an existing
+	// stream unchanged, and makes a new one with the defaults.
 	MaxAge      time.Duration
 	MaxBytes    int64
 	DedupWindow time.Duration
 
-	// Logger gets what the log has to tell. Nil is slog.Default.
+	// Logger receives the log lines of the log. Nil means slog.Default.
 	Logger *slog.Logger
 }
 
@@ -128,7 +127,7 @@ func (o *ClusterOptions) withDefaults() (ClusterOptions, error) {
 	case strings.Trim(opts.Stream, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") != "":
 		return opts, fmt.Errorf("the stream's name %q may have only letters, digits, - and _", opts.Stream)
 	case opts.Replicas < 0 || opts.Replicas > 5:
-		return opts, fmt.Errorf("the replicas are %d, and may be 1 to 5", opts.Replicas)
+		return opts, fmt.Errorf("the number of replicas is %d, and must be 1 to 5", opts.Replicas)
 	case (opts.CertFile == "") != (opts.KeyFile == ""):
 		return opts, fmt.Errorf("a certificate and its key are needed together")
 	case opts.DedupWindow < 0:
@@ -137,10 +136,10 @@ func (o *ClusterOptions) withDefaults() (ClusterOptions, error) {
 	return opts, nil
 }
 
-// checkWindow sets the default of a deduplication window, and refuses one that
-// is longer than the messages are retained.
+// checkWindow sets the default of a deduplication window. It refuses a window that
+// is longer than messages are retained.
 func checkWindow(window *time.Duration, maxAge time.Duration) error {
-	const least = 100 * time.Millisecond // JetStream's
+	const least = 100 * time.Millisecond // JetStream's minimum
 	switch {
 	case *window == 0:
 		*window = DefaultDedupWindow

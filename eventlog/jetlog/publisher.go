@@ -17,25 +17,25 @@ import (
 )
 
 // A publisher sends messages to a stream over one connection, and receives the
-// acknowledgements. Many messages can be under way, as JetStream stores the messages of
-// one connection in their order.
+// acknowledgements. Many messages can be in flight, because JetStream stores the messages
+// of one connection in their order.
 type publisher struct {
 	nc     *nats.Conn
 	names  naming
 	head   *head
-	prefix string // of the subjects that acknowledgements come to
+	prefix string // of the subjects that receive acknowledgements
 	sub    *nats.Subscription
-	reused func() // called, if not nil, when a number is assigned again
+	reused func() // if not nil, called when JetStream assigns a number again
 
 	// A message takes a slot, and one more for each slotBytes. JetStream refuses messages
-	// while 10,000 of them, or 128 MiB, are under way.
+	// while 10,000 of them, or 128 MiB, are in flight.
 	slots chan struct{}
 	large sync.Mutex // held while a message takes several slots
 
 	mu      sync.Mutex
 	pending map[uint64]pending
 	serial  uint64
-	broken  error // set once; then nothing is under way
+	broken  error // set once; after that, no message is in flight
 }
 
 const (
@@ -47,15 +47,15 @@ type pending struct {
 	group *group
 	index int
 	slots int
-	head  uint64 // when the message was sent
+	head  uint64 // the head when the message was sent
 }
 
 // A group is the messages of one call.
 type group struct {
 	mu      sync.Mutex
-	results []ack // without an error or a number while the message is under way
+	results []ack // neither error nor number while the message is in flight
 	left    int
-	done    chan struct{} // gets one value when none is left
+	done    chan struct{} // gets one value when left becomes 0
 }
 
 // An ack is JetStream's answer to one message.
@@ -67,8 +67,8 @@ type ack struct {
 
 var groups = sync.Pool{New: func() any { return &group{done: make(chan struct{}, 1)} }}
 
-// newPublisher returns a publisher. The subscription calls reused, if that is not nil,
-// from a goroutine of its own.
+// newPublisher returns a publisher. If reused is not nil, the subscription calls it, from a
+// goroutine of its own.
 func newPublisher(nc *nats.Conn, names naming, h *head, reused func()) (*publisher, error) {
 	p := &publisher{
 		nc: nc, names: names, head: h, reused: reused,
@@ -92,8 +92,8 @@ func newGroup(n int) *group {
 }
 
 // send sends message i of a group. The group gets the result. If send returns an error, the
-// group has it too. Then the caller may not send further messages of the group, which would
-// be stored without this one before them.
+// group has it too. The caller must then send no more messages of the group: JetStream
+// would store them without this one before them.
 func (p *publisher) send(ctx context.Context, g *group, i int, m eventlog.Message) error {
 	n := min(1+len(m.Data)/slotBytes, maxSlots)
 	if err := p.acquire(ctx, n); err != nil {
@@ -169,7 +169,7 @@ func (p *publisher) release(n int) {
 	}
 }
 
-// acknowledged handles one acknowledgement. The subscription calls it, one call at a time.
+// acknowledged handles one acknowledgement. The subscription makes one call at a time.
 func (p *publisher) acknowledged(m *nats.Msg) {
 	id, err := strconv.ParseUint(m.Subject[len(p.prefix):], 36, 64)
 	if err != nil {
@@ -188,7 +188,7 @@ func (p *publisher) acknowledged(m *nats.Msg) {
 	p.settle(id, a)
 }
 
-// parseAck reads {"stream":"tidings","seq":42,"duplicate":true}, or an error.
+// parseAck parses {"stream":"tidings","seq":42,"duplicate":true}, or an error.
 func parseAck(m *nats.Msg) ack {
 	if m.Header.Get("Status") == statusNoResponder {
 		return ack{err: errNoStream}
@@ -208,10 +208,10 @@ func parseAck(m *nats.Msg) ack {
 	if err := json.Unmarshal(m.Data, &answer); err == nil && answer.Error != nil {
 		return ack{err: answer.Error}
 	}
-	return ack{err: fmt.Errorf("jetlog: JetStream's answer makes no sense: %.100q", m.Data)}
+	return ack{err: fmt.Errorf("jetlog: invalid answer from JetStream: %.100q", m.Data)}
 }
 
-// settle gives a message its result, once.
+// settle gives a message its result. Only the first call for a message has an effect.
 func (p *publisher) settle(id uint64, a ack) {
 	p.mu.Lock()
 	d, ok := p.pending[id]
@@ -223,7 +223,7 @@ func (p *publisher) settle(id uint64, a ack) {
 	}
 }
 
-// fail gives an error to all messages that are under way, and to all that come later.
+// fail gives an error to all messages in flight, and to all later ones.
 func (p *publisher) fail(err error) {
 	p.mu.Lock()
 	if p.broken == nil {
@@ -233,7 +233,7 @@ func (p *publisher) fail(err error) {
 	p.lost(err)
 }
 
-// lost gives an error to all messages that are under way.
+// lost gives an error to all messages in flight.
 func (p *publisher) lost(err error) {
 	p.mu.Lock()
 	all := p.pending
@@ -273,7 +273,7 @@ func (p *publisher) wait(ctx context.Context, g *group) []ack {
 		p.abandon(g)
 		err = errNoAnswer
 	}
-	// Late results still go to g, so it is not used again.
+	// Late results still go to g, so g is not reused.
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	results := slices.Clone(g.results)
@@ -285,7 +285,7 @@ func (p *publisher) wait(ctx context.Context, g *group) []ack {
 	return results
 }
 
-// abandon gives errNoAnswer to the messages of a group that are under way.
+// abandon gives errNoAnswer to the messages of a group that are in flight.
 func (p *publisher) abandon(g *group) {
 	var ids []uint64
 	p.mu.Lock()
@@ -300,7 +300,7 @@ func (p *publisher) abandon(g *group) {
 	}
 }
 
-// errNoAnswer says that JetStream has not answered whether it stored a message.
+// errNoAnswer means that JetStream has not said whether it stored a message.
 var errNoAnswer = fmt.Errorf("jetlog: JetStream has not acknowledged the message within %v: %w", requestTimeout, context.DeadlineExceeded)
 
 func (p *publisher) close() { _ = p.sub.Unsubscribe() }

@@ -5,29 +5,29 @@ import (
 	"time"
 )
 
-// room watches how much of the disk is free. It asks the system now and then, and
-// in between reckons with what was allowed.
+// room tracks how much of the disk is free. It asks the system now and then. In
+// between, it subtracts the bytes that it has allowed.
 type room struct {
 	dir     string
-	reserve int64 // kept; negative: nothing is checked
+	reserve int64 // bytes to keep free; negative: no check
 
 	mu    sync.Mutex
 	asked time.Time
-	free  int64 // then
-	since int64 // allowed since then
+	free  int64 // when asked
+	since int64 // allowed since asked
 }
 
-// How long, and for how many bytes, an answer of the system is good.
+// The system's answer is good for this long, and for this many bytes.
 const (
 	roomAge   = 100 * time.Millisecond
 	roomBytes = 1 << 20
 )
 
-// recordOverhead is more than what a message takes on the disk beyond its parts.
+// recordOverhead is more than the disk space that a message takes beyond its parts.
 const recordOverhead = 256
 
-// allow reports whether n bytes more leave the reserve free. A system that does
-// not tell is not a full one.
+// allow reports whether the reserve stays free after n more bytes. It allows the
+// bytes if the system does not tell.
 func (r *room) allow(n int64) bool {
 	if r.reserve < 0 {
 		return true
@@ -48,8 +48,8 @@ func (r *room) allow(n int64) bool {
 	return true
 }
 
-// recovered reports whether there is room to write again after there was none:
-// the reserve and a little more, so that the log does not come and go.
+// recovered reports whether a full disk has room again: the reserve and a little
+// more, so that the log does not soon fail again.
 func (r *room) recovered() bool {
 	free, err := freeBytes(r.dir)
 	return err != nil || free >= max(r.reserve, 0)+roomBytes

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// serverLog gives the server's log to ours.
+// serverLog passes the NATS server's log lines to log.
 type serverLog struct {
 	log    *slog.Logger
 	failed func() // called when the server cannot write
@@ -16,7 +16,7 @@ func (s *serverLog) Noticef(format string, v ...any) {
 	s.log.Debug("nats: " + fmt.Sprintf(format, v...))
 }
 
-// Debugf and Tracef are not called: NATS is told to leave that.
+// The server never calls Debugf and Tracef, because start turns them off.
 func (s *serverLog) Debugf(string, ...any) {}
 func (s *serverLog) Tracef(string, ...any) {}
 
@@ -27,8 +27,8 @@ func (s *serverLog) Warnf(format string, v ...any) {
 func (s *serverLog) Errorf(format string, v ...any) {
 	text := fmt.Sprintf(format, v...)
 	s.log.Error("nats: " + text)
-	// It does not answer then, and says so nowhere else. An error that is not of
-	// writing does no harm: the log is opened anew.
+	// After a failed write JetStream stops answering, and only this log line shows
+	// it. For other JetStream errors, reopening the log does no harm.
 	if strings.Contains(text, "JetStream") {
 		s.failed()
 	}

@@ -11,9 +11,9 @@ import (
 	"example.com/tidings/topics"
 )
 
-// A message is stored with its topic as the subject, below the stream's name; its
-// data as the body; and, in headers, its type and the hash of its key. One with
-// neither has no header, which is the cheapest.
+// A stored message has its topic, below the stream's name, as the subject, and its
+// data as the body. Headers hold its type and the hash of its key. A message with
+// neither has no header, which is cheapest.
 const (
 	typeHeader = "Tidings-Type"
 	idHeader   = "Nats-Msg-Id"
@@ -28,7 +28,7 @@ func (n naming) subject(topic string) string { return n.prefix + topic }
 
 func (n naming) topic(subject string) string { return strings.TrimPrefix(subject, n.prefix) }
 
-// filter returns the subject with wildcards that matches what f does.
+// filter returns the wildcard subject that matches the same topics as f.
 func (n naming) filter(f topics.Filter) string {
 	pattern := f.String()
 	if rest, ok := strings.CutSuffix(pattern, "**"); ok {
@@ -76,8 +76,8 @@ func (s *selection) match(topic string) bool {
 	return false
 }
 
-// messageID returns the id by which JetStream knows a message again. JetStream's
-// ids are the whole stream's, keys are their topic's.
+// messageID returns the id by which JetStream recognizes a repeated message. It
+// includes the topic, because ids are unique in the stream but keys in their topic.
 func messageID(topic, key string) string {
 	h := sha256.New()
 	h.Write(binary.AppendUvarint(nil, uint64(len(topic))))
@@ -86,7 +86,7 @@ func messageID(topic, key string) string {
 	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))
 }
 
-// A header's value loses the spaces around it, so a type is escaped as in a URL.
+// encodeType escapes a type as in a URL, because headers lose surrounding spaces.
 func encodeType(s string) string { return url.PathEscape(s) }
 
 func decodeType(s string) string {

@@ -8,8 +8,7 @@ import (
 	"syscall"
 )
 
-// A subscriber is one connection. It expects messages whose numbers follow each
-// other.
+// A subscriber is one connection. It expects consecutive message numbers.
 type subscriber struct {
 	stream
 	fd      int32 // -1 when there is no connection
@@ -17,30 +16,30 @@ type subscriber struct {
 	request []byte // nil when it has been sent
 }
 
-// A crowd is many subscribers on one epoll descriptor. It belongs to one goroutine.
-type crowd struct {
+// subscribers share one epoll descriptor. One goroutine owns them.
+type subscribers struct {
 	subs  []subscriber
 	found func(sub int, at int64, number uint32) // called for each message
 
-	opened int   // answers that have begun, in all
-	closed int   // connections that the server has ended, in all
-	polled int64 // when poll last saw what had come
+	opened int   // answers that have begun, in total
+	closed int   // connections that the server has closed, in total
+	polled int64 // when epoll_wait last returned
 
 	port    int
 	epoll   int
-	current int                           // the subscriber that is read
-	each    func(at int64, number uint32) // found, of the current one
+	current int                           // the subscriber being read
+	each    func(at int64, number uint32) // calls found for current
 	events  []syscall.EpollEvent
 	buf     []byte
 }
 
-// newCrowd returns n subscribers that are not connected.
-func newCrowd(n, port int, found func(sub int, at int64, number uint32)) (*crowd, error) {
+// newSubscribers returns n subscribers that are not yet connected.
+func newSubscribers(n, port int, found func(sub int, at int64, number uint32)) (*subscribers, error) {
 	epoll, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("epoll_create: %w", err)
 	}
-	c := &crowd{
+	c := &subscribers{
 		subs: make([]subscriber, n), found: found, port: port, epoll: epoll,
 		events: make([]syscall.EpollEvent, 1024), buf: make([]byte, 256<<10),
 	}
@@ -51,8 +50,8 @@ func newCrowd(n, port int, found func(sub int, at int64, number uint32)) (*crowd
 	return c, nil
 }
 
-// subscription returns the request for a topic, from the event with the id
-// lastID on, or from now on if that is "".
+// subscription returns the request for a topic. The stream begins after the event
+// with the id lastID, or with new messages if lastID is "".
 func subscription(addr, topic, lastID string) []byte {
 	b := fmt.Appendf(nil, "GET /events?topic=%s HTTP/1.1\r\nHost: %s\r\nAccept: text/event-stream\r\n", topic, addr)
 	if lastID != "" {
@@ -61,10 +60,10 @@ func subscription(addr, topic, lastID string) []byte {
 	return append(b, "\r\n"...)
 }
 
-// connect connects a subscriber, whose first message will be next, or begins to:
-// where the server's queue has room the connection is there at once, and so the
-// request goes out. It is not changed, and may be shared.
-func (c *crowd) connect(i int, request []byte, next uint32) error {
+// connect begins to connect subscriber i, whose first message will be next. If the
+// server's queue has room, the connection is ready at once, and connect sends the
+// request. It does not change request, so callers may share it.
+func (c *subscribers) connect(i int, request []byte, next uint32) error {
 	fd, err := dial(i, c.port)
 	if err != nil {
 		return err
@@ -86,16 +85,16 @@ func (c *crowd) connect(i int, request []byte, next uint32) error {
 }
 
 // disconnect closes a subscriber's connection.
-func (c *crowd) disconnect(i int) {
+func (c *subscribers) disconnect(i int) {
 	if sub := &c.subs[i]; sub.fd >= 0 {
 		syscall.Close(int(sub.fd))
 		sub.fd = -1
 	}
 }
 
-// poll reads from up to most subscribers, once each, and returns how many. It
+// poll reads once from up to most subscribers, and returns how many it has read. It
 // waits up to timeout milliseconds for the first.
-func (c *crowd) poll(most, timeout int) (int, error) {
+func (c *subscribers) poll(most, timeout int) (int, error) {
 	n, err := syscall.EpollWait(c.epoll, c.events[:min(most, len(c.events))], timeout)
 	if err != nil && !errors.Is(err, syscall.EINTR) {
 		return 0, fmt.Errorf("epoll_wait: %w", err)
@@ -104,7 +103,7 @@ func (c *crowd) poll(most, timeout int) (int, error) {
 	c.polled = now()
 	for _, event := range c.events[:n] {
 		if event.Fd < 0 {
-			continue // the publisher's, which its owner reads
+			continue // the publisher's descriptor, which topics reads
 		}
 		if err := c.serve(int(event.Fd), event.Events); err != nil {
 			return n, err
@@ -113,8 +112,8 @@ func (c *crowd) poll(most, timeout int) (int, error) {
 	return n, nil
 }
 
-// serve acts on one event.
-func (c *crowd) serve(i int, events uint32) error {
+// serve handles one epoll event.
+func (c *subscribers) serve(i int, events uint32) error {
 	sub := &c.subs[i]
 	if sub.request != nil && events&syscall.EPOLLOUT != 0 {
 		if n, err := syscall.Write(int(sub.fd), sub.request); err != nil || n < len(sub.request) {
@@ -147,8 +146,8 @@ func (c *crowd) serve(i int, events uint32) error {
 	return nil
 }
 
-// waitOpened reads until opened has come to n.
-func (c *crowd) waitOpened(n int) error {
+// waitOpened polls until n subscribers have opened.
+func (c *subscribers) waitOpened(n int) error {
 	for until := now() + patience; c.opened < n; {
 		if _, err := c.poll(len(c.events), 100); err != nil {
 			return err
