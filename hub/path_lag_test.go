@@ -68,6 +68,15 @@ func TestPathLagSkips(t *testing.T) {
 				c := s.stream(t, query(filters, "lag", "skip")).opened(t)
 				for range 2 {
 					readOn := s.stall(t, c, "a")
+					// Until the shard takes the stream for stalled, its set keeps frames for
+					// it, some more than the window has.
+					eventually(t, "the stream is stalled", func() bool {
+						n := 0
+						for _, shard := range s.Stats().Shards {
+							n += shard.Stalled
+						}
+						return n == 1
+					})
 					missed := 100
 					if filters == "**" {
 						missed = 150
