@@ -93,13 +93,13 @@ func (c *Cursor) resume(ctx context.Context, id eventlog.Position) error {
 
 // start begins without an id.
 func (c *Cursor) start(ctx context.Context, from Start) (err error) {
+	// The window may not have reached yet what the hub has acknowledged.
+	if v, acknowledged := c.dispatcher.window.Head(); v.Era() == c.era {
+		c.pos = max(c.pos, acknowledged)
+	}
 	log, head := c.dispatcher.log, c.pos
 	switch from.Kind {
 	case StartNow:
-		// The window may not have reached yet what the hub has acknowledged.
-		if v, acknowledged := c.dispatcher.window.Head(); v.Era() == c.era {
-			c.pos = max(c.pos, acknowledged)
-		}
 	case StartOldest:
 		var state eventlog.State
 		state, err = log.State(ctx)
