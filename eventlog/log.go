@@ -12,16 +12,16 @@ import (
 // concurrently.
 //
 // Each stored message has a sequence number. The first message of a new log has 1, and
-// each further one has the next number. Retention removes the oldest messages. Nothing
-// else removes a message on purpose: a message that is missing elsewhere was lost, and
-// Read says so.
+// each further one has the next number. Retention removes the oldest messages. Remove
+// and RemoveTopic erase the content of others. A message that is missing elsewhere was
+// lost. Read says where messages are missing, and why.
 type Log interface {
 	// Append stores messages in order, and returns when they are stored. From then
 	// on the log keeps what it promises of a stored message.
 	//
 	// It returns a result for each message. Those before a message that could not be
-	// stored stand. A message whose Key was used on its topic within the log's deduplication window is
-	// not stored again. If the first message with that key had the same type and data,
+	// stored stand. A message whose Key was used on its topic within the log's deduplication
+	// window, for a message that is still retained, is not stored again. If the first message with that key had the same type and data,
 	// the result is that of the first, with Repeat. Otherwise it is [ErrKeyConflict].
 	// After [ErrKeyConflict] and [ErrTooLarge] Append goes on with the next message.
 	// After any other error, such as [ErrFull], it stores nothing more, and the rest has
@@ -75,6 +75,19 @@ type Log interface {
 	// Topics returns up to limit topics that the filter matches and that have a retained
 	// record. They are ordered by name, and begin after the given name.
 	Topics(ctx context.Context, filter topics.Filter, after string, limit int) ([]TopicInfo, error)
+
+	// Remove erases the records with the given sequence numbers: their data, type and key
+	// are gone from wherever the log keeps them when it returns. It returns how many records
+	// it has erased. Numbers without a retained record count for nothing. A reader that
+	// passes an erased record gets a hole, unless the log knows that no filter of the query
+	// matches the record's topic. The record's key may be used again. Tail skips it. If
+	// Remove returns an error, it may have erased some of the records, and calling it again
+	// is safe.
+	Remove(ctx context.Context, seqs []uint64) (int, error)
+
+	// RemoveTopic erases, as Remove does, the records of a topic up to and including a
+	// sequence number.
+	RemoveTopic(ctx context.Context, topic string, upTo uint64) (int, error)
 
 	// Close ends the log, and every Tail. It returns when everything stored is as
 	// durable as a clean end makes it. After that, methods return [ErrClosed]. Closing
@@ -157,16 +170,19 @@ type Query struct {
 
 // A Batch is what [Log.Read] returns.
 type Batch struct {
-	// Lost, if not 0, says that the log lacks some or all records from Query.After + 1
+	// Hole, if not 0, says that the log lacks some or all records from Query.After + 1
 	// up to and including this number. The filters may have matched some of them.
-	// Expired says that retention has removed them. Otherwise they were lost.
-	Lost    uint64
-	Expired bool
+	Hole uint64
 
-	Records []Record // all after Lost
+	// Reason says why the records of the hole are missing: [sse.GapExpired] if retention
+	// has removed them, [sse.GapRemoved] if Remove has, [sse.GapLost] if they were lost. It
+	// is empty without a hole.
+	Reason string
+
+	Records []Record // all after Hole
 
 	// Through says how far the batch reaches: every matching record after Query.After, up
-	// to and including this number, is in Records or covered by Lost. It is more than
+	// to and including this number, is in Records or covered by Hole. It is more than
 	// Query.After and at most Query.UpTo. If Query.UpTo is not more than Query.After, it
 	// is Query.After and the batch is empty.
 	Through uint64

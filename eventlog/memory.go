@@ -4,15 +4,19 @@ import (
 	"cmp"
 	"context"
 	"iter"
+	"log/slog"
 	"maps"
 	"math"
 	"slices"
 	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"example.com/tidings/internal/logclock"
 	"example.com/tidings/internal/ringbuf"
+	"example.com/tidings/sse"
 	"example.com/tidings/topics"
 )
 
@@ -22,18 +26,25 @@ type MemoryOptions struct {
 	// forever.
 	MaxAge time.Duration
 
-	// MaxBytes bounds what is retained: topics, types and data, and 192 bytes for each
-	// message. 0 means 64 MiB.
+	// MaxBytes bounds what is retained: topics, types, keys and data, and 192 bytes for
+	// each message. 0 means 64 MiB.
 	MaxBytes int
 
-	// DedupWindow is how long a key makes a message that is published again a repeat.
-	// 0 means 2 minutes.
+	// DedupWindow is how long a key makes a message that is published again a repeat, as
+	// long as the message is retained. 0 means 2 minutes.
 	DedupWindow time.Duration
+
+	// Logger gets a warning when the wall clock steps far ahead: the log does not follow at
+	// once. Nil means slog.Default.
+	Logger *slog.Logger
+
+	clock logclock.Source // nil is the system's
 }
 
 // memoryLog is a Log in memory.
 type memoryLog struct {
 	opts   MemoryOptions
+	clock  *logclock.Clock
 	epochs Timeline
 
 	mu      sync.Mutex
@@ -45,20 +56,39 @@ type memoryLog struct {
 	closed  bool
 }
 
-// A memoryRecord is a record in a ring.
-type memoryRecord struct{ Record }
+// A memoryRecord is a record in a ring. Remove takes its content away.
+type memoryRecord struct {
+	seq   uint64
+	time  time.Time
+	topic string
+	size  int
+
+	content atomic.Pointer[memoryContent] // nil once it is removed
+}
+
+type memoryContent struct{ typ, key, data string }
 
 // recordOverhead is what a record takes beside its strings.
 const recordOverhead = 192
 
 // Size implements [ringbuf.Item].
-func (r *memoryRecord) Size() int { return len(r.Topic) + len(r.Type) + len(r.Data) + recordOverhead }
+func (r *memoryRecord) Size() int { return r.size }
+
+// record returns the record, or false if it is removed.
+func (r *memoryRecord) record() (Record, bool) {
+	c := r.content.Load()
+	if c == nil {
+		return Record{}, false
+	}
+	return Record{Seq: r.seq, Time: r.time, Topic: r.topic, Type: c.typ, Data: c.data}, true
+}
 
 type topicKey struct{ topic, key string }
 
 type usedKey struct {
 	topicKey
-	at time.Time
+	seq uint64
+	at  time.Time
 }
 
 // memoryGeneration is the only generation of a log in memory.
@@ -74,9 +104,19 @@ func NewMemory(opts *MemoryOptions) Log {
 	o.MaxAge = cmp.Or(o.MaxAge, 24*time.Hour)
 	o.MaxBytes = cmp.Or(o.MaxBytes, 64<<20)
 	o.DedupWindow = cmp.Or(o.DedupWindow, 2*time.Minute)
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.clock == nil {
+		o.clock = logclock.System()
+	}
+	clock := logclock.New(o.clock, time.Time{}, func(ahead time.Duration) {
+		o.Logger.Warn("the wall clock is far ahead of the log's time; the log follows it at twice the real speed", "ahead", ahead.Round(time.Second))
+	})
 	return &memoryLog{
 		opts:    o,
-		epochs:  Timeline{{ID: NewEpochID(time.Now()), First: 1}},
+		clock:   clock,
+		epochs:  Timeline{{ID: NewEpochID(clock.Now()), First: 1}},
 		records: ringbuf.New[*memoryRecord](1),
 		topics:  map[string]*TopicInfo{},
 		keys:    map[topicKey]uint64{},
@@ -107,23 +147,27 @@ func (l *memoryLog) Append(ctx context.Context, messages []Message) []Appended {
 }
 
 func (l *memoryLog) append(m Message) Appended {
-	now := time.Now().UTC()
+	now := l.clock.Now()
 	l.expire(now)
-	rec := &memoryRecord{Record{Seq: l.records.Last() + 1, Time: now, Topic: m.Topic, Type: m.Type, Data: m.Data}}
+	rec := &memoryRecord{
+		seq: l.records.Last() + 1, time: now, topic: m.Topic,
+		size: len(m.Topic) + len(m.Type) + len(m.Key) + len(m.Data) + recordOverhead,
+	}
 	if rec.Size() > l.opts.MaxBytes {
 		return Appended{Err: ErrTooLarge}
 	}
+	rec.content.Store(&memoryContent{m.Type, m.Key, m.Data})
 	if m.Key != "" {
 		k := topicKey{m.Topic, m.Key}
 		if seq, ok := l.keys[k]; ok {
-			first := l.get(seq)
-			if first == nil || first.Type != m.Type || first.Data != m.Data {
+			first := l.get(seq).content.Load()
+			if first.typ != m.Type || first.data != m.Data {
 				return Appended{Err: ErrKeyConflict}
 			}
 			return Appended{ID: l.epochs.Position(seq), Repeat: true}
 		}
-		l.keys[k] = rec.Seq
-		l.used = append(l.used, usedKey{k, now})
+		l.keys[k] = rec.seq
+		l.used = append(l.used, usedKey{k, rec.seq, now})
 	}
 	l.records = l.records.Push(rec)
 	info := l.topics[m.Topic]
@@ -132,7 +176,7 @@ func (l *memoryLog) append(m Message) Appended {
 		l.topics[m.Topic] = info
 	}
 	info.Count++
-	info.Last, info.Time = l.epochs.Position(rec.Seq), now
+	info.Last, info.Time = l.epochs.Position(rec.seq), now
 	l.remove(l.records.Excess(math.MaxInt, l.opts.MaxBytes))
 	return Appended{ID: info.Last}
 }
@@ -140,24 +184,86 @@ func (l *memoryLog) append(m Message) Appended {
 // expire removes what is too old. Callers hold mu.
 func (l *memoryLog) expire(now time.Time) {
 	for len(l.used) > 0 && now.Sub(l.used[0].at) > l.opts.DedupWindow {
-		delete(l.keys, l.used[0].topicKey)
+		l.forget(l.used[0].topicKey, l.used[0].seq)
 		l.used = l.used[1:]
 	}
 	if l.opts.MaxAge > 0 {
 		records := l.records.From(0)
-		l.remove(sort.Search(len(records), func(i int) bool { return now.Sub(records[i].Time) <= l.opts.MaxAge }))
+		l.remove(sort.Search(len(records), func(i int) bool { return now.Sub(records[i].time) <= l.opts.MaxAge }))
+	}
+}
+
+// forget forgets the key of a record. Callers hold mu.
+func (l *memoryLog) forget(k topicKey, seq uint64) {
+	if l.keys[k] == seq {
+		delete(l.keys, k)
 	}
 }
 
 // remove removes the oldest n records. Callers hold mu.
 func (l *memoryLog) remove(n int) {
 	for _, rec := range l.records.From(0)[:n] {
-		info := l.topics[rec.Topic]
-		if info.Count--; info.Count == 0 {
-			delete(l.topics, rec.Topic)
-		}
+		l.uncount(rec)
 	}
 	l.records = l.records.Drop(n)
+}
+
+// uncount takes a record out of the topics and the keys. Callers hold mu.
+func (l *memoryLog) uncount(rec *memoryRecord) {
+	content := rec.content.Load()
+	if content == nil {
+		return // it was taken out when it was removed
+	}
+	l.forget(topicKey{rec.topic, content.key}, rec.seq)
+	info := l.topics[rec.topic]
+	if info.Count--; info.Count == 0 {
+		delete(l.topics, rec.topic)
+		return
+	}
+	if info.Last.Seq != rec.seq {
+		return
+	}
+	for _, before := range slices.Backward(l.records.From(0)) {
+		if before.seq < rec.seq && before.topic == rec.topic && before.content.Load() != nil {
+			info.Last, info.Time = l.epochs.Position(before.seq), before.time
+			return
+		}
+	}
+}
+
+func (l *memoryLog) Remove(ctx context.Context, seqs []uint64) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return 0, ErrClosed
+	}
+	l.expire(l.clock.Now())
+	n := 0
+	for _, seq := range seqs {
+		if err := ctx.Err(); err != nil {
+			return n, err
+		}
+		if rec := l.get(seq); rec != nil && rec.content.Load() != nil {
+			l.uncount(rec)
+			rec.content.Store(nil)
+			n++
+		}
+	}
+	return n, nil
+}
+
+func (l *memoryLog) RemoveTopic(ctx context.Context, topic string, upTo uint64) (int, error) {
+	r, err := l.current()
+	if err != nil {
+		return 0, err
+	}
+	var seqs []uint64
+	for _, rec := range r.From(0) {
+		if rec.topic == topic && rec.seq <= upTo {
+			seqs = append(seqs, rec.seq)
+		}
+	}
+	return l.Remove(ctx, seqs)
 }
 
 // get returns a retained record, or nil. Callers hold mu.
@@ -175,7 +281,7 @@ func (l *memoryLog) current() (ringbuf.Ring[*memoryRecord], error) {
 	if l.closed {
 		return ringbuf.Ring[*memoryRecord]{}, ErrClosed
 	}
-	l.expire(time.Now())
+	l.expire(l.clock.Now())
 	return l.records, nil
 }
 
@@ -197,21 +303,29 @@ func (l *memoryLog) Read(_ context.Context, q Query) (Batch, error) {
 		return b, err
 	}
 	if q.After+1 < r.First() {
-		b.Lost, b.Expired = min(r.First()-1, q.UpTo), true
-		b.Through = b.Lost
+		b.Hole, b.Reason = min(r.First()-1, q.UpTo), sse.GapExpired
+		b.Through = b.Hole
 	}
 	bytes := 0
 	for _, rec := range r.From(b.Through + 1) {
-		if rec.Seq > q.UpTo {
+		if rec.seq > q.UpTo {
 			break
 		}
-		b.Through = rec.Seq
-		if topics.MatchAny(q.Filters, rec.Topic) {
-			b.Records = append(b.Records, rec.Record)
-			bytes += len(rec.Data)
-			if len(b.Records) >= q.MaxRecords || bytes >= q.MaxBytes {
+		if topics.MatchAny(q.Filters, rec.topic) {
+			record, ok := rec.record()
+			switch {
+			case !ok && b.Through > q.After:
+				return b, nil // the next batch begins with the hole
+			case !ok:
+				b.Hole, b.Reason, b.Through = rec.seq, sse.GapRemoved, rec.seq
 				return b, nil
 			}
+			b.Records = append(b.Records, record)
+			bytes += len(record.Data)
+		}
+		b.Through = rec.seq
+		if len(b.Records) >= q.MaxRecords || bytes >= q.MaxBytes {
+			return b, nil
 		}
 	}
 	b.Through = q.UpTo
@@ -232,12 +346,14 @@ func (l *memoryLog) Tail(ctx context.Context, generation, after uint64) iter.Seq
 			records, grown, closed := l.records.From(after+1), l.grown, l.closed
 			l.mu.Unlock()
 			for part := range slices.Chunk(records, tailBatch) {
-				batch := make([]Record, len(part))
-				for i, rec := range part {
-					batch[i] = rec.Record
+				batch := make([]Record, 0, len(part))
+				for _, rec := range part {
+					if record, ok := rec.record(); ok {
+						batch = append(batch, record)
+					}
 				}
-				after = batch[len(batch)-1].Seq
-				if ctx.Err() != nil || !yield(batch, nil) {
+				after = part[len(part)-1].seq
+				if ctx.Err() != nil || len(batch) > 0 && !yield(batch, nil) {
 					return
 				}
 			}
@@ -275,7 +391,7 @@ func (l *memoryLog) Newest(ctx context.Context, filters []topics.Filter, after, 
 	case upTo <= after:
 		return nil, after, nil
 	}
-	l.expire(time.Now())
+	l.expire(l.clock.Now())
 	if seqs, ok := l.newestByTopic(filters, after, upTo); ok {
 		if len(seqs) <= limit {
 			return seqs, upTo, nil
@@ -285,15 +401,15 @@ func (l *memoryLog) Newest(ctx context.Context, filters []topics.Filter, after, 
 	var seqs []uint64
 	through := max(after, l.records.First()-1)
 	for i, rec := range l.records.From(after + 1) {
-		if rec.Seq > upTo {
+		if rec.seq > upTo {
 			break
 		}
 		if i == newestRecords || len(seqs) == limit {
 			return seqs, through, nil
 		}
-		through = rec.Seq
-		if l.topics[rec.Topic].Last.Seq == rec.Seq && topics.MatchAny(filters, rec.Topic) {
-			seqs = append(seqs, rec.Seq)
+		through = rec.seq
+		if info := l.topics[rec.topic]; info != nil && info.Last.Seq == rec.seq && topics.MatchAny(filters, rec.topic) {
+			seqs = append(seqs, rec.seq)
 		}
 	}
 	return seqs, upTo, nil
@@ -332,7 +448,7 @@ func (l *memoryLog) eachTopic(f func(TopicInfo)) error {
 	if l.closed {
 		return ErrClosed
 	}
-	l.expire(time.Now())
+	l.expire(l.clock.Now())
 	for _, info := range l.topics {
 		f(*info)
 	}
@@ -356,9 +472,9 @@ func (l *memoryLog) Back(ctx context.Context, filters []topics.Filter, n int, up
 				return 0, err
 			}
 		}
-		if rec.Seq <= upTo && topics.MatchAny(filters, rec.Topic) {
+		if rec.seq <= upTo && topics.MatchAny(filters, rec.topic) && rec.content.Load() != nil {
 			if n--; n == 0 {
-				return rec.Seq - 1, nil
+				return rec.seq - 1, nil
 			}
 		}
 	}
@@ -371,7 +487,8 @@ func (l *memoryLog) At(_ context.Context, t time.Time) (uint64, error) {
 		return 0, err
 	}
 	records := r.From(0)
-	i := sort.Search(len(records), func(i int) bool { return !records[i].Time.Before(t) })
+	t = l.clock.Since(t)
+	i := sort.Search(len(records), func(i int) bool { return !records[i].time.Before(t) })
 	return r.First() + uint64(i), nil
 }
 
@@ -381,7 +498,7 @@ func (l *memoryLog) Count(_ context.Context, filters []topics.Filter, after uint
 		return 0, 0, err
 	}
 	for _, rec := range r.From(after + 1) {
-		if topics.MatchAny(filters, rec.Topic) {
+		if topics.MatchAny(filters, rec.topic) && rec.content.Load() != nil {
 			n++
 		}
 	}

@@ -127,7 +127,7 @@ func (h *Hub) history(ctx context.Context, filters []topics.Filter, after eventl
 		if err != nil {
 			return Page{}, err
 		}
-		if b.Lost > 0 && (after != (eventlog.Position{}) || !b.Expired) {
+		if b.Hole > 0 && (after != (eventlog.Position{}) || b.Reason != sse.GapExpired) {
 			if len(page.Events) > 0 {
 				break // it stands before the first event of the next page
 			}
@@ -145,10 +145,7 @@ func (h *Hub) history(ctx context.Context, filters []topics.Filter, after eventl
 
 // gapAt returns the gap that a batch begins with, joined to one just before it.
 func gapAt(names eventlog.Timeline, b eventlog.Batch, before *sse.GapError, after uint64) *sse.GapError {
-	gap := &sse.GapError{Reason: sse.GapLost, After: names.Position(after).String(), Next: names.Position(b.Lost).String()}
-	if b.Expired {
-		gap.Reason = sse.GapExpired
-	}
+	gap := &sse.GapError{Reason: b.Reason, After: names.Position(after).String(), Next: names.Position(b.Hole).String()}
 	if before != nil {
 		gap.Reason, gap.After = before.Reason, before.After
 	}

@@ -19,6 +19,9 @@ const (
 	// file.
 	GapLost = "lost"
 
+	// GapRemoved: somebody has removed messages from the log on purpose.
+	GapRemoved = "removed"
+
 	// GapUnknown: the client's last event ID is from another log, or from a
 	// time after the backup that was restored.
 	GapUnknown = "unknown"

@@ -39,7 +39,7 @@ type logCase struct {
 
 // Run runs all tests, each with a log of its own.
 func Run(t *testing.T, kit Kit) {
-	for _, group := range [][]logCase{appendCases, readCases, lookupCases, newestCases, tailCases, closeCases} {
+	for _, group := range [][]logCase{appendCases, readCases, lookupCases, newestCases, removeCases, tailCases, closeCases} {
 		for _, c := range group {
 			t.Run(c.name, func(t *testing.T) {
 				t.Log("the rule: " + c.rule)
@@ -154,8 +154,8 @@ func everything(t *testing.T, l eventlog.Log, after uint64, patterns ...string) 
 	var records []eventlog.Record
 	for q.After < q.UpTo {
 		b := readBatch(t, l, q)
-		if b.Lost != 0 {
-			t.Fatalf("Read(%+v) says that records up to %d are lost", q, b.Lost)
+		if b.Hole != 0 {
+			t.Fatalf("Read(%+v) says that records up to %d are lost", q, b.Hole)
 		}
 		records = append(records, b.Records...)
 		q.After = b.Through
@@ -172,14 +172,14 @@ func readBatch(t *testing.T, l eventlog.Log, q eventlog.Query) eventlog.Batch {
 		t.Fatalf("Read(%+v): %v", q, err)
 	case b.Through <= q.After || b.Through > q.UpTo:
 		t.Fatalf("Read(%+v) reaches through %d", q, b.Through)
-	case b.Lost != 0 && (b.Lost <= q.After || b.Lost > b.Through):
-		t.Fatalf("Read(%+v) says %d is lost, and reaches through %d", q, b.Lost, b.Through)
-	case b.Lost == 0 && b.Expired:
-		t.Fatalf("Read(%+v) says that nothing has expired", q)
+	case b.Hole != 0 && (b.Hole <= q.After || b.Hole > b.Through):
+		t.Fatalf("Read(%+v) says %d is lost, and reaches through %d", q, b.Hole, b.Through)
+	case (b.Hole == 0) != (b.Reason == ""):
+		t.Fatalf("Read(%+v) gives the reason %q, and the hole ends at %d", q, b.Reason, b.Hole)
 	case len(b.Records) > q.MaxRecords:
 		t.Fatalf("Read(%+v) returns %d records", q, len(b.Records))
 	}
-	at := max(q.After, b.Lost)
+	at := max(q.After, b.Hole)
 	for _, r := range b.Records {
 		if r.Seq <= at || r.Seq > b.Through {
 			t.Fatalf("Read(%+v) returns record %d after %d, through %d", q, r.Seq, at, b.Through)
@@ -194,7 +194,7 @@ func readOne(t *testing.T, l eventlog.Log, seq uint64) eventlog.Record {
 	t.Helper()
 	q := eventlog.Query{Filters: filters(t, "**"), After: seq - 1, UpTo: seq, MaxRecords: 1, MaxBytes: 1}
 	b := readBatch(t, l, q)
-	if b.Lost != 0 || len(b.Records) != 1 {
+	if b.Hole != 0 || len(b.Records) != 1 {
 		t.Fatalf("Read(%+v) = %+v", q, b)
 	}
 	return b.Records[0]

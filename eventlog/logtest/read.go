@@ -104,7 +104,7 @@ var readCases = []logCase{
 		for _, q := range []eventlog.Query{{After: 0, UpTo: 0}, {After: 2, UpTo: 2}, {After: 2, UpTo: 1}, {After: 50, UpTo: 50}} {
 			q.Filters, q.MaxRecords, q.MaxBytes = filters(t, "**"), 1, 1
 			b, err := l.Read(within(t), q)
-			if err != nil || b.Through != q.After || len(b.Records) != 0 || b.Lost != 0 {
+			if err != nil || b.Through != q.After || len(b.Records) != 0 || b.Hole != 0 {
 				t.Errorf("Read(%+v) = %+v, %v", q, b, err)
 			}
 		}
@@ -114,7 +114,7 @@ var readCases = []logCase{
 		for i, r := range want {
 			same(t, "the record", []eventlog.Record{readOne(t, l, r.Seq)}, want[i:i+1])
 			q := eventlog.Query{Filters: filters(t, "none", "a.*"), After: r.Seq - 1, UpTo: r.Seq, MaxRecords: 1, MaxBytes: 1}
-			if b := readBatch(t, l, q); len(b.Records) != 0 || b.Lost != 0 {
+			if b := readBatch(t, l, q); len(b.Records) != 0 || b.Hole != 0 {
 				t.Errorf("Read(%+v) = %+v", q, b)
 			}
 		}

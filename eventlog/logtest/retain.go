@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"example.com/tidings/eventlog"
+	"example.com/tidings/sse"
 )
 
 type smallCase struct {
@@ -39,20 +40,20 @@ var smallCases = []smallCase{
 		for _, patterns := range []string{"**", "t.1", "t.*", "t.0 t.2", "none"} {
 			q := eventlog.Query{Filters: filters(t, strings.Fields(patterns)...), UpTo: st.Last, MaxRecords: 10000, MaxBytes: 1 << 20}
 			b := readBatch(t, l, q)
-			if b.Lost != st.First-1 || !b.Expired {
-				t.Fatalf("%s: %d is said to be lost, want %d (expired: %v)", patterns, b.Lost, st.First-1, b.Expired)
+			if b.Hole != st.First-1 || b.Reason != sse.GapExpired {
+				t.Fatalf("%s: %d is said to be lost, want %d (%q)", patterns, b.Hole, st.First-1, b.Reason)
 			}
 			q.After = st.First - 1
-			if b := readBatch(t, l, q); b.Lost != 0 || patterns == "**" && b.Records[0].Seq != st.First {
-				t.Fatalf("%s: after the gap: %+v", patterns, b.Lost)
+			if b := readBatch(t, l, q); b.Hole != 0 || patterns == "**" && b.Records[0].Seq != st.First {
+				t.Fatalf("%s: after the gap: %+v", patterns, b.Hole)
 			}
 			q.After, q.UpTo = 2, 5
-			if b := readBatch(t, l, q); b.Lost != 5 || !b.Expired || b.Through != 5 || len(b.Records) != 0 {
+			if b := readBatch(t, l, q); b.Hole != 5 || b.Reason != sse.GapExpired || b.Through != 5 || len(b.Records) != 0 {
 				t.Fatalf("%s: within the gap: %+v", patterns, b)
 			}
 		}
 		q := eventlog.Query{Filters: filters(t, "gone"), UpTo: 1, MaxRecords: 1, MaxBytes: 1}
-		if b := readBatch(t, l, q); b.Lost != 1 || !b.Expired || len(b.Records) != 0 {
+		if b := readBatch(t, l, q); b.Hole != 1 || b.Reason != sse.GapExpired || len(b.Records) != 0 {
 			t.Errorf("a removed record: %+v", b)
 		}
 		if n, through, err := l.Count(within(t), filters(t, "**"), 0); err != nil || n != st.Last-st.First+1 || through != st.Last {
@@ -78,7 +79,7 @@ var smallCases = []smallCase{
 		retains(t, l, 4, 3)
 		for _, pattern := range []string{"**", "a", "x"} {
 			q := eventlog.Query{Filters: filters(t, pattern), UpTo: 3, MaxRecords: 10, MaxBytes: 100}
-			if b := readBatch(t, l, q); b.Lost != 3 || !b.Expired || len(b.Records) != 0 {
+			if b := readBatch(t, l, q); b.Hole != 3 || b.Reason != sse.GapExpired || len(b.Records) != 0 {
 				t.Errorf("Read %s: %+v", pattern, b)
 			}
 		}
@@ -113,7 +114,7 @@ var smallCases = []smallCase{
 				return
 			}
 			b := readBatch(t, l, q)
-			at := max(q.After, b.Lost)
+			at := max(q.After, b.Hole)
 			for _, r := range b.Records {
 				// t.1 has the odd numbers, t.2 the even ones.
 				step := uint64(2)
@@ -121,7 +122,7 @@ var smallCases = []smallCase{
 					step = 1
 				}
 				if r.Seq != at+step {
-					t.Fatalf("%s: after %d (lost: %d) comes %d", pattern, at, b.Lost, r.Seq)
+					t.Fatalf("%s: after %d (lost: %d) comes %d", pattern, at, b.Hole, r.Seq)
 				}
 				at = r.Seq
 			}

@@ -218,6 +218,8 @@ var closeCases = []logCase{
 		_, errs["At"] = l.At(ctx, time.Now())
 		_, _, errs["Count"] = l.Count(ctx, all, 0)
 		_, errs["Topics"] = l.Topics(ctx, all[0], "", 1)
+		_, errs["Remove"] = l.Remove(ctx, []uint64{1})
+		_, errs["RemoveTopic"] = l.RemoveTopic(ctx, "a", 1)
 		for method, err := range errs {
 			if !errors.Is(err, eventlog.ErrClosed) {
 				t.Errorf("%s returns %v", method, err)

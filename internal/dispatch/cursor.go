@@ -222,9 +222,9 @@ func (c *Cursor) read(ctx context.Context, upTo uint64, found *findings) error {
 	if err != nil {
 		return err
 	}
-	if b.Lost > c.pos {
+	if b.Hole > c.pos {
 		after := c.pos
-		c.pos = b.Lost
+		c.pos = b.Hole
 		c.add(found, c.passed(ctx, after, b))
 	}
 	c.oldest = false
@@ -239,9 +239,9 @@ func (c *Cursor) read(ctx context.Context, upTo uint64, found *findings) error {
 // passed returns the gap from after to the cursor's position, where the log lacks records. It
 // returns nil if none of them is missing for this stream.
 func (c *Cursor) passed(ctx context.Context, after uint64, b *sharedBatch) *sse.GapError {
-	if !b.Expired {
+	if b.Reason != sse.GapExpired {
 		c.forgetOwed()
-		return c.gapSince(sse.GapLost, after, 0)
+		return c.gapSince(b.Reason, after, 0)
 	}
 	if c.oldest {
 		return nil

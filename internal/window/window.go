@@ -118,8 +118,8 @@ func (w *Window) reload(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("read the newest messages: %w", err)
 		}
-		if b.Lost > 0 {
-			next.Ring = ringbuf.New[*Entry](b.Lost + 1)
+		if b.Hole > 0 {
+			next.Ring = ringbuf.New[*Entry](b.Hole + 1)
 		}
 		for _, rec := range b.Records {
 			w.push(&next, rec)
