@@ -13,7 +13,8 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"example.com/tidings/eventlog"
-	"example.com/tidings/eventlog/jetlog"
+	"example.com/tidings/eventlog/natslog"
+	"example.com/tidings/eventlog/segmentlog"
 )
 
 // memoryBytes is the default of --retention-bytes with --memory.
@@ -22,25 +23,30 @@ const memoryBytes = 64 << 20
 // storeFlags say where messages are stored, and for how long.
 func storeFlags() []cli.Flag {
 	return []cli.Flag{
-		text("data", jetlog.DefaultDir, nil, "store messages in the folder `DIR`; the server creates it if it is missing"),
+		text("data", segmentlog.DefaultDir, nil, "store messages in the folder `DIR`; the server creates it if it is missing"),
 		toggle("memory", false, "store messages in memory; they are lost when the server stops"),
 		text("nats", "", nil, "store messages in the NATS JetStream server or cluster at `URL`, such as nats://host:4222; separate several URLs with commas"),
 		text("nats-creds", "", nil, "log in to NATS with the credentials in `FILE`"),
 		text("nats-ca", "", nil, "verify the NATS servers with the CA certificates in `FILE` instead of the system's"),
 		text("nats-cert", "", nil, "present the client certificate in `FILE` to NATS; requires --nats-key"),
 		text("nats-key", "", nil, "use the private key in `FILE` with --nats-cert"),
-		text("nats-stream", jetlog.DefaultStream, nil, "use the JetStream stream `NAME`"),
+		text("nats-stream", natslog.DefaultStream, nil, "use the JetStream stream `NAME`"),
 		&cli.IntFlag{
 			Name: "nats-replicas", Sources: env("TIDINGS_NATS_REPLICAS"),
 			Usage:       "store each message on `N` NATS servers, 1 to 5; by default an existing stream keeps its number, and a new one gets 1",
 			Validator:   between(1, 5),
 			HideDefault: true,
 		},
-		text("sync", jetlog.DefaultSync.String(), validSync, "fsync messages `WHEN`: always, which is before each acknowledgement, or once per duration; a power loss then costs the last duration"),
-		period("retention-age", jetlog.DefaultMaxAge, validAge, "keep messages for `DURATION`; 0 keeps them for ever"),
-		text("retention-bytes", formatSize(jetlog.DefaultMaxBytes), validSize(0, math.MaxInt64), "keep the newest messages, up to `SIZE`; 0 means no limit; with --memory the default is 64MiB"),
-		period("dedup-window", jetlog.DefaultDedupWindow, validWindow, "remember idempotency keys for `DURATION`, at most --retention-age"),
-		text("reserve", formatSize(jetlog.DefaultReserve), validSize(0, math.MaxInt64), "keep `SIZE` of the disk free; the server refuses messages that need this space"),
+		text("sync", "always", validSync, "force messages to the disk `WHEN`: always, which is before each acknowledgement, or once per duration, as in 1s; a power loss then costs the last duration"),
+		period("retention-age", segmentlog.DefaultMaxAge, validAge, "keep messages for `DURATION`; 0 keeps them for ever"),
+		text("retention-bytes", formatSize(segmentlog.DefaultMaxBytes), validSize(0, math.MaxInt64), "keep the newest messages, up to `SIZE`; 0 means no limit; with --memory the default is 64MiB"),
+		&cli.DurationFlag{
+			Name: "dedup-window", Sources: env("TIDINGS_DEDUP_WINDOW"),
+			Usage:       "remember the idempotency keys of retained messages for `DURATION`, at most --retention-age; the default is 24h, or --retention-age if that is less; with --memory and --nats it is 2m",
+			Validator:   validWindow,
+			HideDefault: true,
+		},
+		text("reserve", formatSize(segmentlog.DefaultReserve), validSize(0, math.MaxInt64), "keep `SIZE` of the disk free; the server refuses messages that need this space"),
 	}
 }
 
@@ -54,7 +60,7 @@ func validSync(s string) error {
 	return nil
 }
 
-// leastAge is the shortest age that JetStream accepts.
+// leastAge is the shortest age, which JetStream accepts, too.
 const leastAge = 100 * time.Millisecond
 
 func validAge(d time.Duration) error {
@@ -83,11 +89,8 @@ func newStore(cmd *cli.Command, logger *slog.Logger) (store, error) {
 		return store{}, err
 	}
 	age, window := bound(cmd.Duration("retention-age")), cmd.Duration("dedup-window")
-	switch {
-	case age > 0 && window > age && cmd.IsSet("dedup-window"):
+	if age > 0 && window > age {
 		return store{}, fmt.Errorf("--dedup-window %v is longer than --retention-age %v: a key cannot outlive its message; choose a shorter window or a longer age", window, age)
-	case age > 0:
-		window = min(window, age)
 	}
 	bytes := bound(size(cmd, "retention-bytes"))
 	switch {
@@ -104,8 +107,8 @@ func newStore(cmd *cli.Command, logger *slog.Logger) (store, error) {
 	case cmd.String("nats") != "":
 		return natsStore(cmd, logger, age, bytes, window)
 	}
-	opts := &jetlog.Options{
-		Dir: cmd.String("data"), Sync: jetlog.SyncAlways, MaxAge: age, MaxBytes: bytes, DedupWindow: window,
+	opts := &segmentlog.Options{
+		Dir: cmd.String("data"), MaxAge: age, MaxBytes: bytes, DedupWindow: window,
 		Reserve: bound(size(cmd, "reserve")), Logger: logger,
 	}
 	if s := cmd.String("sync"); s != "always" {
@@ -114,7 +117,7 @@ func newStore(cmd *cli.Command, logger *slog.Logger) (store, error) {
 			return store{}, err
 		}
 	}
-	return store{opts.Dir, func(ctx context.Context) (eventlog.Log, error) { return opened(jetlog.Open(ctx, opts)) }}, nil
+	return store{opts.Dir, func(ctx context.Context) (eventlog.Log, error) { return opened(segmentlog.Open(ctx, opts)) }}, nil
 }
 
 // natsStore is newStore for --nats.
@@ -122,7 +125,7 @@ func natsStore(cmd *cli.Command, logger *slog.Logger, age time.Duration, bytes i
 	if (cmd.String("nats-cert") == "") != (cmd.String("nats-key") == "") {
 		return store{}, errors.New("--nats-cert and --nats-key go together; give both or neither")
 	}
-	opts := &jetlog.ClusterOptions{
+	opts := &natslog.Options{
 		URL:             cmd.String("nats"),
 		CredentialsFile: cmd.String("nats-creds"),
 		CAFile:          cmd.String("nats-ca"), CertFile: cmd.String("nats-cert"), KeyFile: cmd.String("nats-key"),
@@ -135,21 +138,19 @@ func natsStore(cmd *cli.Command, logger *slog.Logger, age time.Duration, bytes i
 	if cmd.IsSet("retention-bytes") {
 		opts.MaxBytes = bytes
 	}
-	if cmd.IsSet("dedup-window") || window < cmd.Duration("dedup-window") {
-		opts.DedupWindow = window
-	}
+	opts.DedupWindow = window
 	servers, err := withoutPasswords(opts.URL)
 	if err != nil {
 		return store{}, err
 	}
 	return store{
 		"stream " + opts.Stream + " of " + servers,
-		func(ctx context.Context) (eventlog.Log, error) { return opened(jetlog.Connect(ctx, opts)) },
+		func(ctx context.Context) (eventlog.Log, error) { return opened(natslog.Connect(ctx, opts)) },
 	}, nil
 }
 
-// opened returns a nil eventlog.Log, not one that holds a nil *jetlog.Log, with an error.
-func opened(l *jetlog.Log, err error) (eventlog.Log, error) {
+// opened returns a nil eventlog.Log, not one that holds a nil pointer, with an error.
+func opened[L eventlog.Log](l L, err error) (eventlog.Log, error) {
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,29 @@
+package segmentlog
+
+import (
+	"errors"
+
+	"golang.org/x/sys/windows"
+)
+
+// freeBytes returns how many bytes can still be written to the disk that holds dir, and how
+// large the disk is.
+func freeBytes(dir string) (free, total int64, err error) {
+	name, err := windows.UTF16PtrFromString(dir)
+	if err != nil {
+		return 0, 0, err
+	}
+	var available, size uint64
+	if err := windows.GetDiskFreeSpaceEx(name, &available, &size, nil); err != nil {
+		return 0, 0, err
+	}
+	return int64(available), int64(size), nil
+}
+
+// syncDir does nothing: Windows makes the file names in a folder durable by itself.
+func syncDir(string) error { return nil }
+
+// noRoom reports whether an error says that the disk is full.
+func noRoom(err error) bool {
+	return errors.Is(err, windows.ERROR_DISK_FULL) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL)
+}

@@ -1,0 +1,102 @@
+package segmentlog
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// A fileSystem holds the files of a log, but those of the index. Names are paths.
+type fileSystem interface {
+	// create makes a new file of a size, allocated where the system can do that.
+	create(name string, size int64) (file, error)
+	open(name string) (file, error)
+	readFile(name string) ([]byte, error)
+	rename(from, to string) error
+	remove(name string) error
+	list(dir string) ([]string, error)
+	syncDir(dir string) error
+	free(dir string) (free, total int64, err error)
+}
+
+// A file is open for reading and writing.
+type file interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+	size() (int64, error)
+	Truncate(size int64) error
+	sync() error // returns when the data is on the disk
+}
+
+// disk is the machine's file system.
+type disk struct{}
+
+type diskFile struct{ *os.File }
+
+func (disk) create(name string, size int64) (file, error) {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := allocate(f, size); err != nil {
+		return nil, errors.Join(err, f.Close(), os.Remove(name))
+	}
+	return diskFile{f}, nil
+}
+
+func (disk) open(name string) (file, error) {
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	return diskFile{f}, nil
+}
+
+func (disk) readFile(name string) ([]byte, error)           { return os.ReadFile(name) }
+func (disk) rename(from, to string) error                   { return os.Rename(from, to) }
+func (disk) remove(name string) error                       { return os.Remove(name) }
+func (disk) syncDir(dir string) error                       { return syncDir(dir) }
+func (disk) free(dir string) (free, total int64, err error) { return freeBytes(dir) }
+
+func (disk) list(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names, err
+}
+
+func (f diskFile) size() (int64, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}
+
+func (f diskFile) sync() error { return syncData(f.File) }
+
+// replaceFile writes a file so that after a crash at any point it has either the old
+// content or the new one, which is on the disk when replaceFile returns.
+func replaceFile(files fileSystem, name string, content []byte) error {
+	next := name + ".new"
+	if err := files.remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := files.create(next, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(content, 0)
+	if err := errors.Join(err, f.sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := files.rename(next, name); err != nil {
+		return err
+	}
+	return files.syncDir(filepath.Dir(name))
+}

@@ -1,0 +1,497 @@
+package segmentlog
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"example.com/tidings/eventlog"
+)
+
+// A keyed is a key that was used on a topic, the content of the message, and its record.
+type keyed struct {
+	hash    keyHash
+	content uint64 // a hash of the type and the data
+	seq     uint64 // 0 if there is no record
+	nanos   int64
+
+	stored  *keyed // what prepare has found in the store, or nil
+	version uint64 // of the store, when prepare looked
+}
+
+// A keyHash identifies a key on a topic.
+type keyHash [16]byte
+
+// hashKey returns the hash of a key on a topic.
+func hashKey(topic, key string) keyHash {
+	var space [1 + 255 + 255]byte
+	b := append(space[:0], byte(len(topic)))
+	b = append(append(b, topic...), key...)
+	sum := sha256.Sum256(b)
+	return keyHash(sum[:16])
+}
+
+// hashContent returns the hash of a type and of data.
+func hashContent(typ, data string) uint64 {
+	h := sha256.New()
+	h.Write([]byte{byte(len(typ))})
+	h.Write([]byte(typ))
+	h.Write([]byte(data))
+	return binary.BigEndian.Uint64(h.Sum(nil))
+}
+
+// The store has keys in chunks: those that were used one after the other. Chunks expire
+// whole. Each has a filter in memory, as long as there is room for it.
+const (
+	chunkKeys  = 1 << 19
+	mostKeys   = 1 << 15                // that wait for the store
+	mostChunks = 64 << 20 / filterBytes // with a filter
+)
+
+// A chunk is what is known of a chunk of keys.
+type chunk struct {
+	id          uint32
+	n           int
+	first, last int64   // times
+	filter      *filter // nil if there is no room for it
+}
+
+// keys remembers the keys of records. The writer's goroutine uses it, appenders, and the
+// goroutine of the index.
+type keys struct {
+	index *index
+
+	mu      sync.RWMutex
+	recent  map[keyHash]keyed // those that are not in the store
+	pending []keyed           // of them, those whose record is written, in order
+	through uint64            // the last record whose key may be in pending
+	version uint64            // grows when keys go to the store
+	chunks  []*chunk          // of the store, the oldest first
+	ready   chan struct{}     // closed while every key is known
+	whole   bool              // ready is closed
+}
+
+func newKeys(x *index) *keys {
+	return &keys{index: x, recent: map[keyHash]keyed{}, ready: make(chan struct{})}
+}
+
+// prepare looks the keys of a request up, so that the writer need not. It waits until every
+// key is known.
+func (k *keys) prepare(ctx context.Context, r *request) error {
+	found := false
+	for i := range r.messages {
+		if m := &r.messages[i]; m.Key != "" {
+			if !found {
+				found = true
+				r.keys = slices.Grow(r.keys[:0], len(r.messages))[:len(r.messages)]
+			}
+			r.keys[i] = keyed{hash: hashKey(m.Topic, m.Key), content: hashContent(m.Type, m.Data)}
+		}
+	}
+	for found {
+		if err := k.await(ctx); err != nil {
+			return err
+		}
+		failed := false
+		for i := range r.messages {
+			if r.messages[i].Key == "" {
+				continue
+			}
+			p := &r.keys[i]
+			k.mu.RLock()
+			p.version = k.version
+			k.mu.RUnlock()
+			var err error
+			if p.stored, err = k.lookup(p.hash); err != nil {
+				failed = true
+				break
+			}
+		}
+		if !failed {
+			return nil
+		}
+		// The store has failed. It is made again.
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// await waits until every key is known.
+func (k *keys) await(ctx context.Context) error {
+	k.mu.RLock()
+	ready := k.ready
+	k.mu.RUnlock()
+	select {
+	case <-ready:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-k.index.log.closing.Done():
+		return eventlog.ErrClosed
+	}
+}
+
+// lookup returns the newest record in the store that had a key, or nil.
+func (k *keys) lookup(hash keyHash) (*keyed, error) {
+	k.mu.RLock()
+	chunks := k.chunks
+	k.mu.RUnlock()
+	for _, c := range slices.Backward(chunks) {
+		if c.filter != nil && !c.filter.has(hash) {
+			continue
+		}
+		k.index.mu.RLock()
+		st := k.index.store
+		k.index.mu.RUnlock()
+		var v []byte
+		err := st.use(func(db *pebble.DB) (err error) {
+			v, err = get(db, keyKey(c.id, hash))
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		if len(v) == 24 {
+			return &keyed{hash: hash, seq: binary.BigEndian.Uint64(v), nanos: int64(binary.BigEndian.Uint64(v[8:])), content: binary.BigEndian.Uint64(v[16:])}, nil
+		}
+	}
+	return nil, nil
+}
+
+// used returns the record that has used a key, if that counts still. The writer calls it.
+func (k *keys) used(key keyed, now time.Time) (keyed, error) {
+	k.mu.RLock()
+	first, ok := k.recent[key.hash]
+	version := k.version
+	k.mu.RUnlock()
+	if !ok {
+		stored := key.stored
+		if version != key.version {
+			var err error
+			if stored, err = k.lookup(key.hash); err != nil {
+				return keyed{}, err
+			}
+		}
+		if stored == nil {
+			return keyed{}, nil
+		}
+		first = *stored
+	}
+	log := k.index.log
+	if first.seq < log.first.Load() || nanosOf(now)-first.nanos > int64(log.opts.DedupWindow) || k.index.isRemoved(first.seq) {
+		return keyed{}, nil
+	}
+	return first, nil
+}
+
+// remember remembers a key that the writer is about to write.
+func (k *keys) remember(key keyed) {
+	key.stored = nil
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.recent[key.hash] = key
+}
+
+// forget forgets keys whose records could not be written.
+func (k *keys) forget(failed []keyed) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, key := range failed {
+		delete(k.recent, key.hash)
+	}
+}
+
+// add notes that records up to a number are written, and their keys.
+func (k *keys) add(written []keyed, through uint64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.pending = append(k.pending, written...)
+	k.through = through
+	if len(k.pending) > mostKeys {
+		k.index.signal()
+	}
+}
+
+// remove forgets the keys of records that were removed.
+func (k *keys) remove(records []removedRecord) {
+	for _, r := range records {
+		if r.key == "" {
+			continue
+		}
+		hash := hashKey(r.topic, r.key)
+		k.mu.Lock()
+		if k.recent[hash].seq == r.seq {
+			delete(k.recent, hash)
+		}
+		k.pending = slices.DeleteFunc(k.pending, func(p keyed) bool { return p.seq == r.seq })
+		chunks := k.chunks
+		k.mu.Unlock()
+		for _, c := range chunks {
+			if c.filter == nil || c.filter.has(hash) {
+				_ = k.index.store.use(func(db *pebble.DB) error { return db.Delete(keyKey(c.id, hash), pebble.NoSync) })
+			}
+		}
+	}
+}
+
+// waiting returns how many keys wait for the store.
+func (k *keys) waiting() int {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return len(k.pending)
+}
+
+// put adds the keys that wait to a batch, and returns them. The goroutine of the index calls
+// it, and then flushed.
+func (k *keys) put(batch *pebble.Batch, meta *storeMeta) ([]keyed, error) {
+	k.mu.Lock()
+	pending, through := k.pending, k.through
+	k.pending = nil
+	if k.whole {
+		meta.keys = max(meta.keys, through)
+	}
+	k.mu.Unlock()
+	for i := range pending {
+		key := &pending[i]
+		c, err := k.chunk(batch, key.nanos, meta)
+		if err != nil {
+			return pending, err
+		}
+		c.n++
+		c.last = max(c.last, key.nanos)
+		if c.filter != nil {
+			c.filter.add(key.hash)
+		}
+		value := binary.BigEndian.AppendUint64(make([]byte, 0, 24), key.seq)
+		value = binary.BigEndian.AppendUint64(value, uint64(key.nanos))
+		value = binary.BigEndian.AppendUint64(value, key.content)
+		if err := batch.Set(keyKey(c.id, key.hash), value, nil); err != nil {
+			return pending, err
+		}
+	}
+	if len(pending) == 0 {
+		return nil, nil
+	}
+	return pending, k.chunks[len(k.chunks)-1].put(batch, false)
+}
+
+// chunk returns the chunk for a key that was used at a time.
+func (k *keys) chunk(batch *pebble.Batch, nanos int64, meta *storeMeta) (*chunk, error) {
+	if n := len(k.chunks); n > 0 {
+		c := k.chunks[n-1]
+		if c.n < chunkKeys && nanos-c.first < int64(k.index.log.opts.DedupWindow)/8 {
+			return c, nil
+		}
+		if err := c.put(batch, true); err != nil {
+			return nil, err
+		}
+	}
+	meta.chunk++
+	c := &chunk{id: meta.chunk, first: nanos, filter: new(filter)}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.chunks = append(slices.Clone(k.chunks), c)
+	if n := len(k.chunks); n > mostChunks {
+		old := *k.chunks[n-1-mostChunks]
+		old.filter = nil
+		k.chunks[n-1-mostChunks] = &old
+	}
+	return c, nil
+}
+
+// flushed notes that keys are in the store.
+func (k *keys) flushed(stored []keyed) {
+	if len(stored) == 0 {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.version++
+	for i := range stored {
+		if k.recent[stored[i].hash].seq == stored[i].seq {
+			delete(k.recent, stored[i].hash)
+		}
+	}
+}
+
+// expire removes the chunks whose keys no longer count.
+func (k *keys) expire() error {
+	oldest := nanosOf(k.index.log.clock.Now().Add(-k.index.log.opts.DedupWindow))
+	n := 0
+	for n < len(k.chunks) && k.chunks[n].last < oldest {
+		n++
+	}
+	if n == 0 {
+		return nil
+	}
+	expired := k.chunks[:n]
+	k.mu.Lock()
+	k.chunks = k.chunks[n:]
+	k.mu.Unlock()
+	return k.index.store.use(func(db *pebble.DB) error {
+		next := expired[n-1].id + 1
+		if err := db.DeleteRange(keyKey(0, keyHash{}), keyKey(next, keyHash{}), pebble.NoSync); err != nil {
+			return err
+		}
+		return db.DeleteRange(chunkKey(0), chunkKey(next), pebble.NoSync)
+	})
+}
+
+// open reads the chunks of a store.
+func (k *keys) open(st *store, meta *storeMeta) error {
+	var chunks []*chunk
+	err := st.use(func(db *pebble.DB) error {
+		it, err := db.NewIter(&pebble.IterOptions{LowerBound: []byte("f"), UpperBound: []byte("g")})
+		if err != nil {
+			return err
+		}
+		defer it.Close()
+		for it.First(); it.Valid(); it.Next() {
+			value, err := it.ValueAndErr()
+			if err != nil {
+				return err
+			}
+			if c, ok := decodeChunk(it.Key(), value); ok {
+				chunks = append(chunks, c)
+			}
+		}
+		if err := it.Error(); err != nil {
+			return err
+		}
+		for i, c := range chunks {
+			switch {
+			case i < len(chunks)-mostChunks:
+				c.filter = nil
+			case c.filter == nil:
+				if err := c.fill(db); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.chunks = chunks
+	k.version++
+	return err
+}
+
+// complete reports whether every key is known.
+func (k *keys) complete() bool {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.whole
+}
+
+// unready notes that the store is gone.
+func (k *keys) unready() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.chunks = nil
+	k.version++
+	if k.whole {
+		k.whole, k.ready = false, make(chan struct{})
+	}
+}
+
+// rebuildKeys finds the keys of records that are not in the store, as far as they still
+// count.
+func (x *index) rebuildKeys() error {
+	k, log := x.keys, x.log
+	last := log.lastSeq()
+	oldest := nanosOf(log.clock.Now().Add(-log.opts.DedupWindow))
+	from, err := log.firstSince(oldest, max(x.meta.keys+1, log.first.Load()), last)
+	if err != nil {
+		return err
+	}
+	// What this process has written is in recent, but for what went to a store that failed.
+	var found []keyed
+	add := func() error {
+		k.mu.Lock()
+		for i := range found {
+			if old, ok := k.recent[found[i].hash]; !ok || old.seq < found[i].seq {
+				k.recent[found[i].hash] = found[i]
+			}
+		}
+		k.pending = append(found, k.pending...)
+		k.mu.Unlock()
+		found = nil
+		return x.flushKeys()
+	}
+	err = log.scan(log.closing, from, last, func(f *frame) {
+		if f.key == 0 || f.removed() || f.hidden() || err != nil {
+			return
+		}
+		m := f.message()
+		found = append(found, keyed{hash: hashKey(m.Topic, m.Key), content: hashContent(m.Type, m.Data), seq: f.seq, nanos: f.nanos})
+		if len(found) > mostKeys {
+			err = add()
+		}
+	})
+	if e := add(); err == nil {
+		err = e
+	}
+	if err != nil {
+		return err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.whole = true
+	k.through = max(k.through, last)
+	close(k.ready)
+	return nil
+}
+
+func keyKey(chunk uint32, hash keyHash) []byte {
+	b := binary.BigEndian.AppendUint32([]byte("k"), chunk)
+	return append(b, hash[:]...)
+}
+
+func chunkKey(id uint32) []byte { return binary.BigEndian.AppendUint32([]byte("f"), id) }
+
+// put adds what is known of a chunk to a batch. A whole chunk gets no more keys.
+func (c *chunk) put(batch *pebble.Batch, whole bool) error {
+	b := binary.BigEndian.AppendUint64(nil, uint64(c.n))
+	b = binary.BigEndian.AppendUint64(b, uint64(c.first))
+	b = binary.BigEndian.AppendUint64(b, uint64(c.last))
+	if whole && c.filter != nil {
+		b = c.filter.append(b)
+	}
+	return batch.Set(chunkKey(c.id), b, nil)
+}
+
+func decodeChunk(key, value []byte) (*chunk, bool) {
+	if len(key) != 5 || len(value) < 24 {
+		return nil, false
+	}
+	be := binary.BigEndian
+	c := &chunk{id: be.Uint32(key[1:]), n: int(be.Uint64(value)), first: int64(be.Uint64(value[8:])), last: int64(be.Uint64(value[16:]))}
+	c.filter, _ = decodeFilter(value[24:])
+	return c, true
+}
+
+// fill makes the filter of a chunk from its keys in the store.
+func (c *chunk) fill(db *pebble.DB) error {
+	c.filter = new(filter)
+	it, err := db.NewIter(&pebble.IterOptions{LowerBound: keyKey(c.id, keyHash{}), UpperBound: keyKey(c.id+1, keyHash{})})
+	if err != nil {
+		return err
+	}
+	defer it.Close()
+	for it.First(); it.Valid(); it.Next() {
+		if len(it.Key()) == 21 {
+			c.filter.add(keyHash(it.Key()[5:]))
+		}
+	}
+	return it.Error()
+}

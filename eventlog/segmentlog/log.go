@@ -1,0 +1,236 @@
+package segmentlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"sort"
+	"sync"
+	"sync/atomic"
+
+	"github.com/gofrs/flock"
+
+	"example.com/tidings/eventlog"
+	"example.com/tidings/internal/logclock"
+	"example.com/tidings/topics"
+)
+
+// generation is the only generation of a log: it is opened once.
+const generation = 1
+
+// A Log is an [eventlog.Log] in a folder. All methods may be called concurrently.
+type Log struct {
+	opts   Options
+	files  fileSystem
+	lock   *flock.Flock
+	clock  *logclock.Clock
+	state  *stateKeeper
+	epochs eventlog.Timeline
+	epoch  string // the id of the last one
+	id     string // of the log, from its format file
+	began  uint64 // the first number that this process may assign
+
+	segments  atomic.Pointer[[]*segment] // ascending; changed under changing
+	changing  sync.Mutex
+	first     atomic.Uint64 // the first number that is retained
+	writer    *writer
+	syncer    *syncer
+	spares    *spares
+	retention *retention
+	index     *index
+	running   sync.WaitGroup // goroutines that end with the log
+	sealing   sync.WaitGroup // goroutines that end soon
+
+	closing   context.Context // done when Close is called
+	close     context.CancelFunc
+	closeOnce sync.Once
+	closeErr  error
+	failure   atomic.Pointer[error]
+
+	mu     sync.Mutex
+	last   uint64 // the greatest number that readers may know
+	recent recent
+	grown  chan struct{} // closed when last grows
+}
+
+var _ eventlog.Log = (*Log)(nil)
+
+// Append implements [eventlog.Log]. A message that is larger than 16 MiB, or than
+// Options.MaxBytes, gets [eventlog.ErrTooLarge].
+func (l *Log) Append(ctx context.Context, messages []eventlog.Message) []eventlog.Appended {
+	if len(messages) == 0 {
+		return nil
+	}
+	r := requests.Get().(*request)
+	r.ctx, r.next, r.settled = ctx, 0, 0
+	r.messages = append(r.messages[:0], messages...)
+	r.results = make([]eventlog.Appended, len(messages))
+	err := ctx.Err()
+	if err == nil {
+		err = l.index.keys.prepare(ctx, r)
+	}
+	if err == nil {
+		err = l.writer.push(r)
+	}
+	if err != nil {
+		return all(len(messages), err)
+	}
+	select {
+	case <-r.done:
+	case <-ctx.Done():
+		return all(len(messages), ctx.Err()) // the writer has the request
+	}
+	results := r.results
+	clear(r.messages)
+	*r = request{messages: r.messages[:0], keys: r.keys[:0], done: r.done}
+	if cap(r.messages) <= 1024 {
+		requests.Put(r)
+	}
+	return results
+}
+
+func all(n int, err error) []eventlog.Appended {
+	results := make([]eventlog.Appended, n)
+	for i := range results {
+		results[i].Err = err
+	}
+	return results
+}
+
+// publish lets readers know of records that are stored.
+func (l *Log) publish(records []eventlog.Record) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.last = records[len(records)-1].Seq
+	l.recent.add(records)
+	close(l.grown)
+	l.grown = make(chan struct{})
+}
+
+// lastSeq returns the greatest number that readers may know.
+func (l *Log) lastSeq() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.last
+}
+
+// open returns an error if the log is closed.
+func (l *Log) open() error {
+	if l.closing.Err() != nil {
+		return eventlog.ErrClosed
+	}
+	return nil
+}
+
+// ended returns the error of a method, which is ErrClosed if the log was closed meanwhile.
+func (l *Log) ended(err error) error {
+	if err != nil && l.closing.Err() != nil {
+		return eventlog.ErrClosed
+	}
+	return err
+}
+
+// fail ends writing for good, because the disk did not do as it was told: what it has is no
+// longer known.
+func (l *Log) fail(err error) error {
+	err = fmt.Errorf("segmentlog: nothing more can be stored: %w", err)
+	if l.failure.CompareAndSwap(nil, &err) {
+		l.opts.Logger.Error("the log cannot be written; it can only be read until the next start", "error", err)
+	}
+	return *l.failure.Load()
+}
+
+// failed returns why the log cannot be written, or nil.
+func (l *Log) failed() error {
+	if err := l.failure.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// State implements [eventlog.Log].
+func (l *Log) State(context.Context) (eventlog.State, error) {
+	if err := l.open(); err != nil {
+		return eventlog.State{}, err
+	}
+	last := l.lastSeq()
+	return eventlog.State{First: min(l.first.Load(), last+1), Last: last, Epochs: l.epochs, Generation: generation}, nil
+}
+
+// The bounds of what Tail reads at a time.
+const (
+	tailRecords = 256
+	tailBytes   = 1 << 20
+)
+
+// Tail implements [eventlog.Log].
+func (l *Log) Tail(ctx context.Context, gen, after uint64) iter.Seq2[[]eventlog.Record, error] {
+	return func(yield func([]eventlog.Record, error) bool) {
+		if gen != generation {
+			yield(nil, eventlog.ErrReopened)
+			return
+		}
+		everything := topics.MustFilters("**")
+		for ctx.Err() == nil && l.closing.Err() == nil {
+			l.mu.Lock()
+			last, grown := l.last, l.grown
+			records, through, ok := l.recent.after(after)
+			l.mu.Unlock()
+			switch {
+			case after >= last:
+				select {
+				case <-grown:
+				case <-ctx.Done():
+				case <-l.closing.Done():
+				}
+				continue
+			case !ok:
+				b, err := l.Read(ctx, eventlog.Query{Filters: everything, After: after, UpTo: last, MaxRecords: tailRecords, MaxBytes: tailBytes})
+				if err != nil {
+					if ctx.Err() == nil && l.closing.Err() == nil {
+						yield(nil, err)
+					}
+					return
+				}
+				records, through = b.Records, b.Through
+			}
+			after = through
+			if len(records) > 0 && !yield(records, nil) {
+				return
+			}
+		}
+	}
+}
+
+// list returns the segments, ascending. Callers do not change the slice.
+func (l *Log) list() []*segment { return *l.segments.Load() }
+
+// addSegment adds the newest segment.
+func (l *Log) addSegment(s *segment) {
+	l.changing.Lock()
+	defer l.changing.Unlock()
+	list := append(slices.Clone(l.list()), s)
+	l.segments.Store(&list)
+}
+
+// at returns the index of the segment that has a number, if any has it, and -1 if the
+// number is before all of them.
+func at(list []*segment, seq uint64) int {
+	return sort.Search(len(list), func(i int) bool { return list[i].first > seq }) - 1
+}
+
+// seal ends a segment that gets no more frames.
+func (l *Log) seal(s *segment) {
+	f, err := s.acquire()
+	if err != nil {
+		return // it is gone
+	}
+	_, end := s.extent()
+	err = f.Truncate(end)
+	s.release()
+	if err = errors.Join(err, s.saveSidecar()); err != nil && l.closing.Err() == nil {
+		l.opts.Logger.Warn("a segment of the log cannot be completed; the next start reads it whole", "file", s.path, "error", err)
+	}
+}

@@ -1,0 +1,318 @@
+package segmentlog
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"example.com/tidings/eventlog"
+	"example.com/tidings/internal/logclock"
+)
+
+// Open opens the log in a folder, and creates the log if there is none. Nil options mean the
+// defaults. The caller must close the log.
+func Open(_ context.Context, options *Options) (*Log, error) {
+	opts, err := options.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("the data folder cannot be made: %w", err)
+	}
+	held, err := lock(opts.Dir)
+	if err != nil {
+		return nil, err
+	}
+	l := &Log{opts: opts, files: opts.files, lock: held, grown: make(chan struct{})}
+	l.closing, l.close = context.WithCancel(context.Background())
+	if err := l.start(); err != nil {
+		return nil, errors.Join(fmt.Errorf("the log in %q: %w", opts.Dir, err), held.Unlock())
+	}
+	return l, nil
+}
+
+// start reads what the folder has, and starts the goroutines of the log.
+func (l *Log) start() error {
+	id, err := checkFormat(l.files, l.opts.Dir, l.opts.Logger)
+	if err != nil {
+		return err
+	}
+	l.id = id
+	found, err := l.find()
+	if err != nil {
+		return err
+	}
+	keeper, known, ok, err := openState(l.files, l.opts.Dir)
+	if err != nil {
+		return err
+	}
+	l.state = keeper
+	if !ok && len(found) > 0 {
+		l.opts.Logger.Error("the log's state cannot be read; subscribers are told that messages may be missing")
+	}
+	first, next, found, err := l.recover(found, known, ok)
+	if err != nil {
+		return errors.Join(err, keeper.close())
+	}
+	l.segments.Store(&found)
+	l.first.Store(first)
+	l.began = next
+	l.last = next - 1
+	atLeast := time.Time{}
+	if ok {
+		atLeast = known.time()
+	}
+	if n := len(found); n > 0 && len(found[n-1].marks) > 0 {
+		if t := time.Unix(0, found[n-1].marks[len(found[n-1].marks)-1].nanos); t.After(atLeast) {
+			atLeast = t
+		}
+	}
+	l.clock = logclock.New(l.opts.clock, atLeast, func(ahead time.Duration) {
+		l.opts.Logger.Warn("the wall clock is far ahead of the log's time; the log follows it at twice the real speed, and at once after a restart", "ahead", ahead.Round(time.Second))
+	})
+	if err := l.beginEpoch(next); err != nil {
+		return errors.Join(err, keeper.close())
+	}
+	err = keeper.update(func(st *state) {
+		st.first, st.acknowledged, st.synced, st.boot, st.flags = first, next-1, next-1, bootID(), 0
+		st.nanos = nanosOf(l.clock.Now())
+		if l.opts.Sync == 0 {
+			st.flags = stateAlways
+		}
+	})
+	if err == nil {
+		err = keeper.sync()
+	}
+	if err != nil {
+		return errors.Join(err, keeper.close())
+	}
+	l.syncer = &syncer{log: l}
+	l.spares = newSpares(l)
+	l.retention = &retention{log: l, wake: make(chan struct{}, 1)}
+	l.index = newIndex(l, next)
+	l.writer = &writer{log: l, wake: make(chan struct{}, 1), done: make(chan struct{}), seq: next - 1, marked: -1}
+	if err := l.writer.roll(0); err != nil && !errors.Is(err, eventlog.ErrFull) {
+		l.close()
+		return errors.Join(err, keeper.close())
+	}
+	l.running.Go(l.writer.run)
+	l.running.Go(l.retention.run)
+	l.running.Go(l.index.run)
+	if l.opts.Sync > 0 {
+		l.running.Go(func() { l.syncer.run(l.opts.Sync) })
+	}
+	return nil
+}
+
+// find returns the segments in the folder, ascending. It removes what an earlier process has
+// left unfinished.
+func (l *Log) find() ([]*segment, error) {
+	names, err := l.files.list(l.opts.Dir)
+	if err != nil {
+		return nil, err
+	}
+	var found []*segment
+	sidecars := map[string]bool{}
+	for _, name := range names {
+		path := filepath.Join(l.opts.Dir, name)
+		switch first, salt, ok := parseSegmentName(name); {
+		case ok:
+			s := newSegment(l.files, l.opts.Dir, first, salt)
+			f, err := l.files.open(path)
+			if err != nil {
+				return nil, err
+			}
+			s.end, err = f.size()
+			if err := errors.Join(err, f.Close()); err != nil {
+				return nil, err
+			}
+			found = append(found, s)
+		case filepath.Ext(name) == sidecarSuffix:
+			sidecars[path] = true
+		case isSpare(name):
+			if err := l.files.remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return nil, err
+			}
+		}
+	}
+	slices.SortFunc(found, func(a, b *segment) int { return cmp.Compare(a.first, b.first) })
+	if found, err = withoutEmpty(found); err != nil {
+		return nil, err
+	}
+	for _, s := range found {
+		delete(sidecars, s.sidecar())
+	}
+	for path := range sidecars { // of segments that are gone
+		_ = l.files.remove(path)
+	}
+	return found, nil
+}
+
+// withoutEmpty removes segments that hide others: those with the same first number and no
+// record. A loss of power may bring a removed one back.
+func withoutEmpty(found []*segment) ([]*segment, error) {
+	var kept []*segment
+	for i, s := range found {
+		if i > 0 && found[i-1].first == s.first || i+1 < len(found) && found[i+1].first == s.first {
+			if err := s.load(); err != nil {
+				return nil, err
+			}
+			if len(s.marks) == 0 {
+				if err := s.drop(); err != nil {
+					return nil, err
+				}
+				continue
+			}
+		}
+		kept = append(kept, s)
+	}
+	return kept, nil
+}
+
+// recover finds out where the log begins and which number comes next. In doubt it leaves a
+// number out, which readers then take for a lost message.
+func (l *Log) recover(found []*segment, known state, ok bool) (first, next uint64, segments []*segment, err error) {
+	next = 1
+	doubt := !ok && len(found) > 0
+	// The newest segments without a record are left from starts that stored nothing.
+	for n := len(found); n > 0; n = len(found) {
+		newest := found[n-1]
+		if err := newest.load(); err != nil {
+			return 0, 0, nil, err
+		}
+		last, end := newest.extent()
+		next = max(next, last+1)
+		damaged := false
+		if known.flags&stateClean == 0 || !ok {
+			if damaged, err = newest.unfinished(end); err != nil {
+				return 0, 0, nil, err
+			}
+		}
+		if damaged && (!ok || known.boot == 0 || known.boot != bootID()) {
+			doubt = true // the machine may have gone down before the disk had everything
+		}
+		if len(newest.marks) > 0 || damaged {
+			break
+		}
+		if err := newest.drop(); err != nil {
+			return 0, 0, nil, err
+		}
+		found = found[:n-1]
+	}
+	if ok {
+		if known.flags&stateClean == 0 && known.flags&stateAlways == 0 && (known.boot == 0 || known.boot != bootID()) {
+			doubt = true // what was not synced may be gone
+		}
+		next = max(next, known.acknowledged+1)
+	}
+	if doubt {
+		next++
+		l.opts.Logger.Error("the log may have lost its newest messages; subscribers are told", "from", next-1)
+	}
+	first = next
+	if len(found) > 0 {
+		first = found[0].first
+	}
+	if ok {
+		first = min(max(known.first, 1), next)
+	}
+	if n := len(found); n > 0 {
+		if last, _ := found[n-1].extent(); next > last+1 && !doubt {
+			l.opts.Logger.Error("the log has lost its newest messages; subscribers are told", "first", last+1, "last", next-1)
+		}
+		// It gets no more frames.
+		l.seal(found[n-1])
+	}
+	return first, next, found, nil
+}
+
+// unfinished reports whether a segment has anything after its last frame.
+func (s *segment) unfinished(end int64) (bool, error) {
+	f, err := s.acquire()
+	if err != nil {
+		return false, err
+	}
+	defer s.release()
+	size, err := f.size()
+	if err != nil {
+		return false, err
+	}
+	b := make([]byte, mostRead)
+	for off := end; off < size; off += int64(len(b)) {
+		n, err := f.ReadAt(b[:min(int64(len(b)), size-off)], off)
+		for part := b[:n]; len(part) > 0; part = part[min(len(part), pageBytes):] {
+			if !allZero(part[:min(len(part), pageBytes)]) {
+				return true, nil
+			}
+		}
+		if err != nil {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// beginEpoch begins the epoch of this start.
+func (l *Log) beginEpoch(next uint64) error {
+	known, err := loadEpochs(l.files, l.opts.Dir)
+	if err != nil {
+		l.opts.Logger.Error("the history of the log's epochs cannot be read; a new one begins", "error", err)
+		known = nil
+	}
+	l.epochs = nextEpochs(known, next-1, l.clock.Now())
+	l.epoch = l.epochs[len(l.epochs)-1].ID
+	return saveEpochs(l.files, l.opts.Dir, l.epochs)
+}
+
+// Close implements [eventlog.Log]. When it returns, everything stored is on the disk, and
+// the folder can be opened again.
+func (l *Log) Close() error {
+	l.closeOnce.Do(func() {
+		l.writer.close()
+		<-l.writer.done
+		l.close()
+		l.running.Wait()
+		l.closeErr = l.end()
+	})
+	return l.closeErr
+}
+
+// end writes what the next start wants to find, and closes the files.
+func (l *Log) end() error {
+	err := l.syncer.sync()
+	if w := l.writer; w.seg != nil {
+		l.seal(w.seg)
+		w.seg.release()
+	}
+	l.sealing.Wait()
+	l.spares.close()
+	if l.failed() == nil && err == nil {
+		err = l.state.update(func(st *state) {
+			st.synced = st.acknowledged
+			st.flags |= stateClean
+			st.nanos = nanosOf(l.clock.Now())
+		})
+		err = errors.Join(err, l.state.sync())
+	}
+	err = errors.Join(err, l.state.close())
+	for _, s := range l.list() {
+		s.shut()
+	}
+	return errors.Join(err, l.lock.Unlock())
+}
+
+// shut closes the file once its readers are gone.
+func (s *segment) shut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gone = true
+	if s.users == 0 {
+		s.closeFile()
+	}
+}

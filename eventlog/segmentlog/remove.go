@@ -1,0 +1,150 @@
+package segmentlog
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io/fs"
+	"slices"
+
+	"example.com/tidings/eventlog"
+	"example.com/tidings/topics"
+)
+
+// removeAtOnce is how many records are removed before the disk is synced.
+const removeAtOnce = 1024
+
+// Remove implements [eventlog.Log]. It overwrites the records in their segments, and returns
+// when that is on the disk. Copies of a segment by hard link have the same bytes.
+func (l *Log) Remove(ctx context.Context, seqs []uint64) (n int, err error) {
+	seqs = slices.Clone(seqs)
+	slices.Sort(seqs)
+	seqs = slices.Compact(seqs)
+	for part := range slices.Chunk(seqs, removeAtOnce) {
+		if err := cmp.Or(l.open(), ctx.Err(), l.failed()); err != nil {
+			return n, err
+		}
+		removed, err := l.removeSome(part)
+		n += removed
+		if err != nil {
+			return n, l.ended(err)
+		}
+	}
+	return n, l.open()
+}
+
+func (l *Log) removeSome(seqs []uint64) (int, error) {
+	first, last := l.first.Load(), l.lastSeq()
+	var removed []removedRecord
+	for len(seqs) > 0 {
+		if seqs[0] < first || seqs[0] > last {
+			seqs = seqs[1:]
+			continue
+		}
+		// Those in one segment.
+		list := l.list()
+		i := max(at(list, seqs[0]), 0)
+		n := len(seqs)
+		if i+1 < len(list) {
+			n, _ = slices.BinarySearch(seqs, list[i+1].first)
+		}
+		erased, err := list[i].erase(seqs[:n])
+		if err != nil && !errors.Is(err, errGone) && !errors.Is(err, fs.ErrNotExist) {
+			return 0, l.fail(err)
+		}
+		removed = append(removed, erased...)
+		seqs = seqs[n:]
+	}
+	if len(removed) == 0 {
+		return 0, nil
+	}
+	gone := make(map[uint64]bool, len(removed))
+	for _, r := range removed {
+		gone[r.seq] = true
+	}
+	l.mu.Lock()
+	l.recent.remove(gone)
+	l.mu.Unlock()
+	// The index follows, unless it ends: then the next start reads the segments.
+	r := &removal{records: removed, done: make(chan struct{})}
+	select {
+	case l.index.removals <- r:
+		<-r.done
+	case <-l.index.done:
+	}
+	return len(removed), nil
+}
+
+// erase erases frames with ascending numbers, and returns their records when that is on the
+// disk. It passes over those that are not there, or are erased.
+func (s *segment) erase(seqs []uint64) (erased []removedRecord, err error) {
+	if err := s.load(); err != nil {
+		return nil, err
+	}
+	f, err := s.acquire()
+	if err != nil {
+		return nil, err
+	}
+	defer s.release()
+	_, end := s.extent()
+	c := newCursor(f, s.salt, 0, end, s.waitErased)
+	defer c.close()
+	for _, seq := range seqs {
+		if m, ok := s.before(seq); ok && (m.off > c.off || c.passed >= seq) {
+			c.seek(m.off)
+		}
+		fr, ok := c.next()
+		for ; ok && fr.seq < seq; fr, ok = c.next() {
+		}
+		if !ok {
+			continue
+		}
+		if fr.seq > seq {
+			c.seek(fr.off)
+			continue
+		}
+		if fr.removed() || fr.hidden() {
+			continue
+		}
+		m := fr.message()
+		raw := slices.Clone(fr.raw)
+		erase(raw, s.salt)
+		s.erasing.Lock()
+		_, err := f.WriteAt(raw, fr.off)
+		s.erasing.Unlock()
+		if err != nil {
+			return erased, err
+		}
+		erased = append(erased, removedRecord{seq: seq, topic: m.Topic, key: m.Key})
+	}
+	if len(erased) == 0 {
+		return nil, nil
+	}
+	return erased, f.sync()
+}
+
+// RemoveTopic implements [eventlog.Log].
+func (l *Log) RemoveTopic(ctx context.Context, topic string, upTo uint64) (n int, err error) {
+	filter, err := topics.ParseFilters(topic)
+	if err != nil || !filter[0].Exact() {
+		return 0, l.open() // no record has that topic
+	}
+	upTo = min(upTo, l.lastSeq())
+	for after := uint64(0); after < upTo; {
+		b, err := l.Read(ctx, eventlog.Query{Filters: filter, After: after, UpTo: upTo, MaxRecords: removeAtOnce, MaxBytes: 16 << 20})
+		if err != nil {
+			return n, err
+		}
+		seqs := make([]uint64, len(b.Records))
+		for i := range b.Records {
+			seqs[i] = b.Records[i].Seq
+		}
+		removed, err := l.Remove(ctx, seqs)
+		n += removed
+		if err != nil {
+			return n, err
+		}
+		after = b.Through
+	}
+	return n, cmp.Or(l.open(), ctx.Err())
+}

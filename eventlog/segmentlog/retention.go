@@ -1,0 +1,197 @@
+package segmentlog
+
+import (
+	"sort"
+	"sync"
+	"time"
+)
+
+// Retention raises the first number that is retained, and removes segments that have no
+// other. The writer raises it when there is too much, and a goroutine when records are too
+// old. The goroutine also removes the files.
+type retention struct {
+	log  *Log
+	wake chan struct{} // has room for one
+
+	mu   sync.Mutex
+	size int64 // of all segments, up to their last frame
+}
+
+// The bounds of how often the age of records is looked at.
+const (
+	leastTick = 10 * time.Millisecond
+	mostTick  = time.Second
+)
+
+// idleFiles is after how long without a reader a segment's file is closed.
+const idleFiles = 10 * time.Second
+
+// wrote notes that bytes were written.
+func (r *retention) wrote(n int) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.size += int64(n)
+	next, err := r.bytes(r.log.first.Load())
+	if err == nil {
+		err = r.raise(next)
+	}
+	return err
+}
+
+// run retains until the log is closed.
+func (r *retention) run() {
+	tick := mostTick
+	if r.log.opts.MaxAge > 0 {
+		tick = max(min(tick, r.log.opts.MaxAge/16), leastTick)
+	}
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-r.wake:
+		case <-ticker.C:
+			if err := r.expire(); err != nil {
+				r.log.opts.Logger.Warn("the age of messages cannot be told; the log tries again", "error", err)
+			}
+			since := time.Now().Add(-idleFiles)
+			for _, s := range r.log.list() {
+				s.closeIdle(since)
+			}
+		case <-r.log.closing.Done():
+			return
+		}
+		if err := r.drop(); err != nil {
+			r.log.opts.Logger.Warn("old messages cannot be removed from the disk; the log tries again", "error", err)
+		}
+	}
+}
+
+// raise makes a number the first that is retained. Callers hold mu.
+func (r *retention) raise(next uint64) error {
+	if next <= r.log.first.Load() {
+		return nil
+	}
+	r.log.first.Store(next)
+	if list := r.log.list(); len(list) > 1 && list[1].first <= next {
+		select {
+		case r.wake <- struct{}{}:
+		default:
+		}
+	}
+	return r.log.state.update(func(st *state) { st.first = next })
+}
+
+// bytes returns the first number from which on no more than MaxBytes are retained. The
+// newest record always is. Callers hold mu.
+func (r *retention) bytes(first uint64) (uint64, error) {
+	if r.log.opts.MaxBytes <= 0 {
+		return first, nil
+	}
+	excess := r.size - r.log.opts.MaxBytes // counted from the beginning of the oldest segment
+	list := r.log.list()
+	for i := 0; excess > 0; i++ {
+		s := list[i]
+		if _, end := s.extent(); excess >= end && i+1 < len(list) {
+			first = max(first, list[i+1].first)
+			excess -= end
+			continue
+		}
+		seq, err := s.seqAt(excess)
+		last, _ := list[len(list)-1].extent()
+		return max(first, min(seq, last)), err
+	}
+	return first, nil
+}
+
+// expire raises the first number to that of the first record that is not too old.
+func (r *retention) expire() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.size = 0
+	for _, s := range r.log.list() {
+		_, end := s.extent()
+		r.size += end
+	}
+	next, err := r.bytes(r.log.first.Load())
+	if err == nil && r.log.opts.MaxAge > 0 {
+		next, err = r.age(next)
+	}
+	if err == nil {
+		err = r.raise(next)
+	}
+	return err
+}
+
+// age returns the first number from the given one on whose record is not too old.
+func (r *retention) age(first uint64) (uint64, error) {
+	oldest := nanosOf(r.log.clock.Now().Add(-r.log.opts.MaxAge))
+	return r.log.firstSince(oldest, first, r.log.lastSeq())
+}
+
+// drop removes the segments that have no retained record. The newest one stays.
+func (r *retention) drop() error {
+	list, first := r.log.list(), r.log.first.Load()
+	n := 0
+	for n+1 < len(list) && list[n+1].first <= first {
+		n++
+	}
+	if n == 0 {
+		return nil
+	}
+	// Otherwise a start after a loss of power would take what has expired for lost.
+	if err := r.log.state.sync(); err != nil {
+		return r.log.fail(err)
+	}
+	list = r.forget(n)
+	var failed error
+	for _, s := range list {
+		if err := s.drop(); err != nil {
+			failed = err
+		}
+	}
+	return failed
+}
+
+// forget takes the oldest n segments out of the list, and returns them.
+func (r *retention) forget(n int) []*segment {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.log.changing.Lock()
+	defer r.log.changing.Unlock()
+	list := r.log.list()
+	rest := list[n:]
+	r.log.segments.Store(&rest)
+	for _, s := range list[:n] {
+		_, end := s.extent()
+		r.size -= end
+	}
+	return list[:n]
+}
+
+// seqAt returns the number of the first frame that begins at an offset or later, or one
+// more than the last if there is none.
+func (s *segment) seqAt(off int64) (uint64, error) {
+	if err := s.load(); err != nil {
+		return 0, err
+	}
+	s.mu.Lock()
+	i := sort.Search(len(s.marks), func(i int) bool { return s.marks[i].off > off })
+	from, end, after := int64(0), s.end, s.last+1
+	if i > 0 {
+		from = s.marks[i-1].off
+	}
+	s.mu.Unlock()
+	f, err := s.acquire()
+	if err != nil {
+		return 0, err
+	}
+	defer s.release()
+	c := newCursor(f, s.salt, from, end, s.waitErased)
+	defer c.close()
+	for fr, ok := c.next(); ok; fr, ok = c.next() {
+		if fr.off >= off {
+			return fr.seq, nil
+		}
+	}
+	return after, nil
+}

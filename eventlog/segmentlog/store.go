@@ -1,0 +1,272 @@
+package segmentlog
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+)
+
+// A store is the part of the index that is on the disk: a Pebble store, without a log of
+// its own. After a crash it holds what it held a while ago. Nothing in it is needed: when it
+// fails, it is dropped.
+//
+// The keys of the store begin with a letter. Numbers are big-endian, so that they sort.
+//
+//	m                  how far the store has come, see storeMeta
+//	i bucket(8) topic  the places of the topic's records in the bucket
+//	r bucket(8)        the places of the bucket's removed records
+//	t topic            the topic's last number, its time, and how many records there are
+//	k chunk(4) hash    the record that a key belongs to, see keys
+//	f chunk(4)         what is known of a chunk of keys
+type store struct {
+	dir string
+	log *slog.Logger
+
+	using  sync.RWMutex // held to read while db is used
+	db     *pebble.DB
+	closed bool
+
+	failure atomic.Pointer[error]
+	broken  func() // called when the store has failed
+}
+
+// errStore means that there is no store to ask.
+var errStore = errors.New("segmentlog: the index cannot be read")
+
+const storePrefix = "index"
+
+// openStore opens the newest store in a folder, or makes one. It removes all others.
+func openStore(dir string, logger *slog.Logger, broken func()) (*store, error) {
+	s := &store{dir: filepath.Join(dir, storePrefix), log: logger, broken: broken}
+	err := s.open()
+	if err != nil {
+		logger.Warn("the index of the log cannot be opened; it is made again", "error", err)
+		if err = os.RemoveAll(s.dir); err == nil {
+			err = s.open()
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *store) open() (err error) {
+	defer func() {
+		// Pebble panics about some kinds of damage.
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%v", p)
+		}
+	}()
+	cache := pebble.NewCache(40 << 20) // memtables count, too
+	defer cache.Unref()
+	opts := &pebble.Options{
+		Cache:                       cache,
+		DisableWAL:                  true,
+		FormatMajorVersion:          pebble.FormatNewest,
+		MemTableSize:                8 << 20,
+		MemTableStopWritesThreshold: 4,
+		L0StopWritesThreshold:       1000, // a stalled store could not be closed
+		MaxOpenFiles:                500,
+		Logger:                      storeLogger{s},
+		EventListener: &pebble.EventListener{
+			BackgroundError: func(err error) { s.failed(err) },
+			DataCorruption:  func(info pebble.DataCorruptionInfo) { s.failed(info.Details) },
+		},
+	}
+	opts.Levels[0] = pebble.LevelOptions{BlockSize: 16 << 10, FilterPolicy: bloom.FilterPolicy(10), FilterType: pebble.TableFilter}
+	s.db, err = pebble.Open(s.dir, opts)
+	return err
+}
+
+// failed notes that the store cannot be used any more.
+func (s *store) failed(err error) {
+	if s.failure.CompareAndSwap(nil, &err) {
+		s.log.Warn("the index of the log is damaged; it is made again", "error", err)
+		go s.broken()
+	}
+}
+
+// use calls f with the database. An error of f, but pebble.ErrNotFound, makes the store
+// fail.
+func (s *store) use(f func(db *pebble.DB) error) (err error) {
+	if s == nil {
+		return errStore
+	}
+	s.using.RLock()
+	defer s.using.RUnlock()
+	if s.closed || s.failure.Load() != nil {
+		return errStore
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%v", p)
+		}
+		if err != nil && !errors.Is(err, pebble.ErrNotFound) {
+			s.failed(err)
+			err = errStore
+		}
+	}()
+	return f(s.db)
+}
+
+// get returns a copy of a value, or nil if there is none.
+func get(r pebble.Reader, key []byte) ([]byte, error) {
+	v, closer, err := r.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer closer.Close()
+	return append(make([]byte, 0, len(v)), v...), nil
+}
+
+// close ends the use of the store. What it holds is on the disk, unless it has failed.
+func (s *store) close() {
+	s.using.Lock()
+	defer s.using.Unlock()
+	if s.closed {
+		return
+	}
+	s.closed = true
+	var err error
+	func() {
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("%v", p)
+			}
+		}()
+		if s.failure.Load() == nil {
+			err = s.db.Flush()
+		}
+		err = errors.Join(err, s.db.Close())
+	}()
+	if err != nil && s.failure.Load() == nil {
+		s.log.Warn("the index of the log cannot be completed; the next start makes it again", "error", err)
+	}
+}
+
+// A storeLogger logs what the store says that people should know.
+type storeLogger struct{ s *store }
+
+func (l storeLogger) Infof(string, ...any) {}
+
+func (l storeLogger) Errorf(format string, args ...any) {
+	l.s.log.Debug("the index of the log: " + fmt.Sprintf(format, args...))
+}
+
+// Fatalf ends the goroutine in which the store cannot go on. The store is not used again.
+func (l storeLogger) Fatalf(format string, args ...any) {
+	l.s.failed(fmt.Errorf(format, args...))
+	runtime.Goexit()
+}
+
+// A storeMeta says how far a store has come. It is written with what it speaks of.
+type storeMeta struct {
+	id      string // of the log
+	gone    uint64 // buckets before this one are removed
+	applied uint64 // buckets before this one are in the store
+	keys    uint64 // the keys of records up to this one are in the store
+	chunk   uint32 // the newest chunk of keys
+}
+
+const storeVersion = 1
+
+func (m storeMeta) encode() []byte {
+	b := []byte{storeVersion}
+	for _, v := range []uint64{m.gone, m.applied, m.keys, uint64(m.chunk)} {
+		b = binary.BigEndian.AppendUint64(b, v)
+	}
+	return append(b, m.id...)
+}
+
+func decodeMeta(b []byte) (m storeMeta, ok bool) {
+	if len(b) < 33 || b[0] != storeVersion {
+		return storeMeta{}, false
+	}
+	be := binary.BigEndian
+	return storeMeta{
+		gone: be.Uint64(b[1:]), applied: be.Uint64(b[9:]), keys: be.Uint64(b[17:]), chunk: uint32(be.Uint64(b[25:])),
+		id: string(b[33:]),
+	}, true
+}
+
+var metaKey = []byte("m")
+
+// bucketKey returns the key of a bucket, or of a topic in it.
+func bucketKey(kind byte, n uint64, topic string) []byte {
+	b := make([]byte, 0, 9+len(topic))
+	b = append(b, kind)
+	b = binary.BigEndian.AppendUint64(b, n)
+	return append(b, topic...)
+}
+
+// A topicValue is what the store knows of a topic.
+type topicValue struct {
+	last  uint64
+	nanos int64
+	count uint64
+}
+
+func (v topicValue) append(b []byte) []byte {
+	b = binary.AppendUvarint(b, v.last)
+	b = binary.AppendVarint(b, v.nanos)
+	return binary.AppendUvarint(b, v.count)
+}
+
+func decodeTopic(b []byte) (v topicValue) {
+	var n int
+	v.last, n = binary.Uvarint(b)
+	b = b[max(n, 0):]
+	v.nanos, n = binary.Varint(b)
+	v.count, _ = binary.Uvarint(b[max(n, 0):])
+	return v
+}
+
+// appendPlaces appends ascending places as their differences.
+func appendPlaces(b []byte, places []uint16) []byte {
+	var last uint16
+	for _, p := range places {
+		b = binary.AppendUvarint(b, uint64(p-last))
+		last = p
+	}
+	return b
+}
+
+// decodePlaces is the inverse of appendPlaces.
+func decodePlaces(b []byte) []uint16 {
+	places := make([]uint16, 0, len(b))
+	var last uint16
+	for len(b) > 0 {
+		d, n := binary.Uvarint(b)
+		if n <= 0 {
+			break
+		}
+		last += uint16(d)
+		places, b = append(places, last), b[n:]
+	}
+	return places
+}
+
+// prefixEnd returns the first key after all keys with a prefix.
+func prefixEnd(prefix []byte) []byte {
+	end := []byte(strings.Clone(string(prefix)))
+	for i := len(end) - 1; i >= 0; i-- {
+		if end[i]++; end[i] != 0 {
+			return end[:i+1]
+		}
+	}
+	return nil
+}

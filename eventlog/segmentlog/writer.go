@@ -1,0 +1,308 @@
+package segmentlog
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"example.com/tidings/eventlog"
+)
+
+// maxGroup is how many bytes the writer writes at once, unless one message is larger.
+const maxGroup = 4 << 20
+
+// A request is the messages of one Append.
+type request struct {
+	ctx      context.Context
+	messages []eventlog.Message
+	keys     []keyed // nil if no message has a key
+	results  []eventlog.Appended
+	next     int // the first message that the writer has not taken
+	settled  int // messages whose result is final
+	done     chan struct{}
+}
+
+var requests = sync.Pool{New: func() any { return &request{done: make(chan struct{}, 1)} }}
+
+// A writer writes requests in the order in which they come. While the disk syncs a group of
+// messages, the next group gathers in the queue.
+type writer struct {
+	log *Log
+
+	mu     sync.Mutex
+	queue  []*request
+	closed bool
+	wake   chan struct{} // has room for one
+	done   chan struct{} // closed when run has ended
+
+	// What follows belongs to the writer's goroutine.
+	waiting []*request // taken from the queue, not settled
+	spare   []*request // for the queue
+
+	seg    *segment
+	f      file  // of seg
+	size   int64 // of f: what is allocated
+	off    int64 // where the next frame goes
+	marked int64 // where the last mark is, or -1
+	seq    uint64
+
+	group group
+}
+
+// A group is what is written at once.
+type group struct {
+	buf     []byte
+	records []eventlog.Record
+	slots   []slot
+	marks   []mark
+	keys    []keyed
+}
+
+// A slot is where the result of a message goes.
+type slot struct {
+	r      *request
+	i      int
+	seq    uint64
+	repeat bool // seq is that of the first message with the key
+}
+
+// push puts a request into the queue.
+func (w *writer) push(r *request) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return eventlog.ErrClosed
+	}
+	w.queue = append(w.queue, r)
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// close ends run once the queue is written.
+func (w *writer) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.closed {
+		w.closed = true
+		close(w.wake)
+	}
+}
+
+// run writes until close.
+func (w *writer) run() {
+	defer close(w.done)
+	for open := true; open; {
+		_, open = <-w.wake
+		for w.take() {
+			for len(w.waiting) > 0 {
+				w.write()
+			}
+		}
+	}
+}
+
+// take takes the queue.
+func (w *writer) take() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.waiting, w.queue, w.spare = w.queue, w.spare[:0], w.waiting[:0]
+	return len(w.waiting) > 0
+}
+
+// write writes a group of the waiting requests, and settles it.
+func (w *writer) write() {
+	g := &w.group
+	before := w.seq
+	now := w.log.clock.Now()
+	err := w.gather(now)
+	if err == nil && len(g.buf) > 0 {
+		err = w.commit(now)
+	}
+	if err != nil {
+		w.seq = before
+		w.log.index.keys.forget(g.keys)
+		g.records = g.records[:0]
+	} else if len(g.records) > 0 {
+		w.log.index.add(g.records, g.keys)
+		w.log.publish(slices.Clone(g.records))
+	}
+	n := len(g.records)
+	w.settle(err)
+	clear(g.records[:cap(g.records)])
+	clear(g.slots[:cap(g.slots)])
+	*g = group{buf: g.buf[:0], records: g.records[:0], slots: g.slots[:0], marks: g.marks[:0], keys: g.keys[:0]}
+	if cap(g.buf) > 2*maxGroup {
+		g.buf = nil
+	}
+	if pause := w.log.index.pause(n); pause > 0 {
+		time.Sleep(pause)
+	}
+}
+
+// gather puts messages into the group until it is full, or no message is left.
+func (w *writer) gather(now time.Time) error {
+	if err := w.log.failed(); err != nil {
+		return err
+	}
+	nanos := nanosOf(now)
+	for _, r := range w.waiting {
+		if err := r.ctx.Err(); err != nil && r.next == 0 {
+			for i := range r.results {
+				r.results[i].Err = err
+			}
+			r.next, r.settled = len(r.messages), len(r.messages)
+		}
+		for ; r.next < len(r.messages); r.next++ {
+			if full, err := w.put(r, r.next, now, nanos); full || err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// put puts a message into the group. It reports whether the group has no room for it.
+func (w *writer) put(r *request, i int, now time.Time, nanos int64) (full bool, err error) {
+	g, m := &w.group, &r.messages[i]
+	size := frameSize(m)
+	if size > maxFrame || w.log.opts.MaxBytes > 0 && int64(size) > w.log.opts.MaxBytes {
+		r.results[i].Err = eventlog.ErrTooLarge
+		r.settled++
+		return false, nil
+	}
+	if m.Key != "" {
+		switch first, err := w.log.index.keys.used(r.keys[i], now); {
+		case err != nil && len(g.slots) > 0:
+			return true, nil // those before stand
+		case err != nil:
+			return false, err
+		case first.seq != 0 && first.content != r.keys[i].content:
+			r.results[i].Err = eventlog.ErrKeyConflict
+			r.settled++
+			return false, nil
+		case first.seq != 0:
+			g.slots = append(g.slots, slot{r, i, first.seq, true})
+			return false, nil
+		}
+	}
+	switch {
+	case len(g.buf) > 0 && len(g.buf)+size > maxGroup:
+		return true, nil
+	case w.off+int64(len(g.buf)+size) <= w.size:
+	case len(g.slots) > 0:
+		return true, nil
+	default:
+		if err := w.roll(int64(size)); err != nil {
+			return false, err
+		}
+	}
+	off := w.off + int64(len(g.buf))
+	w.seq++
+	if w.marked < 0 || off-w.marked >= markBytes {
+		g.marks = append(g.marks, mark{w.seq, off, nanos})
+		w.marked = off
+	}
+	g.buf = appendFrame(g.buf, w.seg.salt, w.seq, nanos, m)
+	g.records = append(g.records, eventlog.Record{Seq: w.seq, Time: now, Topic: m.Topic, Type: m.Type, Data: m.Data})
+	g.slots = append(g.slots, slot{r, i, w.seq, false})
+	if m.Key != "" {
+		k := r.keys[i]
+		k.seq, k.nanos = w.seq, nanos
+		w.log.index.keys.remember(k)
+		g.keys = append(g.keys, k)
+	}
+	return false, nil
+}
+
+// commit writes the group, and forces it to the disk if that comes before the answer.
+func (w *writer) commit(now time.Time) error {
+	g := &w.group
+	if _, err := w.f.WriteAt(g.buf, w.off); err != nil {
+		w.marked = -1
+		if noRoom(err) {
+			return eventlog.ErrFull
+		}
+		return w.log.fail(err)
+	}
+	always := w.log.opts.Sync == 0
+	if always {
+		if err := w.f.sync(); err != nil {
+			return w.log.fail(err)
+		}
+	} else {
+		w.log.syncer.wrote(w.seg, w.seq)
+	}
+	w.off += int64(len(g.buf))
+	w.seg.extend(g.marks, w.seq, w.off)
+	err := w.log.state.update(func(st *state) {
+		st.acknowledged, st.nanos = w.seq, nanosOf(now)
+		if always {
+			st.synced = w.seq
+		}
+	})
+	if err != nil {
+		return w.log.fail(err)
+	}
+	if err := w.log.retention.wrote(len(g.buf)); err != nil && w.log.closing.Err() == nil {
+		w.log.opts.Logger.Warn("old messages cannot be told from new ones; the log tries again", "error", err)
+	}
+	if w.off > w.size/2 {
+		w.log.spares.want()
+	}
+	return nil
+}
+
+// settle gives the messages of the group their results. After an error, all waiting
+// requests have it.
+func (w *writer) settle(err error) {
+	for _, s := range w.group.slots {
+		s.r.settled++
+		switch {
+		case err != nil:
+			s.r.results[s.i].Err = err
+		case s.repeat:
+			s.r.results[s.i] = eventlog.Appended{ID: w.log.epochs.Position(s.seq), Repeat: true}
+		default:
+			s.r.results[s.i].ID = eventlog.Position{Epoch: w.log.epoch, Seq: s.seq}
+		}
+	}
+	n := 0
+	for _, r := range w.waiting {
+		if err != nil {
+			for ; r.next < len(r.messages); r.next++ {
+				r.results[r.next].Err = err
+				r.settled++
+			}
+		}
+		if r.settled < len(r.messages) {
+			break
+		}
+		n++
+		r.done <- struct{}{}
+	}
+	w.waiting = w.waiting[:copy(w.waiting, w.waiting[n:])]
+}
+
+// roll goes on with a new segment, which has room for a frame of a size.
+func (w *writer) roll(size int64) error {
+	next := w.seq + 1
+	s, f, allocated, err := w.log.spares.take(next, size)
+	if err != nil {
+		if noRoom(err) || errors.Is(err, eventlog.ErrFull) {
+			return eventlog.ErrFull
+		}
+		return w.log.fail(err)
+	}
+	if old := w.seg; old != nil {
+		w.log.sealing.Go(func() { w.log.seal(old) })
+		old.release()
+	}
+	w.seg, w.f, w.size, w.off, w.marked = s, f, allocated, 0, -1
+	w.log.addSegment(s)
+	return nil
+}
