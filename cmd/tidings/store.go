@@ -14,6 +14,7 @@ import (
 
 	"example.com/tidings/eventlog"
 	"example.com/tidings/eventlog/jetlog"
+	"example.com/tidings/eventlog/natslog"
 )
 
 // memoryBytes is the default of --retention-bytes with --memory.
@@ -29,7 +30,7 @@ func storeFlags() []cli.Flag {
 		text("nats-ca", "", nil, "verify the NATS servers with the CA certificates in `FILE` instead of the system's"),
 		text("nats-cert", "", nil, "present the client certificate in `FILE` to NATS; requires --nats-key"),
 		text("nats-key", "", nil, "use the private key in `FILE` with --nats-cert"),
-		text("nats-stream", jetlog.DefaultStream, nil, "use the JetStream stream `NAME`"),
+		text("nats-stream", natslog.DefaultStream, nil, "use the JetStream stream `NAME`"),
 		&cli.IntFlag{
 			Name: "nats-replicas", Sources: env("TIDINGS_NATS_REPLICAS"),
 			Usage:       "store each message on `N` NATS servers, 1 to 5; by default an existing stream keeps its number, and a new one gets 1",
@@ -122,7 +123,7 @@ func natsStore(cmd *cli.Command, logger *slog.Logger, age time.Duration, bytes i
 	if (cmd.String("nats-cert") == "") != (cmd.String("nats-key") == "") {
 		return store{}, errors.New("--nats-cert and --nats-key go together; give both or neither")
 	}
-	opts := &jetlog.ClusterOptions{
+	opts := &natslog.Options{
 		URL:             cmd.String("nats"),
 		CredentialsFile: cmd.String("nats-creds"),
 		CAFile:          cmd.String("nats-ca"), CertFile: cmd.String("nats-cert"), KeyFile: cmd.String("nats-key"),
@@ -144,12 +145,12 @@ func natsStore(cmd *cli.Command, logger *slog.Logger, age time.Duration, bytes i
 	}
 	return store{
 		"stream " + opts.Stream + " of " + servers,
-		func(ctx context.Context) (eventlog.Log, error) { return opened(jetlog.Connect(ctx, opts)) },
+		func(ctx context.Context) (eventlog.Log, error) { return opened(natslog.Connect(ctx, opts)) },
 	}, nil
 }
 
-// opened returns a nil eventlog.Log, not one that holds a nil *jetlog.Log, with an error.
-func opened(l *jetlog.Log, err error) (eventlog.Log, error) {
+// opened returns a nil eventlog.Log, not one that holds a nil pointer, with an error.
+func opened[L eventlog.Log](l L, err error) (eventlog.Log, error) {
 	if err != nil {
 		return nil, err
 	}

@@ -1,28 +1,22 @@
-package jetlog
+package natslog
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"example.com/tidings/topics"
 )
 
 // A stored message has its topic, below the stream's name, as the subject, and its
-// data as the body. Headers hold its type and the hash of its key. A message with
-// neither has no header, which is cheapest.
-const (
-	typeHeader = "Tidings-Type"
-	idHeader   = "Nats-Msg-Id"
-)
+// data as the body. Headers hold its type and the hash of its key: see messageID.
+const typeHeader = "Tidings-Type"
 
 // A naming maps topics to subjects.
 type naming struct{ prefix string }
-
-func namingOf(stream string) naming { return naming{stream + "."} }
 
 func (n naming) subject(topic string) string { return n.prefix + topic }
 
@@ -77,13 +71,19 @@ func (s *selection) match(topic string) bool {
 }
 
 // messageID returns the id by which JetStream recognizes a repeated message. It
-// includes the topic, because ids are unique in the stream but keys in their topic.
-func messageID(topic, key string) string {
+// includes the topic, because ids are unique in the stream but keys in their topic. If gone
+// is not 0, it is the number of a message that had the key and is no longer stored. All
+// processes find the same id for the next message with that key.
+func messageID(topic, key string, gone uint64) string {
 	h := sha256.New()
 	h.Write(binary.AppendUvarint(nil, uint64(len(topic))))
 	h.Write([]byte(topic))
 	h.Write([]byte(key))
-	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))
+	id := base64.RawURLEncoding.EncodeToString(h.Sum(nil))
+	if gone > 0 {
+		id += "." + strconv.FormatUint(gone, 10)
+	}
+	return id
 }
 
 // encodeType escapes a type as in a URL, because headers lose surrounding spaces.
@@ -97,16 +97,4 @@ func decodeType(s string) string {
 		return t
 	}
 	return s
-}
-
-var typeLine = []byte("\r\n" + typeHeader + ": ")
-
-// typeIn returns the type in a stored message's raw headers.
-func typeIn(header []byte) string {
-	_, rest, ok := bytes.Cut(header, typeLine)
-	if !ok {
-		return ""
-	}
-	value, _, _ := bytes.Cut(rest, []byte("\r\n"))
-	return decodeType(string(value))
 }

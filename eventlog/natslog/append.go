@@ -1,0 +1,150 @@
+package natslog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"example.com/tidings/eventlog"
+)
+
+// Append implements [eventlog.Log]. A message that, with its headers, is larger than the
+// server takes gets [eventlog.ErrTooLarge].
+//
+// JetStream remembers a key for the whole window, even if its message is removed or expires
+// meanwhile. Append then stores a further message with that key under another id. When the
+// window of the first message has ended, a repeat of the further one is stored again.
+func (l *Log) Append(ctx context.Context, messages []eventlog.Message) []eventlog.Appended {
+	results := make([]eventlog.Appended, len(messages))
+	g := l.now.Load()
+	var stop error
+	for i, m := range messages {
+		if stop == nil {
+			results[i] = l.append(ctx, g, m)
+			l.ended(&results[i].Err)
+		} else {
+			results[i].Err = stop
+		}
+		if err := results[i].Err; !errors.Is(err, eventlog.ErrKeyConflict) && !errors.Is(err, eventlog.ErrTooLarge) {
+			stop = err
+		}
+	}
+	return results
+}
+
+// keyUses bounds how often a key is used again within its window.
+const keyUses = 100
+
+func (l *Log) append(ctx context.Context, g *generation, m eventlog.Message) eventlog.Appended {
+	msg := &nats.Msg{Subject: l.names.subject(m.Topic), Data: []byte(m.Data), Header: nats.Header{}}
+	if m.Type != "" {
+		msg.Header.Set(typeHeader, encodeType(m.Type))
+	}
+	var gone uint64 // the number that the key has used, and whose message is gone
+	for range keyUses {
+		if m.Key != "" {
+			msg.Header.Set(jetstream.MsgIDHeader, messageID(m.Topic, m.Key, gone))
+		}
+		ack, err := l.publish(ctx, g, msg)
+		switch {
+		case err != nil:
+			return eventlog.Appended{Err: err}
+		case !ack.Duplicate:
+			return eventlog.Appended{ID: g.epochs.Position(ack.Sequence)}
+		}
+		first, err := l.one(ctx, getRequest{Seq: ack.Sequence})
+		switch {
+		case errors.Is(err, eventlog.ErrNotFound):
+			gone = ack.Sequence
+		case err != nil:
+			return eventlog.Appended{Err: err}
+		case first.Topic != m.Topic || first.Type != m.Type || first.Data != m.Data:
+			return eventlog.Appended{Err: eventlog.ErrKeyConflict}
+		default:
+			return eventlog.Appended{ID: g.epochs.Position(ack.Sequence), Repeat: true}
+		}
+	}
+	return eventlog.Appended{Err: fmt.Errorf("%w, and too often within the deduplication window", eventlog.ErrKeyConflict)}
+}
+
+// codeInFlight is JetStream's error for a message whose id is just being stored.
+const codeInFlight = 10158
+
+// publish sends a message to the stream, and waits until it is stored.
+func (l *Log) publish(ctx context.Context, g *generation, m *nats.Msg) (*jetstream.PubAck, error) {
+	n := 1 + len(m.Data)/slotBytes
+	if err := l.slots.take(ctx, n); err != nil {
+		return nil, err
+	}
+	defer l.slots.free(n)
+	within, cancel := l.request(ctx)
+	defer cancel()
+	for {
+		head := g.head.Load()
+		ack, err := l.js.PublishMsg(within, m)
+		api, _ := errors.AsType[*jetstream.APIError](err)
+		switch {
+		case api != nil && api.ErrorCode == codeInFlight:
+			select {
+			case <-time.After(10 * time.Millisecond):
+			case <-within.Done():
+				return nil, failed(ctx, within.Err())
+			}
+			continue
+		case l.now.Load() != g:
+			return nil, eventlog.ErrReopened
+		case errors.Is(err, nats.ErrMaxPayload):
+			return nil, eventlog.ErrTooLarge
+		case errors.Is(err, jetstream.ErrNoStreamResponse):
+			l.suspect()
+		case err == nil && !ack.Duplicate && ack.Sequence <= head:
+			l.reused.Store(true)
+			l.suspect()
+		}
+		if err == nil {
+			g.advance(ack.Sequence)
+		}
+		return ack, failed(ctx, err)
+	}
+}
+
+// JetStream refuses messages while 10,000 of them, or 128 MiB, are in flight. Therefore a
+// message in flight takes a slot, and one more for each slotBytes.
+type slots struct {
+	taken chan struct{}
+	large *sync.Mutex // held while a message takes several slots
+}
+
+const (
+	maxSlots  = 2048
+	slotBytes = 16 << 10
+)
+
+func newSlots() slots { return slots{make(chan struct{}, maxSlots), new(sync.Mutex)} }
+
+func (s slots) take(ctx context.Context, n int) error {
+	if n > 1 {
+		s.large.Lock()
+		defer s.large.Unlock()
+	}
+	for i := range min(n, maxSlots) {
+		select {
+		case s.taken <- struct{}{}:
+		case <-ctx.Done():
+			s.free(i)
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+func (s slots) free(n int) {
+	for range min(n, maxSlots) {
+		<-s.taken
+	}
+}

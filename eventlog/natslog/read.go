@@ -1,0 +1,237 @@
+package natslog
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"example.com/tidings/eventlog"
+	"example.com/tidings/sse"
+)
+
+// Read implements [eventlog.Log]. A Log knows from its start which records the stream lacks.
+// It finds those that are lost or removed elsewhere later when a reader goes through all
+// records. If retention is about to overtake a reader, Read may say so one batch too early.
+func (l *Log) Read(ctx context.Context, q eventlog.Query) (b eventlog.Batch, err error) {
+	defer l.ended(&err)
+	b, err = l.read(ctx, l.now.Load(), q)
+	if q.Generation != 0 && q.Generation != l.now.Load().number {
+		err = eventlog.ErrReopened // checked last: requests of an old generation succeed, too
+	}
+	if err != nil {
+		return eventlog.Batch{}, err
+	}
+	return b, nil
+}
+
+// Read either goes through all records in order, or searches for the next selected
+// record. Going through costs little for each record. A search costs more for each record
+// that it finds, and nothing for those between. Read begins by going through. It searches
+// while fewer than one in sparse of the records is selected.
+const (
+	scanFirst = 32
+	scanMost  = 1024
+	sparse    = 16
+)
+
+// A reading is one Read under way.
+type reading struct {
+	log   *Log
+	holes *holes
+	sel   *selection
+	q     eventlog.Query
+	batch eventlog.Batch
+
+	limit uint64 // how far the batch can reach
+	pos   uint64 // how far it has reached
+	bytes int
+
+	// searched is set after a search, and proven is where the search began. A search
+	// passes in silence over records that retention has removed.
+	searched bool
+	proven   uint64
+}
+
+func (l *Log) read(ctx context.Context, g *generation, q eventlog.Query) (eventlog.Batch, error) {
+	if q.UpTo <= q.After {
+		return eventlog.Batch{Through: q.After}, nil
+	}
+	r := &reading{log: l, holes: &g.holes, sel: l.names.selection(q.Filters), q: q, limit: q.UpTo, pos: q.After}
+	if end, reason, ok := r.holes.at(q.After + 1); ok {
+		r.skip(end, reason)
+	}
+	if begin, ok := r.holes.after(r.pos); ok {
+		r.limit = min(r.limit, begin-1)
+	}
+	err := r.run(ctx)
+	if err == nil {
+		err = r.check(ctx)
+	}
+	r.batch.Through = r.pos
+	return r.batch, err
+}
+
+// skip notes that the records after pos are missing, up to and including through.
+func (r *reading) skip(through uint64, reason string) {
+	r.pos = min(through, r.limit)
+	r.batch.Hole, r.batch.Reason = r.pos, reason
+}
+
+func (r *reading) full() bool {
+	return r.pos >= r.limit || len(r.batch.Records) >= r.q.MaxRecords || r.bytes >= r.q.MaxBytes
+}
+
+// take takes the next record.
+func (r *reading) take(rec eventlog.Record) (selected bool) {
+	r.pos = rec.Seq
+	if !r.sel.match(rec.Topic) {
+		return false
+	}
+	r.batch.Records = append(r.batch.Records, rec)
+	r.bytes += len(rec.Data)
+	return true
+}
+
+func (r *reading) run(ctx context.Context) error {
+	for chunk := scanFirst; !r.full(); chunk = min(2*chunk, scanMost) {
+		selected, seen, err := r.scan(ctx, chunk)
+		if err != nil || seen < 0 {
+			return err
+		}
+		for seen == 0 || selected*sparse < seen {
+			if r.full() {
+				return nil
+			}
+			before := r.pos
+			if err := r.search(ctx); err != nil {
+				return err
+			}
+			if r.pos-before < sparse {
+				break
+			}
+			seen = 0
+			chunk = scanFirst
+		}
+	}
+	return nil
+}
+
+// scan goes through some records. It returns how many records it has seen, and how many
+// of them are selected. seen is negative if the batch has to end.
+func (r *reading) scan(ctx context.Context, chunk int) (selected, seen int, err error) {
+	n := chunk
+	if r.sel.all {
+		n = min(n, r.q.MaxRecords-len(r.batch.Records))
+	}
+	if left := r.limit - r.pos; left < uint64(n) {
+		n = int(left)
+	}
+	records, _, err := r.log.batch(ctx, getRequest{Seq: r.pos + 1, Batch: n, MaxBytes: max(r.q.MaxBytes-r.bytes, 1)})
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, rec := range records {
+		if rec.Seq != r.pos+1 {
+			if ok, err := r.gap(ctx, rec.Seq); !ok || err != nil {
+				return 0, -1, err
+			}
+		}
+		if rec.Seq > r.limit {
+			break
+		}
+		seen++
+		if r.take(rec) {
+			selected++
+		}
+		if r.full() {
+			break
+		}
+	}
+	return selected, seen, nil
+}
+
+// gap handles that the record after pos is missing, where the next record seen has the
+// number next. It reports whether the batch can go on with that record. At the beginning of
+// the batch, gap notes the hole. Later the batch ends, and the next one begins there.
+func (r *reading) gap(ctx context.Context, next uint64) (bool, error) {
+	end, reason, err := r.hole(ctx, next)
+	if end > 0 && r.pos == r.q.After {
+		r.skip(end, reason)
+	}
+	return r.pos+1 == next, err
+}
+
+// hole finds out why the record after pos is missing, and up to where. If the record is there
+// after all, hole takes it. end is 0 then, and if retention has removed everything meanwhile.
+func (r *reading) hole(ctx context.Context, next uint64) (end uint64, reason string, err error) {
+	if end, err := r.expired(ctx, r.pos); end > 0 || err != nil {
+		return end, sse.GapExpired, err
+	}
+	// A replica's retention may be ahead of the leader's, which is asked here.
+	rec, err := r.log.next(ctx, r.log.names.everything(), r.pos+1)
+	switch {
+	case errors.Is(err, eventlog.ErrNotFound):
+		return 0, "", nil
+	case err != nil:
+		return 0, "", err
+	case rec.Seq == r.pos+1:
+		r.take(rec)
+		return 0, "", nil
+	}
+	// Retention may have removed the record during the request.
+	if end, err := r.expired(ctx, r.pos); end > 0 || err != nil {
+		return end, sse.GapExpired, err
+	}
+	r.holes.add(r.pos+1, min(rec.Seq, next)-1)
+	end, reason, _ = r.holes.at(r.pos + 1)
+	return end, reason, nil
+}
+
+// expired returns the last number that retention has removed, if it is after pos, or else 0.
+func (r *reading) expired(ctx context.Context, pos uint64) (uint64, error) {
+	first, _, err := r.log.bounds(ctx)
+	if err != nil || first <= pos+1 {
+		return 0, err
+	}
+	return first - 1, nil
+}
+
+// search takes the next selected record, or reaches the limit.
+func (r *reading) search(ctx context.Context) error {
+	if !r.searched {
+		r.searched, r.proven = true, r.pos
+	}
+	rec, err := r.log.next(ctx, r.sel, r.pos+1)
+	switch {
+	case errors.Is(err, eventlog.ErrNotFound), err == nil && rec.Seq > r.limit:
+		r.pos = r.limit
+		return nil
+	case err != nil:
+		return err
+	}
+	r.take(rec)
+	return nil
+}
+
+// check takes back the findings of a search that may have passed over records that
+// retention had removed.
+func (r *reading) check(ctx context.Context) error {
+	if !r.searched {
+		return nil
+	}
+	end, err := r.expired(ctx, r.proven)
+	if end == 0 || err != nil {
+		return err
+	}
+	if r.proven > r.q.After {
+		// The next batch begins where the search did, and reports the loss.
+		r.pos = r.proven
+		r.batch.Records = slices.DeleteFunc(r.batch.Records, func(rec eventlog.Record) bool { return rec.Seq > r.pos })
+		return nil
+	}
+	reached := r.pos
+	r.skip(end, sse.GapExpired)
+	r.batch.Records = slices.DeleteFunc(r.batch.Records, func(rec eventlog.Record) bool { return rec.Seq <= r.pos })
+	r.pos = max(r.pos, reached)
+	return nil
+}

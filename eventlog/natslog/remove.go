@@ -1,0 +1,76 @@
+package natslog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"example.com/tidings/eventlog"
+	"example.com/tidings/topics"
+)
+
+// Remove implements [eventlog.Log]. The server overwrites each message, one after the other.
+// In a cluster, a replica that is away does so when it is back, and the servers' Raft logs
+// keep a message until NATS compacts them.
+//
+// JetStream does not know which topic an erased message had. So every reader that passes it
+// is told of a hole. The reason is [sse.GapRemoved] as long as this Log is open. A Log that
+// is opened later says [sse.GapLost]. So does one of another process, once a reader of all
+// records has found the hole. Until then, its readers of few topics can pass the hole in
+// silence. Where the oldest messages are erased, these logs say [sse.GapExpired].
+func (l *Log) Remove(ctx context.Context, seqs []uint64) (n int, err error) {
+	defer l.ended(&err)
+	g := l.now.Load()
+	info, err := l.info(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if info.Config.Metadata[epochKey] != g.epochs[0].ID {
+		l.suspect()
+		return 0, eventlog.ErrReopened // the numbers are those of another stream
+	}
+	for _, seq := range seqs {
+		if seq < max(info.State.FirstSeq, 1) || seq > info.State.LastSeq || g.holes.removing(seq) {
+			continue
+		}
+		if l.now.Load() != g {
+			return n, eventlog.ErrReopened
+		}
+		within, cancel := l.request(ctx)
+		err := g.stream.SecureDeleteMsg(within, seq)
+		cancel()
+		if err != nil {
+			if _, found := l.one(ctx, getRequest{Seq: seq}); !errors.Is(found, eventlog.ErrNotFound) {
+				return n, failed(ctx, fmt.Errorf("removing message %d: %w", seq, err))
+			}
+		}
+		if !errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) { // it was there, even if the answer is lost
+			n++
+		}
+		g.holes.add(seq, seq)
+	}
+	return n, nil
+}
+
+// RemoveTopic implements [eventlog.Log], as Remove does.
+func (l *Log) RemoveTopic(ctx context.Context, topic string, upTo uint64) (n int, err error) {
+	defer l.ended(&err)
+	if err := topics.Check(topic); err != nil {
+		return 0, err
+	}
+	g := l.now.Load()
+	_, last, err := l.bounds(ctx)
+	if err != nil {
+		return 0, err
+	}
+	var seqs []uint64
+	for r, err := range l.records(ctx, g, topics.MustFilters(topic), 0, min(upTo, last)) {
+		if err != nil {
+			return 0, err
+		}
+		seqs = append(seqs, r.Seq)
+	}
+	return l.Remove(ctx, seqs)
+}

@@ -1,0 +1,132 @@
+package natslog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"example.com/tidings/eventlog"
+)
+
+const (
+	// The bounds of what Tail yields at a time.
+	tailRecords = 256
+	tailBytes   = 1 << 20
+
+	// These bound how soon a consumer finds that the server has forgotten it.
+	tailHeartbeat = 2 * time.Second
+	tailExpiry    = 10 * time.Second
+)
+
+// Tail implements [eventlog.Log]. It reads with ordered consumers, a new one for each
+// connection. A consumer begins at a sequence number, never at the newest message.
+func (l *Log) Tail(ctx context.Context, generation, after uint64) iter.Seq2[[]eventlog.Record, error] {
+	return func(yield func([]eventlog.Record, error) bool) {
+		g := l.now.Load()
+		if g.number != generation {
+			yield(nil, eventlog.ErrReopened)
+			return
+		}
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(l.closing, cancel)()
+		for more := true; more; {
+			var err error
+			more, err = l.consume(ctx, g, &after, yield)
+			switch {
+			case ctx.Err() != nil || l.closing.Err() != nil:
+				return
+			case l.now.Load() != g && (more || err != nil):
+				yield(nil, eventlog.ErrReopened)
+				return
+			case err != nil:
+				l.suspect()
+				yield(nil, fmt.Errorf("natslog: the tail of the stream: %w", err))
+				return
+			}
+		}
+	}
+}
+
+// consume reads until another session begins, or the loop is left. more is true in
+// the first case: another consumer goes on.
+func (l *Log) consume(ctx context.Context, g *generation, after *uint64, yield func([]eventlog.Record, error) bool) (more bool, err error) {
+	session := l.session.Load()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	creating, created := l.request(ctx)
+	defer created()
+	consumer, err := g.stream.OrderedConsumer(creating, jetstream.OrderedConsumerConfig{
+		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:       *after + 1,
+		InactiveThreshold: time.Minute,
+	})
+	if err != nil && session.Err() != nil {
+		select {
+		case <-session.next:
+		case <-ctx.Done():
+		}
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	messages := make(chan jetstream.Msg, tailRecords)
+	consuming, err := consumer.Consume(func(m jetstream.Msg) {
+		select {
+		case messages <- m:
+		case <-ctx.Done():
+		}
+	}, jetstream.PullHeartbeat(tailHeartbeat), jetstream.PullExpiry(tailExpiry),
+		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
+			if ctx.Err() == nil {
+				l.opts.Logger.Debug("the tail of the stream", "error", err)
+			}
+		}))
+	if err != nil {
+		return false, err
+	}
+	defer consuming.Stop()
+	for {
+		var records []eventlog.Record
+		select {
+		case m := <-messages:
+			records = l.appendNext(records, after, m)
+		case <-session.next:
+			return true, nil
+		case <-consuming.Closed():
+			return false, errors.New("the server has ended the consumer")
+		case <-g.gone:
+			return false, eventlog.ErrReopened
+		case <-ctx.Done():
+			return false, nil
+		}
+		for size := 0; len(records) < tailRecords && len(messages) > 0 && size < tailBytes; {
+			records = l.appendNext(records, after, <-messages)
+			if n := len(records); n > 0 {
+				size += len(records[n-1].Data)
+			}
+		}
+		if l.now.Load() != g {
+			return false, eventlog.ErrReopened
+		}
+		g.advance(*after)
+		if len(records) > 0 && (ctx.Err() != nil || !yield(records, nil)) {
+			return false, nil
+		}
+	}
+}
+
+// appendNext appends a message's record, unless Tail has yielded it before.
+func (l *Log) appendNext(records []eventlog.Record, after *uint64, m jetstream.Msg) []eventlog.Record {
+	meta, err := m.Metadata()
+	if err != nil || meta.Sequence.Stream <= *after {
+		return records
+	}
+	*after = meta.Sequence.Stream
+	return append(records, l.record(*after, meta.Timestamp, m.Subject(), m.Headers(), m.Data()))
+}
