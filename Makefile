@@ -61,6 +61,7 @@ setup: ## install the programs that the tests need from Debian's packages, if po
 programs: ## compile the programs, so that the other steps of make test can reuse the packages
 	@echo '== go build'
 	@CGO_ENABLED=0 go build ./...
+	@cd tools && CGO_ENABLED=0 go tool -n nats-server >/dev/null # package natstest runs it
 
 .PHONY: lint
 lint: ## gofmt, go mod tidy, go vet for three systems, staticcheck; changes no file

@@ -1,7 +1,7 @@
 // Package hub takes messages, stores them in a log, and delivers them to subscribers as
 // server-sent events: each once, in order, and from where a subscriber left off.
 //
-//	h, err := hub.New(ctx, eventlog.NewMemory(nil), nil) // or a log of package jetlog
+//	h, err := hub.New(ctx, eventlog.NewMemory(nil), nil) // or a log of package segmentlog
 //	...
 //	p, err := h.Publish(ctx, hub.Message{Topic: "orders.42.status", Data: "shipped"})
 //	...

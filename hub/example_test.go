@@ -17,7 +17,7 @@ import (
 // with topics that it chose for them.
 func Example() {
 	ctx := context.Background()
-	h, err := hub.New(ctx, eventlog.NewMemory(nil), nil) // or jetlog.Open, to survive the process
+	h, err := hub.New(ctx, eventlog.NewMemory(nil), nil) // or segmentlog.Open, to survive the process
 	if err != nil {
 		log.Fatal(err)
 	}

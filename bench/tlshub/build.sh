@@ -12,6 +12,10 @@ trap 'rm -rf "$folder"' EXIT
 cp go.mod go.sum tlshub/main.go "$folder"
 cd "$folder"
 go mod edit -replace "example.com/tidings=$tree"
-# Earlier trees have package jetlog elsewhere.
-[ -d "$tree/eventlog/jetlog" ] || sed -i 's|tidings/eventlog/jetlog"|tidings/hub/jetlog"|' main.go
+# Earlier trees have another log.
+if [ -d "$tree/eventlog/jetlog" ]; then
+	sed -i 's/segmentlog/jetlog/g' main.go
+elif [ -d "$tree/hub/jetlog" ]; then
+	sed -i 's|tidings/eventlog/segmentlog"|tidings/hub/jetlog"|; s/segmentlog/jetlog/g' main.go
+fi
 go build -mod=mod -o "$program" .

@@ -26,7 +26,7 @@ import (
 	"os"
 	"time"
 
-	"example.com/tidings/eventlog/jetlog"
+	"example.com/tidings/eventlog/segmentlog"
 	"example.com/tidings/hub"
 	"example.com/tidings/hub/httpapi"
 )
@@ -49,7 +49,7 @@ func main() {
 
 // serve serves a hub, with its log in a folder, until one of the ports fails.
 func serve(ctx context.Context, dir, port, tlsPort string) error {
-	stored, err := jetlog.Open(ctx, &jetlog.Options{Dir: dir})
+	stored, err := segmentlog.Open(ctx, &segmentlog.Options{Dir: dir, Sync: time.Second})
 	if err != nil {
 		return err
 	}

@@ -16,10 +16,9 @@ import (
 // Append implements [eventlog.Log]. A message that, with its headers, is larger than the
 // server takes gets [eventlog.ErrTooLarge].
 //
-// JetStream remembers a key for its window even if its message has been removed or has
-// expired. A further message with that key is then stored under another id. The window of
-// the key still ends with that of the first message, and once more with that of the second.
-// In between, a repeat of the second message can be stored again.
+// JetStream remembers a key for the whole window, even if its message is removed or expires
+// meanwhile. Append then stores a further message with that key under another id. When the
+// window of the first message has ended, a repeat of the further one is stored again.
 func (l *Log) Append(ctx context.Context, messages []eventlog.Message) []eventlog.Appended {
 	results := make([]eventlog.Appended, len(messages))
 	g := l.now.Load()

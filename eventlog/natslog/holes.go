@@ -69,11 +69,10 @@ func (h *holes) after(seq uint64) (first uint64, ok bool) {
 func (h *holes) remember(old *holes) {
 	old.mu.Lock()
 	defer old.mu.Unlock()
-	for _, m := range h.missing {
-		for _, r := range old.removed {
-			if first, last := max(m.first, r.first), min(m.last, r.last); first <= last {
-				h.removed.add(first, last)
-			}
+	for _, r := range old.removed {
+		i, _ := h.missing.find(r.first)
+		for ; i < len(h.missing) && h.missing[i].first <= r.last; i++ {
+			h.removed.add(max(r.first, h.missing[i].first), min(r.last, h.missing[i].last))
 		}
 	}
 }

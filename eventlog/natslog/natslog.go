@@ -142,7 +142,9 @@ func (l *Log) connection() []nats.Option {
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
 			l.opts.Logger.Info("connected to NATS again", "url", nc.ConnectedUrlRedacted())
-			close(l.session.Swap(newSession(l.closing)).next)
+			old := l.session.Swap(newSession(l.closing))
+			old.lose()
+			close(old.next)
 			l.suspect()
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"example.com/tidings/eventlog"
 	"example.com/tidings/topics"
 )
@@ -15,9 +17,9 @@ import (
 //
 // JetStream does not know which topic an erased message had. So every reader that passes it
 // is told of a hole. The reason is [sse.GapRemoved] as long as this Log is open. A Log that
-// is opened later says [sse.GapLost]. So does one of another process, as soon as it has found
-// the hole by reading all records. Where the oldest messages are erased, these logs say
-// [sse.GapExpired].
+// is opened later says [sse.GapLost]. So does one of another process, once a reader of all
+// records has found the hole. Until then, its readers of few topics can pass the hole in
+// silence. Where the oldest messages are erased, these logs say [sse.GapExpired].
 func (l *Log) Remove(ctx context.Context, seqs []uint64) (n int, err error) {
 	defer l.ended(&err)
 	g := l.now.Load()
@@ -30,7 +32,7 @@ func (l *Log) Remove(ctx context.Context, seqs []uint64) (n int, err error) {
 		return 0, eventlog.ErrReopened // the numbers are those of another stream
 	}
 	for _, seq := range seqs {
-		if seq < info.State.FirstSeq || seq > info.State.LastSeq || g.holes.removing(seq) {
+		if seq < max(info.State.FirstSeq, 1) || seq > info.State.LastSeq || g.holes.removing(seq) {
 			continue
 		}
 		if l.now.Load() != g {
@@ -39,10 +41,13 @@ func (l *Log) Remove(ctx context.Context, seqs []uint64) (n int, err error) {
 		within, cancel := l.request(ctx)
 		err := g.stream.SecureDeleteMsg(within, seq)
 		cancel()
-		if err == nil {
+		if err != nil {
+			if _, found := l.one(ctx, getRequest{Seq: seq}); !errors.Is(found, eventlog.ErrNotFound) {
+				return n, failed(ctx, fmt.Errorf("removing message %d: %w", seq, err))
+			}
+		}
+		if !errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) { // it was there, even if the answer is lost
 			n++
-		} else if _, found := l.one(ctx, getRequest{Seq: seq}); !errors.Is(found, eventlog.ErrNotFound) {
-			return n, fmt.Errorf("message %d: %w", seq, failed(ctx, err))
 		}
 		g.holes.add(seq, seq)
 	}

@@ -38,7 +38,7 @@ func (l *Log) Tail(ctx context.Context, generation, after uint64) iter.Seq2[[]ev
 			var err error
 			more, err = l.consume(ctx, g, &after, yield)
 			switch {
-			case ctx.Err() != nil:
+			case ctx.Err() != nil || l.closing.Err() != nil:
 				return
 			case l.now.Load() != g && (more || err != nil):
 				yield(nil, eventlog.ErrReopened)

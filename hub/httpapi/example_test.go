@@ -21,7 +21,7 @@ import (
 // The whole API on a chi router, below /hub. One function says who may do what:
 // each user everything below a topic of their own, and nothing else.
 func Example() {
-	h, err := hub.New(context.Background(), eventlog.NewMemory(nil), nil) // or jetlog.Open, to survive the process
+	h, err := hub.New(context.Background(), eventlog.NewMemory(nil), nil) // or segmentlog.Open, to survive the process
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -255,7 +255,7 @@ func TestPublishRefusedByTheLog(t *testing.T) {
 			logs    string
 		}{
 			{eventlog.ErrFull, 507, "insufficient-storage", "", ""},
-			{fmt.Errorf("jetlog: %w: only 3 bytes left", eventlog.ErrFull), 507, "insufficient-storage", "", ""},
+			{fmt.Errorf("the log: %w: only 3 bytes left", eventlog.ErrFull), 507, "insufficient-storage", "", ""},
 			{eventlog.ErrClosed, 503, "stopping", "1", ""},
 			{eventlog.ErrTooLarge, 413, "message-too-large", "", ""},
 			{eventlog.ErrKeyConflict, 422, "key-conflict", "", ""},

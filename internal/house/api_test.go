@@ -109,14 +109,14 @@ func TestPublicPackagesAreThoseThatUsersCanImport(t *testing.T) {
 	got := public([]listed{
 		{ImportPath: modulePath + "/stream", Name: "stream"},
 		{ImportPath: modulePath + "/sse", Name: "sse"},
-		{ImportPath: modulePath + "/eventlog/jetlog", Name: "jetlog"},
+		{ImportPath: modulePath + "/eventlog/natslog", Name: "natslog"},
 		{ImportPath: modulePath + "/hub/internal/window", Name: "window"},
 		{ImportPath: modulePath + "/internal/server", Name: "server"},
 		{ImportPath: modulePath + "/examples/internal/listen", Name: "listen"},
 		{ImportPath: modulePath + "/cmd/tidings", Name: "main"},
 		{ImportPath: "io", Name: "io", Standard: true},
 	})
-	if want := []string{"eventlog/jetlog", "sse", "stream"}; !slices.Equal(got, want) {
+	if want := []string{"eventlog/natslog", "sse", "stream"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -34,9 +34,11 @@ var places = []place{
 	{path: "broadcast", may: []string{"sse"}, std: true},
 	{path: "eventsource", may: []string{"sse"}, std: true},
 	{path: "topics", may: []string{"internal/quote"}, std: true},
-	{path: "eventlog", may: []string{"internal/quote", "internal/ringbuf", "sse", "topics"}, std: true},
-	{path: "eventlog/jetlog", may: []string{"eventlog", "topics"}},
-	{path: "eventlog/logtest", may: []string{"eventlog", "topics"}},
+	{path: "eventlog", may: []string{"internal/logclock", "internal/quote", "internal/ringbuf", "sse", "topics"}, std: true},
+	{path: "eventlog/natslog", may: []string{"eventlog", "sse", "topics"}},
+	{path: "eventlog/segmentlog", may: []string{"eventlog", "internal/logclock", "sse", "topics"}},
+	{path: "eventlog/logtest", may: []string{"eventlog", "sse", "topics"}},
+	{path: "internal/logclock", std: true},
 	{path: "internal/ringbuf", std: true},
 	{path: "internal/quote", std: true},
 	{path: "internal/delivery"},
@@ -57,6 +59,7 @@ var places = []place{
 	{path: "internal/house", std: true},
 	{path: "internal/leak", std: true},
 	{path: "internal/memhttp", std: true},
+	{path: "internal/natstest", std: true},
 	{path: "internal/soak", std: true},
 }
 
@@ -97,8 +100,8 @@ func wrongArrows(all []listed) []string {
 			case ours || standard[path]:
 			case at.std:
 				say("%s → %s: from outside, %s may import only the standard library", from, path, at.path)
-			case strings.HasPrefix(path, natsPath) && at.path != "eventlog/jetlog":
-				say("%s → %s: only eventlog/jetlog may import NATS", from, path)
+			case strings.HasPrefix(path, natsPath) && at.path != "eventlog/natslog":
+				say("%s → %s: only eventlog/natslog may import NATS", from, path)
 			}
 		}
 	}
@@ -142,19 +145,22 @@ func TestWrongArrowsAreNamed(t *testing.T) {
 		{"hub does not import broadcast", own + "hub", own + "broadcast", "hub → broadcast: "},
 		{"delivery knows no log", own + "internal/delivery", own + "eventlog", "internal/delivery → eventlog: "},
 		{"the window does not import the hub", own + "internal/window", own + "hub", "internal/window → hub: "},
-		{"a log does not import the hub", own + "eventlog/jetlog", own + "hub", "eventlog/jetlog → hub: "},
+		{"a log does not import the hub", own + "eventlog/natslog", own + "hub", "eventlog/natslog → hub: "},
 		{"topics imports the standard library alone", own + "topics", "golang.org/x/net/http2", "topics → golang.org/x/net/http2: "},
-		{"hub does not import jetlog", own + "hub", own + "eventlog/jetlog", "hub → eventlog/jetlog: "},
+		{"hub does not import natslog", own + "hub", own + "eventlog/natslog", "hub → eventlog/natslog: "},
 		{"hub does not import its HTTP API", own + "hub", own + "hub/httpapi", "hub → hub/httpapi: "},
 		{"hub does not import NATS", own + "hub", natsPath + "nats.go", "hub → github.com/nats-io/nats.go: "},
-		{"jetlog imports NATS", own + "eventlog/jetlog", natsPath + "nats.go", ""},
+		{"natslog imports NATS", own + "eventlog/natslog", natsPath + "nats.go", ""},
+		{"no other log imports NATS", own + "eventlog/logtest", natsPath + "nats.go", "eventlog/logtest → github.com/nats-io/nats.go: "},
+		{"the servers of the tests need no client", own + "internal/natstest", natsPath + "nats.go", "internal/natstest → github.com/nats-io/nats.go: "},
+		{"natslog does not import its tests' servers", own + "eventlog/natslog", own + "internal/natstest", "eventlog/natslog → internal/natstest: "},
 		{"cmd does not import NATS", own + "cmd/tidings", natsPath + "nats.go", "cmd/tidings → github.com/nats-io/nats.go: "},
 		{"the HTTP API does not import our server", own + "hub/httpapi", own + "internal/server", "hub/httpapi → internal/server: "},
 		{"the server imports the HTTP API", own + "internal/server", own + "hub/httpapi", ""},
-		{"the server does not choose a log", own + "internal/server", own + "eventlog/jetlog", "internal/server → eventlog/jetlog: "},
+		{"the server does not choose a log", own + "internal/server", own + "eventlog/natslog", "internal/server → eventlog/natslog: "},
 		{"the server does not import cmd", own + "internal/server", own + "cmd/tidings", "internal/server → cmd/tidings: "},
 		{"cmd imports the server", own + "cmd/tidings", own + "internal/server", ""},
-		{"cmd imports any log", own + "cmd/tidings", own + "eventlog/jetlog", ""},
+		{"cmd imports any log", own + "cmd/tidings", own + "eventlog/natslog", ""},
 		{"cmd does not import an example", own + "cmd/tidings", own + "examples/ticks", "cmd/tidings → examples/ticks: "},
 		{"an example imports the library", own + "examples/ticks", own + "stream", ""},
 		{"an example imports a helper of the examples", own + "examples/ticks", own + "examples/internal/listen", ""},

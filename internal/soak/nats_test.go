@@ -8,16 +8,12 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"net"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
-	"time"
 
+	"example.com/tidings/internal/natstest"
 	"example.com/tidings/sse"
 )
 
@@ -25,12 +21,12 @@ import (
 // of both with the same id. A client of one node can resume on the other, whose streams
 // take another path.
 func TestNodesShareALog(t *testing.T) {
-	urls := startNATS(t, buildNATS(t), 1)
-	bothPaths(t, func(t *testing.T, p path) { testNodes(t, urls, p) })
+	url := natstest.Start(t).URL
+	bothPaths(t, func(t *testing.T, p path) { testNodes(t, url, p) })
 }
 
-func testNodes(t *testing.T, urls string, first path) {
-	args := []string{"--nats", urls, "--nats-stream", fmt.Sprint("path", int(first))}
+func testNodes(t *testing.T, url string, first path) {
+	args := []string{"--nats", url, "--nats-stream", fmt.Sprint("path", int(first))}
 	nodes := []*process{
 		(&process{args: args, path: first}).serve(t),
 		(&process{args: args, path: first.other()}).serve(t),
@@ -122,69 +118,4 @@ func streamOn(t *testing.T, p *process, from, lastEventID string) (next func() (
 		t.Fatalf("first comes %+v, %v", ev, err)
 	}
 	return next
-}
-
-// buildNATS builds the NATS server of go.mod, and returns its path.
-func buildNATS(t testing.TB) string {
-	t.Helper()
-	server := filepath.Join(t.TempDir(), "nats-server")
-	build := exec.Command("go", "build", "-o", server, "github.com/nats-io/nats-server/v2")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	return server
-}
-
-// startNATS starts n servers, which form a cluster if n > 1, and returns their URLs. The
-// servers end with the test.
-func startNATS(t testing.TB, program string, n int) string {
-	t.Helper()
-	var clients, routes, urls []string
-	for range n {
-		clients, routes = append(clients, freePort(t)), append(routes, freePort(t))
-		urls = append(urls, "nats://"+clients[len(clients)-1])
-	}
-	for i := range n {
-		host, port, _ := net.SplitHostPort(clients[i])
-		args := []string{"-a", host, "-p", port, "-js", "-sd", t.TempDir(), "-n", fmt.Sprint("n", i)}
-		if n > 1 {
-			args = append(args, "--cluster_name", "bench", "--cluster", "nats://"+routes[i], "--routes", "nats://"+strings.Join(routes, ",nats://"))
-		}
-		cmd := exec.Command(program, args...)
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			cmd.Process.Kill()
-			cmd.Wait()
-		})
-	}
-	for _, addr := range clients {
-		for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
-			conn, err := net.Dial("tcp", addr)
-			if err == nil {
-				conn.Close()
-				break
-			}
-			if time.Now().After(deadline) {
-				t.Fatal(err)
-			}
-		}
-	}
-	if n > 1 {
-		time.Sleep(5 * time.Second) // until the cluster has a leader; only benchmarks use a cluster
-	}
-	return strings.Join(urls, ",")
-}
-
-// freePort returns an address with a free port.
-func freePort(t testing.TB) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
 }

@@ -1,62 +1,32 @@
-package jetlog_test
+package natslog_test
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"example.com/tidings/eventlog"
-	"example.com/tidings/eventlog/jetlog"
+	"example.com/tidings/eventlog/natslog"
+	"example.com/tidings/internal/natstest"
+	"example.com/tidings/sse"
 )
-
-// startCluster starts three servers.
-func startCluster(t *testing.T) []*natsServer {
-	t.Helper()
-	var routes []string
-	for range 3 {
-		routes = append(routes, "nats://"+freeAddress(t))
-	}
-	servers := make([]*natsServer, 3)
-	for i := range servers {
-		servers[i] = startNATS(t, "-n", fmt.Sprintf("n%d", i), "-cluster_name", "c", "-cluster", routes[i], "-routes", strings.Join(routes, ","))
-	}
-	return servers
-}
 
 // The leader of a replicated stream is killed while two nodes append messages with keys,
 // and append failed ones again. Every message is stored once, the messages of each node in
-// their order, and the tail of each node has all of them.
+// their order, and the tail of each node has all of them. Then two servers erase messages.
 func TestCluster(t *testing.T) {
-	servers := startCluster(t)
-	var urls []string
-	for _, s := range servers {
-		urls = append(urls, s.url)
-	}
+	servers := natstest.StartCluster(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
-	opts := jetlog.ClusterOptions{URL: strings.Join(urls, ","), Replicas: 3, Logger: quiet(t)}
-	var logs []*jetlog.Log
-	for len(logs) < 2 {
-		l, err := jetlog.Connect(ctx, &opts)
-		if err != nil {
-			if ctx.Err() != nil {
-				t.Fatal(err)
-			}
-			time.Sleep(100 * time.Millisecond) // the cluster has no leader yet
-			continue
-		}
-		t.Cleanup(func() { l.Close() })
-		logs = append(logs, l)
-	}
+	opts := natslog.Options{URL: natstest.URLs(servers), Replicas: 3, Logger: quiet(t)}
+	js := jetStream(t, opts.URL)
+	logs := []*natslog.Log{connect(t, opts), connect(t, opts)}
 	const each = 300
 	var wg sync.WaitGroup
 	tails := make([][]eventlog.Record, 2)
@@ -75,7 +45,7 @@ func TestCluster(t *testing.T) {
 					time.Sleep(10 * time.Millisecond)
 				}
 				if i == 0 && n == each/2 && a.Err == nil {
-					killLeader(ctx, t, servers, opts.URL)
+					killLeader(ctx, t, js, servers)
 				}
 			}
 		})
@@ -116,30 +86,26 @@ func TestCluster(t *testing.T) {
 			t.Errorf("tail %d has %d records, or others than Read has, %d", i, len(tails[i]), len(records))
 		}
 	}
+	mustRemove(t, logs[0], 5, 6)
+	wantHole(t, logs[0], "by.*", 0, 20, 5, 6, sse.GapRemoved)
+	if n, err := logs[1].Remove(ctx, []uint64{6, 5}); n != 0 || err != nil {
+		t.Errorf("Remove of what is gone: %d, %v", n, err)
+	}
 }
 
 // killLeader kills the server that leads the stream.
-func killLeader(ctx context.Context, t *testing.T, servers []*natsServer, urls string) {
-	nc, err := nats.Connect(urls)
-	if err != nil {
-		t.Error(err)
-		return
-	}
-	defer nc.Close()
-	js, _ := jetstream.New(nc)
-	stream, err := js.Stream(ctx, jetlog.DefaultStream)
+func killLeader(ctx context.Context, t *testing.T, js jetstream.JetStream, servers []*natstest.Server) {
+	stream, err := js.Stream(ctx, natslog.DefaultStream)
 	if err != nil {
 		t.Error(err)
 		return
 	}
 	leader := stream.CachedInfo().Cluster.Leader
-	var i int
-	if _, err := fmt.Sscanf(leader, "n%d", &i); err != nil {
+	i := slices.IndexFunc(servers, func(s *natstest.Server) bool { return s.Name == leader })
+	if i < 0 {
 		t.Errorf("the leader is %q", leader)
 		return
 	}
-	if u, err := url.Parse(servers[i].url); err == nil {
-		t.Logf("killing the leader, %s at %s", leader, u.Host)
-	}
-	servers[i].kill()
+	t.Logf("killing the leader, %s", leader)
+	servers[i].Kill()
 }

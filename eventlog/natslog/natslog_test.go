@@ -1,4 +1,4 @@
-package jetlog_test
+package natslog_test
 
 import (
 	"context"
@@ -16,18 +16,31 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"example.com/tidings/eventlog"
-	"example.com/tidings/eventlog/jetlog"
 	"example.com/tidings/eventlog/logtest"
+	"example.com/tidings/eventlog/natslog"
+	"example.com/tidings/internal/leak"
+	"example.com/tidings/internal/natstest"
+	"example.com/tidings/sse"
 	"example.com/tidings/topics"
 )
 
+func TestMain(m *testing.M) { leak.Main(m) }
+
+// patience is how long a test waits for the server. It only catches a hang.
+const patience = 30 * time.Second
+
+// quiet returns a logger that writes warnings and errors to the test's output.
+func quiet(t testing.TB) *slog.Logger {
+	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+}
+
 // connect connects to a server, and fails the test if it cannot.
-func connect(t testing.TB, opts jetlog.ClusterOptions) *jetlog.Log {
+func connect(t testing.TB, opts natslog.Options) *natslog.Log {
 	t.Helper()
 	if opts.Logger == nil {
 		opts.Logger = quiet(t)
 	}
-	l, err := jetlog.Connect(t.Context(), &opts)
+	l, err := natslog.Connect(t.Context(), &opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,34 +48,85 @@ func connect(t testing.TB, opts jetlog.ClusterOptions) *jetlog.Log {
 	return l
 }
 
-func TestExternal(t *testing.T) {
-	s := startNATS(t)
+// state returns the state of a log, and fails the test if it cannot.
+func state(t testing.TB, l eventlog.Log) eventlog.State {
+	t.Helper()
+	st, err := l.State(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return st
+}
+
+// mustAppend appends messages, and fails the test if it cannot.
+func mustAppend(t testing.TB, l eventlog.Log, messages []eventlog.Message) {
+	t.Helper()
+	for _, a := range l.Append(t.Context(), messages) {
+		if a.Err != nil {
+			t.Fatal(a.Err)
+		}
+	}
+}
+
+// everything returns all records that a log retains, by Read.
+func everything(t testing.TB, l eventlog.Log) []eventlog.Record {
+	t.Helper()
+	var records []eventlog.Record
+	for q := (eventlog.Query{Filters: topics.MustFilters("**"), UpTo: state(t, l).Last, MaxRecords: 1000, MaxBytes: 1 << 20}); q.After < q.UpTo; {
+		b, err := l.Read(t.Context(), q)
+		if err != nil || b.Through <= q.After {
+			t.Fatal(b.Through, err)
+		}
+		records = append(records, b.Records...)
+		q.After = b.Through
+	}
+	return records
+}
+
+// jetStream returns a client of JetStream beside the log's own.
+func jetStream(t testing.TB, urls string) jetstream.JetStream {
+	t.Helper()
+	nc, err := nats.Connect(urls)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
+}
+
+func TestLog(t *testing.T) {
+	s := natstest.Start(t)
 	n := 0
 	name := func() string { return fmt.Sprintf("test%d", n) }
+	const enough = 64 << 20 // the server reserves it for each stream
 	logtest.Run(t, logtest.Kit{
 		Open: func(t *testing.T) eventlog.Log {
 			n++
-			return connect(t, jetlog.ClusterOptions{URL: s.url, Stream: name()})
+			return connect(t, natslog.Options{URL: s.URL, Stream: name(), MaxBytes: enough})
 		},
 		Reopen: func(t *testing.T) eventlog.Log {
-			return connect(t, jetlog.ClusterOptions{URL: s.url, Stream: name()})
+			return connect(t, natslog.Options{URL: s.URL, Stream: name(), MaxBytes: enough})
 		},
 		OpenSmall: func(t *testing.T, maxBytes int64, maxAge time.Duration) eventlog.Log {
 			n++
-			return connect(t, jetlog.ClusterOptions{URL: s.url, Stream: name(), MaxBytes: maxBytes, MaxAge: maxAge})
+			return connect(t, natslog.Options{URL: s.URL, Stream: name(), MaxBytes: maxBytes, MaxAge: maxAge})
 		},
 	})
 }
 
 // Two processes with the same stream share its order, its epoch and its keys.
-func TestExternalTwoNodes(t *testing.T) {
-	s := startNATS(t)
-	var logs [2]*jetlog.Log
+func TestTwoNodes(t *testing.T) {
+	s := natstest.Start(t)
+	var logs [2]*natslog.Log
 	var wg sync.WaitGroup
 	for i := range logs {
 		wg.Go(func() {
 			var err error
-			if logs[i], err = jetlog.Connect(t.Context(), &jetlog.ClusterOptions{URL: s.url, Logger: quiet(t)}); err != nil {
+			if logs[i], err = natslog.Connect(t.Context(), &natslog.Options{URL: s.URL, Logger: quiet(t)}); err != nil {
 				t.Errorf("Connect: %v", err)
 			}
 		})
@@ -102,9 +166,9 @@ func TestExternalTwoNodes(t *testing.T) {
 
 // While its server is away, Append fails soon and clearly. Then it works again, and the tail
 // goes on where it was.
-func TestExternalServerRestarts(t *testing.T) {
-	s := startNATS(t)
-	l := connect(t, jetlog.ClusterOptions{URL: s.url})
+func TestServerRestarts(t *testing.T) {
+	s := natstest.Start(t)
+	l := connect(t, natslog.Options{URL: s.URL})
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	generation := state(t, l).Generation
@@ -130,7 +194,7 @@ func TestExternalServerRestarts(t *testing.T) {
 		}
 	}()
 	mustAppend(t, l, []eventlog.Message{{Topic: "a", Data: "before"}})
-	s.kill()
+	s.Kill()
 	begun := time.Now()
 	if a := l.Append(ctx, []eventlog.Message{{Topic: "a", Data: "meanwhile"}})[0]; a.Err == nil {
 		t.Error("Append succeeds without a server")
@@ -141,17 +205,8 @@ func TestExternalServerRestarts(t *testing.T) {
 	if d := time.Since(begun); d > 15*time.Second {
 		t.Errorf("the errors took %v", d)
 	}
-	s.start(t)
-	for {
-		a := l.Append(ctx, []eventlog.Message{{Topic: "a", Data: "after"}})[0]
-		if a.Err == nil {
-			break
-		}
-		if ctx.Err() != nil {
-			t.Fatalf("Append fails still: %v", a.Err)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	s.Restart(t)
+	appendSoon(t, l, []eventlog.Message{{Topic: "a", Data: "after"}})
 	<-done
 	if !slices.Equal(got, []string{"before", "after"}) {
 		t.Errorf("the tail yields %q", got)
@@ -160,18 +215,13 @@ func TestExternalServerRestarts(t *testing.T) {
 
 // A stream that is deleted and made again has another epoch and another generation. The tail
 // ends, and no method answers for the old generation.
-func TestExternalStreamMadeAgain(t *testing.T) {
-	s := startNATS(t)
-	l := connect(t, jetlog.ClusterOptions{URL: s.url})
+func TestStreamMadeAgain(t *testing.T) {
+	s := natstest.Start(t)
+	l := connect(t, natslog.Options{URL: s.URL})
 	mustAppend(t, l, []eventlog.Message{{Topic: "a"}, {Topic: "a"}})
 	before := state(t, l)
-	nc, err := nats.Connect(s.url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, _ := jetstream.New(nc)
-	if err := js.DeleteStream(t.Context(), jetlog.DefaultStream); err != nil {
+	js := jetStream(t, s.URL)
+	if err := js.DeleteStream(t.Context(), natslog.DefaultStream); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -183,7 +233,7 @@ func TestExternalStreamMadeAgain(t *testing.T) {
 	if end == nil {
 		t.Error("the tail ends without an error")
 	}
-	after := nextState(ctx, t, l, before)
+	after := nextState(t, l, before)
 	if len(after.Epochs) != 1 || after.Epochs[0] == before.Epochs[0] || after.Last != 0 {
 		t.Errorf("the state was %+v and is %+v", before, after)
 	}
@@ -197,17 +247,30 @@ func TestExternalStreamMadeAgain(t *testing.T) {
 }
 
 // nextState waits until the log is opened anew, and returns its state.
-func nextState(ctx context.Context, t *testing.T, l eventlog.Log, before eventlog.State) eventlog.State {
+func nextState(t *testing.T, l eventlog.Log, before eventlog.State) eventlog.State {
 	t.Helper()
-	for {
-		st, err := l.State(ctx)
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		st, err := l.State(t.Context())
 		if err == nil && st.Generation != before.Generation {
 			return st
 		}
-		if ctx.Err() != nil {
+		if time.Now().After(deadline) {
 			t.Fatalf("the log is not opened anew: %+v, %v", st, err)
 		}
-		time.Sleep(time.Millisecond)
+	}
+}
+
+// appendSoon appends messages as soon as the server is there.
+func appendSoon(t *testing.T, l eventlog.Log, messages []eventlog.Message) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		a := l.Append(t.Context(), messages)[0]
+		if a.Err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("Append fails still: %v", a.Err)
+		}
 	}
 }
 
@@ -226,17 +289,12 @@ func wantReopened(t *testing.T, l eventlog.Log, old uint64) {
 }
 
 // Messages that are deleted in the middle of an external stream are a gap.
-func TestExternalHoles(t *testing.T) {
-	s := startNATS(t)
-	l := connect(t, jetlog.ClusterOptions{URL: s.url})
+func TestHoles(t *testing.T) {
+	s := natstest.Start(t)
+	l := connect(t, natslog.Options{URL: s.URL})
 	mustAppend(t, l, slices.Repeat([]eventlog.Message{{Topic: "a"}, {Topic: "b"}}, 10))
-	nc, err := nats.Connect(s.url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, _ := jetstream.New(nc)
-	stream, err := js.Stream(t.Context(), jetlog.DefaultStream)
+	js := jetStream(t, s.URL)
+	stream, err := js.Stream(t.Context(), natslog.DefaultStream)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -246,31 +304,22 @@ func TestExternalHoles(t *testing.T) {
 		}
 	}
 	// A log finds them by reading everything, or when it is opened.
-	wantHole(t, l, "**", 0, 20, 5, 8)
+	wantHole(t, l, "**", 0, 20, 5, 8, sse.GapLost)
 	for _, pattern := range []string{"**", "a", "none"} {
-		wantHole(t, connect(t, jetlog.ClusterOptions{URL: s.url}), pattern, 0, 20, 5, 8)
+		wantHole(t, connect(t, natslog.Options{URL: s.URL}), pattern, 0, 20, 5, 8, sse.GapLost)
 	}
 	// Where the newest of a topic is deleted, the one before is the newest.
 	if err := stream.DeleteMsg(t.Context(), 20); err != nil {
 		t.Fatal(err)
 	}
-	fs, err := topics.ParseFilters("**")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if seqs, through, err := l.Newest(t.Context(), fs, 0, 20, 10); err != nil || !slices.Equal(seqs, []uint64{18, 19}) || through <= 18 {
+	if seqs, through, err := l.Newest(t.Context(), topics.MustFilters("**"), 0, 20, 10); err != nil || !slices.Equal(seqs, []uint64{18, 19}) || through <= 18 {
 		t.Errorf("Newest: %v, %d, %v", seqs, through, err)
 	}
 }
 
 func TestConnectErrors(t *testing.T) {
-	s := startNATS(t)
-	nc, err := nats.Connect(s.url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, _ := jetstream.New(nc)
+	s := natstest.Start(t)
+	js := jetStream(t, s.URL)
 	for _, config := range []jetstream.StreamConfig{
 		{Name: "other", Subjects: []string{"something.>"}},
 		{Name: "perSubject", Subjects: []string{"perSubject.>"}, MaxMsgsPerSubject: 5},
@@ -281,20 +330,20 @@ func TestConnectErrors(t *testing.T) {
 	}
 	for _, row := range []struct {
 		name string
-		opts jetlog.ClusterOptions
+		opts natslog.Options
 		want string
 	}{
-		{"nobody there", jetlog.ClusterOptions{URL: "nats://user:secret@127.0.0.1:1"}, "no connection to NATS at nats://user:xxxxx@127.0.0.1:1"},
-		{"no file", jetlog.ClusterOptions{URL: s.url, CredentialsFile: "does-not-exist"}, "does-not-exist"},
-		{"another's stream", jetlog.ClusterOptions{URL: s.url, Stream: "other"}, `the stream "other" is not one of Tidings: its subjects`},
-		{"limits by subject", jetlog.ClusterOptions{URL: s.url, Stream: "perSubject"}, "retention"},
-		{"a bad name", jetlog.ClusterOptions{URL: s.url, Stream: "a.b"}, "may have only letters"},
-		{"replicas without a cluster", jetlog.ClusterOptions{URL: s.url, Stream: "three", Replicas: 3}, "cannot be made"},
-		{"half a certificate", jetlog.ClusterOptions{URL: s.url, CertFile: "x"}, "together"},
-		{"a long window", jetlog.ClusterOptions{URL: s.url, Stream: "w", MaxAge: time.Minute, DedupWindow: time.Hour}, "longer than"},
+		{"nobody there", natslog.Options{URL: "nats://user:secret@127.0.0.1:1"}, "no connection to NATS at nats://user:xxxxx@127.0.0.1:1"},
+		{"no file", natslog.Options{URL: s.URL, CredentialsFile: "does-not-exist"}, "does-not-exist"},
+		{"another's stream", natslog.Options{URL: s.URL, Stream: "other"}, `the stream "other" is not one of Tidings: its subjects`},
+		{"limits by subject", natslog.Options{URL: s.URL, Stream: "perSubject"}, "retention"},
+		{"a bad name", natslog.Options{URL: s.URL, Stream: "a.b"}, "may have only letters"},
+		{"replicas without a cluster", natslog.Options{URL: s.URL, Stream: "three", Replicas: 3}, "cannot be made"},
+		{"half a certificate", natslog.Options{URL: s.URL, CertFile: "x"}, "together"},
+		{"a long window", natslog.Options{URL: s.URL, Stream: "w", MaxAge: time.Minute, DedupWindow: time.Hour}, "longer than"},
 	} {
 		row.opts.Logger = quiet(t)
-		l, err := jetlog.Connect(t.Context(), &row.opts)
+		l, err := natslog.Connect(t.Context(), &row.opts)
 		if err == nil {
 			l.Close()
 			t.Errorf("%s: no error", row.name)
@@ -306,28 +355,23 @@ func TestConnectErrors(t *testing.T) {
 
 // Connect changes an existing stream to the options. It keeps what they leave open.
 func TestConnectUpdatesRetention(t *testing.T) {
-	s := startNATS(t)
-	connect(t, jetlog.ClusterOptions{URL: s.url, MaxAge: time.Hour, MaxBytes: 1 << 20})
-	connect(t, jetlog.ClusterOptions{URL: s.url, MaxAge: 2 * time.Hour})
-	nc, err := nats.Connect(s.url)
+	s := natstest.Start(t)
+	connect(t, natslog.Options{URL: s.URL, MaxAge: time.Hour, MaxBytes: 1 << 20})
+	connect(t, natslog.Options{URL: s.URL, MaxAge: 2 * time.Hour})
+	js := jetStream(t, s.URL)
+	stream, err := js.Stream(t.Context(), natslog.DefaultStream)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer nc.Close()
-	js, _ := jetstream.New(nc)
-	stream, err := js.Stream(t.Context(), jetlog.DefaultStream)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if c := stream.CachedInfo().Config; c.MaxAge != 2*time.Hour || c.MaxBytes != 1<<20 || c.Duplicates != jetlog.DefaultDedupWindow {
+	if c := stream.CachedInfo().Config; c.MaxAge != 2*time.Hour || c.MaxBytes != 1<<20 || c.Duplicates != natslog.DefaultDedupWindow {
 		t.Errorf("the stream has the age %v, %d bytes, the window %v", c.MaxAge, c.MaxBytes, c.Duplicates)
 	}
 }
 
 // Append does not send a message that the server would refuse.
-func TestExternalTooLarge(t *testing.T) {
-	s := startNATS(t)
-	l := connect(t, jetlog.ClusterOptions{URL: s.url})
+func TestTooLarge(t *testing.T) {
+	s := natstest.Start(t)
+	l := connect(t, natslog.Options{URL: s.URL})
 	got := l.Append(t.Context(), []eventlog.Message{
 		{Topic: "a", Data: strings.Repeat("x", 1<<20)},
 		{Topic: "a", Type: "t", Data: strings.Repeat("x", 1<<20)},
@@ -340,15 +384,10 @@ func TestExternalTooLarge(t *testing.T) {
 
 // Tails begin while the log is opened anew, again and again. The race detector watches what
 // they share.
-func TestExternalTailsBeginWhileItIsOpenedAnew(t *testing.T) {
-	s := startNATS(t)
-	l := connect(t, jetlog.ClusterOptions{URL: s.url, Logger: slog.New(slog.DiscardHandler)})
-	nc, err := nats.Connect(s.url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, _ := jetstream.New(nc)
+func TestTailsBeginWhileItIsOpenedAnew(t *testing.T) {
+	s := natstest.Start(t)
+	l := connect(t, natslog.Options{URL: s.URL, Logger: slog.New(slog.DiscardHandler)})
+	js := jetStream(t, s.URL)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var wg sync.WaitGroup
@@ -369,10 +408,44 @@ func TestExternalTailsBeginWhileItIsOpenedAnew(t *testing.T) {
 	}
 	for range 6 {
 		before := state(t, l)
-		if err := js.DeleteStream(ctx, jetlog.DefaultStream); err != nil {
+		if err := js.DeleteStream(ctx, natslog.DefaultStream); err != nil {
 			t.Fatal(err)
 		}
-		nextState(ctx, t, l, before)
-		mustAppend(t, l, []eventlog.Message{{Topic: "a"}})
+		nextState(t, l, before)
+		appendSoon(t, l, []eventlog.Message{{Topic: "a"}}) // the server sometimes drops a message for a stream that was just made
+	}
+}
+
+// If the context of an Append ends on the way, a beginning of the batch is stored, and
+// nothing after a message that is not.
+func TestAppendCutOffStoresABeginning(t *testing.T) {
+	l := connect(t, natslog.Options{URL: natstest.Start(t).URL})
+	batch := make([]eventlog.Message, 1000)
+	for i := range batch {
+		batch[i] = eventlog.Message{Topic: "a", Data: fmt.Sprint(i)}
+	}
+	cut := 0
+	for try := range 10 {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(1+try)*time.Millisecond)
+		if a := l.Append(ctx, batch); a[len(a)-1].Err != nil {
+			cut++
+		}
+		cancel()
+		// The message that is under way is stored before this one.
+		mustAppend(t, l, []eventlog.Message{{Topic: "b"}})
+	}
+	if cut == 0 {
+		t.Error("no Append was cut off: the test is blind")
+	}
+	next := 0
+	for _, r := range everything(t, l) {
+		switch {
+		case r.Topic == "b":
+			next = 0
+		case r.Data != fmt.Sprint(next):
+			t.Fatalf("record %d is %s, and %d is next", r.Seq, r.Data, next)
+		default:
+			next++
+		}
 	}
 }

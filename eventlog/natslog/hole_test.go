@@ -1,4 +1,4 @@
-package jetlog_test
+package natslog_test
 
 import (
 	"testing"
@@ -7,9 +7,9 @@ import (
 	"example.com/tidings/topics"
 )
 
-// wantHole reads the records that a filter matches, and checks that exactly one gap, from
-// first to last, is reported as lost.
-func wantHole(t *testing.T, l eventlog.Log, pattern string, after, upTo, first, last uint64) {
+// wantHole reads the records that a filter matches, and checks that exactly one hole, from
+// first to last, is reported, with the reason.
+func wantHole(t *testing.T, l eventlog.Log, pattern string, after, upTo, first, last uint64, reason string) {
 	t.Helper()
 	fs, err := topics.ParseFilters(pattern)
 	if err != nil {
@@ -24,9 +24,9 @@ func wantHole(t *testing.T, l eventlog.Log, pattern string, after, upTo, first, 
 		if b.Through <= q.After {
 			t.Fatalf("%s: after %d the batch reaches through %d", pattern, q.After, b.Through)
 		}
-		if b.Lost != 0 {
-			if gaps++; b.Expired || q.After+1 != first || b.Lost != last {
-				t.Errorf("%s: lost is %d to %d (expired: %v), want %d to %d", pattern, q.After+1, b.Lost, b.Expired, first, last)
+		if b.Hole != 0 {
+			if gaps++; b.Reason != reason || q.After+1 != first || b.Hole != last {
+				t.Errorf("%s: %d to %d are %s, want %d to %d, %s", pattern, q.After+1, b.Hole, b.Reason, first, last, reason)
 			}
 		}
 		for _, r := range b.Records {
