@@ -31,7 +31,8 @@ one topic of -topics, each time to another at random, and its id is that of the
 message in the middle of the log. That requires messages in all topics after it.`)
 	addr, bound, topics := addrFlag(flags), boundFlag(flags), topicsFlag(flags)
 	behind := flags.Int("n", 10, "how many messages to wait for")
-	times := flags.Int("times", 500, "how often to connect")
+	times := flags.Int("times", 500, "how often to connect, at most")
+	length := flags.Duration("d", time.Minute, "connect no more after this long")
 	middle := flags.Bool("middle", false, "resume one topic from the middle of the log")
 	if err := parse(flags, args, 0); err != nil {
 		return nil, err
@@ -54,7 +55,7 @@ message in the middle of the log. That requires messages in all topics after it.
 	random := rand.New(rand.NewPCG(1, 0))
 	var result resumeResult
 	latencies := make([]int64, 0, *times)
-	for range *times {
+	for start := time.Now(); len(latencies) < *times && time.Since(start) < *length; {
 		topic := "**"
 		if *middle {
 			topic = n.name(random.IntN(n.count))
