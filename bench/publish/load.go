@@ -43,12 +43,17 @@ type publishing struct {
 	rate        int
 	names       names
 	sequence    *sequence
+	length      time.Duration
+	bound       time.Duration
 	start, end  time.Time
 	by          time.Time // when everything must be done
+
+	pid  int    // of the server to watch, or 0
+	data string // its folder, or empty
 }
 
-// load publishes for a while, or until a number of messages is taken.
-func load(args []string) (any, error) {
+// parsePublishing returns the load that the arguments describe.
+func parsePublishing(args []string) (*publishing, error) {
 	flags := newFlags("load", "[flags]", `
 Publishes over connections that each wait for an answer before they send again. The
 result has the latency of the acknowledgements, and the number of requests that were
@@ -77,35 +82,41 @@ goes on, unless it is closed.`)
 	if *data != "" && *pid == 0 {
 		return nil, errors.New("-data requires -i")
 	}
-	p := &publishing{
+	if *count > 0 {
+		*length = *bound
+	}
+	return &publishing{
 		addr: *addr, connections: *connections, size: *size, batch: *batch, rate: *rate, names: n,
 		sequence: &sequence{topics: *topics, random: *random, limit: *count},
+		length:   *length, bound: *bound, pid: *pid, data: *data,
+	}, nil
+}
+
+// load publishes for a while, or until a number of messages is taken.
+func load(args []string) (any, error) {
+	p, err := parsePublishing(args)
+	if err != nil {
+		return nil, err
 	}
 	var watch *measure.Watch
-	if *pid != 0 {
-		if watch, err = measure.NewWatch(*pid, *data); err != nil {
+	if p.pid != 0 {
+		if watch, err = measure.NewWatch(p.pid, p.data); err != nil {
 			return nil, err
 		}
 	}
-	p.start = time.Now()
-	p.by = p.start.Add(*bound)
-	p.end = p.start.Add(*length)
-	if *count > 0 {
-		p.end = p.by
+	totals, took := p.run()
+	result := totals.result(p, took.Seconds())
+	if watch == nil {
+		return result, nil
 	}
-	totals := p.run()
-	took := time.Since(p.start).Seconds()
-	result := totals.result(p, took)
-	if watch != nil {
-		use, err := watch.End()
-		if err != nil {
-			return nil, err
-		}
-		result.serverUse = &serverUse{Use: use}
-		if result.Count > 0 {
-			result.PerRequest = round(use.CPU*1e3/float64(result.Count), 1)
-			result.WrittenLogical = round(use.Written/(float64(totals.logical)/1e6), 3)
-		}
+	use, err := watch.End()
+	if err != nil {
+		return nil, err
+	}
+	result.serverUse = &serverUse{Use: use}
+	if result.Count > 0 {
+		result.PerRequest = round(use.CPU*1e3/float64(result.Count), 1)
+		result.WrittenLogical = round(use.Written/(float64(totals.logical)/1e6), 3)
 	}
 	return result, nil
 }
@@ -142,8 +153,11 @@ func (t *totals) result(p *publishing, took float64) loadResult {
 	}
 }
 
-// run publishes over all connections and returns when they are done.
-func (p *publishing) run() totals {
+// run publishes over all connections, and returns when they are done and how long
+// that took.
+func (p *publishing) run() (totals, time.Duration) {
+	p.start = time.Now()
+	p.end, p.by = p.start.Add(p.length), p.start.Add(p.bound)
 	all := totals{answers: map[string]int{}}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
@@ -156,7 +170,7 @@ func (p *publishing) run() totals {
 		})
 	}
 	wg.Wait()
-	return all
+	return all, time.Since(p.start)
 }
 
 // connection publishes over connection c until the end.

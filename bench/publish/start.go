@@ -74,11 +74,13 @@ func (s *starter) measure(busy time.Duration) (result startResult, err error) {
 	published := make(chan totals)
 	go func() {
 		n := names{count: 1, digits: 1}
+		left := time.Until(s.by)
 		p := &publishing{
 			addr: s.addr, connections: 2, size: 100, batch: 100, names: n, sequence: &sequence{topics: 1},
-			start: time.Now(), end: s.by, by: s.by,
+			length: left, bound: left,
 		}
-		published <- p.run()
+		t, _ := p.run()
+		published <- t
 	}()
 	time.Sleep(busy)
 	if err := s.end(syscall.SIGKILL); err != nil {
