@@ -112,9 +112,9 @@ resume() {
 	# shellcheck disable=SC2086 # flags are a list of words
 	serve_again tidings --sync $sync --buffer 1 $unlimited || return 0
 	ready
-	ask "behind-$1" resume -addr 127.0.0.1:$port -n 10 -times 1000 -d 10s
-	ask "next-$1" resume -addr 127.0.0.1:$port -n 1 -times 1000 -d 10s -middle -topics "$2"
-	ask "pages-$1" topics -addr 127.0.0.1:$port -limit 100 -pages 200 -d 10s -middle -topics "$2"
+	ask "behind-$1" resume -within 1m -addr 127.0.0.1:$port -n 10 -times 1000 -d 10s
+	ask "next-$1" resume -within 1m -addr 127.0.0.1:$port -n 1 -times 1000 -d 10s -middle -topics "$2"
+	ask "pages-$1" topics -within 1m -addr 127.0.0.1:$port -limit 100 -pages 200 -d 10s -middle -topics "$2"
 	unserve
 }
 
@@ -220,15 +220,13 @@ figures() {
 	echo "$out"
 }
 
-# faults CELL KEY: prints the faults of a cell: refused requests, gaps, runs without a
-# result, and a log that was not filled.
+# faults CELL KEY: prints the faults of a cell: refused requests, runs without a result,
+# and a log that was not filled.
 faults() {
-	local key t out fills
+	local t out fills
 	out=$(lacking "$1" "$2")
-	for key in failed gaps; do
-		t=$(total "$1" $key)
-		[ "$t" = 0 ] || out="$out, $key $t"
-	done
+	t=$(total "$1" failed)
+	[ "$t" = 0 ] || out="$out, failed $t"
 	case $1 in
 	replay) fills="replay $replayed" ;;
 	*-stored) fills="stored $stored" ;;

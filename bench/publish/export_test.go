@@ -3,8 +3,8 @@
 package main
 
 var (
-	Half       = half
 	Load       = load
+	MiddleID   = middleID
 	NewBatch   = newBatch
 	NewNames   = newNames
 	Pages      = pages
@@ -19,7 +19,6 @@ type (
 	Names        = names
 	PagesResult  = pagesResult
 	ReplayResult = replayResult
-	ResumeResult = resumeResult
 	StartResult  = startResult
 )
 

@@ -16,7 +16,6 @@ type replayResult struct {
 	MBPerS    float64 `json:"mb_per_s"`
 	First     float64 `json:"first_ms"` // from the request until the first bytes
 	Took      float64 `json:"took_ms"`
-	Gaps      int     `json:"gaps"`
 }
 
 // replay reads a stream from the oldest message on.
@@ -49,6 +48,5 @@ Reads the stored messages as one client, from the oldest on, until it has -n of 
 		Messages: s.messages(), PerSecond: round(float64(s.messages())/took.Seconds(), 0),
 		MBPerS: round(float64(s.bytes)/1e6/took.Seconds(), 1),
 		First:  measure.Milliseconds(int64(first)), Took: measure.Milliseconds(int64(took)),
-		Gaps: s.gaps.count,
 	}, nil
 }

@@ -14,13 +14,6 @@ import (
 	"example.com/tidings/bench/internal/measure"
 )
 
-// A resumeResult is what resume has measured.
-type resumeResult struct {
-	measure.Spread
-
-	Gaps int `json:"gaps"`
-}
-
 // resume connects again and again, as a client that has missed messages.
 func resume(args []string) (any, error) {
 	flags := newFlags("resume", "[flags]", `
@@ -28,7 +21,8 @@ Connects again and again with an id as Last-Event-ID, and times each from the re
 to the last byte of the -n-th message. By default the client subscribes to everything
 and its id is that of the message -n behind the newest. With -middle it subscribes to
 one topic of -topics, each time to another at random, and its id is that of the
-message in the middle of the log. That requires messages in all topics after it.`)
+message in the middle of the log. That requires -n messages in all topics after it,
+and that one run of the server has stored the first half of the log.`)
 	addr, bound, topics := addrFlag(flags), boundFlag(flags), topicsFlag(flags)
 	behind := flags.Int("n", 10, "how many messages to wait for")
 	times := flags.Int("times", 500, "how often to connect, at most")
@@ -45,37 +39,37 @@ message in the middle of the log. That requires messages in all topics after it.
 		return nil, errors.New("-n and -times must be 1 or more")
 	}
 	by := time.Now().Add(*bound)
-	id, err := place(*addr, strconv.Itoa(*behind), by)
+	id, err := firstID(*addr, strconv.Itoa(*behind), 0, by)
 	if err == nil && *middle {
-		id, err = half(id)
+		var oldest string
+		if oldest, err = firstID(*addr, "start", 1, by); err == nil {
+			id, err = middleID(oldest, id)
+		}
 	}
 	if err != nil {
 		return nil, err
 	}
 	random := rand.New(rand.NewPCG(1, 0))
-	var result resumeResult
 	latencies := make([]int64, 0, *times)
 	for start := time.Now(); len(latencies) < *times && time.Since(start) < *length; {
 		topic := "**"
 		if *middle {
 			topic = n.name(random.IntN(n.count))
 		}
-		took, gaps, err := once(*addr, topic, id, *behind, by)
+		took, err := once(*addr, topic, id, *behind, by)
 		if err != nil {
 			return nil, fmt.Errorf("topic %s after %s: %w", topic, id, err)
 		}
 		latencies = append(latencies, int64(took))
-		result.Gaps += gaps
 	}
-	result.Spread = measure.NewSpread(latencies)
-	return result, nil
+	return measure.NewSpread(latencies), nil
 }
 
 // once resumes once, and returns how long that took. To connect is not part of it.
-func once(addr, topic, id string, count int, by time.Time) (took time.Duration, gaps int, err error) {
+func once(addr, topic, id string, count int, by time.Time) (took time.Duration, err error) {
 	c, err := dial(addr, by)
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
 	defer c.close()
 	start := time.Now()
@@ -84,18 +78,24 @@ func once(addr, topic, id string, count int, by time.Time) (took time.Duration, 
 		err = s.await(count)
 	}
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
-	return time.Since(start), s.gaps.count, nil
+	return time.Since(start), nil
 }
 
-// half returns the id in the middle between the beginning of a log and id. The part
-// of an id after the last "-" counts the messages of its log.
-func half(id string) (string, error) {
-	i := strings.LastIndexByte(id, '-')
-	n, err := strconv.ParseUint(id[i+1:], 10, 64)
-	if i < 0 || err != nil {
-		return "", fmt.Errorf("the id %q does not end with a number", id)
+// middleID returns the id in the middle between two ids, if all messages until there
+// were stored by the same run of the server as the first. The part of an id after "-"
+// counts the messages of the log. The part before it is another for each run.
+func middleID(first, last string) (string, error) {
+	run, _, _ := strings.Cut(first, "-")
+	var sum uint64
+	for _, id := range []string{first, last} {
+		_, digits, _ := strings.Cut(id, "-")
+		n, err := strconv.ParseUint(digits, 10, 64)
+		if err != nil {
+			return "", fmt.Errorf("the id %q does not end with a number", id)
+		}
+		sum += n
 	}
-	return id[:i+1] + strconv.FormatUint(n/2, 10), nil
+	return run + "-" + strconv.FormatUint(sum/2, 10), nil
 }

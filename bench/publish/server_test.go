@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/tidings/bench/internal/measure"
 	main "example.com/tidings/bench/publish"
 )
 
@@ -30,10 +31,12 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// A hub is a minimal hub. The id of a message is its place among all messages. It
+// A hub is a minimal hub. The id of a message is its place among all messages, after
+// the run that stored it: run a stored the first messages, and run b the others. It
 // refuses every refuse-th request.
 type hub struct {
 	mu       sync.Mutex
+	runA     int      // messages of run a; 0 means all
 	topics   []string // of the messages
 	refuse   int
 	requests int
@@ -79,19 +82,30 @@ func (h *hub) post(w http.ResponseWriter, r *http.Request, status int, topic fun
 func (h *hub) events(w http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	id := func(place int) string {
+		if h.runA > 0 && place > h.runA {
+			return fmt.Sprintf("b-%d", place)
+		}
+		return fmt.Sprintf("a-%d", place)
+	}
+	out := bufio.NewWriter(w)
+	defer out.Flush()
 	place := 0
 	if n, err := strconv.Atoi(r.FormValue("from")); err == nil {
 		place = len(h.topics) - n
 	}
-	if _, after, ok := strings.Cut(r.Header.Get("Last-Event-ID"), "-"); ok {
+	last := r.Header.Get("Last-Event-ID")
+	if _, after, ok := strings.Cut(last, "-"); ok {
 		place, _ = strconv.Atoi(after)
 	}
-	out := bufio.NewWriter(w)
-	defer out.Flush()
-	fmt.Fprintf(out, "event: tidings.open\nretry: 2000\ndata: {}\nid: a-%d\n\n", place)
+	fmt.Fprintf(out, "event: tidings.open\nretry: 2000\ndata: {}\nid: %s\n\n", id(place))
+	if last != "" && last != id(place) {
+		fmt.Fprintf(out, "event: tidings.gap\ndata: {}\nid: %s\n\n", id(place))
+		return
+	}
 	for i, topic := range h.topics[place:] {
 		if filter := r.FormValue("topic"); filter == "**" || filter == topic {
-			fmt.Fprintf(out, "data: xxx\nid: a-%d\n\n", place+i+1)
+			fmt.Fprintf(out, "data: xxx\nid: %s\n\n", id(place+i+1))
 		}
 	}
 }
@@ -187,7 +201,7 @@ func TestReplayCountsMessages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := result.(main.ReplayResult); got.Messages != 10_000 || got.Gaps != 0 || got.PerSecond <= 0 {
+	if got := result.(main.ReplayResult); got.Messages != 10_000 || got.PerSecond <= 0 {
 		t.Errorf("got %+v, want 10,000 messages", got)
 	}
 	if _, err := main.Replay([]string{"-addr", addr, "-n", "10001"}); err == nil || !strings.Contains(err.Error(), "10000 messages") {
@@ -196,16 +210,36 @@ func TestReplayCountsMessages(t *testing.T) {
 }
 
 func TestResume(t *testing.T) {
-	addr := listen(t, &hub{})
-	store(t, addr, 500, 100)
-	for _, args := range [][]string{{"-n", "10"}, {"-n", "1", "-middle"}} {
-		result, err := main.Resume(append([]string{"-addr", addr, "-topics", "100", "-times", "20"}, args...))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := result.(main.ResumeResult); got.Count != 20 || got.P50 <= 0 || got.Gaps != 0 {
-			t.Errorf("%v: got %+v, want 20 latencies", args, got)
-		}
+	for _, tt := range []struct {
+		rule string
+		runA int
+		args []string
+		ok   bool
+	}{
+		{"ten behind", 0, []string{"-n", "10"}, true},
+		{"a topic, from the middle", 0, []string{"-n", "1", "-middle"}, true},
+		{"ten behind, another run stored the last message", 499, []string{"-n", "10"}, true},
+		{"a topic, another run stored the last message", 499, []string{"-n", "1", "-middle"}, true},
+		{"a topic, another run stored the middle: a gap is an error", 100, []string{"-n", "1", "-middle"}, false},
+		{"a topic has too few messages", 0, []string{"-n", "4", "-middle"}, false},
+	} {
+		t.Run(tt.rule, func(t *testing.T) {
+			addr := listen(t, &hub{runA: tt.runA})
+			store(t, addr, 500, 100)
+			result, err := main.Resume(append([]string{"-addr", addr, "-topics", "100", "-times", "20"}, tt.args...))
+			if !tt.ok {
+				if err == nil {
+					t.Errorf("got %+v, want an error", result)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := result.(measure.Spread); got.Count != 20 || got.P50 <= 0 {
+				t.Errorf("got %+v, want 20 latencies", got)
+			}
+		})
 	}
 }
 

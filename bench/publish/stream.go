@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -91,19 +90,25 @@ func (s *subscription) read() ([]byte, error) {
 	return b, err
 }
 
-// await reads until count messages have come.
+// await reads until count messages have come. A gap is an error: the messages in it
+// do not come.
 func (s *subscription) await(count int) error {
 	for s.messages() < count {
-		if _, err := s.read(); err != nil && s.messages() < count {
+		_, err := s.read()
+		if s.gaps.count > 0 {
+			return fmt.Errorf("the stream has a gap after %d messages", s.messages())
+		}
+		if err != nil && s.messages() < count {
 			return err
 		}
 	}
 	return nil
 }
 
-// place subscribes to everything with a value of from, and returns the id where that
-// begins: the id of the first event.
-func place(addr, from string, by time.Time) (string, error) {
+// firstID subscribes to everything with a value of from, and returns the id of the
+// event that comes after n others. The first event is not a message, but the hub's,
+// and its id is that of the place before the messages.
+func firstID(addr, from string, n int, by time.Time) (string, error) {
 	c, err := dial(addr, by)
 	if err != nil {
 		return "", err
@@ -114,17 +119,19 @@ func place(addr, from string, by time.Time) (string, error) {
 		return "", err
 	}
 	var text []byte
-	for s.events.count == 0 {
+	for s.events.count <= n {
 		b, err := s.read()
-		if text = append(text, b...); err != nil && s.events.count == 0 {
+		if text = append(text, b...); err != nil && s.events.count <= n {
 			return "", err
 		}
 	}
-	scanner := bufio.NewScanner(bytes.NewReader(text))
-	for scanner.Scan() {
-		if id, ok := strings.CutPrefix(scanner.Text(), "id: "); ok {
-			return id, nil
+	for line := range strings.Lines(string(text)) {
+		if id, ok := strings.CutPrefix(line, "id: "); ok {
+			if n == 0 {
+				return strings.TrimSpace(id), nil
+			}
+			n--
 		}
 	}
-	return "", fmt.Errorf("the first event of a stream has no id: %q", text)
+	return "", fmt.Errorf("the first events of a stream have no id: %q", text)
 }

@@ -66,16 +66,21 @@ func TestReadAnswer(t *testing.T) {
 	}
 }
 
-func TestHalf(t *testing.T) {
-	for id, want := range map[string]string{
-		"0w3k7zq4m8tc-5000000": "0w3k7zq4m8tc-2500000",
-		"a-b-9":                "a-b-4",
-		"abc":                  "",
-		"12":                   "",
-		"abc-":                 "",
+func TestMiddleID(t *testing.T) {
+	for _, tt := range []struct {
+		rule, first, last string
+		want              string // empty is an error
+	}{
+		{"half way", "0w3k7zq4m8tc-1", "0w3k7zq4m8tc-5000000", "0w3k7zq4m8tc-2500000"},
+		{"retention removed the beginning", "a-100", "a-200", "a-150"},
+		{"a later run stored the end", "a-1", "b-1002", "a-501"},
+		{"no number", "a-1", "a-x", ""},
+		{"no ids", "", "", ""},
 	} {
-		if got, err := main.Half(id); got != want || (err == nil) != (want != "") {
-			t.Errorf("%s: got %q, %v, want %q", id, got, err, want)
-		}
+		t.Run(tt.rule, func(t *testing.T) {
+			if got, err := main.MiddleID(tt.first, tt.last); got != tt.want || (err == nil) != (tt.want != "") {
+				t.Errorf("got %q, %v, want %q", got, err, tt.want)
+			}
+		})
 	}
 }
