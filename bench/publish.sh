@@ -59,11 +59,13 @@ each() {
 	done
 }
 
-# ask CELL COMMAND FLAG...: runs bench/publish.
+# ask CELL COMMAND FLAG...: runs bench/publish, and says which requests were refused.
 ask() {
 	local name=$at$1
 	shift
-	run "$work/publish" "$@" >>"$results/$name" || say "$name: publish $1 failed"
+	run "$work/publish" "$@" >"$work/answer" || say "$name: publish $1 failed"
+	sed -n "/\"failed\":[^0]/ s/.*\"answers\":\({[^}]*}\).*/$name: \1/p" "$work/answer" >&2
+	cat "$work/answer" >>"$results/$name"
 }
 
 # progress CELL: prints which run and cell begins.
