@@ -45,7 +45,7 @@ TESTED = $$(go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end
 
 .PHONY: help
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: test
 test: ## install missing programs, check and test everything, and print where the time went
@@ -102,6 +102,10 @@ bench-peers: ## tidings serve beside its peers, five runs in 20 minutes: see ben
 .PHONY: bench-fanout
 bench-fanout: ## the performance targets of tidings serve, and whether it reaches them: five runs in 20 minutes
 	@bench/fanout.sh
+
+.PHONY: bench-publish
+bench-publish: ## what publishing to tidings serve costs, beside an earlier build and yardsticks: see bench/README.md
+	@bench/publish.sh
 
 .PHONY: api
 api: ## rewrite api.txt, after a change to the public packages

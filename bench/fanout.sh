@@ -203,13 +203,6 @@ for r in $(seq "$RUNS"); do
 	if wanted tls-h1-flood; then each tls tls-h1-flood h1 4000 64; fi
 done
 
-# lacking CELL KEY: prints how many runs have no figure, if any.
-lacking() {
-	local runs
-	runs=$(values "$1" "$2" | wc -l)
-	[ "$runs" = "$RUNS" ] || echo ", $((RUNS - runs)) of $RUNS runs without a result"
-}
-
 # wrong CELL KEY...: prints the KEYs of a cell that are not 0, and missing runs.
 wrong() {
 	local name=$1 key t out
@@ -277,9 +270,6 @@ ratio_row() {
 		row "$1" "$(median "$2" "$3")" '' '' "$7" '' "$8"
 	fi
 }
-
-# against A B: prints A divided by B, or nothing if one is missing or B is 0.
-against() { [ -z "$1" ] || [ "${2:-0}" = 0 ] || calc "$1 / $2" '%.3f'; }
 
 # range CELL KEY [N]: prints the lowest and highest value of the runs, and before them
 # the median if two binaries are compared.

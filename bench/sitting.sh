@@ -1,4 +1,4 @@
-# Functions for peers.sh and fanout.sh, which source this file.
+# Functions for peers.sh, fanout.sh and publish.sh, which source this file.
 #
 # A sitting has RUNS runs of several cells. A cell is a new server, with a fresh port
 # and fresh data, and a load on it. Each run has every cell once, so that other work
@@ -18,6 +18,7 @@ TIDINGS_FLAGS=${TIDINGS_FLAGS:-} # more flags for tidings serve
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/tidings-bench.XXXXXX")
 results=$work/results
+data=$work/data # the folder for the server's data
 mkdir "$results"
 port=$((20000 + RANDOM % 8000))
 server= # the pid of the running server, or empty
@@ -52,11 +53,16 @@ trap 'exit 143' TERM
 # Raise the limit of descriptors: each subscriber needs one on either side.
 ulimit -S -n "$(ulimit -H -n)"
 
-# build: builds the programs that every sitting needs.
+# build: builds the programs that a sitting with subscribers needs.
 build() {
-	say "building"
+	build_tidings
 	gcc -O2 -o "$work/fanload" "$bench/fanload.c" 2>"$work/gcc.log" || { cat "$work/gcc.log" >&2; return 1; }
 	gcc -O2 -o "$work/floor" "$bench/floor.c" 2>"$work/gcc.log" || { cat "$work/gcc.log" >&2; return 1; }
+}
+
+# build_tidings: builds the tree's tidings, unless TIDINGS names one.
+build_tidings() {
+	say "building"
 	if [ -z "$TIDINGS" ]; then
 		TIDINGS=$work/tidings
 		(cd "$tree" && go build -o "$TIDINGS" ./cmd/tidings)
@@ -67,17 +73,23 @@ build() {
 # it listens, and sets server, port and pids. tlshub also uses the next port, for
 # TLS. FLAGs are for tidings serve.
 serve() {
-	local name=$1 data=$work/data
+	rm -rf "$data"
+	mkdir -p "$data"
+	serve_again "$@"
+}
+
+# serve_again NAME [FLAG...]: the same, with the data that is in the folder $data.
+serve_again() {
+	local name=$1
 	shift
 	port=$((port + 2))
-	rm -rf "$data"
-	mkdir "$data"
 	(
 		case $name in
 		floor) exec "$work/floor" $port ;;
 		# shellcheck disable=SC2086 # flags are a list of words
 		tidings) exec "$TIDINGS" serve --addr 127.0.0.1:$port --data "$data/log" $TIDINGS_FLAGS "$@" ;;
 		tlshub) exec "$TLSHUB" "$data/log" $port $((port + 1)) ;;
+		yardstick) exec "$work/publish" serve -addr 127.0.0.1:$port ;;
 		nchan) nchan_conf "$data" $port && exec nginx -e stderr -c "$data/nginx.conf" ;;
 		*) exec "$work/peers/$name" $port ;;
 		esac
@@ -145,6 +157,16 @@ median() { values "$@" | sort -g | awk '{ v[NR] = $1 } END { if (NR) printf "%.1
 lowest() { values "$@" | sort -g | head -n 1; }
 highest() { values "$@" | sort -g | tail -n 1; }
 total() { values "$@" | awk '{ t += $1 } END { printf "%.0f\n", t }'; }
+
+# lacking CELL KEY: prints how many runs have no figure, if any.
+lacking() {
+	local runs
+	runs=$(values "$1" "$2" | wc -l)
+	[ "$runs" = "$RUNS" ] || echo ", $((RUNS - runs)) of $RUNS runs without a result"
+}
+
+# against A B: prints A divided by B, or nothing if one is missing or B is 0.
+against() { [ -z "$1" ] || [ "${2:-0}" = 0 ] || calc "$1 / $2" '%.3f'; }
 
 # calc EXPRESSION [FORMAT]: prints awk's result, or "–" if a figure is missing, which
 # makes the expression invalid.

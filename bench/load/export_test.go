@@ -4,8 +4,6 @@ package main
 
 var (
 	AppendMessage = appendMessage
-	NewSpread     = newSpread
-	ProcessTime   = processTime
 	Storm         = storm
 	Topics        = topics
 	Gets          = gets
@@ -15,7 +13,6 @@ var (
 
 type (
 	SecuredResult = securedResult
-	Spread        = spread
 	StormResult   = stormResult
 	Stream        = stream
 	TopicsResult  = topicsResult

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"example.com/tidings/bench/internal/measure"
 )
 
 // gets sends GETs over one connection, one at a time with pauses between them, and
@@ -69,7 +71,7 @@ func requests(name string, publish bool, args []string) (any, error) {
 		}
 		latencies = append(latencies, int64(time.Since(start)))
 	}
-	return newSpread(latencies), nil
+	return measure.NewSpread(latencies), nil
 }
 
 // answer returns a function that reads an answer, and requires a status.

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"testing"
 
+	"example.com/tidings/bench/internal/measure"
 	main "example.com/tidings/bench/load"
 )
 
@@ -173,7 +174,7 @@ func TestGetsMeasures(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := result.(main.Spread); got.Count == 0 || got.P50 <= 0 {
+	if got := result.(measure.Spread); got.Count == 0 || got.P50 <= 0 {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -183,7 +184,7 @@ func TestQuietMeasures(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := result.(main.Spread); got.Count == 0 || got.P50 <= 0 {
+	if got := result.(measure.Spread); got.Count == 0 || got.P50 <= 0 {
 		t.Errorf("got %+v", got)
 	}
 }

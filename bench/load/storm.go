@@ -7,24 +7,26 @@ import (
 	"flag"
 	"math"
 	"time"
+
+	"example.com/tidings/bench/internal/measure"
 )
 
 // A stormResult is what storm has measured.
 type stormResult struct {
-	Others    int     `json:"others"`
-	Returning int     `json:"returning"`
-	Behind    int     `json:"behind"`
-	Before    spread  `json:"before"` // live latency of the others
-	During    spread  `json:"during"` // of messages published from the drop until all had caught up
-	After     spread  `json:"after"`
-	Ratio     float64 `json:"p99_ratio"`   // during, against before
-	Dropped   float64 `json:"dropped_ms"`  // the last is closed; counts from the start of the drop, like the next two
-	Returned  float64 `json:"returned_ms"` // the last is reconnecting
-	CaughtUp  float64 `json:"caught_up_ms"`
-	Caught    int     `json:"caught_up"` // how many returning subscribers caught up
-	Missing   int     `json:"missing"`   // messages, over all subscribers
-	Disorder  int     `json:"disorder"`  // messages that arrived twice or late
-	Closed    int     `json:"closed"`    // connections that the server has closed
+	Others    int            `json:"others"`
+	Returning int            `json:"returning"`
+	Behind    int            `json:"behind"`
+	Before    measure.Spread `json:"before"` // live latency of the others
+	During    measure.Spread `json:"during"` // of messages published from the drop until all had caught up
+	After     measure.Spread `json:"after"`
+	Ratio     float64        `json:"p99_ratio"`   // during, against before
+	Dropped   float64        `json:"dropped_ms"`  // the last is closed; counts from the start of the drop, like the next two
+	Returned  float64        `json:"returned_ms"` // the last is reconnecting
+	CaughtUp  float64        `json:"caught_up_ms"`
+	Caught    int            `json:"caught_up"` // how many returning subscribers caught up
+	Missing   int            `json:"missing"`   // messages, over all subscribers
+	Disorder  int            `json:"disorder"`  // messages that arrived twice or late
+	Closed    int            `json:"closed"`    // connections that the server has closed
 }
 
 // storm makes subscribers drop, and come back with the id of an event that is some
@@ -78,16 +80,16 @@ func storm(args []string) (any, error) {
 	if err := r.drop(); err != nil {
 		return nil, err
 	}
-	result.Dropped = milliseconds(now() - dropped)
+	result.Dropped = measure.Milliseconds(now() - dropped)
 	if err := r.comeBack(len(r.history.ids)-*behind, dropped, int64(*within)); err != nil {
 		return nil, err
 	}
-	result.Returned = milliseconds(now() - dropped)
+	result.Returned = measure.Milliseconds(now() - dropped)
 	until := dropped + int64(*bound)
 	if err := r.run(func() bool { return r.caught == *returning || now() > until }); err != nil {
 		return nil, err
 	}
-	result.CaughtUp = milliseconds(max(r.lastCaught-dropped, 0))
+	result.CaughtUp = measure.Milliseconds(max(r.lastCaught-dropped, 0))
 	caught := r.live.posted
 
 	if err := r.runUntil(now() + int64(*after)); err != nil {
@@ -99,9 +101,9 @@ func storm(args []string) (any, error) {
 		return nil, err
 	}
 
-	result.Before = newSpread(r.latencies(first, drop))
-	result.During = newSpread(r.latencies(drop, caught))
-	result.After = newSpread(r.latencies(caught, r.live.posted))
+	result.Before = measure.NewSpread(r.latencies(first, drop))
+	result.During = measure.NewSpread(r.latencies(drop, caught))
+	result.After = measure.NewSpread(r.latencies(caught, r.live.posted))
 	if result.Before.P99 > 0 {
 		result.Ratio = math.Round(result.During.P99/result.Before.P99*1000) / 1000
 	}

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"example.com/tidings/bench/internal/measure"
 )
 
 // A securedResult is what secured has measured.
@@ -83,7 +85,7 @@ func secured(args []string) (any, error) {
 	}
 	time.Sleep(*idle)
 
-	cpu, err := processTime(*pid)
+	cpu, err := measure.ProcessTime(*pid)
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +116,7 @@ func secured(args []string) (any, error) {
 			break
 		}
 	}
-	used, err := processTime(*pid)
+	used, err := measure.ProcessTime(*pid)
 	if err != nil {
 		return nil, err
 	}

@@ -10,17 +10,19 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"example.com/tidings/bench/internal/measure"
 )
 
 // A topicsResult is what topics has measured.
 type topicsResult struct {
-	Topics     int     `json:"topics"`
-	Messages   int     `json:"messages"`
-	CPU        float64 `json:"srv_us_per_msg"` // the server's, user and system, in microseconds
-	PerSecond  float64 `json:"msgs_per_s"`
-	Astray     int     `json:"astray"` // messages to the wrong subscriber, or out of turn
-	Closed     int     `json:"closed"`
-	Deliveries spread  `json:"delivered"` // with -apart, of acknowledgements
+	Topics     int            `json:"topics"`
+	Messages   int            `json:"messages"`
+	CPU        float64        `json:"srv_us_per_msg"` // the server's, user and system, in microseconds
+	PerSecond  float64        `json:"msgs_per_s"`
+	Astray     int            `json:"astray"` // messages to the wrong subscriber, or out of turn
+	Closed     int            `json:"closed"`
+	Deliveries measure.Spread `json:"delivered"` // with -apart, of acknowledgements
 }
 
 // stride visits the topics in an order that no cache foresees. It has no common
@@ -121,7 +123,7 @@ func topics(args []string) (any, error) {
 		}
 	}
 	latencies := make([]int64, 0, *messages)
-	cpu, err := processTime(*pid)
+	cpu, err := measure.ProcessTime(*pid)
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +135,7 @@ func topics(args []string) (any, error) {
 		latencies = append(latencies, latency)
 	}
 	took := now() - begin
-	used, err := processTime(*pid)
+	used, err := measure.ProcessTime(*pid)
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +144,7 @@ func topics(args []string) (any, error) {
 		CPU:       math.Round(float64((used-cpu).Nanoseconds())/float64(*messages)) / 1e3,
 		PerSecond: math.Round(float64(*messages) * 1e9 / float64(took)),
 		Astray:    astray, Closed: c.closed,
-		Deliveries: newSpread(latencies),
+		Deliveries: measure.NewSpread(latencies),
 	}, nil
 }
 

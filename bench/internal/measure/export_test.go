@@ -1,0 +1,9 @@
+//go:build linux
+
+package measure
+
+var (
+	Field       = field
+	ParseMemory = parseMemory
+	ParseTime   = parseTime
+)
