@@ -1,31 +1,15 @@
 package httpapi
 
 import (
-	"context"
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"example.com/tidings/hub"
 	"example.com/tidings/internal/idempotency"
 	"example.com/tidings/internal/problem"
 	"example.com/tidings/internal/request"
 )
-
-// appendTimeout is how long the log may take to store a message, and
-// batchTimeout how much longer for each further one.
-const (
-	appendTimeout = 10 * time.Second
-	batchTimeout  = 5 * time.Millisecond
-)
-
-// detached returns the context in which n messages of a request are stored. The
-// request's own ends when its client hangs up, who has then sent everything and
-// wants it stored: a batch would be cut anywhere in the middle.
-func detached(r *http.Request, n int) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(r.Context()), appendTimeout+time.Duration(n-1)*batchTimeout)
-}
 
 // publish answers POST /topics/{topic}.
 func (a *api) publish(w http.ResponseWriter, r *http.Request, topic, _ string) error {
@@ -45,8 +29,8 @@ func (a *api) publish(w http.ResponseWriter, r *http.Request, topic, _ string) e
 	if err != nil {
 		return err
 	}
-	ctx, cancel := detached(r, 1)
-	defer cancel()
+	ctx := detach(r, 1)
+	defer ctx.cancel()
 	published, err := a.hub.Publish(ctx, m)
 	if err != nil {
 		return a.unpublished(r, err)
