@@ -87,7 +87,7 @@ func parseLine(line []byte) (m hub.Message, refusal *problem.Problem) {
 	if !utf8.Valid(line) {
 		return m, problem.InvalidJSON.With("JSON is in UTF-8, and this is not.")
 	}
-	if !json.Valid(line) {
+	if !validJSON(line) {
 		return m, notJSON(line)
 	}
 	s := scanner{rest: line}

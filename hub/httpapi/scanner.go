@@ -18,9 +18,9 @@ func (s *scanner) peek() byte { return s.rest[0] }
 
 // next goes past white space, and one comma or colon.
 func (s *scanner) next() {
-	s.rest = bytes.TrimLeft(s.rest, whitespace)
+	s.rest = skipSpace(s.rest)
 	if len(s.rest) > 0 && (s.rest[0] == ',' || s.rest[0] == ':') {
-		s.rest = bytes.TrimLeft(s.rest[1:], whitespace)
+		s.rest = skipSpace(s.rest[1:])
 	}
 }
 
