@@ -61,6 +61,13 @@ func (a *api) messageTooLarge() error {
 	return problem.MessageTooLarge.Withf("A message may have up to %d bytes of data. Send a shorter one.", a.opts.MaxMessage)
 }
 
+// Values of headers. All responses share them: nobody changes a value in place, and
+// Header.Add copies it.
+var (
+	jsonType = []string{"application/json"}
+	noStore  = []string{"no-store"}
+)
+
 // answerPublished answers with what became of a message: 201 (Created), or 200
 // for one that had been stored before.
 func answerPublished(w http.ResponseWriter, r *http.Request, p hub.Published) {
@@ -68,13 +75,11 @@ func answerPublished(w http.ResponseWriter, r *http.Request, p hub.Published) {
 	if p.Repeat {
 		status = http.StatusOK
 	}
-	// One allocation for all values, on the hottest path of the server.
 	id := p.ID.String()
-	values := [...]string{"application/json", "no-store", mountPoint(r) + "/topics/" + p.Topic + "/events/" + id}
 	h := w.Header()
-	h["Content-Type"] = values[0:1:1]
-	h["Cache-Control"] = values[1:2:2]
-	h["Location"] = values[2:3:3]
+	h["Content-Type"] = jsonType
+	h["Cache-Control"] = noStore
+	h["Location"] = []string{mountPoint(r) + "/topics/" + p.Topic + "/events/" + id}
 	w.WriteHeader(status)
 	// Neither ids nor topics have characters that JSON escapes.
 	b := make([]byte, 0, len(id)+len(p.Topic)+len(`{"id":"","topic":""}`)+1)
@@ -89,6 +94,9 @@ func answerPublished(w http.ResponseWriter, r *http.Request, p hub.Published) {
 // http.StripPrefix, or a router, has taken from the front of the request's path.
 func mountPoint(r *http.Request) string {
 	target := r.RequestURI
+	if target == r.URL.Path {
+		return "" // as it mostly is
+	}
 	if !strings.HasPrefix(target, "/") {
 		// The absolute form, which proxies may send (RFC 9112, section 3.2.2), or
 		// no request of a server.
