@@ -54,6 +54,8 @@ func (a *api) readHead(r *http.Request, m *hub.Message) error {
 	if m.Key, err = idempotency.Key(r.Header); err != nil {
 		return err
 	}
+	// They are parts of the request line, which may be long. A log keeps what it stores.
+	m.Topic, m.Type = strings.Clone(m.Topic), strings.Clone(m.Type)
 	return request.CheckEncoding(r.Header)
 }
 
