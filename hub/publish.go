@@ -34,14 +34,14 @@ func (h *Hub) Publish(ctx context.Context, m Message) (Published, error) {
 	if err := h.check(m); err != nil {
 		return Published{}, err
 	}
-	published, err := h.append(ctx, []Message{m})
+	results, err := h.append(ctx, []Message{m})
 	if err == nil {
-		err = published[0].Err
+		err = results[0].Err
 	}
 	if err != nil {
 		return Published{}, err
 	}
-	return published[0], nil
+	return Published{ID: results[0].ID, Topic: m.Topic, Repeat: results[0].Repeat}, nil
 }
 
 // PublishBatch stores messages in their order, and returns when that is done. It checks
@@ -57,10 +57,19 @@ func (h *Hub) PublishBatch(ctx context.Context, messages []Message) ([]Published
 			return nil, &BatchError{i, err}
 		}
 	}
-	return h.append(ctx, messages)
+	results, err := h.append(ctx, messages)
+	if err != nil {
+		return nil, err
+	}
+	published := make([]Published, len(results))
+	for i, a := range results {
+		published[i] = Published{a.ID, messages[i].Topic, a.Repeat, a.Err}
+	}
+	return published, nil
 }
 
-func (h *Hub) append(ctx context.Context, messages []Message) ([]Published, error) {
+// append stores messages that have been checked.
+func (h *Hub) append(ctx context.Context, messages []Message) ([]eventlog.Appended, error) {
 	h.mu.Lock()
 	if h.closed {
 		h.mu.Unlock()
@@ -71,16 +80,14 @@ func (h *Hub) append(ctx context.Context, messages []Message) ([]Published, erro
 	defer h.publishing.Done()
 
 	results := h.log.Append(ctx, messages)
-	published := make([]Published, len(results))
 	var last eventlog.Position
-	for i, a := range results {
-		published[i] = Published{a.ID, messages[i].Topic, a.Repeat, a.Err}
+	for _, a := range results {
 		if a.Err == nil && a.ID.Seq > last.Seq {
 			last = a.ID
 		}
 	}
 	h.window.Acknowledged(last)
-	return published, nil
+	return results, nil
 }
 
 // check refuses a message that cannot be published, whatever the log says.

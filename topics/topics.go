@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"example.com/tidings/internal/quote"
 )
@@ -58,20 +59,21 @@ func checkTokens(s string, each func(token string, last bool) error) error {
 	case strings.Count(s, ".") >= MaxTokens:
 		return invalid("%s has %d tokens, more than %d", quote.Short(s), strings.Count(s, ".")+1, MaxTokens)
 	}
-	for rest, more := s, true; more; {
-		var token string
-		token, rest, more = strings.Cut(rest, ".")
-		if token == "" {
+	begin := 0 // of the token
+	for i := range len(s) + 1 {
+		switch {
+		case i < len(s) && (tokenChars[s[i]] || s[i] == '*'):
+			continue
+		case i < len(s) && s[i] != '.':
+			c, _ := utf8.DecodeRuneInString(s[i:])
+			return invalid("%s has %q, and may have only A-Z a-z 0-9 - _ ~ @ : = and dots between tokens", quote.Short(s), c)
+		case i == begin:
 			return invalid("%s has an empty token: tokens are separated by single dots", quote.Short(s))
 		}
-		for _, c := range token {
-			if !tokenChar(c) && c != '*' {
-				return invalid("%s has %q, and may have only A-Z a-z 0-9 - _ ~ @ : = and dots between tokens", quote.Short(s), c)
-			}
-		}
-		if err := each(token, !more); err != nil {
+		if err := each(s[begin:i], i == len(s)); err != nil {
 			return err
 		}
+		begin = i + 1
 	}
 	if strings.HasPrefix(s, ReservedPrefix) {
 		return fmt.Errorf("%w: %s begins with %q", ErrReserved, quote.Short(s), ReservedPrefix)
@@ -79,9 +81,13 @@ func checkTokens(s string, each func(token string, last bool) error) error {
 	return nil
 }
 
-func tokenChar(c rune) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.ContainsRune("-_~@:=", c)
-}
+// tokenChars has true for the characters that a token may have.
+var tokenChars = func() (chars [256]bool) {
+	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_~@:=") {
+		chars[c] = true
+	}
+	return chars
+}()
 
 // Token encodes any string as one token of a topic. Different strings become different
 // tokens. A byte that a token may not have, and =, becomes = and two hexadecimal digits.
@@ -100,7 +106,7 @@ func Token(s string) string {
 	for i := range len(s) {
 		c := s[i]
 		// The first token of a topic may not be that of ReservedPrefix.
-		if c != '=' && c < 0x80 && tokenChar(rune(c)) && !(i == 0 && s+"." == ReservedPrefix) {
+		if c != '=' && tokenChars[c] && !(i == 0 && s+"." == ReservedPrefix) {
 			b.WriteByte(c)
 		} else {
 			fmt.Fprintf(&b, "=%02X", c)

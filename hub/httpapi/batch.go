@@ -39,8 +39,8 @@ func (a *api) publishBatch(w http.ResponseWriter, r *http.Request, _, _ string) 
 			return err
 		}
 	}
-	ctx, cancel := detached(r, len(batch.messages))
-	defer cancel()
+	ctx := detach(r, len(batch.messages))
+	defer ctx.cancel()
 	published, err := a.hub.PublishBatch(ctx, batch.messages)
 	if err != nil {
 		refusal := a.unpublished(r, err)

@@ -68,6 +68,20 @@ func TestBatchLines(t *testing.T) {
 	}
 }
 
+// Parsing allocates the data of each message, and little else.
+func TestParsingAllocatesLittle(t *testing.T) {
+	const lines = 100
+	body := []byte(strings.Repeat(`{"topic": "orders.42.status", "data": {"state":"shipped","weight":1.25}}`+"\n", lines))
+	n := testing.AllocsPerRun(100, func() {
+		if _, _, err := httpapi.ParseBatch(body, 1000); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if n > lines+5 {
+		t.Errorf("%v allocations for %d messages", n, lines)
+	}
+}
+
 // A bad line is named, by the problem that the same message alone would have, and
 // nothing is stored.
 func TestBatchRefuses(t *testing.T) {

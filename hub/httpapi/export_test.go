@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"net/http"
 
 	"example.com/tidings/hub"
@@ -19,4 +20,13 @@ func ParseBatch(body []byte, maxMessage int) ([]hub.Message, []int, error) {
 		return nil, nil, refusal
 	}
 	return b.messages, b.lines, nil
+}
+
+// ValidJSON is validJSON.
+var ValidJSON = validJSON
+
+// Detach returns what detach does, and its cancel.
+func Detach(r *http.Request, n int) (context.Context, context.CancelFunc) {
+	d := detach(r, n)
+	return d, d.cancel
 }

@@ -41,8 +41,10 @@ const (
 // parseBatch takes the messages out of a body. It is refused with the problem of
 // its first bad line.
 func parseBatch(body []byte, maxMessage int) (batch, *problem.Problem) {
-	var b batch
+	most := min(bytes.Count(body, []byte("\n"))+1, MaxBatchMessages)
+	b := batch{messages: make([]hub.Message, 0, most), lines: make([]int, 0, most)}
 	number := 0
+	topic := "" // of the line before
 	for len(body) > 0 {
 		var line []byte
 		line, body, _ = bytes.Cut(body, []byte("\n"))
@@ -53,7 +55,7 @@ func parseBatch(body []byte, maxMessage int) (batch, *problem.Problem) {
 		if len(b.messages) == MaxBatchMessages {
 			return b, problem.TooManyMessages.Withf("A batch may have up to %d messages. Send several.", MaxBatchMessages)
 		}
-		m, refusal := parseLine(line)
+		m, refusal := parseLine(line, topic)
 		if refusal == nil {
 			if err := checkTopic("topic", m.Topic); err != nil {
 				refusal = err.(*problem.Problem)
@@ -66,6 +68,7 @@ func parseBatch(body []byte, maxMessage int) (batch, *problem.Problem) {
 		}
 		b.messages = append(b.messages, m)
 		b.lines = append(b.lines, number)
+		topic = m.Topic
 	}
 	if len(b.messages) == 0 {
 		return b, problem.InvalidJSON.With("The batch is empty. " + batchForm)
@@ -82,12 +85,14 @@ func onLine(number int, refusal *problem.Problem) *problem.Problem {
 
 // parseLine takes a message out of a line, which must be one JSON object in
 // UTF-8. What a client may have meant otherwise is refused: a field that is not
-// known, one that stands twice, text that Unicode does not have.
-func parseLine(line []byte) (m hub.Message, refusal *problem.Problem) {
+// known, one that stands twice, text that Unicode does not have. If the line has
+// the same topic as the line before, the messages share the string.
+func parseLine(line []byte, topic string) (m hub.Message, refusal *problem.Problem) {
+	m.Topic = topic
 	if !utf8.Valid(line) {
 		return m, problem.InvalidJSON.With("JSON is in UTF-8, and this is not.")
 	}
-	if !json.Valid(line) {
+	if !validJSON(line) {
 		return m, notJSON(line)
 	}
 	s := scanner{rest: line}
@@ -149,7 +154,8 @@ func fieldName(quoted []byte) (string, bool) {
 	return unquote(quoted)
 }
 
-// setText sets a field to a string, or leaves it empty for null.
+// setText sets a field to a string, or leaves it as it is for null. It does not
+// allocate if the field has that text already.
 func setText(to *string, seen *bool, name string, value []byte) *problem.Problem {
 	if refusal := once(seen, name); refusal != nil {
 		return refusal
@@ -158,6 +164,9 @@ func setText(to *string, seen *bool, name string, value []byte) *problem.Problem
 	case 'n':
 		return nil
 	case '"':
+		if string(value[1:len(value)-1]) == *to {
+			return nil
+		}
 		text, ok := unquote(value)
 		if !ok {
 			return notUnicode("the field " + quote.Short(name)).About(name)

@@ -1,31 +1,15 @@
 package httpapi
 
 import (
-	"context"
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"example.com/tidings/hub"
 	"example.com/tidings/internal/idempotency"
 	"example.com/tidings/internal/problem"
 	"example.com/tidings/internal/request"
 )
-
-// appendTimeout is how long the log may take to store a message, and
-// batchTimeout how much longer for each further one.
-const (
-	appendTimeout = 10 * time.Second
-	batchTimeout  = 5 * time.Millisecond
-)
-
-// detached returns the context in which n messages of a request are stored. The
-// request's own ends when its client hangs up, who has then sent everything and
-// wants it stored: a batch would be cut anywhere in the middle.
-func detached(r *http.Request, n int) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(r.Context()), appendTimeout+time.Duration(n-1)*batchTimeout)
-}
 
 // publish answers POST /topics/{topic}.
 func (a *api) publish(w http.ResponseWriter, r *http.Request, topic, _ string) error {
@@ -45,8 +29,8 @@ func (a *api) publish(w http.ResponseWriter, r *http.Request, topic, _ string) e
 	if err != nil {
 		return err
 	}
-	ctx, cancel := detached(r, 1)
-	defer cancel()
+	ctx := detach(r, 1)
+	defer ctx.cancel()
 	published, err := a.hub.Publish(ctx, m)
 	if err != nil {
 		return a.unpublished(r, err)
@@ -70,12 +54,21 @@ func (a *api) readHead(r *http.Request, m *hub.Message) error {
 	if m.Key, err = idempotency.Key(r.Header); err != nil {
 		return err
 	}
+	// They are parts of the request line, which may be long. A log keeps what it stores.
+	m.Topic, m.Type = strings.Clone(m.Topic), strings.Clone(m.Type)
 	return request.CheckEncoding(r.Header)
 }
 
 func (a *api) messageTooLarge() error {
 	return problem.MessageTooLarge.Withf("A message may have up to %d bytes of data. Send a shorter one.", a.opts.MaxMessage)
 }
+
+// Values of headers. All responses share them: nobody changes a value in place, and
+// Header.Add copies it.
+var (
+	jsonType = []string{"application/json"}
+	noStore  = []string{"no-store"}
+)
 
 // answerPublished answers with what became of a message: 201 (Created), or 200
 // for one that had been stored before.
@@ -84,13 +77,11 @@ func answerPublished(w http.ResponseWriter, r *http.Request, p hub.Published) {
 	if p.Repeat {
 		status = http.StatusOK
 	}
-	// One allocation for all values, on the hottest path of the server.
 	id := p.ID.String()
-	values := [...]string{"application/json", "no-store", mountPoint(r) + "/topics/" + p.Topic + "/events/" + id}
 	h := w.Header()
-	h["Content-Type"] = values[0:1:1]
-	h["Cache-Control"] = values[1:2:2]
-	h["Location"] = values[2:3:3]
+	h["Content-Type"] = jsonType
+	h["Cache-Control"] = noStore
+	h["Location"] = []string{mountPoint(r) + "/topics/" + p.Topic + "/events/" + id}
 	w.WriteHeader(status)
 	// Neither ids nor topics have characters that JSON escapes.
 	b := make([]byte, 0, len(id)+len(p.Topic)+len(`{"id":"","topic":""}`)+1)
@@ -105,6 +96,9 @@ func answerPublished(w http.ResponseWriter, r *http.Request, p hub.Published) {
 // http.StripPrefix, or a router, has taken from the front of the request's path.
 func mountPoint(r *http.Request) string {
 	target := r.RequestURI
+	if target == r.URL.Path {
+		return "" // as it mostly is
+	}
 	if !strings.HasPrefix(target, "/") {
 		// The absolute form, which proxies may send (RFC 9112, section 3.2.2), or
 		// no request of a server.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -33,6 +35,34 @@ func TestPublish(t *testing.T) {
 		event := s.get(t, location)
 		golden(t, "event.golden.json", event.body)
 	})
+}
+
+// A message that is kept does not keep the line of its request.
+func TestMessageKeepsNoRequest(t *testing.T) {
+	h, err := hub.New(t.Context(), eventlog.NewMemory(nil), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	api := httpapi.New(h, nil)
+	used := func() int {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int(m.HeapAlloc)
+	}
+	begin := used()
+	const messages, line = 200, 50 << 10
+	for range messages {
+		w := httptest.NewRecorder()
+		api.ServeHTTP(w, httptest.NewRequest("POST", "/topics/a?type=t&x="+strings.Repeat("x", line), strings.NewReader("1")))
+		if w.Code != http.StatusCreated {
+			t.Fatal(w.Code)
+		}
+	}
+	if n := used() - begin; n > messages*line/4 {
+		t.Errorf("%d messages of a few bytes take %d KiB", messages, n>>10)
+	}
 }
 
 // The body becomes the data, whatever it is.

@@ -18,9 +18,9 @@ func (s *scanner) peek() byte { return s.rest[0] }
 
 // next goes past white space, and one comma or colon.
 func (s *scanner) next() {
-	s.rest = bytes.TrimLeft(s.rest, whitespace)
+	s.rest = skipSpace(s.rest)
 	if len(s.rest) > 0 && (s.rest[0] == ',' || s.rest[0] == ':') {
-		s.rest = bytes.TrimLeft(s.rest[1:], whitespace)
+		s.rest = skipSpace(s.rest[1:])
 	}
 }
 
@@ -80,23 +80,26 @@ func stringLen(b []byte) int {
 
 // compact returns a valid JSON value without the white space between its tokens.
 func compact(value []byte) string {
-	if !bytes.ContainsAny(value, whitespace) {
+	var b strings.Builder
+	from := 0 // of what is not in b yet
+	for i := 0; i < len(value); {
+		switch value[i] {
+		case '"':
+			i += stringLen(value[i:])
+			continue
+		case ' ', '\t', '\r':
+			if from == 0 {
+				b.Grow(len(value))
+			}
+			b.Write(value[from:i])
+			from = i + 1
+		}
+		i++
+	}
+	if from == 0 {
 		return string(value)
 	}
-	var b strings.Builder
-	b.Grow(len(value))
-	for i := 0; i < len(value); {
-		n := 1
-		switch value[i] {
-		case ' ', '\t', '\r':
-			i++
-			continue
-		case '"':
-			n = stringLen(value[i:])
-		}
-		b.Write(value[i : i+n])
-		i += n
-	}
+	b.Write(value[from:])
 	return b.String()
 }
 

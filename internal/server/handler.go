@@ -86,13 +86,21 @@ func (s *site) route(w http.ResponseWriter, r *http.Request) {
 	handler.ServeHTTP(w, r)
 }
 
+// The values of headers that every response has. All responses share them: nobody changes a
+// value in place, and Header.Add copies it.
+var (
+	nosniff    = []string{"nosniff"}
+	sameOrigin = []string{"same-origin"}
+	varyOrigin = []string{"Origin"}
+)
+
 // handlerOf returns the handler of a request, or a refusal, which is an http.Handler. It
 // is a function of its own because its stack frame is large: a stream must not hold it
 // while it runs.
 func (s *site) handlerOf(h http.Header, r *http.Request) (http.Handler, error) {
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	h.Set("Vary", "Origin")
+	h["X-Content-Type-Options"] = nosniff
+	h["Cross-Origin-Resource-Policy"] = sameOrigin
+	h["Vary"] = varyOrigin
 	if !s.hosts.allows(r.Host) {
 		return nil, s.hosts.refuse(r)
 	}

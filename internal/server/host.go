@@ -15,7 +15,7 @@ import (
 // rebinding). The browser takes the server for the site's own origin: only the Host
 // header shows the difference.
 type hostPolicy struct {
-	names map[string]bool // normalized, see hostname
+	names map[string]bool // as hostname returns them; IP addresses in their canonical form
 	anyIP bool            // DNS rebinding needs a name
 }
 
@@ -39,25 +39,26 @@ func newHostPolicy(names []string) (hostPolicy, error) {
 // allows reports whether a request may have this Host header, with any port.
 func (p *hostPolicy) allows(host string) bool {
 	name := hostname(host)
-	if name == "localhost" || strings.HasSuffix(name, ".localhost") || p.names[name] { // RFC 6761, section 6.3
-		return true
+	if ip, err := netip.ParseAddr(name); err == nil {
+		if p.anyIP || loopbackIP(ip) {
+			return true
+		}
+		name = ip.String()
 	}
-	ip, err := netip.ParseAddr(name)
-	return err == nil && (p.anyIP || loopbackIP(ip))
+	return name == "localhost" || strings.HasSuffix(name, ".localhost") || p.names[name] // RFC 6761, section 6.3
 }
 
 // hostname returns the host of a Host header, in lower case, without port,
-// brackets and final dot. IP addresses get their canonical form.
+// brackets and final dot.
 func hostname(hostport string) string {
-	name := strings.TrimSuffix(strings.ToLower((&url.URL{Host: hostport}).Hostname()), ".")
-	if ip, err := netip.ParseAddr(name); err == nil {
-		return ip.String()
-	}
-	return name
+	return strings.TrimSuffix(strings.ToLower((&url.URL{Host: hostport}).Hostname()), ".")
 }
 
 func (p *hostPolicy) refuse(r *http.Request) *problem.Problem {
 	name := hostname(r.Host)
+	if ip, err := netip.ParseAddr(name); err == nil {
+		name = ip.String()
+	}
 	if name == "" {
 		return problem.HostNotAllowed.With("The request has no Host header. Send one that names this server, such as localhost.")
 	}

@@ -71,7 +71,7 @@ func normalOrigin(s string) (string, error) {
 // strict, it treats safe methods like unsafe ones: a page of another site cannot
 // read a stream, but could hold it open.
 func (p *originPolicy) foreign(r *http.Request, strict bool) bool {
-	if strict {
+	if strict && r.Method != http.MethodPost {
 		asUnsafe := *r
 		asUnsafe.Method = http.MethodPost
 		r = &asUnsafe
