@@ -132,11 +132,13 @@ func (l *memoryLog) Append(ctx context.Context, messages []Message) []Appended {
 		err = ErrClosed
 	}
 	results := make([]Appended, len(messages))
+	now := l.clock.Now()
+	l.expire(now)
 	for i, m := range messages {
 		if err != nil {
 			results[i] = Appended{Err: err}
 		} else {
-			results[i] = l.append(m)
+			results[i] = l.append(m, now)
 		}
 	}
 	if !l.closed {
@@ -146,9 +148,7 @@ func (l *memoryLog) Append(ctx context.Context, messages []Message) []Appended {
 	return results
 }
 
-func (l *memoryLog) append(m Message) Appended {
-	now := l.clock.Now()
-	l.expire(now)
+func (l *memoryLog) append(m Message, now time.Time) Appended {
 	rec := &memoryRecord{
 		seq: l.records.Last() + 1, time: now, topic: m.Topic,
 		size: len(m.Topic) + len(m.Type) + len(m.Key) + len(m.Data) + recordOverhead,
@@ -172,9 +172,10 @@ func (l *memoryLog) append(m Message) Appended {
 	l.records = l.records.Push(rec)
 	info := l.topics[m.Topic]
 	if info == nil {
-		info = &TopicInfo{Topic: m.Topic}
+		info = &TopicInfo{Topic: strings.Clone(m.Topic)}
 		l.topics[m.Topic] = info
 	}
+	rec.topic = info.Topic // one string for all of them
 	info.Count++
 	info.Last, info.Time = l.epochs.Position(rec.seq), now
 	l.remove(l.records.Excess(math.MaxInt, l.opts.MaxBytes))
@@ -187,8 +188,7 @@ func (l *memoryLog) expire(now time.Time) {
 		l.forget(l.used[0].topicKey, l.used[0].seq)
 		l.used = l.used[1:]
 	}
-	if l.opts.MaxAge > 0 {
-		records := l.records.From(0)
+	if records := l.records.From(0); l.opts.MaxAge > 0 && len(records) > 0 && now.Sub(records[0].time) > l.opts.MaxAge {
 		l.remove(sort.Search(len(records), func(i int) bool { return now.Sub(records[i].time) <= l.opts.MaxAge }))
 	}
 }

@@ -16,12 +16,14 @@ import (
 // Read goes through the records in order while enough of them match. Where few match, it
 // asks the index for the numbers of those that do.
 const (
-	readFirst = 256 // records that Read goes through first
-	sparse    = 8   // it asks the index if fewer than one in sparse of them has matched
+	readFirst = 64 // records that Read goes through first
+	sparse    = 8  // it asks the index if fewer than one in sparse of them has matched
 
-	// A call of Read looks at no more than so many records, or buckets of the index.
+	// A call of Read looks at no more than so many records, or buckets of the index. Once
+	// it has found something, it looks at fewer buckets.
 	mostScanned = 64 << 10
 	mostBuckets = 128
+	moreBuckets = 8
 )
 
 // A reading is one Read under way.
@@ -250,8 +252,8 @@ func (r *reading) bound() uint64 {
 
 // search asks the index for the records that match, and takes them.
 func (r *reading) search(ctx context.Context) error {
-	for range mostBuckets {
-		if r.full() || ctx.Err() != nil {
+	for n := range mostBuckets {
+		if r.full() || ctx.Err() != nil || n >= moreBuckets && len(r.batch.Records) > 0 {
 			return ctx.Err()
 		}
 		limit, err := r.log.intactUpTo(r.pos, r.upTo)

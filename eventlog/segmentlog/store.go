@@ -74,8 +74,10 @@ func (s *store) open() (err error) {
 		Cache:                       cache,
 		DisableWAL:                  true,
 		FormatMajorVersion:          pebble.FormatNewest,
-		MemTableSize:                8 << 20,
+		MemTableSize:                16 << 20,
 		MemTableStopWritesThreshold: 4,
+		L0CompactionThreshold:       16, // topics change all over: fewer compactions write them less often
+		LBaseMaxBytes:               512 << 20,
 		L0StopWritesThreshold:       1000, // a stalled store could not be closed
 		MaxOpenFiles:                500,
 		Logger:                      storeLogger{s},
@@ -83,6 +85,11 @@ func (s *store) open() (err error) {
 			BackgroundError: func(err error) { s.failed(err) },
 			DataCorruption:  func(info pebble.DataCorruptionInfo) { s.failed(info.Details) },
 		},
+	}
+	// A table ends where a kind of keys does. So the tables of buckets, which only grow at
+	// their end, are moved down without being written again.
+	opts.Experimental.SpanPolicyFunc = func(start []byte) (pebble.SpanPolicy, []byte, error) {
+		return pebble.SpanPolicy{}, []byte{start[0] + 1}, nil
 	}
 	opts.Levels[0] = pebble.LevelOptions{BlockSize: 16 << 10, FilterPolicy: bloom.FilterPolicy(10), FilterType: pebble.TableFilter}
 	s.db, err = pebble.Open(s.dir, opts)
