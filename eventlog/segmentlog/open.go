@@ -97,6 +97,13 @@ func (l *Log) start() error {
 	l.retention = &retention{log: l, wake: make(chan struct{}, 1)}
 	l.index = newIndex(l, next)
 	l.writer = &writer{log: l, wake: make(chan struct{}, 1), done: make(chan struct{}), seq: next - 1, marked: -1}
+	if len(found) == 0 {
+		// If the disk is full, there is no segment. This one has no file, and no record.
+		empty := newSegment(l.files, l.opts.Dir, next, 0)
+		empty.loaded = true
+		l.addSegment(empty)
+	}
+	l.retention.measure()
 	if err := l.writer.roll(0); err != nil && !errors.Is(err, eventlog.ErrFull) {
 		l.close()
 		return errors.Join(err, keeper.close())
@@ -179,7 +186,7 @@ func withoutEmpty(found []*segment) ([]*segment, error) {
 // number out, which readers then take for a lost message.
 func (l *Log) recover(found []*segment, known state, ok bool) (first, next uint64, segments []*segment, err error) {
 	next = 1
-	doubt := !ok && len(found) > 0
+	doubt, damaged := !ok && len(found) > 0, false
 	// The newest segments without a record are left from starts that stored nothing.
 	for n := len(found); n > 0; n = len(found) {
 		newest := found[n-1]
@@ -188,7 +195,7 @@ func (l *Log) recover(found []*segment, known state, ok bool) (first, next uint6
 		}
 		last, end := newest.extent()
 		next = max(next, last+1)
-		damaged := false
+		damaged = false
 		if known.flags&stateClean == 0 || !ok {
 			if damaged, err = newest.unfinished(end); err != nil {
 				return 0, 0, nil, err
@@ -226,8 +233,10 @@ func (l *Log) recover(found []*segment, known state, ok bool) (first, next uint6
 		if last, _ := found[n-1].extent(); next > last+1 && !doubt {
 			l.opts.Logger.Error("the log has lost its newest messages; subscribers are told", "first", last+1, "last", next-1)
 		}
-		// It gets no more frames.
-		l.seal(found[n-1])
+		// It gets no more frames. What stands behind the last one stays, if it may be a record.
+		if !damaged {
+			l.seal(found[n-1])
+		}
 	}
 	return first, next, found, nil
 }

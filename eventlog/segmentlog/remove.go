@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"slices"
 
@@ -49,8 +50,11 @@ func (l *Log) removeSome(seqs []uint64) (int, error) {
 			n, _ = slices.BinarySearch(seqs, list[i+1].first)
 		}
 		erased, err := list[i].erase(seqs[:n])
-		if err != nil && !errors.Is(err, errGone) && !errors.Is(err, fs.ErrNotExist) {
+		switch {
+		case errors.Is(err, errOverwrite):
 			return 0, l.fail(err)
+		case err != nil && !errors.Is(err, errGone) && !errors.Is(err, fs.ErrNotExist):
+			return 0, err
 		}
 		removed = append(removed, erased...)
 		seqs = seqs[n:]
@@ -113,15 +117,21 @@ func (s *segment) erase(seqs []uint64) (erased []removedRecord, err error) {
 		_, err := f.WriteAt(raw, fr.off)
 		s.erasing.Unlock()
 		if err != nil {
-			return erased, err
+			return erased, fmt.Errorf("%w: %w", errOverwrite, err)
 		}
 		erased = append(erased, removedRecord{seq: seq, topic: m.Topic, key: m.Key})
 	}
 	if len(erased) == 0 {
 		return nil, nil
 	}
-	return erased, f.sync()
+	if err := f.sync(); err != nil {
+		return erased, fmt.Errorf("%w: %w", errOverwrite, err)
+	}
+	return erased, nil
 }
+
+// errOverwrite means that the disk did not take what erases a record.
+var errOverwrite = errors.New("a record cannot be erased")
 
 // RemoveTopic implements [eventlog.Log].
 func (l *Log) RemoveTopic(ctx context.Context, topic string, upTo uint64) (n int, err error) {

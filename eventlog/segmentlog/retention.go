@@ -103,8 +103,9 @@ func (r *retention) bytes(first uint64) (uint64, error) {
 	return first, nil
 }
 
-// expire raises the first number to that of the first record that is not too old.
-func (r *retention) expire() error {
+// measure sets the size to that of the segments: their files may be larger than was thought
+// before they were read.
+func (r *retention) measure() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.size = 0
@@ -112,6 +113,13 @@ func (r *retention) expire() error {
 		_, end := s.extent()
 		r.size += end
 	}
+}
+
+// expire raises the first number to that of the first record that is not too old.
+func (r *retention) expire() error {
+	r.measure()
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	next, err := r.bytes(r.log.first.Load())
 	if err == nil && r.log.opts.MaxAge > 0 {
 		next, err = r.age(next)
