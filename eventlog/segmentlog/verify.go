@@ -44,55 +44,13 @@ type Fault struct {
 // the records that were acknowledged when it began. It does not check what the log can do
 // without: the index and the sidecars.
 func Verify(ctx context.Context, dir string, report func(Fault)) (Summary, error) {
-	v := verifier{ctx: ctx, dir: dir, buf: buffers.Get().(*[]byte)}
-	defer buffers.Put(v.buf)
 	if report == nil {
 		report = func(Fault) {}
 	}
-	if err := v.begin(); err != nil {
-		return Summary{}, err
-	}
-	for i := range v.segments {
-		if err := v.verify(v.whole(i)); err != nil {
-			return Summary{}, err
-		}
-	}
-	if !v.known {
-		v.sum.Last = max(v.last, v.sum.First-1)
-	} else if len(v.segments) == 0 {
-		v.lack(gap{seg: -1, span: span{v.sum.First, v.sum.Last}})
-	}
-	// A process may have been erasing what looked damaged.
-	for _, pause := range []time.Duration{50 * time.Millisecond, 250 * time.Millisecond, time.Second} {
-		gaps := slices.DeleteFunc(v.gaps, func(g gap) bool { return g.last < v.retained })
-		if v.gaps = nil; len(gaps) == 0 {
-			break
-		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return Summary{}, ctx.Err()
-		}
-		for _, g := range gaps {
-			if err := v.verify(g); err != nil {
-				return Summary{}, err
-			}
-		}
-		v.expire()
-	}
-	for i := range v.segments {
-		s := &v.segments[i]
-		v.sum.Records, v.sum.Removed, v.sum.Bytes = v.sum.Records+s.records, v.sum.Removed+s.removed, v.sum.Bytes+s.bytes
-	}
-	for _, f := range v.faults {
-		report(f)
-	}
-	for _, g := range v.gaps {
-		if g.last >= v.retained {
-			g.first = max(g.first, v.retained)
-			v.sum.Missing += g.last - g.first + 1
-			report(v.fault(g))
-		}
+	v := verifier{ctx: ctx, dir: dir, buf: buffers.Get().(*[]byte)}
+	defer buffers.Put(v.buf)
+	if err := v.run(report); err != nil {
+		return Summary{}, fmt.Errorf("the log in %q: %w", dir, err)
 	}
 	return v.sum, nil
 }
@@ -131,6 +89,55 @@ type gap struct {
 	tail     bool // to is the end of the file
 }
 
+func (v *verifier) run(report func(Fault)) error {
+	if err := v.begin(); err != nil {
+		return err
+	}
+	for i := range v.segments {
+		if err := v.verify(v.whole(i)); err != nil {
+			return err
+		}
+	}
+	if !v.known {
+		v.sum.Last = max(v.last, v.sum.First-1)
+	} else if len(v.segments) == 0 {
+		v.lack(gap{seg: -1, span: span{v.sum.First, v.sum.Last}})
+	}
+	// A process may have been erasing what looked damaged.
+	for _, pause := range []time.Duration{50 * time.Millisecond, 250 * time.Millisecond, time.Second} {
+		gaps := slices.DeleteFunc(v.gaps, func(g gap) bool { return g.last < v.retained })
+		if v.gaps = nil; len(gaps) == 0 {
+			break
+		}
+		select {
+		case <-time.After(pause):
+		case <-v.ctx.Done():
+			return v.ctx.Err()
+		}
+		for _, g := range gaps {
+			if err := v.verify(g); err != nil {
+				return err
+			}
+		}
+		v.expire()
+	}
+	for i := range v.segments {
+		s := &v.segments[i]
+		v.sum.Records, v.sum.Removed, v.sum.Bytes = v.sum.Records+s.records, v.sum.Removed+s.removed, v.sum.Bytes+s.bytes
+	}
+	for _, f := range v.faults {
+		report(f)
+	}
+	for _, g := range v.gaps {
+		if g.last >= v.retained {
+			g.first = max(g.first, v.retained)
+			v.sum.Missing += g.last - g.first + 1
+			report(v.fault(g))
+		}
+	}
+	return nil
+}
+
 // begin finds out what must be there. It reads the state before it lists the segments: so
 // those have everything that the state speaks of.
 func (v *verifier) begin() error {
@@ -159,7 +166,7 @@ func (v *verifier) begin() error {
 		}
 	}
 	if noFormat && !hasState && len(v.segments) == 0 {
-		return fmt.Errorf("the folder %q holds no log", v.dir)
+		return errors.New("the folder holds no log")
 	}
 	slices.SortStableFunc(v.segments, func(a, b segmentFile) int { return cmp.Compare(a.first, b.first) })
 	if err := v.withoutEmpty(); err != nil {
@@ -197,7 +204,7 @@ func (v *verifier) others(format []byte, missing bool) error {
 		v.faults = append(v.faults, Fault{File: formatFile, Problem: "the file is missing"})
 	case !ok:
 		v.faults = append(v.faults, Fault{File: formatFile, Problem: "the file is damaged"})
-	case version > Format:
+	case version > formatVersion:
 		return errNewer(version)
 	}
 	epochs, err := loadEpochs(disk{}, v.dir)
