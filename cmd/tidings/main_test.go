@@ -280,6 +280,12 @@ func TestErrors(t *testing.T) {
 		{name: "no boolean", args: "serve --insecure-anonymous=maybe", code: 2, says: []string{"insecure-anonymous", `"maybe"`}},
 		{name: "no boolean and an argument", args: "serve --insecure-anonymous false", code: 2, says: []string{`"false"`}},
 
+		{name: "log without a command", args: "log", code: 2, says: []string{"tidings log verify", "--help"}},
+		{name: "an unknown command of log", args: "log bogus", code: 2, says: []string{`"bogus"`, "--help"}},
+		{name: "an argument of verify", args: "log verify tidings-data", code: 2, says: []string{`"tidings-data"`, "--data"}},
+		{name: "an unknown flag of verify", args: "log verify --bogus", code: 2, says: []string{"--bogus", "tidings log verify --help"}},
+		{name: "a folder that is not there", args: "log verify --data nowhere", code: 1, says: []string{"nowhere"}},
+
 		{name: "a sync that is no duration", args: "serve --sync soon", code: 2, says: []string{"sync", "always", "1s"}},
 		{name: "a sync of 0", args: "serve --sync 0s", code: 2, says: []string{"sync", "always", "more than 0"}},
 		{name: "a sync in memory", args: "serve --memory --sync 1s", code: 2, says: []string{"--sync", "--memory"}},

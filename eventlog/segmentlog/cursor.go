@@ -2,13 +2,14 @@ package segmentlog
 
 import (
 	"bytes"
+	"io"
 	"sync"
 )
 
 // A cursor goes through the frames of a segment in order, and passes over what is damaged.
 // One goroutine uses it.
 type cursor struct {
-	f      file
+	f      io.ReaderAt
 	salt   uint32
 	off    int64  // where the next frame begins
 	end    int64  // where the frames end
@@ -30,7 +31,7 @@ const (
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, mostRead); return &b }}
 
-func newCursor(f file, salt uint32, off, end int64, again func()) *cursor {
+func newCursor(f io.ReaderAt, salt uint32, off, end int64, again func()) *cursor {
 	return &cursor{f: f, salt: salt, off: off, end: end, again: again, buf: buffers.Get().(*[]byte), step: firstRead, reread: -1}
 }
 

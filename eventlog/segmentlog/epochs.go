@@ -52,7 +52,10 @@ func loadEpochs(files fileSystem, dir string) ([]eventlog.Epoch, error) {
 		err = json.Unmarshal(content.Epochs, &records)
 	}
 	epochs := make([]eventlog.Epoch, 0, len(records)+1)
-	for _, r := range records {
+	for i, r := range records {
+		if _, e := eventlog.ParsePosition(r.ID + "-0"); e != nil || i > 0 && r.First < records[i-1].First {
+			return nil, errors.New("the file holds no epochs")
+		}
 		epochs = append(epochs, eventlog.Epoch(r))
 	}
 	return epochs, err
@@ -77,6 +80,9 @@ func saveEpochs(files fileSystem, dir string, epochs []eventlog.Epoch) error {
 
 func epochsCheck(list []byte) string { return fmt.Sprintf("%08x", crc32.Checksum(list, castagnoli)) }
 
+// epochID returns an id for an epoch that begins at a Unix time.
+func epochID(seconds int64) string { return eventlog.NewEpochID(time.Unix(seconds, 0)) }
+
 // nextEpochs returns the epochs after a start at the time now. The start found the last
 // sequence number to be last.
 //
@@ -97,11 +103,18 @@ func nextEpochs(old []eventlog.Epoch, last uint64, now time.Time) []eventlog.Epo
 		epochs[i].First = min(epochs[i].First, next.First)
 	}
 	// A later epoch needs a greater id, even if the clock has gone back.
-	next.ID = eventlog.NewEpochID(now)
-	for t := now; len(epochs) > 0 && next.ID[:epochTime] <= epochs[len(epochs)-1].ID[:epochTime]; {
-		t = t.Add(time.Second)
-		next.ID = eventlog.NewEpochID(t)
+	begin := now.Unix()
+	if n := len(epochs); n > 0 {
+		for end := begin + 1<<35; begin < end; {
+			middle := begin + (end-begin)/2
+			if epochID(middle)[:epochTime] > epochs[n-1].ID[:epochTime] {
+				end = middle
+			} else {
+				begin = middle + 1
+			}
+		}
 	}
+	next.ID = epochID(begin)
 	epochs = append(epochs, next)
 	// Epochs that have no record left go first. Without them, their ids still resolve to
 	// the same place.

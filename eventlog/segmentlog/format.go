@@ -22,8 +22,8 @@ const (
 	formatText = "tidings log, format %d, id %s"
 )
 
-// Format is the version of the files that this package reads and writes.
-const Format = 1
+// formatVersion is the version of the files that this package reads and writes.
+const formatVersion = 1
 
 func encodeFormat(version int, id string) []byte {
 	text := fmt.Sprintf(formatText, version, id)
@@ -34,7 +34,16 @@ func encodeFormat(version int, id string) []byte {
 func decodeFormat(b []byte) (version int, id string, ok bool) {
 	text, _, _ := strings.Cut(string(b), ", check ")
 	n, err := fmt.Sscanf(text, formatText, &version, &id)
-	return version, id, err == nil && n == 2 && string(encodeFormat(version, id)) == string(b)
+	return version, id, err == nil && n == 2 && version > 0 && string(encodeFormat(version, id)) == string(b)
+}
+
+// oldLog is a name that the folder of an older log has.
+const oldLog = "jetstream"
+
+var errOldLog = errors.New("the folder holds a log of an older format, which this version does not read; move the folder away, or choose another one")
+
+func errNewer(version int) error {
+	return fmt.Errorf("the folder has format %d, which a newer version has written; this version reads format %d", version, formatVersion)
 }
 
 // checkFormat returns the id of the log in a folder, and makes one for a new log. It refuses
@@ -44,8 +53,8 @@ func checkFormat(files fileSystem, dir string, logger *slog.Logger) (id string, 
 	if err != nil {
 		return "", err
 	}
-	if slices.Contains(names, "jetstream") {
-		return "", errors.New("the folder holds a log of an older format, which this version does not read; move the folder away, or choose another one")
+	if slices.Contains(names, oldLog) {
+		return "", errOldLog
 	}
 	path := filepath.Join(dir, formatFile)
 	b, err := files.readFile(path)
@@ -56,13 +65,13 @@ func checkFormat(files fileSystem, dir string, logger *slog.Logger) (id string, 
 	default:
 		version, id, ok := decodeFormat(b)
 		switch {
-		case ok && version > Format:
-			return "", fmt.Errorf("the folder has format %d, which a newer version has written; this version reads format %d", version, Format)
+		case ok && version > formatVersion:
+			return "", errNewer(version)
 		case ok:
 			return id, nil
 		}
 		logger.Error("the file that names the format of the log is damaged; it is written anew", "file", path)
 	}
 	id = strings.ToLower(rand.Text()[:16])
-	return id, replaceFile(files, path, encodeFormat(Format, id))
+	return id, replaceFile(files, path, encodeFormat(formatVersion, id))
 }
