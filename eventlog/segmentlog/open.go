@@ -68,8 +68,9 @@ func (l *Log) start() error {
 	if ok {
 		atLeast = known.time()
 	}
-	if n := len(found); n > 0 && len(found[n-1].marks) > 0 {
-		if t := time.Unix(0, found[n-1].marks[len(found[n-1].marks)-1].nanos); t.After(atLeast) {
+	if n := len(found); n > 0 {
+		last, _ := found[n-1].extent()
+		if t := time.Unix(0, l.nanos(last)); t.After(atLeast) {
 			atLeast = t
 		}
 	}
