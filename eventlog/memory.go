@@ -154,7 +154,7 @@ func (l *memoryLog) append(m Message) Appended {
 		size: len(m.Topic) + len(m.Type) + len(m.Key) + len(m.Data) + recordOverhead,
 	}
 	if rec.Size() > l.opts.MaxBytes {
-		return Appended{Err: ErrTooLarge}
+		return Appended{Err: &TooLargeError{int64(rec.Size()), int64(l.opts.MaxBytes)}}
 	}
 	rec.content.Store(&memoryContent{m.Type, m.Key, m.Data})
 	if m.Key != "" {
