@@ -95,7 +95,8 @@ type usedKey struct {
 const memoryGeneration = 1
 
 // NewMemory returns an empty log that keeps messages in memory, and nothing beyond Close.
-// Nil options are the defaults.
+// Nil options are the defaults. Its time goes on with the machine's monotonic clock: a wall
+// clock that is ahead is followed at twice the real speed, one that is behind has no effect.
 func NewMemory(opts *MemoryOptions) Log {
 	var o MemoryOptions
 	if opts != nil {

@@ -39,6 +39,9 @@ func Open(_ context.Context, options *Options) (*Log, error) {
 
 // start reads what the folder has, and starts the goroutines of the log.
 func (l *Log) start() error {
+	if _, total, err := l.files.free(l.opts.Dir); err == nil && total > 0 && l.opts.Reserve >= total {
+		return fmt.Errorf("a reserve of %d bytes leaves nothing of the disk, which has %d", l.opts.Reserve, total)
+	}
 	id, err := checkFormat(l.files, l.opts.Dir, l.opts.Logger)
 	if err != nil {
 		return err
