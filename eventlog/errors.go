@@ -1,6 +1,9 @@
 package eventlog
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // The errors of a log that its users tell apart. A log may wrap them.
 var (
@@ -11,7 +14,8 @@ var (
 	// [State].
 	ErrReopened = errors.New("eventlog: the log was opened anew")
 
-	// ErrTooLarge refuses a message that is larger than the log takes.
+	// ErrTooLarge refuses a message that is larger than the log takes. It may come as a
+	// [TooLargeError].
 	ErrTooLarge = errors.New("eventlog: message too large")
 
 	// ErrKeyConflict refuses a message whose key was used for another message, or for
@@ -26,3 +30,15 @@ var (
 	// where it finds none.
 	ErrNotFound = errors.New("eventlog: not found")
 )
+
+// A TooLargeError is an [ErrTooLarge] that says how many bytes the message takes and may
+// take. Where a log has refused it, they include its topic, type and key, and what the log
+// adds.
+type TooLargeError struct{ Size, Limit int64 }
+
+func (e *TooLargeError) Error() string {
+	return fmt.Sprintf("%v: it takes %d bytes, and may take %d", ErrTooLarge, e.Size, e.Limit)
+}
+
+// Is makes errors.Is find ErrTooLarge.
+func (e *TooLargeError) Is(target error) bool { return target == ErrTooLarge }

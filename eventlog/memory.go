@@ -95,7 +95,8 @@ type usedKey struct {
 const memoryGeneration = 1
 
 // NewMemory returns an empty log that keeps messages in memory, and nothing beyond Close.
-// Nil options are the defaults.
+// Nil options are the defaults. Its time goes on with the machine's monotonic clock: a wall
+// clock that is ahead is followed at twice the real speed, one that is behind has no effect.
 func NewMemory(opts *MemoryOptions) Log {
 	var o MemoryOptions
 	if opts != nil {
@@ -154,7 +155,7 @@ func (l *memoryLog) append(m Message, now time.Time) Appended {
 		size: len(m.Topic) + len(m.Type) + len(m.Key) + len(m.Data) + recordOverhead,
 	}
 	if rec.Size() > l.opts.MaxBytes {
-		return Appended{Err: ErrTooLarge}
+		return Appended{Err: &TooLargeError{int64(rec.Size()), int64(l.opts.MaxBytes)}}
 	}
 	rec.content.Store(&memoryContent{m.Type, m.Key, m.Data})
 	if m.Key != "" {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -17,6 +18,9 @@ func TestMemoryLog(t *testing.T) {
 		Open: func(*testing.T) eventlog.Log { return eventlog.NewMemory(nil) },
 		OpenSmall: func(_ *testing.T, maxBytes int64, maxAge time.Duration) eventlog.Log {
 			return eventlog.NewMemory(&eventlog.MemoryOptions{MaxBytes: int(maxBytes), MaxAge: maxAge})
+		},
+		OpenClock: func(t *testing.T, clock func() (time.Time, time.Duration), maxAge, window time.Duration) eventlog.Log {
+			return eventlog.NewMemoryWithClock(eventlog.MemoryOptions{Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), MaxAge: maxAge, DedupWindow: window}, clock)
 		},
 	})
 }

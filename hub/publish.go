@@ -100,7 +100,7 @@ func (h *Hub) check(m Message) error {
 	}
 	switch {
 	case len(m.Data) > h.opts.MaxMessage:
-		return fmt.Errorf("%w: the data has %d bytes, more than %d", eventlog.ErrTooLarge, len(m.Data), h.opts.MaxMessage)
+		return &eventlog.TooLargeError{Size: int64(len(m.Data)), Limit: int64(h.opts.MaxMessage)}
 	case !utf8.ValidString(m.Data):
 		return invalid("data", "is not UTF-8")
 	case len(m.Key) > eventlog.MaxKeyBytes:

@@ -89,9 +89,6 @@ func newStore(cmd *cli.Command, logger *slog.Logger) (store, error) {
 		return store{}, err
 	}
 	age, window := bound(cmd.Duration("retention-age")), cmd.Duration("dedup-window")
-	if age > 0 && window > age {
-		return store{}, fmt.Errorf("--dedup-window %v is longer than --retention-age %v: a key cannot outlive its message; choose a shorter window or a longer age", window, age)
-	}
 	bytes := bound(size(cmd, "retention-bytes"))
 	switch {
 	case cmd.Bool("memory"):
@@ -109,7 +106,10 @@ func newStore(cmd *cli.Command, logger *slog.Logger) (store, error) {
 	}
 	opts := &segmentlog.Options{
 		Dir: cmd.String("data"), MaxAge: age, MaxBytes: bytes, DedupWindow: window,
-		Reserve: bound(size(cmd, "reserve")), Logger: logger,
+		Logger: logger,
+	}
+	if cmd.IsSet("reserve") { // otherwise it is less on a small disk
+		opts.Reserve = bound(size(cmd, "reserve"))
 	}
 	if s := cmd.String("sync"); s != "always" {
 		var err error
@@ -197,6 +197,15 @@ func contradiction(cmd *cli.Command) error {
 		return errors.New("--sync has no effect with --nats: the NATS servers have their own setting for fsync; leave it out")
 	case (memory || nats) && given("reserve"):
 		return errors.New("--reserve applies to the disk of --data, which is not used; leave it out")
+	}
+	age, window := cmd.Duration("retention-age"), cmd.Duration("dedup-window")
+	// A stream that exists on NATS keeps its age if none is given.
+	if age > 0 && window > age && (given("retention-age") || !nats) {
+		return fmt.Errorf("--dedup-window %v is longer than --retention-age %v: a key cannot outlive its message; choose a shorter window or a longer age", window, age)
+	}
+	bytes, message := size(cmd, "retention-bytes"), size(cmd, "max-message")
+	if given("max-message") && given("retention-bytes") && bytes > 0 && message >= bytes {
+		return fmt.Errorf("messages of --max-message %s do not fit into --retention-bytes %s; choose a smaller message or a larger retention", formatSize(message), formatSize(bytes))
 	}
 	for _, flag := range []string{"nats-creds", "nats-ca", "nats-cert", "nats-key", "nats-stream", "nats-replicas"} {
 		if !nats && given(flag) {

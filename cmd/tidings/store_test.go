@@ -251,3 +251,37 @@ func TestSizes(t *testing.T) {
 		}
 	}
 }
+
+// A message that is larger than retention keeps would be gone at once. It is refused with
+// the limit that counts, which is not that of --max-message.
+func TestMessageLargerThanRetention(t *testing.T) {
+	for name, args := range map[string][]string{"disk": nil, "memory": {"--memory"}} {
+		t.Run(name, func(t *testing.T) {
+			p := serve(t, nil, append([]string{"--addr", "127.0.0.1:0", "--retention-bytes", "300KiB"}, args...)...)
+			large := strings.Repeat("x", 400_000)
+			for _, request := range []struct {
+				path, contentType, body string
+				status                  int
+			}{
+				{"/topics/a", "text/plain", "before", 201},
+				{"/topics/a", "text/plain", large, 413},
+				{"/batch", "application/x-ndjson", `{"topic":"a","data":"` + large + `"}`, 413},
+				{"/messages", "application/json", said(large), 413},
+				{"/topics/a", "text/plain", "after", 201},
+			} {
+				res, err := http.Post(p.url+request.path, request.contentType, strings.NewReader(request.body))
+				if err != nil {
+					t.Fatal(err)
+				}
+				b, err := io.ReadAll(res.Body)
+				res.Body.Close()
+				if err != nil || res.StatusCode != request.status || res.StatusCode == 413 && !strings.Contains(string(b), "307200") {
+					t.Errorf("%s with %d bytes: %s %s, %v; want %d", request.path, len(request.body), res.Status, b, err, request.status)
+				}
+			}
+			if got := subscribe(t, p.url+"/events?topic=a&from=start").texts(t, 2); !slices.Equal(got, []string{"before", "after"}) {
+				t.Errorf("then the topic has %q", got)
+			}
+		})
+	}
+}

@@ -25,6 +25,12 @@ type Kit struct {
 	// Reopen opens the log again that Open has returned last, and that is closed. It is
 	// nil for logs that keep nothing beyond Close.
 	Reopen func(t *testing.T) eventlog.Log
+
+	// OpenClock returns a new, empty log that reads the machine's clocks by a function: the
+	// wall clock, and how much time has really passed. It retains no message that is older
+	// than maxAge. If OpenClock is nil, the tests of the clock are skipped: the time of the
+	// log is that of others, such as a server.
+	OpenClock func(t *testing.T, clock func() (wall time.Time, elapsed time.Duration), maxAge, dedupWindow time.Duration) eventlog.Log
 }
 
 // patience bounds the wait for a result that must come. It only catches a hang.
@@ -55,6 +61,18 @@ func Run(t *testing.T, kit Kit) {
 			t.Run(c.name, func(t *testing.T) {
 				t.Log("the rule: " + c.rule)
 				c.run(t, closed(t, kit.OpenSmall(t, c.maxBytes, c.maxAge)))
+			})
+		}
+	})
+	t.Run("Clock", func(t *testing.T) {
+		if kit.OpenClock == nil {
+			t.Skip("the log's time is that of others")
+		}
+		for _, c := range clockCases {
+			t.Run(c.name, func(t *testing.T) {
+				t.Log("the rule: " + c.rule)
+				m := &machine{off: c.off}
+				c.run(t, closed(t, kit.OpenClock(t, m.clock, clockAge, clockWindow)), m)
 			})
 		}
 	})

@@ -1,6 +1,7 @@
 package logtest
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -67,6 +68,22 @@ var smallCases = []smallCase{
 		if seq, err := l.At(within(t), time.Now().Add(-time.Hour)); err != nil || seq != st.First {
 			t.Errorf("At: %d, %v", seq, err)
 		}
+	}},
+	{"too large", "a message that is larger than retention keeps gets a TooLargeError; it removes nothing, and uses no key", 64 << 10, 0, func(t *testing.T, l eventlog.Log) {
+		large := eventlog.Message{Topic: "a", Key: "k", Data: strings.Repeat("x", 64<<10)}
+		got := l.Append(within(t), []eventlog.Message{{Topic: "a", Data: "1"}, large, {Topic: "a", Data: "2"}})
+		at := state(t, l).Epochs.Position
+		if got[0] != (eventlog.Appended{ID: at(1)}) || got[2] != (eventlog.Appended{ID: at(2)}) {
+			t.Errorf("those beside it got %+v", got)
+		}
+		if e, ok := errors.AsType[*eventlog.TooLargeError](got[1].Err); !ok || !errors.Is(e, eventlog.ErrTooLarge) || e.Limit != 64<<10 || e.Size <= e.Limit || e.Size > e.Limit+1000 {
+			t.Errorf("it got %+v", got[1])
+		}
+		large.Data = large.Data[:60<<10]
+		if got := l.Append(within(t), []eventlog.Message{large})[0]; got != (eventlog.Appended{ID: at(3)}) {
+			t.Errorf("a shorter one with its key got %+v", got)
+		}
+		retains(t, l, 1, 3)
 	}},
 	{"age", "retention removes records that are too old, in the end all of them; the numbers go on", 0, 500 * time.Millisecond, func(t *testing.T, l eventlog.Log) {
 		addTopics(t, l, "a", "b", "a")

@@ -14,7 +14,7 @@ import (
 )
 
 // Append implements [eventlog.Log]. A message that, with its headers, is larger than the
-// server takes gets [eventlog.ErrTooLarge].
+// server takes, or than the stream retains, gets [eventlog.ErrTooLarge].
 //
 // JetStream remembers a key for the whole window, even if its message is removed or expires
 // meanwhile. Append then stores a further message with that key under another id. When the
@@ -37,6 +37,10 @@ func (l *Log) Append(ctx context.Context, messages []eventlog.Message) []eventlo
 	return results
 }
 
+// recordOverhead is what a message with headers takes in JetStream's files beside its subject,
+// headers and data.
+const recordOverhead = 34
+
 // keyUses bounds how often a key is used again within its window.
 const keyUses = 100
 
@@ -49,6 +53,10 @@ func (l *Log) append(ctx context.Context, g *generation, m eventlog.Message) eve
 	for range keyUses {
 		if m.Key != "" {
 			msg.Header.Set(jetstream.MsgIDHeader, messageID(m.Topic, m.Key, gone))
+		}
+		if size, limit := int64(msg.Size()+recordOverhead), g.bytes.Load(); limit > 0 && size > limit {
+			// The server would store it, and remove it at once with all others.
+			return eventlog.Appended{Err: &eventlog.TooLargeError{Size: size, Limit: limit}}
 		}
 		ack, err := l.publish(ctx, g, msg)
 		switch {
@@ -99,7 +107,7 @@ func (l *Log) publish(ctx context.Context, g *generation, m *nats.Msg) (*jetstre
 		case l.now.Load() != g:
 			return nil, eventlog.ErrReopened
 		case errors.Is(err, nats.ErrMaxPayload):
-			return nil, eventlog.ErrTooLarge
+			return nil, &eventlog.TooLargeError{Size: int64(m.Size() - len(m.Subject)), Limit: l.nc.MaxPayload()}
 		case errors.Is(err, jetstream.ErrNoStreamResponse):
 			l.suspect()
 		case err == nil && !ack.Duplicate && ack.Sequence <= head:

@@ -59,6 +59,7 @@ type generation struct {
 	holes  holes
 	wide   wide
 	head   atomic.Uint64 // the greatest sequence number seen
+	bytes  atomic.Int64  // the stream's MaxBytes, as far as known
 	gone   chan struct{} // closed when another generation takes over
 }
 

@@ -36,6 +36,7 @@ func (l *Log) open(ctx context.Context) error {
 		number: 1, stream: stream, gone: make(chan struct{}),
 		epochs: eventlog.Timeline{{ID: info.Config.Metadata[epochKey], First: 1}},
 	}
+	g.bytes.Store(info.Config.MaxBytes)
 	g.advance(info.State.LastSeq)
 	for _, seq := range info.State.Deleted {
 		if seq >= max(info.State.FirstSeq, 1) { // JetStream reports number 0 as missing from an empty stream
@@ -180,6 +181,7 @@ func (l *Log) changed() string {
 	case info.State.LastSeq < head:
 		return fmt.Sprintf("the stream has lost its end: it was at %d, and is at %d", head, info.State.LastSeq)
 	}
+	g.bytes.Store(info.Config.MaxBytes)
 	g.advance(info.State.LastSeq)
 	g.holes.forget(info.State.FirstSeq)
 	return ""

@@ -17,6 +17,15 @@
 // writes: while the disk syncs a group of messages, the next group gathers. So the default
 // costs many publishers little.
 //
+// # Time
+//
+// The log's time goes on with the machine's monotonic clock. A wall clock that is ahead is
+// followed at twice the real speed, one that is behind has no effect. At a start the wall
+// clock is believed, but time never goes back. Retention, the window of keys and
+// [Log.At] use the log's time.
+//
+// # Loss
+//
 // The log reports every loss. Where records are missing, Read returns a hole. Each start
 // opens a new [eventlog.Epoch]: the id of a lost message stays known as lost when its
 // sequence number goes to another message. Where a start cannot tell whether something is

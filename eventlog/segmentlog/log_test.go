@@ -38,6 +38,9 @@ func TestLog(t *testing.T) {
 					return opened(t, Options{Sync: sync, MaxBytes: maxBytes, MaxAge: maxAge})
 				},
 				Reopen: func(t *testing.T) eventlog.Log { return opened(t, Options{Dir: dir, Sync: sync}) },
+				OpenClock: func(t *testing.T, clock func() (time.Time, time.Duration), maxAge, window time.Duration) eventlog.Log {
+					return opened(t, Options{Sync: sync, MaxAge: maxAge, DedupWindow: window, clock: clock})
+				},
 			})
 		})
 	}

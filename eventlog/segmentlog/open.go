@@ -39,6 +39,9 @@ func Open(_ context.Context, options *Options) (*Log, error) {
 
 // start reads what the folder has, and starts the goroutines of the log.
 func (l *Log) start() error {
+	if _, total, err := l.files.free(l.opts.Dir); err == nil && total > 0 && l.opts.Reserve >= total {
+		return fmt.Errorf("a reserve of %d bytes leaves nothing of the disk, which has %d", l.opts.Reserve, total)
+	}
 	id, err := checkFormat(l.files, l.opts.Dir, l.opts.Logger)
 	if err != nil {
 		return err
@@ -68,8 +71,9 @@ func (l *Log) start() error {
 	if ok {
 		atLeast = known.time()
 	}
-	if n := len(found); n > 0 && len(found[n-1].marks) > 0 {
-		if t := time.Unix(0, found[n-1].marks[len(found[n-1].marks)-1].nanos); t.After(atLeast) {
+	if n := len(found); n > 0 {
+		last, _ := found[n-1].extent()
+		if t := time.Unix(0, l.nanos(last)); t.After(atLeast) {
 			atLeast = t
 		}
 	}

@@ -42,8 +42,9 @@ type Options struct {
 	DedupWindow time.Duration
 
 	// Reserve is how many bytes of the disk stay free. The log returns eventlog.ErrFull for
-	// a message that would need them. A negative value reserves nothing. The default is
-	// [DefaultReserve], or an eighth of the disk if that is less.
+	// a message that would need them. Open refuses a reserve that leaves nothing of the disk.
+	// A negative value reserves nothing. The default is [DefaultReserve], or an eighth of the
+	// disk if that is less.
 	Reserve int64
 
 	// Logger receives the log lines of the log. Nil means slog.Default.
@@ -63,7 +64,6 @@ func (o *Options) withDefaults() (Options, error) {
 	opts.Dir = cmp.Or(opts.Dir, DefaultDir)
 	opts.MaxAge = cmp.Or(opts.MaxAge, DefaultMaxAge)
 	opts.MaxBytes = cmp.Or(opts.MaxBytes, DefaultMaxBytes)
-	opts.Reserve = cmp.Or(opts.Reserve, DefaultReserve)
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}

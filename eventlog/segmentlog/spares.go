@@ -1,6 +1,7 @@
 package segmentlog
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
@@ -50,8 +51,11 @@ func newSpares(l *Log) *spares {
 	}
 	if free, total, err := l.files.free(l.opts.Dir); err == nil {
 		s.size = min(s.size, free/8)
-		s.reserve = min(s.reserve, total/8)
+		if s.reserve == 0 {
+			s.reserve = min(DefaultReserve, total/8)
+		}
 	}
+	s.reserve = cmp.Or(s.reserve, DefaultReserve)
 	s.size = max(s.size, leastSegment)
 	if l.opts.segmentBytes > 0 {
 		s.size = l.opts.segmentBytes

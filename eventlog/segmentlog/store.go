@@ -92,6 +92,9 @@ func (s *store) open() (err error) {
 		return pebble.SpanPolicy{}, []byte{start[0] + 1}, nil
 	}
 	opts.Levels[0] = pebble.LevelOptions{BlockSize: 16 << 10, FilterPolicy: bloom.FilterPolicy(10), FilterType: pebble.TableFilter}
+	if err := os.MkdirAll(s.dir, 0o700); err != nil { // Pebble would let others read it
+		return err
+	}
 	s.db, err = pebble.Open(s.dir, opts)
 	return err
 }

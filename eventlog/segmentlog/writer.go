@@ -193,8 +193,8 @@ func (w *writer) gather(now time.Time) error {
 func (w *writer) put(r *request, i int, now time.Time, nanos int64) (full bool, err error) {
 	g, m := &w.group, &r.messages[i]
 	size := frameSize(m)
-	if size > maxFrame || w.log.opts.MaxBytes > 0 && int64(size) > w.log.opts.MaxBytes {
-		r.results[i].Err = eventlog.ErrTooLarge
+	if limit := w.log.largest(); int64(size) > limit {
+		r.results[i].Err = &eventlog.TooLargeError{Size: int64(size), Limit: limit}
 		r.settled++
 		return false, nil
 	}
@@ -240,6 +240,14 @@ func (w *writer) put(r *request, i int, now time.Time, nanos int64) (full bool, 
 		g.keys = append(g.keys, k)
 	}
 	return false, nil
+}
+
+// largest returns how large a frame may be.
+func (l *Log) largest() int64 {
+	if l.opts.MaxBytes > 0 {
+		return min(maxFrame, l.opts.MaxBytes)
+	}
+	return maxFrame
 }
 
 // commit writes the group, and forces it to the disk if that comes before the answer.

@@ -131,7 +131,7 @@ func TestBatchRefuses(t *testing.T) {
 			{"an empty key", `{"topic":"a","key":"","data":1}`, 400, "invalid-key", 0, "key", "empty"},
 			{"a key that is too long", `{"topic":"a","key":"` + strings.Repeat("k", 256) + `","data":1}`, 400, "invalid-key", 0, "key", "255"},
 			{"data that are too large", `{"topic":"a","data":"` + strings.Repeat("x", 101) + `"}`, 413, "message-too-large", 0, "", "100 bytes"},
-			{"data that are too large to the hub", `{"topic":"a","data":"` + strings.Repeat("x", 91) + `"}`, 413, "message-too-large", 0, "", "larger"},
+			{"data that are too large to the hub", `{"topic":"a","data":"` + strings.Repeat("x", 91) + `"}`, 413, "message-too-large", 0, "", "up to 90"},
 		} {
 			r := s.batch(t, good+"\n \t\r\n"+good+tt.line+"\n"+good)
 			if r.status != tt.status {

@@ -90,7 +90,7 @@ func (a *api) unpublished(r *http.Request, err error) *problem.Problem {
 	}
 	switch {
 	case errors.Is(err, eventlog.ErrTooLarge):
-		return problem.MessageTooLarge.With("The message is larger than the server stores. Send a shorter one.")
+		return tooLarge(err)
 	case errors.Is(err, eventlog.ErrKeyConflict):
 		return problem.KeyConflict.With("The idempotency key was used for another message on this topic, or for one that is no longer retained. " +
 			"Each message has a key of its own; the same one is for sending that message again.").About("key")
@@ -105,6 +105,15 @@ func (a *api) unpublished(r *http.Request, err error) *problem.Problem {
 	}
 	a.opts.Logger.ErrorContext(r.Context(), "httpapi: a message could not be published", "path", r.URL.Path, "error", err)
 	return problem.InternalError.With("It is not known whether the message is stored. Send it again later, with an idempotency key so that it is stored once; the server's log has the reason.")
+}
+
+// tooLarge returns the problem of a message that the hub or its log refuses, because it is
+// larger than the hub takes, or than the log retains.
+func tooLarge(err error) *problem.Problem {
+	if e, ok := errors.AsType[*eventlog.TooLargeError](err); ok {
+		return problem.MessageTooLarge.Withf("The message takes %d bytes of storage. It may take up to %d. Send a shorter one.", e.Size, e.Limit)
+	}
+	return problem.MessageTooLarge.With("The message is larger than the server stores. Send a shorter one.")
 }
 
 // unread returns the problem of a failure to read from the log. It logs what the client is

@@ -304,7 +304,18 @@ func TestPublishRefusedByTheLog(t *testing.T) {
 				t.Errorf("%v: the log has %q, want %q", tt.err, got, tt.logs)
 			}
 		}
-		s.send(t, "POST", "/topics/a", strings.Repeat("x", 101)).problem(t, 413, "message-too-large") // by the hub
+		// By the hub, and by a log that retains less. The answer names the limit that counts.
+		r := s.send(t, "POST", "/topics/a", strings.Repeat("x", 101))
+		r.problem(t, 413, "message-too-large")
+		if !strings.Contains(r.body, "takes 101 bytes of storage. It may take up to 100.") {
+			t.Errorf("by the hub: %s", r.body)
+		}
+		small := serve(t, setting{h2: h2, log: eventlog.NewMemory(&eventlog.MemoryOptions{MaxBytes: 1000})})
+		for _, way := range []reply{small.send(t, "POST", "/topics/a", strings.Repeat("x", 1000)), small.batch(t, `{"topic":"a","data":"`+strings.Repeat("x", 1000)+`"}`)} {
+			if way.status != 413 || !strings.Contains(way.body, "message-too-large") || !strings.Contains(way.body, "takes 1193 bytes of storage. It may take up to 1000.") {
+				t.Errorf("by the log: %d %s", way.status, way.body)
+			}
+		}
 	})
 }
 

@@ -3,6 +3,8 @@
 package logclock
 
 import (
+	"slices"
+	"sort"
 	"sync"
 	"time"
 )
@@ -30,18 +32,29 @@ type Clock struct {
 	source Source
 	ahead  func(time.Duration) // told when the wall clock is far ahead
 
-	mu   sync.Mutex
-	now  time.Time
-	at   time.Duration // the source's elapsed time at now
-	told bool
+	mu     sync.Mutex
+	now    time.Time
+	at     time.Duration // the source's elapsed time at now
+	gained time.Duration // by how much the clock has outrun the source's elapsed time
+	gains  []gain        // how that came about, ascending
+	told   bool          // of a wall clock that is still far ahead
 }
+
+// A gain says how much a clock had gained at a moment.
+type gain struct{ at, gained time.Duration }
+
+// A clock remembers no more than mostGains gains, and none that adds less than leastGain.
+const (
+	mostGains = 1024
+	leastGain = time.Millisecond
+)
 
 // New returns a clock that begins with the time of the wall clock, or with atLeast if that
 // is later. The clock calls ahead, if that is not nil, each time the wall clock gets more
 // than five minutes ahead.
 func New(source Source, atLeast time.Time, ahead func(time.Duration)) *Clock {
 	wall, at := source()
-	c := &Clock{source: source, ahead: ahead, now: wall.UTC(), at: at}
+	c := &Clock{source: source, ahead: ahead, now: wall.UTC(), at: at, gains: []gain{{at, 0}}}
 	if c.now.Before(atLeast) {
 		c.now = atLeast.UTC()
 	}
@@ -50,36 +63,56 @@ func New(source Source, atLeast time.Time, ahead func(time.Duration)) *Clock {
 
 // Now returns the log's time, in UTC.
 func (c *Clock) Now() time.Time {
-	now, _ := c.advance()
-	return now
-}
-
-// Since returns the log's time that corresponds to t, which somebody has read from a wall
-// clock. It is never later than t: by as much as the clock still is behind the wall clock,
-// records have times that are too early.
-func (c *Clock) Since(t time.Time) time.Time {
-	now, wall := c.advance()
-	if behind := wall.Sub(now); behind > 0 {
-		return t.Add(-behind)
-	}
-	return t
-}
-
-func (c *Clock) advance() (now, wall time.Time) {
 	c.mu.Lock()
-	wall, at := c.source()
-	passed := max(at-c.at, 0)
-	c.now, c.at = c.now.Add(passed), at
-	ahead := wall.Sub(c.now)
-	if ahead > 0 {
-		c.now = c.now.Add(min(ahead, passed))
-	}
+	wall, ahead := c.advance()
+	now := c.now
 	tell := ahead > far && !c.told && c.ahead != nil
-	c.told = ahead > far
-	now = c.now
+	c.told = wall.Sub(now) > far
 	c.mu.Unlock()
 	if tell {
 		c.ahead(ahead)
 	}
-	return now, wall
+	return now
+}
+
+// Since returns a time of the log that is not later than t, nor than that of any message
+// which was stored at t or after it by the wall clock as it is set now. Those that were
+// stored while the clock was behind the wall clock have times that are too early. Since
+// disregards differences of less than a millisecond.
+func (c *Clock) Since(t time.Time) time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	wall, _ := c.advance()
+	// How far behind the clock was when it was t: as far as it is now, and what it has
+	// gained since.
+	i := len(c.gains) - 1
+	if ago := wall.Sub(t); ago > 0 {
+		i = sort.Search(len(c.gains), func(i int) bool { return c.gains[i].at > c.at-ago }) - 1
+	}
+	behind := wall.Sub(c.now) + c.gained - c.gains[max(i, 0)].gained
+	if behind < leastGain {
+		return t
+	}
+	return t.Add(-behind)
+}
+
+// advance reads the source, and advances the clock. It returns how far the wall clock was
+// ahead before. Callers hold mu.
+func (c *Clock) advance() (wall time.Time, ahead time.Duration) {
+	wall, at := c.source()
+	passed := max(at-c.at, 0)
+	c.now, c.at = c.now.Add(passed), c.at+passed
+	if ahead = wall.Sub(c.now); ahead > 0 {
+		add := min(ahead, passed)
+		c.now = c.now.Add(add)
+		c.gained += add
+	}
+	if c.gained-c.gains[len(c.gains)-1].gained >= leastGain {
+		if len(c.gains) == mostGains { // every second one is exact enough
+			n := 0
+			c.gains = slices.DeleteFunc(c.gains, func(gain) bool { n++; return n%2 == 0 })
+		}
+		c.gains = append(c.gains, gain{c.at, c.gained})
+	}
+	return wall, ahead
 }

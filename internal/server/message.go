@@ -60,6 +60,9 @@ func (s *site) postMessage(w http.ResponseWriter, r *http.Request) error {
 	case errors.Is(err, eventlog.ErrFull):
 		return problem.InsufficientStorage.With("There is no room to store the message. Stored messages can still be read. Send this one again later.")
 	case errors.Is(err, eventlog.ErrTooLarge):
+		if e, ok := errors.AsType[*eventlog.TooLargeError](err); ok {
+			return problem.BodyTooLarge.Withf("The message takes %d bytes of storage. It may take up to %d. Send a shorter one.", e.Size, e.Limit)
+		}
 		return problem.BodyTooLarge.With("The message is larger than the server can store. Send a shorter one.")
 	case err != nil && r.Context().Err() != nil:
 		return problem.Unconfirmed.With("The request was cut off while the server stored the message. Check whether it is stored. If not, send it again.")

@@ -222,12 +222,16 @@ func TestPostMessageThatIsNotStored(t *testing.T) {
 		{"the disk is full", fmt.Errorf("%w: %s", eventlog.ErrFull, secret), 507, "insufficient-storage", false, false},
 		{"the log is closed", fmt.Errorf("%w: %s", eventlog.ErrClosed, secret), 503, "stopping", true, false},
 		{"the log takes less", fmt.Errorf("%w: %s", eventlog.ErrTooLarge, secret), 413, "body-too-large", false, false},
+		{"retention keeps less", &eventlog.TooLargeError{Size: 1001, Limit: 1000}, 413, "body-too-large", false, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var logs logBuffer
 			s := startOn(t, server.Config{Logger: textLogger(&logs)}, failingLog{eventlog.NewMemory(nil), tt.err}, hub.Options{})
 			r := send(t, client(t, "HTTP/1.1"), "POST", s.url+"/messages", strings.NewReader(`{"user":"a","text":"b"}`), "Content-Type", "application/json")
 			r.problem(t, tt.status, tt.problem)
+			if _, ok := errors.AsType[*eventlog.TooLargeError](tt.err); ok && !strings.Contains(r.body, "takes 1001 bytes of storage. It may take up to 1000.") {
+				t.Errorf("the client does not see the limit: %s", r.body)
+			}
 			if strings.Contains(r.body, "secret") {
 				t.Errorf("the client sees the reason: %s", r.body)
 			}
