@@ -95,6 +95,8 @@ func read(t *testing.T, l *Log) contents {
 	return c
 }
 
+func filterOf(pattern string) topics.Filter { return topics.MustFilters(pattern)[0] }
+
 func joinSpan(spans []span, h span) []span {
 	if n := len(spans); n > 0 && spans[n-1].last+1 == h.first {
 		spans[n-1].last = h.last
