@@ -32,6 +32,8 @@ func Open(_ context.Context, options *Options) (*Log, error) {
 	l := &Log{opts: opts, files: opts.files, lock: held, grown: make(chan struct{})}
 	l.closing, l.close = context.WithCancel(context.Background())
 	if err := l.start(); err != nil {
+		l.close()
+		l.abandon()
 		return nil, errors.Join(fmt.Errorf("the log in %q: %w", opts.Dir, err), held.Unlock())
 	}
 	return l, nil
@@ -48,6 +50,7 @@ func (l *Log) start() error {
 	}
 	l.id = id
 	found, err := l.find()
+	l.segments.Store(&found)
 	if err != nil {
 		return err
 	}
@@ -59,11 +62,11 @@ func (l *Log) start() error {
 	if !ok && len(found) > 0 {
 		l.opts.Logger.Error("the log's state cannot be read; subscribers are told that messages may be missing")
 	}
-	first, next, found, err := l.recover(found, known, ok)
+	first, next, kept, err := l.recover(found, known, ok)
 	if err != nil {
-		return errors.Join(err, keeper.close())
+		return err
 	}
-	l.segments.Store(&found)
+	l.segments.Store(&kept)
 	l.first.Store(first)
 	l.began = next
 	l.last = next - 1
@@ -71,8 +74,8 @@ func (l *Log) start() error {
 	if ok {
 		atLeast = known.time()
 	}
-	if n := len(found); n > 0 {
-		last, _ := found[n-1].extent()
+	if n := len(kept); n > 0 {
+		last, _ := kept[n-1].extent()
 		if t := time.Unix(0, l.nanos(last)); t.After(atLeast) {
 			atLeast = t
 		}
@@ -81,7 +84,7 @@ func (l *Log) start() error {
 		l.opts.Logger.Warn("the wall clock is far ahead of the log's time; the log follows it at twice the real speed, and at once after a restart", "ahead", ahead.Round(time.Second))
 	})
 	if err := l.beginEpoch(next); err != nil {
-		return errors.Join(err, keeper.close())
+		return err
 	}
 	err = keeper.update(func(st *state) {
 		st.first, st.acknowledged, st.synced, st.boot, st.flags = first, next-1, next-1, bootID(), 0
@@ -94,14 +97,14 @@ func (l *Log) start() error {
 		err = keeper.sync()
 	}
 	if err != nil {
-		return errors.Join(err, keeper.close())
+		return err
 	}
 	l.syncer = &syncer{log: l}
 	l.spares = newSpares(l)
 	l.retention = &retention{log: l, wake: make(chan struct{}, 1)}
 	l.index = newIndex(l, next)
 	l.writer = &writer{log: l, wake: make(chan struct{}, 1), done: make(chan struct{}), seq: next - 1, marked: -1}
-	if len(found) == 0 {
+	if len(kept) == 0 {
 		// If the disk is full, there is no segment. This one has no file, and no record.
 		empty := newSegment(l.files, l.opts.Dir, next, 0)
 		empty.loaded = true
@@ -109,8 +112,7 @@ func (l *Log) start() error {
 	}
 	l.retention.measure()
 	if err := l.writer.roll(0); err != nil && !errors.Is(err, eventlog.ErrFull) {
-		l.close()
-		return errors.Join(err, keeper.close())
+		return err
 	}
 	l.running.Go(l.writer.run)
 	l.running.Go(l.retention.run)
@@ -119,6 +121,21 @@ func (l *Log) start() error {
 		l.running.Go(func() { l.syncer.run(l.opts.Sync) })
 	}
 	return nil
+}
+
+// abandon closes the files of a start that has failed.
+func (l *Log) abandon() {
+	if l.spares != nil {
+		l.spares.close()
+	}
+	if l.state != nil {
+		_ = l.state.close()
+	}
+	if list := l.segments.Load(); list != nil {
+		for _, s := range *list {
+			s.shut()
+		}
+	}
 }
 
 // find returns the segments in the folder, ascending. It removes what an earlier process has

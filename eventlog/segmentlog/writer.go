@@ -255,10 +255,14 @@ func (w *writer) commit(now time.Time) error {
 	g := &w.group
 	if _, err := w.f.WriteAt(g.buf, w.off); err != nil {
 		w.marked = -1
-		if noRoom(err) {
-			return eventlog.ErrFull
+		if !noRoom(err) {
+			return w.log.fail(err)
 		}
-		return w.log.fail(err)
+		// Otherwise a start would find messages that were refused.
+		if err := errors.Join(w.f.Truncate(w.off), w.f.Truncate(w.size)); err != nil {
+			return w.log.fail(err)
+		}
+		return eventlog.ErrFull
 	}
 	always := w.log.opts.Sync == 0
 	if always {

@@ -1,0 +1,343 @@
+package segmentlog
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"example.com/tidings/eventlog"
+	"example.com/tidings/internal/leak"
+	"example.com/tidings/internal/logclock"
+	"example.com/tidings/sse"
+	"example.com/tidings/topics"
+)
+
+var soak = flag.Duration("soak", 0, "repeat the tests that kill the process for this long, with new seeds")
+
+// TestMain runs the tests, or is one of the processes that they start.
+func TestMain(m *testing.M) {
+	if role := os.Getenv(roleVariable); role != "" {
+		flag.Parse()
+		os.Exit(play(role))
+	}
+	leak.Main(m)
+}
+
+// closeLog closes a log, which must succeed.
+func closeLog(t *testing.T, l *Log) {
+	t.Helper()
+	if err := l.Close(); err != nil {
+		t.Fatalf("Close: %v", err)
+	}
+}
+
+// quiet returns a logger that drops everything.
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// A contents is what a reader of all topics gets: records, and holes by their reason.
+type contents struct {
+	first, last uint64 // of the log's state
+	records     map[uint64]eventlog.Record
+	lost        []span
+	removed     []span
+}
+
+// read reads a log from its first record on, and checks that each number is a record or in
+// a hole.
+func read(t *testing.T, l *Log) contents {
+	t.Helper()
+	st, err := l.State(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := contents{first: st.First, last: st.Last, records: map[uint64]eventlog.Record{}}
+	q := eventlog.Query{Filters: topics.MustFilters("**"), After: st.First - 1, UpTo: st.Last, MaxRecords: 500, MaxBytes: 1 << 20}
+	for q.After < q.UpTo {
+		b, err := l.Read(t.Context(), q)
+		if err != nil {
+			t.Fatalf("Read after %d: %v", q.After, err)
+		}
+		at := q.After
+		if b.Hole > 0 {
+			h := span{at + 1, b.Hole}
+			switch b.Reason {
+			case sse.GapLost:
+				c.lost = joinSpan(c.lost, h)
+			case sse.GapRemoved:
+				c.removed = joinSpan(c.removed, h)
+			case sse.GapExpired: // meanwhile
+			default:
+				t.Fatalf("Read after %d gives the reason %q", at, b.Reason)
+			}
+			at = b.Hole
+		}
+		for _, r := range b.Records {
+			if r.Seq != at+1 {
+				t.Fatalf("after %d a reader of all topics gets %d, and no hole", at, r.Seq)
+			}
+			at = r.Seq
+			c.records[r.Seq] = r
+		}
+		if at != b.Through {
+			t.Fatalf("Read after %d reaches through %d, its last record is %d", q.After, b.Through, at)
+		}
+		q.After = b.Through
+	}
+	return c
+}
+
+func filterOf(pattern string) topics.Filter { return topics.MustFilters(pattern)[0] }
+
+func joinSpan(spans []span, h span) []span {
+	if n := len(spans); n > 0 && spans[n-1].last+1 == h.first {
+		spans[n-1].last = h.last
+		return spans
+	}
+	return append(spans, h)
+}
+
+// numbers returns the numbers in spans.
+func numbers(spans []span) []uint64 {
+	var all []uint64
+	for _, h := range spans {
+		for n := h.first; n <= h.last; n++ {
+			all = append(all, n)
+		}
+	}
+	return all
+}
+
+// publish appends messages, which must be stored. It returns their numbers.
+func publish(t *testing.T, l *Log, messages ...eventlog.Message) []uint64 {
+	t.Helper()
+	var seqs []uint64
+	for i, a := range l.Append(t.Context(), messages) {
+		if a.Err != nil {
+			t.Fatalf("Append of message %d of %d: %v", i, len(messages), a.Err)
+		}
+		seqs = append(seqs, a.ID.Seq)
+	}
+	return seqs
+}
+
+// publishMany appends n messages on some topics, in groups. Their data has n and a filling.
+func publishMany(t *testing.T, l *Log, n, size int) {
+	t.Helper()
+	filling := strings.Repeat("x", size)
+	for n > 0 {
+		batch := make([]eventlog.Message, min(n, 200))
+		for i := range batch {
+			batch[i] = eventlog.Message{Topic: fmt.Sprintf("t.%d", n%7), Data: fmt.Sprint(n, filling)}
+			n--
+		}
+		publish(t, l, batch...)
+	}
+}
+
+// segmentFiles returns the names of the segments in a folder, the oldest first.
+func segmentFiles(t *testing.T, dir string) []string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, "*"+segmentSuffix))
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// copyFolder copies the files of a folder into a new one, as a process finds them that
+// starts after kill -9 of the one that has them open.
+func copyFolder(t *testing.T, from string) string {
+	t.Helper()
+	to := t.TempDir()
+	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+		t.Fatal(err)
+	}
+	return to
+}
+
+// manualClock is a clock that only the test moves.
+type manualClock struct {
+	mu      sync.Mutex
+	wall    time.Time
+	elapsed time.Duration
+}
+
+func newManualClock() *manualClock { return &manualClock{wall: time.Now()} }
+
+func (c *manualClock) source() logclock.Source {
+	return func() (time.Time, time.Duration) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.wall, c.elapsed
+	}
+}
+
+func (c *manualClock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wall, c.elapsed = c.wall.Add(d), c.elapsed+d
+}
+
+// openIn returns how many descriptors of this process are files in a folder.
+func openIn(t *testing.T, dir string) int {
+	t.Helper()
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux lists the descriptors of a process")
+	}
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, e := range entries {
+		if name, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && strings.HasPrefix(name, dir+"/") {
+			n++
+		}
+	}
+	return n
+}
+
+// faulty is a file system whose calls fail when the test says so.
+type faulty struct {
+	disk
+
+	mu sync.Mutex
+	// fault is asked before each call, with the name of the call and of the file. An error
+	// of it is that of the call.
+	fault func(call, name string) error
+	// torn is how many bytes of a write that fails reach the file.
+	torn  int
+	files []*faultyFile // those that were opened
+}
+
+func (f *faulty) set(fault func(call, name string) error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fault = fault
+}
+
+func (f *faulty) ask(call, name string) error {
+	f.mu.Lock()
+	fault := f.fault
+	f.mu.Unlock()
+	if fault == nil {
+		return nil
+	}
+	return fault(call, name)
+}
+
+func (f *faulty) create(name string, size int64) (file, error) {
+	if err := f.ask("create", name); err != nil {
+		return nil, err
+	}
+	opened, err := f.disk.create(name, size)
+	if err != nil {
+		return nil, err
+	}
+	return f.opened(opened, name), nil
+}
+
+func (f *faulty) opened(opened file, name string) file {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	made := &faultyFile{file: opened, system: f, name: name}
+	f.files = append(f.files, made)
+	return made
+}
+
+func (f *faulty) open(name string) (file, error) {
+	if err := f.ask("open", name); err != nil {
+		return nil, err
+	}
+	opened, err := f.disk.open(name)
+	if err != nil {
+		return nil, err
+	}
+	return f.opened(opened, name), nil
+}
+
+func (f *faulty) rename(from, to string) error {
+	if err := f.ask("rename", to); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	for _, opened := range f.files {
+		if opened.name == from {
+			opened.name = to
+		}
+	}
+	f.mu.Unlock()
+	return f.disk.rename(from, to)
+}
+
+func (f *faulty) syncDir(dir string) error {
+	if err := f.ask("syncDir", dir); err != nil {
+		return err
+	}
+	return f.disk.syncDir(dir)
+}
+
+func (f *faulty) readFile(name string) ([]byte, error) {
+	if err := f.ask("readFile", name); err != nil {
+		return nil, err
+	}
+	return f.disk.readFile(name)
+}
+
+type faultyFile struct {
+	file
+	system *faulty
+	name   string // changes with rename
+}
+
+func (f *faultyFile) ask(call string) error {
+	f.system.mu.Lock()
+	name := f.name
+	f.system.mu.Unlock()
+	return f.system.ask(call, name)
+}
+
+func (f *faultyFile) WriteAt(b []byte, off int64) (int, error) {
+	if err := f.ask("write"); err != nil {
+		n, _ := f.file.WriteAt(b[:min(len(b), f.system.torn)], off)
+		return n, err
+	}
+	return f.file.WriteAt(b, off)
+}
+
+func (f *faultyFile) ReadAt(b []byte, off int64) (int, error) {
+	if err := f.ask("read"); err != nil {
+		return 0, err
+	}
+	return f.file.ReadAt(b, off)
+}
+
+func (f *faultyFile) sync() error {
+	if err := f.ask("sync"); err != nil {
+		return err
+	}
+	return f.file.sync()
+}
+
+// fails returns a fault: a call on files whose name contains a part has an error.
+func fails(call, part string, err error) func(call, name string) error {
+	return func(c, name string) error {
+		if c == call && strings.Contains(filepath.Base(name), part) {
+			return err
+		}
+		return nil
+	}
+}
+
+// errDisk is what a broken disk returns.
+var errDisk = errors.New("input/output error")
