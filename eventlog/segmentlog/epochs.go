@@ -103,9 +103,9 @@ func nextEpochs(old []eventlog.Epoch, last uint64, now time.Time) []eventlog.Epo
 		epochs[i].First = min(epochs[i].First, next.First)
 	}
 	// A later epoch needs a greater id, even if the clock has gone back.
-	begin := now.Unix()
+	begin := max(now.Unix(), 0)
 	if n := len(epochs); n > 0 {
-		for end := begin + 1<<35; begin < end; {
+		for end := begin + 1<<36; begin < end; {
 			middle := begin + (end-begin)/2
 			if epochID(middle)[:epochTime] > epochs[n-1].ID[:epochTime] {
 				end = middle

@@ -138,7 +138,9 @@ func (r *retention) age(first uint64) (uint64, error) {
 
 // drop removes the segments that have no retained record. The newest one stays.
 func (r *retention) drop() error {
+	r.mu.Lock() // until the state has the first number
 	list, first := r.log.list(), r.log.first.Load()
+	r.mu.Unlock()
 	n := 0
 	for n+1 < len(list) && list[n+1].first <= first {
 		n++
