@@ -104,14 +104,14 @@ func (l *Log) start() error {
 	l.retention = &retention{log: l, wake: make(chan struct{}, 1)}
 	l.index = newIndex(l, next)
 	l.writer = &writer{log: l, wake: make(chan struct{}, 1), done: make(chan struct{}), seq: next - 1, marked: -1}
-	if len(kept) == 0 {
-		// If the disk is full, there is no segment. This one has no file, and no record.
+	l.retention.measure()
+	switch err := l.writer.roll(0); {
+	case errors.Is(err, eventlog.ErrFull) && len(kept) == 0:
+		// A log always has a segment. This one has no file, and no record.
 		empty := newSegment(l.files, l.opts.Dir, next, 0)
 		empty.loaded = true
 		l.addSegment(empty)
-	}
-	l.retention.measure()
-	if err := l.writer.roll(0); err != nil && !errors.Is(err, eventlog.ErrFull) {
+	case err != nil && !errors.Is(err, eventlog.ErrFull):
 		return err
 	}
 	l.running.Go(l.writer.run)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // A store is the part of the index that is on the disk: a Pebble store, without a log of
@@ -71,6 +72,7 @@ func (s *store) open() (err error) {
 	cache := pebble.NewCache(40 << 20) // memtables count, too
 	defer cache.Unref()
 	opts := &pebble.Options{
+		FS:                          vfs.Default, // the default watches for slow disks, and a failed Open leaves a goroutine
 		Cache:                       cache,
 		DisableWAL:                  true,
 		FormatMajorVersion:          pebble.FormatNewest,
