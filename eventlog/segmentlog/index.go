@@ -239,6 +239,9 @@ func (x *index) step() {
 	}
 	if st == nil {
 		if time.Now().Before(x.retryAt) || !x.begin() {
+			if time.Now().Before(x.retryAt) && !x.keys.complete() {
+				_ = x.rebuildKeys() // it is tried again
+			}
 			return
 		}
 	}
@@ -262,6 +265,7 @@ func (x *index) drop(st *store) {
 	x.removed = map[uint64][]uint16{}
 	x.mu.Unlock()
 	x.keys.unready()
+	x.meta = storeMeta{}
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)
