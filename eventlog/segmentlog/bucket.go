@@ -240,7 +240,8 @@ func (b *bucket) namesFrom(low string) func() (string, bool) {
 }
 
 // postings returns the places of each topic's records, by id, ascending. Those that have
-// expired are left out. Nobody adds to the bucket any more.
+// expired are left out. Nobody adds to the bucket any more. Callers
+// hold mu.
 func (b *bucket) postings() [][]uint16 {
 	counts := make([]int, len(b.topics))
 	n := 0
@@ -266,6 +267,11 @@ func (b *bucket) postings() [][]uint16 {
 func (b *bucket) removedPlaces() []uint16 {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
+	return b.removedHeld()
+}
+
+// removedHeld is removedPlaces for callers that hold mu.
+func (b *bucket) removedHeld() []uint16 {
 	var places []uint16
 	for p := b.low; p < len(b.places); p++ {
 		if b.places[p]&removedPlace != 0 {

@@ -59,7 +59,9 @@ func (c *cursor) next() (frame, bool) {
 			c.off = (c.off + pageBytes) &^ (pageBytes - 1)
 			continue
 		}
-		if size, ok := parseHeader(head); ok && c.off+int64(size) <= c.end {
+		blank := allZero(head) // window may put other bytes there
+		size, ok := parseHeader(head)
+		if ok && c.off+int64(size) <= c.end {
 			if raw, readable := c.window(size); readable {
 				if f, ok := parseFrame(raw, c.salt); ok {
 					f.off = c.off
@@ -69,10 +71,11 @@ func (c *cursor) next() (frame, bool) {
 				}
 			}
 		}
-		if c.reread != c.off && !allZero(head) {
+		if c.reread != c.off && !blank {
 			// Remove may be writing it.
 			c.again()
-			c.reread, c.held = c.off, nil
+			c.reread = c.off
+			c.refresh(max(size, headerBytes))
 			continue
 		}
 		at := int(c.off - c.base)
@@ -100,6 +103,15 @@ func (c *cursor) window(n int) ([]byte, bool) {
 		return nil, false
 	}
 	return c.held[:min(n, got)], got >= n
+}
+
+// refresh reads the next n bytes once more, as far as they are held.
+func (c *cursor) refresh(n int) {
+	at := int(c.off - c.base)
+	part := c.held[at:min(at+n, len(c.held))]
+	if got, _ := c.f.ReadAt(part, c.off); got < len(part) {
+		c.held = c.held[:at+got]
+	}
 }
 
 var zeros [pageBytes]byte

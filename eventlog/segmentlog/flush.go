@@ -26,15 +26,17 @@ func (x *index) flush(buckets []*bucket, sealed int) error {
 	start := time.Now()
 	meta := x.meta
 	gone := min(bucketOf(x.log.first.Load()), meta.applied)
+	removed := make([][]uint16, len(buckets)) // places
 	err := x.store.use(func(db *pebble.DB) error {
 		batch := db.NewBatch()
 		defer batch.Close()
 		var changes []change
-		for _, b := range buckets {
-			added, err := putBucket(batch, b)
+		for i, b := range buckets {
+			added, places, err := putBucket(batch, b)
 			if err != nil {
 				return err
 			}
+			removed[i] = places
 			changes = append(changes, added...)
 		}
 		for n := meta.gone; n < gone; n++ {
@@ -80,9 +82,9 @@ func (x *index) flush(buckets []*bucket, sealed int) error {
 		return err
 	}
 	x.mu.Lock()
-	for _, b := range buckets {
-		if places := b.removedPlaces(); len(places) > 0 {
-			x.removed[b.n] = places
+	for i, b := range buckets {
+		if len(removed[i]) > 0 {
+			x.removed[b.n] = removed[i]
 		}
 	}
 	for n := x.meta.gone; n < gone; n++ {
@@ -103,25 +105,29 @@ func (x *index) flush(buckets []*bucket, sealed int) error {
 // flushKeys adds the keys that wait to the store.
 func (x *index) flushKeys() error { return x.flush(nil, 0) }
 
-// putBucket adds a bucket to a batch, and returns what its topics gain.
-func putBucket(batch *pebble.Batch, b *bucket) ([]change, error) {
+// putBucket adds a bucket to a batch, and returns what its topics gain, and the places of its
+// removed records.
+func putBucket(batch *pebble.Batch, b *bucket) (changes []change, removed []uint16, err error) {
+	ids := b.sort()
+	b.mu.RLock() // its records may expire meanwhile
+	defer b.mu.RUnlock()
 	lists := b.postings()
-	var changes []change
 	var value []byte
-	for _, id := range b.sort() {
+	for _, id := range ids {
 		if len(lists[id]) == 0 {
 			continue
 		}
 		t := &b.topics[id]
 		value = appendPlaces(value[:0], lists[id])
 		if err := batch.Set(bucketKey('i', b.n, t.name), value, nil); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if t.count > 0 {
 			changes = append(changes, change{t.name, int64(t.count), seqOf(b.n, int(t.last)), t.nanos})
 		}
 	}
-	return changes, putRemoved(batch, b.n, b.removedPlaces())
+	removed = b.removedHeld()
+	return changes, removed, putRemoved(batch, b.n, removed)
 }
 
 // putRemoved adds the places of a bucket's removed records to a batch.

@@ -33,8 +33,10 @@ type index struct {
 
 	wake     chan struct{} // has room for one
 	removals chan *removal // for run
+	removing removing
 	cost     atomic.Int64  // nanoseconds that writing a record to the store takes
 	meta     storeMeta     // run's
+	stale    bool          // run's: what is on the disk cannot be used
 	failures int           // run's: of stores
 	retryAt  time.Time     // run's: when a store may be made again
 	done     chan struct{} // closed when run has ended
@@ -199,6 +201,7 @@ func (x *index) run() {
 		select {
 		case <-x.wake:
 		case <-ticker.C:
+			x.settleRemovals()
 		case r := <-x.removals:
 			x.remove(r)
 		case <-x.log.closing.Done():
@@ -213,7 +216,7 @@ func (x *index) end() {
 	for {
 		select {
 		case r := <-x.removals:
-			close(r.done)
+			x.remove(r)
 			continue
 		default:
 		}
@@ -224,6 +227,7 @@ func (x *index) end() {
 	x.mu.RUnlock()
 	if st != nil {
 		_ = x.flushKeys() // if it fails, the next start reads them from the segments
+		x.settleRemovals()
 		st.close()
 	}
 }
@@ -239,6 +243,9 @@ func (x *index) step() {
 	}
 	if st == nil {
 		if time.Now().Before(x.retryAt) || !x.begin() {
+			if time.Now().Before(x.retryAt) && !x.keys.complete() {
+				_ = x.rebuildKeys() // it is tried again
+			}
 			return
 		}
 	}
@@ -262,6 +269,7 @@ func (x *index) drop(st *store) {
 	x.removed = map[uint64][]uint16{}
 	x.mu.Unlock()
 	x.keys.unready()
+	x.meta = storeMeta{}
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)
@@ -309,7 +317,7 @@ func (x *index) begin() bool {
 		x.retryAt = time.Now().Add(10 * time.Second)
 		return false
 	}
-	x.meta = meta
+	x.meta, x.stale = meta, false
 	x.mu.Lock()
 	x.store, x.applied, x.removed = st, meta.applied, removed
 	x.mu.Unlock()
@@ -333,7 +341,7 @@ func (x *index) readMeta(st *store) (meta storeMeta, fits bool, err error) {
 		next = x.sealed[0].n
 	}
 	first := bucketOf(x.log.first.Load())
-	fits = fits && meta.id == x.log.id && meta.applied <= next && meta.keys < max(x.log.began, 1) && meta.applied >= first
+	fits = fits && !x.stale && meta.id == x.log.id && meta.applied <= next && meta.keys < max(x.log.began, 1) && meta.applied >= first
 	return meta, fits, err
 }
 

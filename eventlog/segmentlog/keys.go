@@ -167,12 +167,16 @@ func (k *keys) lookup(hash keyHash) (*keyed, error) {
 	return nil, nil
 }
 
-// used returns the record that has used a key, if that counts still. The writer calls it.
+// used returns the record that has used a key, if that counts still. It fails if not every
+// key is known: then prepare has to look again. The writer calls it.
 func (k *keys) used(key keyed, now time.Time) (keyed, error) {
 	k.mu.RLock()
 	first, ok := k.recent[key.hash]
-	version := k.version
+	version, whole := k.version, k.whole
 	k.mu.RUnlock()
+	if !whole {
+		return keyed{}, errStore
+	}
 	if !ok {
 		stored := key.stored
 		if version != key.version {
@@ -237,7 +241,14 @@ func (k *keys) remove(records []removedRecord) {
 		k.mu.Unlock()
 		for _, c := range chunks {
 			if c.filter == nil || c.filter.has(hash) {
-				_ = k.index.store.use(func(db *pebble.DB) error { return db.Delete(keyKey(c.id, hash), pebble.NoSync) })
+				// A key that has expired may have been used again.
+				_ = k.index.store.use(func(db *pebble.DB) error {
+					v, err := get(db, keyKey(c.id, hash))
+					if err != nil || len(v) != 24 || binary.BigEndian.Uint64(v) != r.seq {
+						return err
+					}
+					return db.Delete(keyKey(c.id, hash), pebble.NoSync)
+				})
 			}
 		}
 	}
@@ -405,7 +416,7 @@ func (k *keys) unready() {
 }
 
 // rebuildKeys finds the keys of records that are not in the store, as far as they still
-// count.
+// count. Without a store it keeps them in memory.
 func (x *index) rebuildKeys() error {
 	k, log := x.keys, x.log
 	last := log.lastSeq()
@@ -426,6 +437,9 @@ func (x *index) rebuildKeys() error {
 		k.pending = append(found, k.pending...)
 		k.mu.Unlock()
 		found = nil
+		if x.store == nil {
+			return nil // they stay in memory until there is a store
+		}
 		return x.flushKeys()
 	}
 	err = log.scan(log.closing, from, last, func(f *frame) {

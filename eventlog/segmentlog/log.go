@@ -88,6 +88,13 @@ func (l *Log) Append(ctx context.Context, messages []eventlog.Message) []eventlo
 	if cap(r.messages) <= 1024 {
 		requests.Put(r)
 	}
+	for i := range results {
+		if results[i].Err == errStore {
+			// The index has failed after it was asked for the keys.
+			copy(results[i:], l.Append(ctx, messages[i:]))
+			break
+		}
+	}
 	return results
 }
 

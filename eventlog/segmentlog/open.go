@@ -88,11 +88,15 @@ func (l *Log) start() error {
 		return err
 	}
 	err = keeper.update(func(st *state) {
-		st.first, st.acknowledged, st.synced, st.boot, st.flags = first, next-1, next-1, bootID(), 0
+		st.first, st.acknowledged, st.synced, st.boot = first, next-1, next-1, bootID()
 		st.file = keeper.f.id()
 		st.nanos = nanosOf(l.clock.Now())
+		st.flags &= stateStale
+		if !ok || copied {
+			st.flags = stateStale
+		}
 		if l.opts.Sync == 0 {
-			st.flags = stateAlways
+			st.flags |= stateAlways
 		}
 	})
 	if err == nil {
@@ -105,6 +109,8 @@ func (l *Log) start() error {
 	l.spares = newSpares(l)
 	l.retention = &retention{log: l, wake: make(chan struct{}, 1)}
 	l.index = newIndex(l, next)
+	l.index.stale = !ok || copied || known.flags&stateStale != 0
+	l.index.removing.marked = l.index.stale
 	l.writer = &writer{log: l, wake: make(chan struct{}, 1), done: make(chan struct{}), seq: next - 1, marked: -1}
 	l.retention.measure()
 	switch err := l.writer.roll(0); {

@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2"
 
 	"example.com/tidings/eventlog"
 	"example.com/tidings/topics"
@@ -35,6 +38,11 @@ func (l *Log) Remove(ctx context.Context, seqs []uint64) (n int, err error) {
 }
 
 func (l *Log) removeSome(seqs []uint64) (int, error) {
+	if err := l.index.beginRemoval(); err != nil {
+		return 0, l.fail(err)
+	}
+	settled := false
+	defer func() { l.index.endRemoval(settled) }()
 	first, last := l.first.Load(), l.lastSeq()
 	var removed []removedRecord
 	for len(seqs) > 0 {
@@ -60,6 +68,7 @@ func (l *Log) removeSome(seqs []uint64) (int, error) {
 		seqs = seqs[n:]
 	}
 	if len(removed) == 0 {
+		settled = true
 		return 0, nil
 	}
 	gone := make(map[uint64]bool, len(removed))
@@ -74,6 +83,7 @@ func (l *Log) removeSome(seqs []uint64) (int, error) {
 	select {
 	case l.index.removals <- r:
 		<-r.done
+		settled = true
 	case <-l.index.done:
 	}
 	return len(removed), nil
@@ -157,4 +167,57 @@ func (l *Log) RemoveTopic(ctx context.Context, topic string, upTo uint64) (n int
 		after = b.Through
 	}
 	return n, cmp.Or(l.open(), ctx.Err())
+}
+
+// removing says in the log's state, while it may be so, that the index on the disk has records
+// that were removed from the segments. A start then makes the index again.
+type removing struct {
+	mu       sync.Mutex
+	underway int
+	marked   bool // the state says so
+	untold   bool // the index does not know of a removal
+}
+
+// beginRemoval notes that records are about to be erased.
+func (x *index) beginRemoval() error {
+	r := &x.removing
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.underway++
+	if r.marked {
+		return nil
+	}
+	r.marked = true
+	err := x.log.state.update(func(st *state) { st.flags |= stateStale })
+	if err == nil {
+		err = x.log.state.sync()
+	}
+	return err
+}
+
+// endRemoval notes that a removal is over. told says that the index knows of it.
+func (x *index) endRemoval(told bool) {
+	r := &x.removing
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.underway--
+	r.untold = r.untold || !told
+}
+
+// settleRemovals brings the removals that the index knows of to the disk. The goroutine of
+// the index calls it.
+func (x *index) settleRemovals() {
+	r := &x.removing
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.marked || r.underway > 0 || r.untold || x.store == nil {
+		return
+	}
+	// If it fails, the store is made again.
+	if x.store.use(func(db *pebble.DB) error { return db.Flush() }) != nil {
+		return
+	}
+	if err := x.log.state.update(func(st *state) { st.flags &^= stateStale }); err == nil {
+		r.marked = false
+	}
 }

@@ -36,6 +36,7 @@ type state struct {
 const (
 	stateClean  = 1 << iota // the log was closed
 	stateAlways             // what is acknowledged is on the disk
+	stateStale              // the index on the disk may have records that were removed
 )
 
 func (st state) encode() []byte {

@@ -200,10 +200,14 @@ func (w *writer) put(r *request, i int, now time.Time, nanos int64) (full bool, 
 	}
 	if m.Key != "" {
 		switch first, err := w.log.index.keys.used(r.keys[i], now); {
-		case err != nil && len(g.slots) > 0:
-			return true, nil // those before stand
 		case err != nil:
-			return false, err
+			// Append hands the rest in again.
+			for k := i; k < len(r.messages); k++ {
+				r.results[k].Err = errStore
+				r.settled++
+			}
+			r.next = len(r.messages) - 1
+			return false, nil
 		case first.seq != 0 && first.content != r.keys[i].content:
 			r.results[i].Err = eventlog.ErrKeyConflict
 			r.settled++
