@@ -233,7 +233,7 @@ func FuzzState(f *testing.F) {
 			}
 		}
 		st, ok := decodeState(b)
-		if got := (handState{st.serial, st.first, st.acknowledged, st.synced, st.nanos, st.boot, st.flags}); ok != valid || got != want {
+		if got := handState(st); ok != valid || got != want {
 			t.Fatalf("got %+v, %v; want %+v, %v", got, ok, want, valid)
 		}
 		if again := st.encode(); ok && !bytes.Equal(again, want.bytes()) {
