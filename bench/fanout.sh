@@ -7,10 +7,14 @@
 # both binaries, one after the other, and the table shows both. A row is WORSE if its
 # median is worse than all runs of the earlier binary.
 #
+# Both run with --sync 1s. The rows alone, eight and flood show the figures with the
+# default, --sync always, beside that.
+#
 # Usage: bench/fanout.sh [-r ROW[,ROW...]]
 # shellcheck disable=SC2329 # some functions are called by name
 . "$(dirname "$0")/sitting.sh"
 
+TIDINGS_FLAGS="--sync 1s $TIDINGS_FLAGS"
 BEFORE=${BEFORE:-}           # the tidings of an earlier commit
 BEFORE_TLS=${BEFORE_TLS:-}   # the tlshub of that commit, for the rows over TLS
 BEFORE_TREE=${BEFORE_TREE:-} # a checkout of that commit, to build those of the two that are not given
@@ -72,6 +76,14 @@ cell() {
 	serve tidings $flags || return 0
 	fanload "$at$name" "$paths" "$@"
 	unserve
+}
+
+# always NAME FLAGS...: runs the tree's tidings serve, with its default of --sync.
+always() {
+	local name=$1
+	shift
+	at= TIDINGS=$after
+	cell "$name-always" '--sync always' "$@"
 }
 
 # load CELL COMMAND FLAGS...: runs the other load generator, bench/load.
@@ -176,8 +188,15 @@ for r in $(seq "$RUNS"); do
 		unserve
 	fi
 	if wanted alone connects; then each cell alone '' -n "$n" -m "$(scaled 100)" -w 1 -I 2 -T 60; fi
-	if wanted eight; then each cell eight '' -n "$n" -m "$(scaled 400)" -w 8 -I 2 -T 60; fi
-	if wanted flood; then each cell flood '' -n "$n" -m "$(scaled 2000)" -w 64 -I 2 -T 120; fi
+	if wanted alone; then always alone -n "$n" -m "$(scaled 100)" -w 1 -I 2 -T 60; fi
+	if wanted eight; then
+		each cell eight '' -n "$n" -m "$(scaled 400)" -w 8 -I 2 -T 60
+		always eight -n "$n" -m "$(scaled 400)" -w 8 -I 2 -T 60
+	fi
+	if wanted flood; then
+		each cell flood '' -n "$n" -m "$(scaled 2000)" -w 64 -I 2 -T 120
+		always flood -n "$n" -m "$(scaled 2000)" -w 64 -I 2 -T 120
+	fi
 	if wanted memory; then each cell memory '' -n "$(scaled 10000)" -m "$(scaled 1000)" -w 64 -I 5 -T 120; fi
 	if wanted every; then each cell every '' -n "$(scaled 15000)" -m "$(scaled 100)" -w 8 -I 2 -T 60; fi
 	if wanted gets; then
@@ -280,8 +299,11 @@ range() {
 	echo "$all"
 }
 
+# beside_always PREFIX CELL KEY: prints the figure with --sync always, for the tree's binary.
+beside_always() { [ "$1" ] || echo "; always $(median "$2-always" "$3")"; }
+
 cat <<TABLE
-tidings serve with its embedded durable log, default settings${TIDINGS_FLAGS:+ and $TIDINGS_FLAGS}; $n subscribers on one topic where nothing else is said, payload 100 bytes,
+tidings serve with its embedded durable log and $TIDINGS_FLAGS; $n subscribers on one topic where nothing else is said, payload 100 bytes,
 loopback, HTTP/1.1. The load generator shares the machine.
 TABLE
 # shellcheck disable=SC2086 # rows are a list of words
@@ -299,17 +321,17 @@ fi
 us=srv_us_per_deliv
 floor=$(median floor $us)
 if wanted alone; then
-	detail() { echo "$(range "$1alone" $us) µs; floor $(range floor $us) µs"; }
+	detail() { echo "$(range "$1alone" $us) µs; floor $(range floor $us) µs$(beside_always "$1" alone $us)"; }
 	row 'CPU per delivery, messages alone, × the floor' "$(against "$(median alone $us)" "$floor")" '<= 1.25' '<= 1.1' "$(faults alone)" \
 		"alone $us >" detail
 fi
 if wanted eight; then
-	detail() { echo "$(range "$1eight" $us) µs; $(range "$1eight" deliv_per_s) deliveries/s"; }
+	detail() { echo "$(range "$1eight" $us) µs; $(range "$1eight" deliv_per_s) deliveries/s$(beside_always "$1" eight $us)"; }
 	row 'CPU per delivery, eight in flight, × the floor alone' "$(against "$(median eight $us)" "$floor")" '<= 0.33' '<= 0.22' "$(faults eight)" \
 		"eight $us >" detail
 fi
 if wanted flood; then
-	detail() { echo "$(range "$1flood" deliv_per_s); $(range "$1flood" $us) µs"; }
+	detail() { echo "$(range "$1flood" deliv_per_s); $(range "$1flood" $us) µs$(beside_always "$1" flood deliv_per_s)"; }
 	row 'deliveries a second, 64 in flight' "$(median flood deliv_per_s)" '>= 2000000' '>= 4000000' "$(faults flood)" \
 		'flood deliv_per_s <' detail
 fi

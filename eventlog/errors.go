@@ -18,8 +18,7 @@ var (
 	// [TooLargeError].
 	ErrTooLarge = errors.New("eventlog: message too large")
 
-	// ErrKeyConflict refuses a message whose key was used for another message, or for
-	// one that is no longer retained and cannot be compared.
+	// ErrKeyConflict refuses a message whose key was used for another message.
 	ErrKeyConflict = errors.New("eventlog: the key was used for another message")
 
 	// ErrFull refuses a message for which the disk has no room. Stored messages

@@ -20,13 +20,14 @@ type Log interface {
 	// on the log keeps what it promises of a stored message.
 	//
 	// It returns a result for each message. Those before a message that could not be
-	// stored stand. A message whose Key was used on its topic within the log's deduplication
-	// window, for a message that is still retained, is not stored again. If the first message with that key had the same type and data,
-	// the result is that of the first, with Repeat. Otherwise it is [ErrKeyConflict].
-	// After [ErrKeyConflict] and [ErrTooLarge] Append goes on with the next message.
-	// After any other error, such as [ErrFull], it stores nothing more, and the rest has
-	// that error too. With
-	// [ErrReopened] a message may or may not have been stored.
+	// stored stand. A message whose Key was used on its topic within the log's
+	// deduplication window, for a message that is still retained, is not stored again. If
+	// the first message with that key had the same type and data, the result is that of
+	// the first, with Repeat. Otherwise it is [ErrKeyConflict].
+	//
+	// After [ErrKeyConflict] and [ErrTooLarge] Append goes on with the next message. After
+	// any other error, such as [ErrFull], it stores nothing more, and the rest has that
+	// error too. With [ErrReopened] a message may or may not have been stored.
 	//
 	// If ctx is done before all results are known, the others have the error of ctx.
 	// Their messages may or may not be stored.
@@ -110,8 +111,7 @@ type Message struct {
 
 	// Key, if not empty, makes publishing idempotent: a message that is published again
 	// on the same topic with the same key, within the log's deduplication window, is
-	// stored and
-	// delivered once. At most [MaxKeyBytes].
+	// stored and delivered once. At most [MaxKeyBytes].
 	Key string
 }
 

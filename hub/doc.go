@@ -32,8 +32,9 @@
 //
 // # What is promised
 //
-// Publish returns when the log has stored the message. The log says what that promises: that
-// the message survives until the process ends, or that it survives the machine.
+// Publish returns when the log has stored the message. The log says which failures the message
+// then survives. In a log in memory it lasts until the process ends. In one of package
+// segmentlog it is on the disk.
 //
 // From then on a subscriber whose filters match gets the message exactly once, after all
 // earlier messages and before all later ones. It does not matter what the subscriber was

@@ -22,7 +22,7 @@ const (
 	defaultBuffer  = 8192
 	maxBuffer      = 1 << 20
 	defaultMessage = 512 << 10
-	maxMessage     = 7 << 20 // embedded NATS takes at most 8 MiB, including headers
+	maxMessage     = 7 << 20 // with its headers, it fits into the 8 MiB up to which NATS advises to raise max_payload
 )
 
 // hubMessage is the smallest MaxMessage of the hub. The body of POST /messages has up
@@ -34,8 +34,9 @@ const serveDescription = `Post messages to /topics/TOPIC and stream them from /e
    curl -N 'http://127.0.0.1:8080/events?topic=orders.**'
    curl http://127.0.0.1:8080/topics/orders.42 -d 'shipped'
 
-The server stores messages in the folder tidings-data. Acknowledged messages survive
-a crash. A subscriber that reconnects with the id of its last event continues after it.
+The server stores messages in the folder tidings-data. An acknowledged message is on
+the disk: it survives a crash and a power failure. A subscriber that reconnects with the
+id of its last event continues after it.
 
 By default only this machine can reach the server (see --insecure-anonymous), and
 only web pages of its own origin can use it (see --allow-origin).`

@@ -2,6 +2,7 @@ package segmentlog
 
 import (
 	"errors"
+	"os"
 
 	"golang.org/x/sys/windows"
 )
@@ -19,6 +20,9 @@ func freeBytes(dir string) (free, total int64, err error) {
 	}
 	return int64(available), int64(size), nil
 }
+
+// fileID returns 0.
+func fileID(os.FileInfo) uint64 { return 0 }
 
 // syncDir does nothing: Windows makes the file names in a folder durable by itself.
 func syncDir(string) error { return nil }

@@ -27,6 +27,7 @@ type file interface {
 	io.WriterAt
 	io.Closer
 	size() (int64, error)
+	id() uint64 // tells the file from others of its name, as a copy of it; 0 means unknown
 	Truncate(size int64) error
 	sync() error // returns when the data is on the disk
 }
@@ -79,6 +80,14 @@ func (f diskFile) size() (int64, error) {
 }
 
 func (f diskFile) sync() error { return syncData(f.File) }
+
+func (f diskFile) id() uint64 {
+	info, err := f.Stat()
+	if err != nil {
+		return 0
+	}
+	return fileID(info)
+}
 
 // replaceFile writes a file so that after a crash at any point it has either the old
 // content or the new one, which is on the disk when replaceFile returns.

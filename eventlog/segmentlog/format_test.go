@@ -553,11 +553,15 @@ func TestFormatWritten(t *testing.T) {
 			t.Errorf("%s is\n%.200q, want\n%.200q", name, got, content)
 		}
 	}
+	info, err := os.Stat(filepath.Join(dir, "state"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	// Of the slots, the one that counts.
 	b = f.read("state")
 	serial := max(binary.LittleEndian.Uint64(b[8:]), binary.LittleEndian.Uint64(b[512+8:]))
 	slot := b[serial%2*512:][:512]
-	if state := (handState{serial, 1, 3, 3, nanos, handBoot(), 3}).bytes(); len(b) != 1024 || !bytes.Equal(slot, append(state, make([]byte, 440)...)) {
+	if state := (handState{serial, 1, 3, 3, nanos, handBoot(), 3, fileID(info)}).bytes(); len(b) != 1024 || !bytes.Equal(slot, append(state, make([]byte, 440)...)) {
 		t.Errorf("the state has %d bytes, and is\n% x, want\n% x", len(b), slot[:72], state)
 	}
 	var names []string

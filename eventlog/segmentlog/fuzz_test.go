@@ -227,13 +227,14 @@ func FuzzState(f *testing.F) {
 			h := handState{
 				binary.LittleEndian.Uint64(s[8:]), binary.LittleEndian.Uint64(s[16:]), binary.LittleEndian.Uint64(s[24:]), binary.LittleEndian.Uint64(s[32:]),
 				int64(binary.LittleEndian.Uint64(s[40:])), binary.LittleEndian.Uint32(s[48:]), binary.LittleEndian.Uint32(s[52:]),
+				binary.LittleEndian.Uint64(s[56:]),
 			}
 			if !valid || h.serial > want.serial {
 				want, valid = h, true
 			}
 		}
 		st, ok := decodeState(b)
-		if got := handState(st); ok != valid || got != want {
+		if got := (handState{st.serial, st.first, st.acknowledged, st.synced, st.nanos, st.boot, st.flags, st.file}); ok != valid || got != want {
 			t.Fatalf("got %+v, %v; want %+v, %v", got, ok, want, valid)
 		}
 		if again := st.encode(); ok && !bytes.Equal(again, want.bytes()) {

@@ -67,6 +67,7 @@ type handState struct {
 	serial, first, acknowledged, synced uint64
 	nanos                               int64
 	boot, flags                         uint32
+	inode                               uint64
 }
 
 func (h handState) bytes() []byte {
@@ -77,6 +78,7 @@ func (h handState) bytes() []byte {
 	}
 	binary.LittleEndian.PutUint32(b[48:], h.boot)
 	binary.LittleEndian.PutUint32(b[52:], h.flags)
+	binary.LittleEndian.PutUint64(b[56:], h.inode)
 	binary.LittleEndian.PutUint32(b[68:], handCRC(0, b[:68]))
 	return b
 }

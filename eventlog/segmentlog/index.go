@@ -301,7 +301,11 @@ func (x *index) begin() bool {
 	if err == nil {
 		err = x.keys.open(st, &meta)
 	}
-	if err != nil {
+	switch {
+	case err != nil && st != nil:
+		x.drop(st)
+		return false
+	case err != nil:
 		x.retryAt = time.Now().Add(10 * time.Second)
 		return false
 	}

@@ -62,7 +62,8 @@ func (l *Log) start() error {
 	if !ok && len(found) > 0 {
 		l.opts.Logger.Error("the log's state cannot be read; subscribers are told that messages may be missing")
 	}
-	first, next, kept, err := l.recover(found, known, ok)
+	copied := known.file != 0 && keeper.f.id() != 0 && known.file != keeper.f.id()
+	first, epoch, next, kept, err := l.recover(found, known, ok, copied)
 	if err != nil {
 		return err
 	}
@@ -83,11 +84,12 @@ func (l *Log) start() error {
 	l.clock = logclock.New(l.opts.clock, atLeast, func(ahead time.Duration) {
 		l.opts.Logger.Warn("the wall clock is far ahead of the log's time; the log follows it at twice the real speed, and at once after a restart", "ahead", ahead.Round(time.Second))
 	})
-	if err := l.beginEpoch(next); err != nil {
+	if err := l.beginEpoch(epoch); err != nil {
 		return err
 	}
 	err = keeper.update(func(st *state) {
 		st.first, st.acknowledged, st.synced, st.boot, st.flags = first, next-1, next-1, bootID(), 0
+		st.file = keeper.f.id()
 		st.nanos = nanosOf(l.clock.Now())
 		if l.opts.Sync == 0 {
 			st.flags = stateAlways
@@ -104,14 +106,14 @@ func (l *Log) start() error {
 	l.retention = &retention{log: l, wake: make(chan struct{}, 1)}
 	l.index = newIndex(l, next)
 	l.writer = &writer{log: l, wake: make(chan struct{}, 1), done: make(chan struct{}), seq: next - 1, marked: -1}
-	if len(kept) == 0 {
-		// If the disk is full, there is no segment. This one has no file, and no record.
+	l.retention.measure()
+	switch err := l.writer.roll(0); {
+	case errors.Is(err, eventlog.ErrFull) && len(kept) == 0:
+		// A log always has a segment. This one has no file, and no record.
 		empty := newSegment(l.files, l.opts.Dir, next, 0)
 		empty.loaded = true
 		l.addSegment(empty)
-	}
-	l.retention.measure()
-	if err := l.writer.roll(0); err != nil && !errors.Is(err, eventlog.ErrFull) {
+	case err != nil && !errors.Is(err, eventlog.ErrFull):
 		return err
 	}
 	l.running.Go(l.writer.run)
@@ -203,23 +205,24 @@ func withoutEmpty(found []*segment) ([]*segment, error) {
 	return kept, nil
 }
 
-// recover finds out where the log begins and which number comes next. In doubt it leaves a
-// number out, which readers then take for a lost message.
-func (l *Log) recover(found []*segment, known state, ok bool) (first, next uint64, segments []*segment, err error) {
+// recover finds out where the log begins, where the epoch of this start does, and which
+// number comes next. In doubt the epoch begins with a number that is left out, which readers
+// then take for a lost message. copied says that the folder is a copy.
+func (l *Log) recover(found []*segment, known state, ok, copied bool) (first, epoch, next uint64, segments []*segment, err error) {
 	next = 1
-	doubt, damaged := !ok && len(found) > 0, false
+	doubt, damaged := (!ok || copied) && len(found) > 0, false
 	// The newest segments without a record are left from starts that stored nothing.
 	for n := len(found); n > 0; n = len(found) {
 		newest := found[n-1]
 		if err := newest.load(); err != nil {
-			return 0, 0, nil, err
+			return 0, 0, 0, nil, err
 		}
 		last, end := newest.extent()
 		next = max(next, last+1)
 		damaged = false
 		if known.flags&stateClean == 0 || !ok {
 			if damaged, err = newest.unfinished(end); err != nil {
-				return 0, 0, nil, err
+				return 0, 0, 0, nil, err
 			}
 		}
 		if damaged && (!ok || known.boot == 0 || known.boot != bootID()) {
@@ -229,7 +232,7 @@ func (l *Log) recover(found []*segment, known state, ok bool) (first, next uint6
 			break
 		}
 		if err := newest.drop(); err != nil {
-			return 0, 0, nil, err
+			return 0, 0, 0, nil, err
 		}
 		found = found[:n-1]
 	}
@@ -239,6 +242,7 @@ func (l *Log) recover(found []*segment, known state, ok bool) (first, next uint6
 		}
 		next = max(next, known.acknowledged+1)
 	}
+	epoch = next
 	if doubt {
 		next++
 		l.opts.Logger.Error("the log may have lost its newest messages; subscribers are told", "from", next-1)
@@ -259,7 +263,7 @@ func (l *Log) recover(found []*segment, known state, ok bool) (first, next uint6
 			l.seal(found[n-1])
 		}
 	}
-	return first, next, found, nil
+	return first, epoch, next, found, nil
 }
 
 // unfinished reports whether a segment has anything after its last frame.
@@ -289,13 +293,13 @@ func (s *segment) unfinished(end int64) (bool, error) {
 }
 
 // beginEpoch begins the epoch of this start.
-func (l *Log) beginEpoch(next uint64) error {
+func (l *Log) beginEpoch(first uint64) error {
 	known, err := loadEpochs(l.files, l.opts.Dir)
 	if err != nil {
 		l.opts.Logger.Error("the history of the log's epochs cannot be read; a new one begins", "error", err)
 		known = nil
 	}
-	l.epochs = nextEpochs(known, next-1, l.clock.Now())
+	l.epochs = nextEpochs(known, first-1, l.clock.Now())
 	l.epoch = l.epochs[len(l.epochs)-1].ID
 	return saveEpochs(l.files, l.opts.Dir, l.epochs)
 }

@@ -164,7 +164,7 @@ func (r *reading) scan(upTo uint64) (done bool, err error) {
 				continue
 			}
 			if f.seq > r.pos+1 {
-				if !r.lost(min(f.seq-1, upTo)) {
+				if !r.lost(min(f.seq-1, r.upTo)) {
 					return true, nil
 				}
 			}
@@ -183,7 +183,7 @@ func (r *reading) scan(upTo uint64) (done bool, err error) {
 				return true, nil
 			}
 		}
-		if r.pos < min(bound, upTo) && !r.lost(min(bound, upTo)) {
+		if r.pos < min(bound, upTo) && !r.lost(min(bound, r.upTo)) {
 			return true, nil
 		}
 	}
@@ -332,8 +332,8 @@ func (l *Log) holeAfter(after, upTo uint64) span {
 	list := l.list()
 	for i := max(at(list, after+1), 0); i < len(list) && list[i].first <= upTo; i++ {
 		h, ok := list[i].hole(after)
-		if last, _ := list[i].extent(); !ok && i+1 < len(list) && last+1 < list[i+1].first {
-			h, ok = span{last + 1, list[i+1].first - 1}, true // its end is missing
+		if last, _ := list[i].extent(); i+1 < len(list) && last+1 < list[i+1].first && (!ok || h.first > last) {
+			h, ok = span{last + 1, list[i+1].first - 1}, true // its end is missing, whatever readers have noted of it
 		}
 		if ok && h.last > after {
 			if h.first > upTo {

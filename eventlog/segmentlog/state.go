@@ -29,6 +29,7 @@ type state struct {
 	nanos        int64  // the log's time
 	boot         uint32 // see bootID
 	flags        uint32
+	file         uint64 // the id of the file: another one is a copy that somebody has restored
 }
 
 // The flags of a state.
@@ -45,6 +46,7 @@ func (st state) encode() []byte {
 	}
 	b = le.AppendUint32(b, st.boot)
 	b = le.AppendUint32(b, st.flags)
+	b = le.AppendUint64(b, st.file)
 	b = append(b, make([]byte, stateBytes-4-len(b))...)
 	return le.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
@@ -64,6 +66,7 @@ func decodeState(b []byte) (newest state, ok bool) {
 		st := state{
 			serial: le.Uint64(s[8:]), first: le.Uint64(s[16:]), acknowledged: le.Uint64(s[24:]), synced: le.Uint64(s[32:]),
 			nanos: int64(le.Uint64(s[40:])), boot: le.Uint32(s[48:]), flags: le.Uint32(s[52:]),
+			file: le.Uint64(s[56:]),
 		}
 		if !ok || st.serial > newest.serial {
 			newest, ok = st, true

@@ -280,7 +280,7 @@ func (w *writer) commit(now time.Time) error {
 			st.synced = w.seq
 		}
 	})
-	if err != nil {
+	if err != nil && !noRoom(err) { // an older state tells the next start less
 		return w.log.fail(err)
 	}
 	if err := w.log.retention.wrote(len(g.buf)); err != nil && w.log.closing.Err() == nil {

@@ -92,7 +92,7 @@ func (a *api) unpublished(r *http.Request, err error) *problem.Problem {
 	case errors.Is(err, eventlog.ErrTooLarge):
 		return tooLarge(err)
 	case errors.Is(err, eventlog.ErrKeyConflict):
-		return problem.KeyConflict.With("The idempotency key was used for another message on this topic, or for one that is no longer retained. " +
+		return problem.KeyConflict.With("The idempotency key was used for another message on this topic. " +
 			"Each message has a key of its own; the same one is for sending that message again.").About("key")
 	case errors.Is(err, eventlog.ErrFull):
 		return problem.InsufficientStorage.With("There is no room to store the message. What was stored before can be read; send this again when there is room.")

@@ -289,7 +289,7 @@ func TestPublishRefusedByTheLog(t *testing.T) {
 			{eventlog.ErrClosed, 503, "stopping", "1", ""},
 			{eventlog.ErrTooLarge, 413, "message-too-large", "", ""},
 			{eventlog.ErrKeyConflict, 422, "key-conflict", "", ""},
-			{fmt.Errorf("%w, which is no longer retained", eventlog.ErrKeyConflict), 422, "key-conflict", "", ""},
+			{fmt.Errorf("%w, and too often within the window", eventlog.ErrKeyConflict), 422, "key-conflict", "", ""},
 			{fmt.Errorf("no answer: %w", context.DeadlineExceeded), 503, "unconfirmed", "1", "WARN"},
 			{errSecret, 500, "internal-error", "", "ERROR"},
 		} {

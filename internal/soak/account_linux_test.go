@@ -124,7 +124,7 @@ func (a *auditor) rest(t *testing.T) account {
 }
 
 // slack is how much the number of goroutines, and of files that are no sockets, may vary
-// without clients: NATS opens files and has timers.
+// without clients: the log and its index open and close files.
 const slack = 10
 
 // awaitReturn waits until the process has its former account again. Up to mayEnd streams

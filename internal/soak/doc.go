@@ -13,6 +13,8 @@
 //
 //	go test ./internal/soak -soak 10m -timeout 2h
 //
+// Only a soak runs TestWallClockSteps, which builds a program whose wall clock it can set.
+//
 // The benchmarks measure what the guarantees cost:
 //
 //	go test ./internal/soak -run '^$' -bench . -benchtime 1x

@@ -5,6 +5,7 @@ package soak_test
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -29,6 +30,9 @@ type process struct {
 	log    string // the file with its stderr
 	opened time.Duration
 
+	program string   // a build of its own, or "" for that of all tests
+	env     []string // further variables
+
 	cmd    *exec.Cmd
 	exited chan error
 	ctx    context.Context // ends shortly before the deadline of go test
@@ -41,7 +45,8 @@ func serve(t testing.TB, args ...string) *process {
 	return (&process{args: args}).serve(t)
 }
 
-// serve starts the program. Only args, path and files may be set before.
+// serve starts the program. Only args, path, files, program
+// and env may be set before.
 func (p *process) serve(t testing.TB) *process {
 	t.Helper()
 	p.dir, p.addr = t.TempDir(), "127.0.0.1:0"
@@ -101,9 +106,10 @@ func (p *process) start() error {
 	defer log.Close()
 	args := []string{"serve", "--addr", p.addr, "--log-level", "warn", fmt.Sprintf("--take-over=%t", p.path == takenOver)}
 	args = append(args, p.args...)
-	p.cmd = exec.CommandContext(p.ctx, *program, args...)
+	name := cmp.Or(p.program, *program)
+	p.cmd = exec.CommandContext(p.ctx, name, args...)
 	if p.files > 0 {
-		args = append([]string{"-c", fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, p.files), *program}, args...)
+		args = append([]string{"-c", fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, p.files), name}, args...)
 		p.cmd = exec.CommandContext(p.ctx, "sh", args...)
 	}
 	p.cmd.Dir = p.dir
@@ -113,6 +119,7 @@ func (p *process) start() error {
 			p.cmd.Env = append(p.cmd.Env, v)
 		}
 	}
+	p.cmd.Env = append(p.cmd.Env, p.env...)
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
 		return err

@@ -127,9 +127,9 @@ func TestSlowSubscriberHurtsNobody(t *testing.T) {
 
 // pace is the number of messages of 1 kB published per second while clients stall.
 // mostMemory is how much memory the server may take then, besides 128 kB for each
-// healthy client. NATS keeps the data of the last 10 seconds, 30 MB. The window has
-// 8,192 messages, 10 MB. A heap may be twice its contents, and sometimes a little more.
-// An idle server takes 40 MB. If the server kept the unread messages of a stalled
+// healthy client. The log keeps its newest 4 MiB, the newest part of its index, and up to
+// 40 MiB of Pebble. The window has 8,192 messages, 10 MB. A heap may be twice its contents,
+// and sometimes a little more. An idle server takes 30 MB. If the server kept the unread messages of a stalled
 // client, that would be 60 MB more, and also twice.
 const (
 	pace       = 3000

@@ -22,6 +22,7 @@ import (
 // cut.
 type stream struct {
 	conn   *net.TCPConn
+	body   io.Reader                   // for a reader of its own, instead of events
 	events iter.Seq2[sse.Event, error] // may be ranged again after a break
 }
 
@@ -64,6 +65,7 @@ func dial(ctx context.Context, addr string, query url.Values, lastID string, rec
 		return nil, err
 	}
 	conn.SetDeadline(time.Time{})
+	s.body = body
 	s.events = sse.Decode(body, &sse.DecodeOptions{LastEventID: lastID})
 	return s, nil
 }
