@@ -26,11 +26,18 @@ const (
 // idleFiles is after how long without a reader a segment's file is closed.
 const idleFiles = 10 * time.Second
 
-// wrote notes that bytes were written.
-func (r *retention) wrote(n int) error {
+// grow adds frames of n bytes to a segment, and to the size.
+func (r *retention) grow(s *segment, marks []mark, last uint64, end int64, n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	s.extend(marks, last, end)
 	r.size += int64(n)
+}
+
+// wrote removes what is too much after a group was written.
+func (r *retention) wrote() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	next, err := r.bytes(r.log.first.Load())
 	if err == nil {
 		err = r.raise(next)
