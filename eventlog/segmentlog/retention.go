@@ -1,6 +1,7 @@
 package segmentlog
 
 import (
+	"cmp"
 	"sort"
 	"sync"
 	"time"
@@ -153,8 +154,9 @@ func (r *retention) drop() error {
 	if n == 0 {
 		return nil
 	}
-	// Otherwise a start after a loss of power would take what has expired for lost.
-	if err := r.log.state.sync(); err != nil {
+	// Otherwise a start after a loss of power, or with a damaged slot of the state, would take
+	// what has expired for lost. This write makes the first number known to both slots.
+	if err := cmp.Or(r.log.state.update(func(*state) {}), r.log.state.sync()); err != nil {
 		return r.log.fail(err)
 	}
 	list = r.forget(n)
