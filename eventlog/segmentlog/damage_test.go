@@ -352,3 +352,106 @@ func TestDamage(t *testing.T) {
 	}
 	t.Log("records lost of 720, and then of some more:\n" + table.String())
 }
+
+// Readers of some topics learn of damage that no reader of all topics has met, if the start
+// or the index has.
+func TestDamageThatOnlyTheIndexHasMet(t *testing.T) {
+	for name, hurt := range map[string]func(t *testing.T, dir string){
+		"the first segment is missing": func(t *testing.T, dir string) {
+			if err := os.Remove(segmentFiles(t, dir)[0]); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"a segment is missing": func(t *testing.T, dir string) {
+			if err := os.Remove(segmentFiles(t, dir)[2]); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"a segment is empty": func(t *testing.T, dir string) {
+			rewrite(t, segmentFiles(t, dir)[2], func(b []byte) []byte { return make([]byte, len(b)) })
+		},
+		"a page is empty": func(t *testing.T, dir string) {
+			rewrite(t, segmentFiles(t, dir)[2], func(b []byte) []byte { clear(b[8192:16384]); return b })
+		},
+		"the last page of a segment is empty": func(t *testing.T, dir string) {
+			rewrite(t, segmentFiles(t, dir)[2], func(b []byte) []byte { clear(b[len(b)-5000:]); return b })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			opts := Options{Dir: t.TempDir(), Sync: time.Second, segmentBytes: 32 << 10, Logger: quiet()}
+			l := opened(t, opts)
+			for i := range 3000 {
+				m := eventlog.Message{Topic: "often", Data: "data"}
+				if i%100 == 0 {
+					m.Topic = "rare"
+				}
+				publish(t, l, m)
+			}
+			closeLog(t, l)
+			hurt(t, opts.Dir)
+			there := intact(t, opts.Dir)
+			l = opened(t, opts)
+			l.indexed(t)
+			told := map[uint64]bool{}
+			found := 0
+			for after := uint64(0); after < 3000; {
+				b, err := l.Read(t.Context(), eventlog.Query{Filters: topics.MustFilters("rare"), After: after, UpTo: 3000, MaxRecords: 100, MaxBytes: 1 << 20})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for seq := after + 1; seq <= b.Hole; seq++ {
+					told[seq] = b.Reason == sse.GapLost
+				}
+				found += len(b.Records)
+				after = b.Through
+			}
+			lost := 0
+			for seq := uint64(1); seq <= 3000; seq++ {
+				if there[seq] && told[seq] {
+					t.Fatalf("%d is told as lost, and intact", seq)
+				}
+				if !there[seq] && seq%100 == 1 {
+					if lost++; !told[seq] {
+						t.Fatalf("a reader does not learn that %d is lost", seq)
+					}
+				}
+			}
+			if n, _, err := l.Count(t.Context(), topics.MustFilters("**"), 0); err != nil || int(n) != len(there) {
+				t.Errorf("Count is %d, %v; there are %d", n, err, len(there))
+			}
+			if lost == 0 || found+lost != 30 {
+				t.Errorf("%d of 30 records are lost, and %d there", lost, found)
+			}
+			closeLog(t, l)
+		})
+	}
+}
+
+// Either slot of the state tells what has expired: if the newer one is damaged, expired
+// records are not told as lost.
+func TestDamagedStateAfterRetention(t *testing.T) {
+	opts := Options{Dir: t.TempDir(), Sync: time.Second, MaxBytes: 50_000, MaxAge: -1, segmentBytes: 20_000, Logger: quiet()}
+	for range 5 {
+		l := opened(t, opts)
+		for {
+			oldest := l.list()[0]
+			publishMany(t, l, 1, 500)
+			if last, _ := oldest.extent(); last > 0 && l.first.Load() > last {
+				await(t, "the end of a segment", func() bool { _, err := os.Stat(oldest.path); return err != nil })
+				break
+			}
+		}
+		dir := copyFolder(t, opts.Dir)
+		closeLog(t, l)
+		rewrite(t, filepath.Join(dir, stateFile), func(b []byte) []byte {
+			st, _ := decodeState(b)
+			b[st.serial%2*slotBytes+20] ^= 1
+			return b
+		})
+		damaged := opened(t, Options{Dir: dir, Logger: quiet()})
+		if c := read(t, damaged); len(c.lost) > 0 {
+			t.Errorf("the log has lost %v", c.lost)
+		}
+		closeLog(t, damaged)
+	}
+}

@@ -424,7 +424,7 @@ func (l *Log) scan(ctx context.Context, from, upTo uint64, f func(*frame)) error
 		if i+1 < len(list) {
 			bound = list[i+1].first - 1
 		}
-		err := list[i].each(ctx, from, min(upTo, bound), f)
+		err := list[i].each(ctx, from, min(upTo, bound), f, func(h span) { l.noteLost(list[i], h) })
 		if err != nil && !errors.Is(err, errGone) {
 			return err
 		}
@@ -436,8 +436,8 @@ func (l *Log) scan(ctx context.Context, from, upTo uint64, f func(*frame)) error
 	return nil
 }
 
-// each is [Log.scan] in a segment.
-func (s *segment) each(ctx context.Context, from, upTo uint64, f func(*frame)) error {
+// each is [Log.scan] in a segment. It calls lost for the numbers that have no frame.
+func (s *segment) each(ctx context.Context, from, upTo uint64, f func(*frame), lost func(span)) error {
 	if err := s.load(); err != nil {
 		return err
 	}
@@ -453,19 +453,28 @@ func (s *segment) each(ctx context.Context, from, upTo uint64, f func(*frame)) e
 		return err
 	}
 	defer s.release()
-	_, end := s.extent()
+	last, end := s.extent()
 	c := newCursor(file, s.salt, m.off, end, s.waitErased)
 	defer c.close()
+	next := max(from, s.first)
 	for n := 0; ; n++ {
 		if n%1024 == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
 		fr, ok := c.next()
 		if !ok || fr.seq > upTo {
+			if last = min(last, upTo); next <= last {
+				lost(span{next, last})
+			}
 			return nil
 		}
-		if fr.seq >= from {
-			f(&fr)
+		if fr.seq < next {
+			continue
 		}
+		if fr.seq > next {
+			lost(span{next, fr.seq - 1})
+		}
+		next = fr.seq + 1
+		f(&fr)
 	}
 }

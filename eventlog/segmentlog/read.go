@@ -195,14 +195,14 @@ func (r *reading) lost(through uint64) bool {
 	if first := r.log.first.Load(); r.pos+1 < first {
 		return r.hole(min(first-1, through), sse.GapExpired) && (r.pos >= through || r.lost(through))
 	}
-	r.noteLost(span{r.pos + 1, through})
+	r.log.noteLost(r.seg, span{r.pos + 1, through})
 	return r.hole(through, sse.GapLost)
 }
 
-// noteLost remembers that records of the segment at hand are lost, and logs it once.
-func (r *reading) noteLost(h span) {
-	if r.seg.note(h) {
-		r.log.opts.Logger.Error("the log has lost messages: their records cannot be read; subscribers are told", "first", h.first, "last", h.last, "file", r.seg.path)
+// noteLost remembers that records of a segment are lost, and logs it once.
+func (l *Log) noteLost(s *segment, h span) {
+	if s.note(h) {
+		l.opts.Logger.Error("the log has lost messages: their records cannot be read; subscribers are told", "first", h.first, "last", h.last, "file", s.path)
 	}
 }
 
@@ -322,7 +322,7 @@ func (r *reading) lostAt(seq uint64) bool {
 		r.pos = seq - 1
 		return false
 	}
-	r.noteLost(span{seq, seq})
+	r.log.noteLost(r.seg, span{seq, seq})
 	return r.hole(seq, sse.GapLost)
 }
 
@@ -330,6 +330,9 @@ func (r *reading) lostAt(seq uint64) bool {
 // greater than upTo. Without one, it returns a hole from upTo + 1 on.
 func (l *Log) holeAfter(after, upTo uint64) span {
 	list := l.list()
+	if first := list[0].first; after+1 < first && after < upTo {
+		return span{after + 1, min(first-1, upTo)} // the first segments are missing
+	}
 	for i := max(at(list, after+1), 0); i < len(list) && list[i].first <= upTo; i++ {
 		h, ok := list[i].hole(after)
 		if last, _ := list[i].extent(); i+1 < len(list) && last+1 < list[i+1].first && (!ok || h.first > last) {

@@ -1,6 +1,7 @@
 package segmentlog
 
 import (
+	"cmp"
 	"sort"
 	"sync"
 	"time"
@@ -26,11 +27,18 @@ const (
 // idleFiles is after how long without a reader a segment's file is closed.
 const idleFiles = 10 * time.Second
 
-// wrote notes that bytes were written.
-func (r *retention) wrote(n int) error {
+// grow adds frames of n bytes to a segment, and to the size.
+func (r *retention) grow(s *segment, marks []mark, last uint64, end int64, n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	s.extend(marks, last, end)
 	r.size += int64(n)
+}
+
+// wrote removes what is too much after a group was written.
+func (r *retention) wrote() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	next, err := r.bytes(r.log.first.Load())
 	if err == nil {
 		err = r.raise(next)
@@ -148,8 +156,9 @@ func (r *retention) drop() error {
 	if n == 0 {
 		return nil
 	}
-	// Otherwise a start after a loss of power would take what has expired for lost.
-	if err := r.log.state.sync(); err != nil {
+	// Otherwise a start after a loss of power, or with a damaged slot of the state, would take
+	// what has expired for lost. This write makes the first number known to both slots.
+	if err := cmp.Or(r.log.state.update(func(*state) {}), r.log.state.sync()); err != nil {
 		return r.log.fail(err)
 	}
 	list = r.forget(n)

@@ -277,7 +277,7 @@ func (w *writer) commit(now time.Time) error {
 		w.log.syncer.wrote(w.seg, w.seq)
 	}
 	w.off += int64(len(g.buf))
-	w.seg.extend(g.marks, w.seq, w.off)
+	w.log.retention.grow(w.seg, g.marks, w.seq, w.off, len(g.buf))
 	err := w.log.state.update(func(st *state) {
 		st.acknowledged, st.nanos = w.seq, nanosOf(now)
 		if always {
@@ -287,7 +287,7 @@ func (w *writer) commit(now time.Time) error {
 	if err != nil && !noRoom(err) { // an older state tells the next start less
 		return w.log.fail(err)
 	}
-	if err := w.log.retention.wrote(len(g.buf)); err != nil && w.log.closing.Err() == nil {
+	if err := w.log.retention.wrote(); err != nil && w.log.closing.Err() == nil {
 		w.log.opts.Logger.Warn("old messages cannot be told from new ones; the log tries again", "error", err)
 	}
 	if w.off > w.size/2 {

@@ -1,0 +1,172 @@
+package segmentlog
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"example.com/tidings/eventlog"
+	"example.com/tidings/sse"
+	"example.com/tidings/topics"
+)
+
+// inFolder returns the files of a folder that have some text.
+func inFolder(t *testing.T, dir, text string) []string {
+	t.Helper()
+	var found []string
+	err := filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(name)
+		if bytes.Contains(b, []byte(text)) {
+			found = append(found, name)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// When Remove returns, the data, type and key are in no file: neither in the folder nor in
+// a hard link of a segment, whether the record is in the newest segment or in another one,
+// and whether or not the index has it.
+func TestRemovedBytesAreGone(t *testing.T) {
+	opts := Options{Dir: t.TempDir(), Sync: time.Second, segmentBytes: 256 << 10, Logger: quiet()}
+	l := opened(t, opts)
+	secrets := []string{"SECRETDATA", "SECRETTYPE", "SECRETKEY"}
+	secret := eventlog.Message{Topic: "topic", Type: secrets[1], Key: secrets[2], Data: strings.Repeat(secrets[0], 1000)}
+	var seqs []uint64
+	hide := func(l *Log, n int) {
+		t.Helper()
+		for i := range n {
+			m := secret
+			m.Key += fmt.Sprint(len(seqs), i)
+			seqs = append(seqs, publish(t, l, m)...)
+		}
+	}
+	hide(l, 1)
+	publishMany(t, l, 70_000, 1)
+	hide(l, 2)
+	l.indexed(t)
+	closeLog(t, l)
+	l = opened(t, opts)
+	hide(l, 2)
+	publishMany(t, l, 3000, 100)
+	hide(l, 2)
+	backup := t.TempDir()
+	for _, name := range segmentFiles(t, opts.Dir) {
+		if err := os.Link(name, filepath.Join(backup, filepath.Base(name))); err != nil {
+			t.Skip(err)
+		}
+	}
+	if n := len(inFolder(t, opts.Dir, secrets[0])); n < 3 {
+		t.Fatalf("the records are in %d files", n)
+	}
+	if n, err := l.Remove(t.Context(), seqs); n != len(seqs) || err != nil {
+		t.Fatal(n, err)
+	}
+	gone := func(what string) {
+		t.Helper()
+		for _, s := range secrets {
+			for _, dir := range []string{opts.Dir, backup} {
+				if found := inFolder(t, dir, s); len(found) > 0 {
+					t.Errorf("%s: %s is in %v", what, s, found)
+				}
+			}
+		}
+	}
+	gone("when Remove has returned")
+	killed := copyFolder(t, opts.Dir)
+	closeLog(t, l)
+	gone("after a clean end")
+	for _, dir := range []string{opts.Dir, killed} {
+		l = opened(t, Options{Dir: dir, Logger: quiet()})
+		c := read(t, l)
+		if n := len(numbers(c.removed)); n != len(seqs) || len(c.lost) > 0 {
+			t.Errorf("%d records are told as removed, and as lost %v", n, c.lost)
+		}
+		for i := range seqs {
+			m := secret
+			m.Key, m.Data = m.Key+"00", fmt.Sprint("other", i)
+			if i == 0 {
+				publish(t, l, m) // the key may be used again
+			}
+		}
+		closeLog(t, l)
+	}
+}
+
+// A reader that meets a record which is being erased never takes it for lost. Read and Tail
+// agree on what is there.
+func TestReadWhileRecordsAreErased(t *testing.T) {
+	l := opened(t, Options{Sync: time.Second, segmentBytes: 512 << 10, Logger: quiet()})
+	const n, size = 200, 20_000
+	publishMany(t, l, n, size)
+	ctx, cancel := context.WithCancel(t.Context())
+	var readers sync.WaitGroup
+	var rounds atomic.Int64
+	for range 2 {
+		readers.Go(func() {
+			for ctx.Err() == nil {
+				for after := uint64(0); after < n; {
+					b, err := l.Read(ctx, eventlog.Query{Filters: topics.MustFilters("**"), After: after, UpTo: n, MaxRecords: 10, MaxBytes: 1 << 20})
+					if ctx.Err() != nil {
+						return
+					}
+					if err != nil || b.Reason == sse.GapLost {
+						t.Errorf("Read after %d: hole to %d, %s, %v", after, b.Hole, b.Reason, err)
+						return
+					}
+					for _, r := range b.Records {
+						if len(r.Data) < size || strings.Trim(r.Data, "0123456789x") != "" {
+							t.Errorf("record %d is half erased", r.Seq)
+						}
+					}
+					after = b.Through
+				}
+				rounds.Add(1)
+			}
+		})
+	}
+	for seq := uint64(1); seq <= n; seq++ {
+		if seq%3 == 0 {
+			continue
+		}
+		if removed, err := l.Remove(t.Context(), []uint64{seq}); removed != 1 || err != nil {
+			t.Fatal(removed, err)
+		}
+	}
+	before := rounds.Load()
+	await(t, "another round of the readers", func() bool { return rounds.Load() > before+1 || t.Failed() })
+	cancel()
+	readers.Wait()
+	c := read(t, l)
+	tailed := map[uint64]bool{}
+	st, _ := l.State(t.Context())
+	for records, err := range l.Tail(t.Context(), st.Generation, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range records {
+			tailed[r.Seq] = true
+			if c.records[r.Seq] != r {
+				t.Errorf("Tail yields %d, which Read does not", r.Seq)
+			}
+		}
+		if len(tailed) >= len(c.records) {
+			break
+		}
+	}
+	closeLog(t, l)
+}
