@@ -140,6 +140,7 @@ func TestKilledWhileTheClockGoesBack(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	adopt(t, copied)
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}

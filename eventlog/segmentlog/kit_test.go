@@ -180,7 +180,31 @@ func copyFolder(t *testing.T, from string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	adopt(t, to)
 	return to
+}
+
+// adopt makes a copy of a folder pass for the folder itself.
+func adopt(t *testing.T, dir string) {
+	t.Helper()
+	path := filepath.Join(dir, stateFile)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := 0; at+stateBytes <= len(b); at += slotBytes {
+		if st, ok := decodeState(b[at:][:stateBytes]); ok {
+			st.file = fileID(info)
+			copy(b[at:], st.encode())
+		}
+	}
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // manualClock is a clock that only the test moves.

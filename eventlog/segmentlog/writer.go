@@ -41,6 +41,7 @@ type writer struct {
 	// What follows belongs to the writer's goroutine.
 	waiting []*request // taken from the queue, not settled
 	spare   []*request // for the queue
+	alone   int        // groups of one request, one after the other
 
 	seg    *segment
 	f      file  // of seg
@@ -107,17 +108,24 @@ func (w *writer) run() {
 	}
 }
 
-// lingerRequests is how many requests in the queue are enough for a group: while the disk
-// syncs them, as many others can come.
-const lingerRequests = 32
-
 // linger lets goroutines run that are ready to, as long as they add to a short queue. Larger
-// groups cost fewer syncs, and nobody waits for a timer.
+// groups cost fewer syncs, and nobody waits for a timer. It does so only if there
+// are several publishers, and ends once others have run for long: they may have other work.
+const (
+	lingerRequests = 32 // while the disk syncs so many, as many others can come
+	lingerTime     = time.Millisecond
+	lingerAlone    = 8 // groups of one request, after which a publisher is taken for the only one
+)
+
 func (w *writer) linger() {
+	if w.alone >= lingerAlone {
+		return
+	}
+	start := time.Now()
 	for n := w.queued(); n < lingerRequests; {
 		runtime.Gosched()
 		before := n
-		if n = w.queued(); n == before {
+		if n = w.queued(); n == before || time.Since(start) > lingerTime {
 			return
 		}
 	}
@@ -134,6 +142,13 @@ func (w *writer) take() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.waiting, w.queue, w.spare = w.queue, w.spare[:0], w.waiting[:0]
+	switch len(w.waiting) {
+	case 0:
+	case 1:
+		w.alone++
+	default:
+		w.alone = 0
+	}
 	return len(w.waiting) > 0
 }
 
