@@ -286,6 +286,42 @@ func TestFailedStart(t *testing.T) {
 	}
 }
 
+// A start forces to the disk what a killed process had not yet, before it says that it is
+// there. It does not touch what was on the disk.
+func TestStartSyncsWhatAKilledProcessWrote(t *testing.T) {
+	opts := Options{Dir: t.TempDir(), Sync: time.Hour, segmentBytes: 64 << 10, Logger: quiet()}
+	l := opened(t, opts)
+	publishMany(t, l, 2000, 100)
+	closeLog(t, l)
+	before := segmentFiles(t, opts.Dir)
+	l = opened(t, opts)
+	publishMany(t, l, 2000, 100)
+	dir := copyFolder(t, opts.Dir)
+	closeLog(t, l)
+	var mu sync.Mutex
+	synced := map[string]bool{}
+	files := &faulty{}
+	files.set(func(call, name string) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if call == "sync" {
+			synced[filepath.Base(name)] = true
+		}
+		return nil
+	})
+	written := segmentFiles(t, dir)
+	opts.Dir, opts.files = dir, files
+	l = opened(t, opts)
+	mu.Lock()
+	for i, name := range written {
+		if old := i < len(before); synced[filepath.Base(name)] == old {
+			t.Errorf("segment %d of %d, of which %d were on the disk, is synced: %v", i, len(written), len(before), !old)
+		}
+	}
+	mu.Unlock()
+	closeLog(t, l)
+}
+
 // smallDisk returns a folder that is a small disk of its own.
 func smallDisk(t *testing.T, size string) string {
 	t.Helper()

@@ -260,6 +260,11 @@ func (l *Log) recover(found []*segment, known state, ok, copied bool) (first, ep
 	if ok {
 		first = min(max(known.first, 1), next)
 	}
+	if !ok || known.flags&stateClean == 0 {
+		if err := syncAfter(found, known.synced); err != nil {
+			return 0, 0, nil, err
+		}
+	}
 	if n := len(found); n > 0 {
 		if last, _ := found[n-1].extent(); next > last+1 && !doubt {
 			l.opts.Logger.Error("the log has lost its newest messages; subscribers are told", "first", last+1, "last", next-1)
@@ -270,6 +275,26 @@ func (l *Log) recover(found []*segment, known state, ok, copied bool) (first, ep
 		}
 	}
 	return first, epoch, next, found, nil
+}
+
+// syncAfter forces the segments to the disk that may have greater numbers than one. The process
+// that wrote them was killed before it could do that.
+func syncAfter(found []*segment, synced uint64) error {
+	for i, s := range found {
+		if i+1 < len(found) && found[i+1].first <= synced+1 {
+			continue
+		}
+		f, err := s.acquire()
+		if err != nil {
+			return err
+		}
+		err = f.sync()
+		s.release()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // unfinished reports whether a segment has anything after its last frame.
