@@ -262,7 +262,14 @@ func (l *Log) recover(found []*segment, known state, ok, copied bool) (first, ep
 	}
 	if !ok || known.flags&stateClean == 0 {
 		if err := syncAfter(found, known.synced); err != nil {
-			return 0, 0, nil, err
+			return 0, 0, 0, nil, err
+		}
+	}
+	if n := len(found); n > 1 {
+		// It may have been sealed when the process died: then its file is larger than its
+		// records.
+		if err := found[n-2].load(); err != nil {
+			return 0, 0, 0, nil, err
 		}
 	}
 	if n := len(found); n > 0 {
