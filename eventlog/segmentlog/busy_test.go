@@ -22,9 +22,10 @@ import (
 func TestBusy(t *testing.T) {
 	opts := Options{Sync: 10 * time.Millisecond, MaxBytes: 1 << 20, segmentBytes: 64 << 10, Logger: quiet()}
 	l := opened(t, opts)
-	n := 80_000 // more than a bucket, so that the store is written
-	if testing.Short() {
-		n = 20_000
+	publishMany(t, l, 60_000, 1) // soon the first bucket is full, and the store is written
+	n := 12_000
+	if *soak > 0 {
+		n = 200_000
 	}
 	var published atomic.Int64
 	ctx, cancel := context.WithCancel(t.Context())

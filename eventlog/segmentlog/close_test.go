@@ -23,7 +23,7 @@ func TestCloseUnderWay(t *testing.T) {
 	l := opened(t, Options{Dir: origin, Sync: time.Second, segmentBytes: 256 << 10, Logger: quiet()})
 	publishMany(t, l, 70_000, 10)
 	closeLog(t, l)
-	for round := range 8 {
+	for round := range 4 {
 		dir := copyFolder(t, origin)
 		if round%2 == 0 {
 			if err := os.RemoveAll(filepath.Join(dir, storePrefix)); err != nil {
@@ -55,7 +55,7 @@ func TestCloseUnderWay(t *testing.T) {
 		for who := range stored {
 			run(func(i int) error {
 				m := eventlog.Message{Topic: "a", Data: "data"}
-				if who == 0 && round >= 4 {
+				if who == 0 && round >= 2 {
 					m.Key = fmt.Sprint(i)
 				}
 				a := l.Append(context.Background(), []eventlog.Message{m})[0]

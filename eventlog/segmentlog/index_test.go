@@ -92,7 +92,9 @@ func TestIndexDamage(t *testing.T) {
 	l.indexed(t)
 	want := modelOf(t, l)
 	closeLog(t, l)
-	rnd := rand.New(rand.NewPCG(1, 1))
+	seed := rand.Uint64()
+	t.Logf("the seed is %d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 1))
 	kinds := map[string]string{"tables": "*.sst", "manifest": "MANIFEST-*", "markers": "marker.*", "everything": "*"}
 	for kind, pattern := range kinds {
 		for _, d := range damages {
@@ -100,8 +102,8 @@ func TestIndexDamage(t *testing.T) {
 				continue
 			}
 			for _, when := range []string{"closed", "open"} {
-				if testing.Short() && rnd.IntN(4) > 0 {
-					continue
+				if *soak == 0 && rnd.IntN(4) > 0 {
+					continue // a few of them in each run
 				}
 				t.Run(kind+"/"+d.name+"/"+when, func(t *testing.T) {
 					opts := opts

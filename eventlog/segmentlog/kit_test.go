@@ -22,7 +22,7 @@ import (
 	"example.com/tidings/topics"
 )
 
-var soak = flag.Duration("soak", 0, "repeat the tests that kill the process for this long, with new seeds")
+var soak = flag.Duration("soak", 0, "repeat the tests that kill the process for this long, and test all damage there is")
 
 // TestMain runs the tests, or is one of the processes that they start.
 func TestMain(m *testing.M) {

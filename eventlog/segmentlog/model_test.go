@@ -200,11 +200,9 @@ func TestIndexAgrees(t *testing.T) {
 		}
 	}
 	publish(1000)
-	check("few")
 	remove(50)
 	check("few, some removed")
 	publish(75_000)
-	check("some buckets")
 	remove(2000)
 	if _, err := l.RemoveTopic(t.Context(), "t.1", l.lastSeq()-20_000); err != nil {
 		t.Fatal(err)
@@ -223,9 +221,11 @@ func TestIndexAgrees(t *testing.T) {
 		}
 		l = opened(t, opts)
 		check(fmt.Sprintf("after a restart, with the index: %v", index))
-		publish(30_000)
-		remove(1000)
-		check("and more")
+		if index {
+			publish(30_000)
+			remove(1000)
+			check("and more")
+		}
 	}
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
