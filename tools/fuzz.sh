@@ -20,13 +20,13 @@ cache=$(go env GOCACHE) || exit 1
 build() {
 	bin=$dir/$(echo "$1" | tr / _)
 	[ -e "$bin" ] && return
-	go test -vet=off -c -fuzz=Fuzz -o "$bin" "$1"
+	(cd "$1" && go test -vet=off -c -fuzz=Fuzz -o "$bin" .)
 }
 
 # fuzz DIRECTORY FUNCTION
 fuzz() {
 	log=$dir/$2.log
-	package=$(go list "$1")
+	package=$(cd "$1" && go list .)
 	from=$(date +%s)
 	if (cd "$1" && "$dir/$(echo "$1" | tr / _)" -test.run '^$' -test.fuzz "^$2\$" -test.fuzztime "$time" \
 		-test.parallel 1 -test.fuzzminimizetime 100x -test.fuzzcachedir "$cache/fuzz/$package") >"$log" 2>&1 </dev/null; then

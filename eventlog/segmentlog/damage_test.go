@@ -130,8 +130,7 @@ type sufferer struct {
 	t     *testing.T
 	opts  Options
 	want  map[uint64]eventlog.Record // what was acknowledged
-	keys  map[string]eventlog.Position
-	doubt int // how many numbers at the end may be told as lost without being so
+	doubt int                        // how many numbers at the end may be told as lost without being so
 }
 
 func (s *sufferer) publish(l *Log, n int) {

@@ -218,7 +218,7 @@ func (s *segment) set(t table) {
 // waitErased returns when no frame is being erased.
 func (s *segment) waitErased() {
 	s.erasing.RLock()
-	s.erasing.RUnlock() //nolint:staticcheck // it only waits
+	defer s.erasing.RUnlock()
 }
 
 // extent returns the last number and the end, once the segment is loaded.
