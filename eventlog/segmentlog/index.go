@@ -372,7 +372,7 @@ func (x *index) advance() (more bool, err error) {
 	x.mu.Unlock()
 	switch {
 	case len(sealed) > 0:
-		return true, x.flush(sealed[:min(len(sealed), 4)], len(sealed))
+		return true, x.flush(sealed[:min(len(sealed), 2)], len(sealed))
 	case bucketOf(first) > x.meta.gone:
 		return true, x.flush(nil, 0)
 	case x.keys.waiting() > mostKeys:

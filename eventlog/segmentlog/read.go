@@ -252,22 +252,25 @@ func (r *reading) bound() uint64 {
 
 // search asks the index for the records that match, and takes them.
 func (r *reading) search(ctx context.Context) error {
+	var intact uint64 // there is no known hole up to here
 	for n := range mostBuckets {
 		if r.full() || ctx.Err() != nil || n >= moreBuckets && len(r.batch.Records) > 0 {
 			return ctx.Err()
 		}
-		limit, err := r.log.intactUpTo(r.pos, r.upTo)
-		if err != nil {
-			return err
+		if intact <= r.pos {
+			var err error
+			if intact, err = r.log.intactUpTo(r.pos, r.upTo); err != nil {
+				return err
+			}
 		}
-		if limit == r.pos {
+		if intact <= r.pos {
 			// The next number is in a hole.
 			if done, err := r.scan(r.pos + 1); done || err != nil {
 				return err
 			}
 			continue
 		}
-		limit = min(limit, bucketEnd(r.pos+1))
+		limit := min(intact, bucketEnd(r.pos+1))
 		seqs, ok := r.log.index.find(r.q.Filters, r.pos+1, limit)
 		if !ok {
 			if done, err := r.scan(limit); done || err != nil || r.left <= 0 {

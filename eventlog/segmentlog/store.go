@@ -76,9 +76,9 @@ func (s *store) open() (err error) {
 		Cache:                       cache,
 		DisableWAL:                  true,
 		FormatMajorVersion:          pebble.FormatNewest,
-		MemTableSize:                16 << 20,
+		MemTableSize:                8 << 20,
 		MemTableStopWritesThreshold: 4,
-		L0CompactionThreshold:       16, // topics change all over: fewer compactions write them less often
+		L0CompactionThreshold:       8, // topics change all over: fewer compactions write them less often
 		LBaseMaxBytes:               512 << 20,
 		L0StopWritesThreshold:       1000, // a stalled store could not be closed
 		MaxOpenFiles:                500,
