@@ -28,7 +28,6 @@ func opened(t *testing.T, opts Options) *Log {
 func TestLog(t *testing.T) {
 	for name, sync := range map[string]time.Duration{"always": 0, "interval": 50 * time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			var dir string
 			logtest.Run(t, logtest.Kit{
 				Open: func(t *testing.T) eventlog.Log {

@@ -79,6 +79,10 @@ func (r *retention) raise(next uint64) error {
 	if next <= r.log.first.Load() {
 		return nil
 	}
+	// Before drop may remove a segment.
+	if err := r.log.state.update(func(st *state) { st.first = next }); err != nil {
+		return err
+	}
 	r.log.first.Store(next)
 	if list := r.log.list(); len(list) > 1 && list[1].first <= next {
 		select {
@@ -86,7 +90,7 @@ func (r *retention) raise(next uint64) error {
 		default:
 		}
 	}
-	return r.log.state.update(func(st *state) { st.first = next })
+	return nil
 }
 
 // bytes returns the first number from which on no more than MaxBytes are retained. The
