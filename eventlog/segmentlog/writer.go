@@ -108,15 +108,16 @@ func (w *writer) run() {
 	}
 }
 
-// linger lets goroutines run that are ready to, as long as they add to a short queue. Larger
-// groups cost fewer syncs, and nobody waits for a timer. It does so only if there
-// are several publishers, and ends once others have run for long: they may have other work.
+// The bounds of linger.
 const (
 	lingerRequests = 32 // while the disk syncs so many, as many others can come
 	lingerTime     = time.Millisecond
 	lingerAlone    = 8 // groups of one request, after which a publisher is taken for the only one
 )
 
+// linger lets goroutines run that are ready to, as long as they add to a short queue. Larger
+// groups cost fewer syncs, and nobody waits for a timer. It does so only if there are several
+// publishers, and ends once others have run for long: they may have other work.
 func (w *writer) linger() {
 	if w.alone >= lingerAlone {
 		return
