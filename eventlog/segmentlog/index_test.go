@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -272,32 +271,4 @@ func topicOf(seq uint64) string {
 		return fmt.Sprintf("u.%d.%d", i%30, i%7)
 	}
 	return fmt.Sprintf("t.%d", i%20)
-}
-
-// Where no index can be made, everything goes on by searching the segments.
-func TestNoIndex(t *testing.T) {
-	dir := t.TempDir()
-	blockIndex(t, dir)
-	opts := Options{Dir: dir, Sync: time.Second, segmentBytes: 1 << 20, Logger: quiet()}
-	for start := range 2 {
-		l := opened(t, opts)
-		if start == 0 {
-			publishTopics(t, l, 3000)
-		}
-		want := modelOf(t, l)
-		wantKeys(t, l, want.keyedOnly(0))
-		want.quickly(t, l)
-		if n, err := l.Remove(t.Context(), []uint64{11}); n != 1-start || err != nil {
-			t.Errorf("Remove: %d, %v", n, err)
-		}
-		if start == 0 {
-			if a := l.Append(t.Context(), []eventlog.Message{{Topic: topicOf(11), Key: "m11", Data: "again"}})[0]; a.Err != nil || a.Repeat {
-				t.Errorf("the key of a removed record: %+v", a)
-			}
-		}
-		closeLog(t, l)
-	}
-	if _, err := os.Stat(filepath.Join(dir, storePrefix, "MANIFEST-000001")); err == nil {
-		t.Error("there is an index")
-	}
 }
