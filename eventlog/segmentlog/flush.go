@@ -142,26 +142,18 @@ func putRemoved(batch *pebble.Batch, n uint64, places []uint16) error {
 func (x *index) takeBucket(db *pebble.DB, n uint64) ([]change, error) {
 	removed := x.removed[n] // only run changes it
 	prefix := bucketKey('i', n, "")
-	it, err := db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: bucketKey('i', n+1, "")})
-	if err != nil {
-		return nil, err
-	}
-	defer it.Close()
 	var changes []change
-	for it.First(); it.Valid(); it.Next() {
-		value, err := it.ValueAndErr()
-		if err != nil {
-			return nil, err
-		}
+	err := each(db, prefix, bucketKey('i', n+1, ""), func(key, value []byte) error {
 		count := int64(0)
 		for _, p := range decodePlaces(value) {
 			if !hasPlace(removed, int(p)) {
 				count++
 			}
 		}
-		changes = append(changes, change{topic: string(it.Key()[len(prefix):]), count: -count})
-	}
-	return changes, it.Error()
+		changes = append(changes, change{topic: string(key[len(prefix):]), count: -count})
+		return nil
+	})
+	return changes, err
 }
 
 // changeTopics changes the topics in the store.
@@ -212,21 +204,12 @@ func changeTopics(db *pebble.DB, batch *pebble.Batch, changes []change) error {
 func readRemoved(st *store) (map[uint64][]uint16, error) {
 	removed := map[uint64][]uint16{}
 	err := st.use(func(db *pebble.DB) error {
-		it, err := db.NewIter(&pebble.IterOptions{LowerBound: []byte("r"), UpperBound: []byte("s")})
-		if err != nil {
-			return err
-		}
-		defer it.Close()
-		for it.First(); it.Valid(); it.Next() {
-			value, err := it.ValueAndErr()
-			if err != nil {
-				return err
+		return each(db, []byte("r"), []byte("s"), func(key, value []byte) error {
+			if len(key) == 9 {
+				removed[binary.BigEndian.Uint64(key[1:])] = decodePlaces(value)
 			}
-			if len(it.Key()) == 9 {
-				removed[binary.BigEndian.Uint64(it.Key()[1:])] = decodePlaces(value)
-			}
-		}
-		return it.Error()
+			return nil
+		})
 	})
 	return removed, err
 }

@@ -361,21 +361,13 @@ func (k *keys) expire() error {
 func (k *keys) open(st *store, meta *storeMeta) error {
 	var chunks []*chunk
 	err := st.use(func(db *pebble.DB) error {
-		it, err := db.NewIter(&pebble.IterOptions{LowerBound: []byte("f"), UpperBound: []byte("g")})
-		if err != nil {
-			return err
-		}
-		defer it.Close()
-		for it.First(); it.Valid(); it.Next() {
-			value, err := it.ValueAndErr()
-			if err != nil {
-				return err
-			}
-			if c, ok := decodeChunk(it.Key(), value); ok {
+		err := each(db, []byte("f"), []byte("g"), func(key, value []byte) error {
+			if c, ok := decodeChunk(key, value); ok {
 				chunks = append(chunks, c)
 			}
-		}
-		if err := it.Error(); err != nil {
+			return nil
+		})
+		if err != nil {
 			return err
 		}
 		for i, c := range chunks {
@@ -497,15 +489,10 @@ func decodeChunk(key, value []byte) (*chunk, bool) {
 // fill makes the filter of a chunk from its keys in the store.
 func (c *chunk) fill(db *pebble.DB) error {
 	c.filter = new(filter)
-	it, err := db.NewIter(&pebble.IterOptions{LowerBound: keyKey(c.id, keyHash{}), UpperBound: keyKey(c.id+1, keyHash{})})
-	if err != nil {
-		return err
-	}
-	defer it.Close()
-	for it.First(); it.Valid(); it.Next() {
-		if len(it.Key()) == 21 {
-			c.filter.add(keyHash(it.Key()[5:]))
+	return each(db, keyKey(c.id, keyHash{}), keyKey(c.id+1, keyHash{}), func(key, _ []byte) error {
+		if len(key) == 21 {
+			c.filter.add(keyHash(key[5:]))
 		}
-	}
-	return it.Error()
+		return nil
+	})
 }

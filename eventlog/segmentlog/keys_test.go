@@ -21,8 +21,8 @@ func TestKeysExpire(t *testing.T) {
 		"message": {MaxAge: window, DedupWindow: window, MaxBytes: 16 << 10},
 	} {
 		t.Run(name, func(t *testing.T) {
-			clock := newManualClock()
-			opts.Dir, opts.Sync, opts.clock, opts.Logger = t.TempDir(), time.Second, clock.source(), quiet()
+			clock := &fakeClock{wall: time.Now()}
+			opts.Dir, opts.Sync, opts.clock, opts.Logger = t.TempDir(), time.Second, clock.source, quiet()
 			l := opened(t, opts)
 			type used struct {
 				seq uint64
@@ -57,7 +57,7 @@ func TestKeysExpire(t *testing.T) {
 					}
 					keys[key] = used{a.ID.Seq, now}
 				}
-				clock.advance(window / 10)
+				clock.pass(window / 10)
 				now += window / 10
 				if step%3 == 2 {
 					check("while open")
@@ -92,12 +92,12 @@ func keyOf(t *testing.T, l *Log, key string) keyed {
 // A key that was used again after the window stays that of the newer message when the older
 // one is removed.
 func TestRemoveAnOlderUseOfAKey(t *testing.T) {
-	clock := newManualClock()
-	opts := Options{Dir: t.TempDir(), MaxAge: -1, DedupWindow: time.Hour, clock: clock.source()}
+	clock := &fakeClock{wall: time.Now()}
+	opts := Options{Dir: t.TempDir(), MaxAge: -1, DedupWindow: time.Hour, clock: clock.source}
 	l := opened(t, opts)
 	m := eventlog.Message{Topic: "a", Key: "k", Data: "d"}
 	publish(t, l, m)
-	clock.advance(2 * time.Hour)
+	clock.pass(2 * time.Hour)
 	if seqs := publish(t, l, m); seqs[0] != 2 {
 		t.Fatalf("the key is known after the window: %v", seqs)
 	}

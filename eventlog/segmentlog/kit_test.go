@@ -13,11 +13,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"example.com/tidings/eventlog"
 	"example.com/tidings/internal/leak"
-	"example.com/tidings/internal/logclock"
 	"example.com/tidings/sse"
 	"example.com/tidings/topics"
 )
@@ -205,29 +203,6 @@ func adopt(t *testing.T, dir string) {
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// manualClock is a clock that only the test moves.
-type manualClock struct {
-	mu      sync.Mutex
-	wall    time.Time
-	elapsed time.Duration
-}
-
-func newManualClock() *manualClock { return &manualClock{wall: time.Now()} }
-
-func (c *manualClock) source() logclock.Source {
-	return func() (time.Time, time.Duration) {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return c.wall, c.elapsed
-	}
-}
-
-func (c *manualClock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.wall, c.elapsed = c.wall.Add(d), c.elapsed+d
 }
 
 // openIn returns how many descriptors of this process are files in a folder.

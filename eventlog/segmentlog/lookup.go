@@ -36,19 +36,13 @@ func findStored(st *store, filters []topics.Filter, from, upTo uint64) (seqs []u
 				continue
 			}
 			lower := bucketKey('i', n, literalPrefix(f))
-			it, err := db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: prefixEnd(lower)})
-			if err != nil {
-				return err
-			}
-			for it.First(); it.Valid() && err == nil; it.Next() {
-				if f.Match(string(it.Key()[9:])) {
-					var value []byte
-					if value, err = it.ValueAndErr(); err == nil {
-						add(value)
-					}
+			err := each(db, lower, prefixEnd(lower), func(key, value []byte) error {
+				if f.Match(string(key[9:])) {
+					add(value)
 				}
-			}
-			if err := errors.Join(err, it.Close()); err != nil {
+				return nil
+			})
+			if err != nil {
 				return err
 			}
 		}

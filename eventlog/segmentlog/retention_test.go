@@ -149,12 +149,12 @@ func TestSlowReader(t *testing.T) {
 
 // Records that are too old go, by the log's own time, and so do the segments.
 func TestMaxAge(t *testing.T) {
-	clock := newManualClock()
-	opts := Options{Dir: t.TempDir(), Sync: time.Second, MaxAge: time.Minute, segmentBytes: 20_000, clock: clock.source(), Logger: quiet()}
+	clock := &fakeClock{wall: time.Now()}
+	opts := Options{Dir: t.TempDir(), Sync: time.Second, MaxAge: time.Minute, segmentBytes: 20_000, clock: clock.source, Logger: quiet()}
 	l := opened(t, opts)
 	for step := range 6 {
 		publishMany(t, l, 400, 50)
-		clock.advance(20 * time.Second)
+		clock.pass(20 * time.Second)
 		if step < 3 {
 			continue
 		}
@@ -163,7 +163,7 @@ func TestMaxAge(t *testing.T) {
 	}
 	await(t, "the end of old segments", func() bool { return len(segmentFiles(t, opts.Dir)) < 8 })
 	closeLog(t, l)
-	clock.advance(time.Hour)
+	clock.pass(time.Hour)
 	l = opened(t, opts)
 	await(t, "the end of all records", func() bool { return l.first.Load() == 6*400+1 })
 	closeLog(t, l)

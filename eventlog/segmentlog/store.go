@@ -145,6 +145,26 @@ func get(r pebble.Reader, key []byte) ([]byte, error) {
 	return append(make([]byte, 0, len(v)), v...), nil
 }
 
+// each calls f for the keys from one on and before another, in order. Key and value are valid
+// during the call.
+func each(r pebble.Reader, from, before []byte, f func(key, value []byte) error) error {
+	it, err := r.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: before})
+	if err != nil {
+		return err
+	}
+	defer it.Close()
+	for it.First(); it.Valid(); it.Next() {
+		value, err := it.ValueAndErr()
+		if err == nil {
+			err = f(it.Key(), value)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return it.Error()
+}
+
 // close ends the use of the store. What it holds is on the disk, unless it has failed.
 func (s *store) close() {
 	s.using.Lock()
