@@ -159,6 +159,7 @@ func (w *writer) write() {
 	before := w.seq
 	now := w.log.clock.Now()
 	err := w.gather(now)
+	gathered := g.records
 	if err == nil && len(g.buf) > 0 {
 		err = w.commit(now)
 	}
@@ -172,8 +173,8 @@ func (w *writer) write() {
 	}
 	n := len(g.records)
 	w.settle(err)
-	clear(g.records[:cap(g.records)])
-	clear(g.slots[:cap(g.slots)])
+	clear(gathered)
+	clear(g.slots)
 	*g = group{buf: g.buf[:0], records: g.records[:0], slots: g.slots[:0], marks: g.marks[:0], keys: g.keys[:0]}
 	if cap(g.buf) > 2*maxGroup {
 		g.buf = nil
