@@ -1,6 +1,7 @@
 package segmentlog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"runtime"
@@ -47,6 +48,7 @@ type writer struct {
 	f      file  // of seg
 	size   int64 // of f: what is allocated
 	off    int64 // where the next frame goes
+	zeroed int64 // up to where zeros are written
 	marked int64 // where the last mark is, or -1
 	seq    uint64
 
@@ -111,11 +113,12 @@ func (w *writer) run() {
 // The bounds of linger.
 const (
 	lingerRequests = 32 // while the disk syncs so many, as many others can come
+	lingerYields   = 4  // one after the other that bring nothing: a client needs a moment, too
 	lingerTime     = time.Millisecond
 	lingerAlone    = 8 // groups of one request, after which a publisher is taken for the only one
 )
 
-// linger lets goroutines run that are ready to, as long as they add to a short queue. Larger
+// linger lets others run, as long as that soon brings new requests to a short queue. Larger
 // groups cost fewer syncs, and nobody waits for a timer. It does so only if there are several
 // publishers, and ends once others have run for long: they may have other work.
 func (w *writer) linger() {
@@ -123,11 +126,11 @@ func (w *writer) linger() {
 		return
 	}
 	start := time.Now()
-	for n := w.queued(); n < lingerRequests; {
+	for n, vain := w.queued(), 0; n < lingerRequests && vain < lingerYields && time.Since(start) < lingerTime; {
 		runtime.Gosched()
-		before := n
-		if n = w.queued(); n == before || time.Since(start) > lingerTime {
-			return
+		vain++
+		if now := w.queued(); now > n {
+			n, vain = now, 0
 		}
 	}
 }
@@ -287,7 +290,8 @@ func (w *writer) commit(now time.Time) error {
 	}
 	always := w.log.opts.Sync == 0
 	if always {
-		if err := w.f.sync(); err != nil {
+		err := w.zero(w.off + int64(len(g.buf)))
+		if err := cmp.Or(err, w.f.sync()); err != nil {
 			return w.log.fail(err)
 		}
 	} else {
@@ -309,6 +313,32 @@ func (w *writer) commit(now time.Time) error {
 	}
 	if w.off > w.size/2 {
 		w.log.spares.want()
+	}
+	return nil
+}
+
+// Zeros are written ahead of groups that are small.
+const (
+	zeroAhead = 64 << 10
+	zeroGroup = 8 << 10
+)
+
+var ahead [zeroAhead]byte
+
+// zero writes zeros where the next groups come, if the last one ended at an offset and was
+// small. To sync what is written into allocated room for the first time, a file system
+// commits its journal. To sync what is written over zeros, it need not.
+func (w *writer) zero(end int64) error {
+	if len(w.group.buf) > zeroGroup || end+zeroGroup <= w.zeroed {
+		return nil
+	}
+	from, to := max(end, w.zeroed), min(end+zeroAhead, w.size)&^4095
+	if from >= to {
+		return nil
+	}
+	w.zeroed = to
+	if _, err := w.f.WriteAt(ahead[:to-from], from); err != nil && !noRoom(err) {
+		return err
 	}
 	return nil
 }
@@ -358,7 +388,7 @@ func (w *writer) roll(size int64) error {
 		w.log.sealing.Go(func() { w.log.seal(old) })
 		old.release()
 	}
-	w.seg, w.f, w.size, w.off, w.marked = s, f, allocated, 0, -1
+	w.seg, w.f, w.size, w.off, w.zeroed, w.marked = s, f, allocated, 0, 0, -1
 	w.log.addSegment(s)
 	return nil
 }

@@ -37,12 +37,14 @@ type feed struct {
 
 	news atomic.Bool // arrived is not empty
 	mu   sync.Mutex
+	idle bool // the shard has no streams, and need not wake for entries
 	arrived
 }
 
 // arrived is what the window has told a feed since the feed last looked.
 type arrived struct {
 	view    *window.View // not nil if the window was read from the log anew
+	passed  uint64       // the last entry that came while the feed was idle
 	entries []*window.Entry
 }
 
@@ -59,7 +61,7 @@ func newFeed(d *Dispatcher, s *delivery.Shard) *feed {
 		dispatcher: d, shard: s,
 		sets:     map[string]*delivery.Set{},
 		catchUps: map[uint32]*catchUp{},
-		timeline: v.Timeline, generation: v.Generation, era: v.Era(), head: v.Last(),
+		timeline: v.Timeline, generation: v.Generation, era: v.Era(), head: v.Last(), idle: true,
 	}
 	f.matched = f.match
 	return f
@@ -67,11 +69,29 @@ func newFeed(d *Dispatcher, s *delivery.Shard) *feed {
 
 // extended tells the feed of new entries. It is for any goroutine.
 func (f *feed) extended(entries []*window.Entry) {
+	if f.take(entries) {
+		f.shard.Wake()
+	}
+}
+
+// take reports whether the shard has to wake for new entries.
+func (f *feed) take(entries []*window.Entry) bool {
 	f.mu.Lock()
-	f.arrived.entries = append(f.arrived.entries, entries...)
-	f.mu.Unlock()
+	defer f.mu.Unlock()
 	f.news.Store(true)
-	f.shard.Wake()
+	if f.idle && len(entries) > 0 {
+		f.passed = entries[len(entries)-1].Seq
+		return false
+	}
+	f.arrived.entries = append(f.arrived.entries, entries...)
+	return true
+}
+
+// setIdle notes whether the shard has streams. An idle feed gets no entries.
+func (f *feed) setIdle(idle bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.idle = idle
 }
 
 // renewed tells the feed of a view that was read from the log anew. It is for any goroutine.
@@ -97,6 +117,7 @@ func (f *feed) Advance() {
 		f.detachAll(v.Last(), func() { f.timeline, f.generation, f.era = v.Timeline, v.Generation, v.Era() })
 		f.submitOutdated()
 	}
+	f.head = max(f.head, a.passed)
 	for _, e := range a.entries {
 		switch {
 		case e.Seq <= f.head:
@@ -187,6 +208,7 @@ const (
 // open begins a stream. take makes whatever carries the stream a member of its set. If take
 // fails, open returns false.
 func (f *feed) open(o *Opening, take func(set *delivery.Set, form, tag uint8) (slot uint32, ok bool)) bool {
+	f.setIdle(false)
 	f.Advance()
 	c, tag := o.Cursor, replayTag
 	if c.skip {
@@ -217,6 +239,9 @@ func (f *feed) Vacated(set *delivery.Set) {
 	key := set.Key.(*filterSet)
 	f.index.remove(set, key.filters)
 	delete(f.sets, key.key)
+	if len(f.sets) == 0 {
+		f.setIdle(true)
+	}
 }
 
 // settle attaches a stream to its set after a position, if the window reaches back to that.
