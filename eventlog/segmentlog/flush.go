@@ -47,7 +47,7 @@ func (x *index) flush(buckets []*bucket, sealed int) error {
 			changes = append(changes, lost...)
 		}
 		if gone > meta.gone {
-			for _, kind := range []byte{'i', 'r'} {
+			for _, kind := range []byte{'i', 'r', 'b'} {
 				if err := batch.DeleteRange(bucketKey(kind, meta.gone, ""), bucketKey(kind, gone, ""), nil); err != nil {
 					return err
 				}
@@ -90,6 +90,7 @@ func (x *index) flush(buckets []*bucket, sealed int) error {
 	for n := x.meta.gone; n < gone; n++ {
 		delete(x.removed, n)
 	}
+	x.dropFilters(gone)
 	x.applied = meta.applied
 	for len(x.sealed) > 0 && x.sealed[0].n < meta.applied {
 		x.sealed = x.sealed[1:]
@@ -113,11 +114,13 @@ func putBucket(batch *pebble.Batch, b *bucket) (changes []change, removed []uint
 	defer b.mu.RUnlock()
 	lists := b.postings()
 	var value []byte
+	filter := newTopicFilter(len(ids))
 	for _, id := range ids {
 		if len(lists[id]) == 0 {
 			continue
 		}
 		t := &b.topics[id]
+		filter.add(t.name)
 		value = appendPlaces(value[:0], lists[id])
 		if err := batch.Set(bucketKey('i', b.n, t.name), value, nil); err != nil {
 			return nil, nil, err
@@ -125,6 +128,9 @@ func putBucket(batch *pebble.Batch, b *bucket) (changes []change, removed []uint
 		if t.count > 0 {
 			changes = append(changes, change{t.name, int64(t.count), seqOf(b.n, int(t.last)), t.nanos})
 		}
+	}
+	if err := batch.Set(bucketKey('b', b.n, ""), filter, nil); err != nil {
+		return nil, nil, err
 	}
 	removed = b.removedHeld()
 	return changes, removed, putRemoved(batch, b.n, removed)

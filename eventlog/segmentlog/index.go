@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,6 +31,9 @@ type index struct {
 
 	// removed has the places of removed records of the buckets in the store.
 	removed map[uint64][]uint16
+
+	filters     map[uint64]topicFilter // of some buckets in the store
+	filterBytes int
 
 	wake     chan struct{} // has room for one
 	removals chan *removal // for run
@@ -63,6 +67,7 @@ func newIndex(l *Log, next uint64) *index {
 		log:      l,
 		open:     newBucket(bucketOf(next), next),
 		removed:  map[uint64][]uint16{},
+		filters:  map[uint64]topicFilter{},
 		wake:     make(chan struct{}, 1),
 		removals: make(chan *removal),
 		done:     make(chan struct{}),
@@ -154,6 +159,10 @@ func (x *index) find(filters []topics.Filter, from, upTo uint64) (seqs []uint64,
 	}
 	if !stored {
 		return nil, false
+	}
+	may := func(f topics.Filter) bool { return !f.Exact() || x.mayHave(st, bucketOf(from), f.String()) }
+	if !slices.ContainsFunc(filters, may) {
+		return nil, true
 	}
 	seqs, err := findStored(st, filters, from, upTo)
 	return seqs, err == nil
@@ -267,6 +276,7 @@ func (x *index) drop(st *store) {
 	x.mu.Lock()
 	x.store, x.applied, x.whole = nil, 0, false
 	x.removed = map[uint64][]uint16{}
+	x.dropFilters(math.MaxUint64)
 	x.mu.Unlock()
 	x.keys.unready()
 	x.meta = storeMeta{}

@@ -25,6 +25,7 @@ import (
 //
 //	m                  how far the store has come, see storeMeta
 //	i bucket(8) topic  the places of the topic's records in the bucket
+//	b bucket(8)        the bucket's topicFilter
 //	r bucket(8)        the places of the bucket's removed records
 //	t topic            the topic's last number, its time, and how many records there are
 //	k chunk(4) hash    the record that a key belongs to, see keys
@@ -214,7 +215,7 @@ type storeMeta struct {
 	chunk   uint32 // the newest chunk of keys
 }
 
-const storeVersion = 1
+const storeVersion = 2
 
 func (m storeMeta) encode() []byte {
 	b := []byte{storeVersion}
