@@ -413,7 +413,7 @@ func (x *index) scanInto(b *bucket, upTo uint64) error {
 // rebuild adds some buckets of the segments to the store, before the given one.
 func (x *index) rebuild(before uint64) error {
 	var built []*bucket
-	for n := x.meta.applied; n < before && len(built) < 8; n++ {
+	for n := x.meta.applied; n < before && len(built) < 2; n++ {
 		b := newBucket(n, bucketStart(n))
 		if err := x.scanInto(b, bucketEnd(bucketStart(n))); err != nil {
 			return err
