@@ -26,58 +26,93 @@ type detached struct {
 	context.Context // for its values
 	deadline        time.Time
 
-	mu        sync.Mutex
-	timed     context.Context // with the timer; nil until somebody waits
-	stop      context.CancelFunc
-	cancelled bool
+	mu    sync.Mutex
+	err   error         // why it has ended
+	done  chan struct{} // nil until somebody waits
+	timer *time.Timer   // the same
+	after map[*func()]struct{}
 }
 
 // detach returns the context for n messages of a request. The caller cancels it.
 func detach(r *http.Request, n int) *detached {
 	timeout := appendTimeout + time.Duration(n-1)*batchTimeout
-	return &detached{Context: context.WithoutCancel(r.Context()), deadline: time.Now().Add(timeout)}
+	return &detached{Context: r.Context(), deadline: time.Now().Add(timeout)}
 }
 
-func (d *detached) cancel() {
+func (d *detached) cancel() { d.end(context.Canceled) }
+
+func (d *detached) expire() { d.end(context.DeadlineExceeded) }
+
+// end ends the context, unless it has ended.
+func (d *detached) end(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.cancelled = true
-	if d.timed != nil {
-		d.stop()
+	if d.err != nil {
+		return
 	}
+	d.err = err
+	if d.done != nil {
+		d.timer.Stop()
+		close(d.done)
+	}
+	for f := range d.after {
+		go (*f)()
+	}
+	d.after = nil
 }
 
+// Deadline implements [context.Context].
 func (d *detached) Deadline() (time.Time, bool) { return d.deadline, true }
 
+// Done implements [context.Context].
 func (d *detached) Done() <-chan struct{} {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.start().Done()
+	return d.wait()
 }
 
+// wait starts the timer, and returns what Done does. Callers hold mu.
+func (d *detached) wait() chan struct{} {
+	switch {
+	case d.done != nil:
+	case d.err != nil:
+		d.done = make(chan struct{})
+		close(d.done)
+	default:
+		d.done = make(chan struct{})
+		d.timer = time.AfterFunc(time.Until(d.deadline), d.expire)
+	}
+	return d.done
+}
+
+// Err implements [context.Context].
 func (d *detached) Err() error {
+	if !time.Now().Before(d.deadline) {
+		d.expire()
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.timed == nil && !d.cancelled && time.Now().Before(d.deadline) {
-		return nil
-	}
-	return d.start().Err()
+	return d.err
 }
 
 // AfterFunc lets package context derive contexts without a goroutine for each.
 func (d *detached) AfterFunc(f func()) (stop func() bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return context.AfterFunc(d.start(), f)
-}
-
-// start returns the context with the timer. Callers hold mu.
-func (d *detached) start() context.Context {
-	if d.timed == nil {
-		d.timed, d.stop = context.WithDeadline(d.Context, d.deadline)
-		if d.cancelled {
-			d.stop()
-		}
+	if d.err != nil {
+		go f()
+		return func() bool { return false }
 	}
-	return d.timed
+	d.wait()
+	if d.after == nil {
+		d.after = map[*func()]struct{}{}
+	}
+	d.after[&f] = struct{}{}
+	return func() bool {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		_, waits := d.after[&f]
+		delete(d.after, &f)
+		return waits
+	}
 }
