@@ -168,7 +168,10 @@ tmpfs | ramfs) say "$work is in memory, where fsync costs nothing: set TMPDIR to
 esac
 build_tidings
 (cd "$bench" && go build -o "$work/publish" ./publish)
-after=$TIDINGS
+# How much of a program is in memory depends on how its file was written: a copy of each
+# makes them equal.
+cp "$TIDINGS" "$work/after" && after=$work/after
+[ -z "$BEFORE" ] || { cp "$BEFORE" "$work/before" && BEFORE=$work/before; }
 
 # The fills come first, so that the runs do not wait for their pages to be written.
 r=1
