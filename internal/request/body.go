@@ -22,6 +22,7 @@ var bodies = sync.Pool{New: func() any { return new([]byte) }}
 
 // ReadBody calls use with the body of a request, and returns its error. use must not keep
 // the bytes. If the body has more than limit bytes, ReadBody returns tooLarge's error instead.
+// r.Body is http.NoBody once everything was read.
 func ReadBody(w http.ResponseWriter, r *http.Request, limit int, tooLarge func() error, use func([]byte) error) error {
 	if r.ContentLength > int64(limit) {
 		return tooLarge()
@@ -47,6 +48,7 @@ func ReadBody(w http.ResponseWriter, r *http.Request, limit int, tooLarge func()
 		*buf = b
 		switch {
 		case err == io.EOF:
+			r.Body = http.NoBody
 			return use(b)
 		case err != nil:
 			return unreadable(err, tooLarge)

@@ -81,7 +81,8 @@ func (s *site) find(path string) (route, bool) {
 func (s *site) route(w http.ResponseWriter, r *http.Request) {
 	handler, err := s.handlerOf(w.Header(), r)
 	if err != nil {
-		handler = err.(http.Handler)
+		request.Refuse(w, r, err.(http.Handler))
+		return
 	}
 	handler.ServeHTTP(w, r)
 }
