@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"example.com/tidings/internal/logclock"
 )
 
@@ -54,6 +56,8 @@ type Options struct {
 	clock        logclock.Source
 	segmentBytes int64
 	files        fileSystem
+	indexFiles   vfs.FS
+	bootID       func() uint32 // tells one run of the machine from the next
 }
 
 func (o *Options) withDefaults() (Options, error) {
@@ -72,6 +76,12 @@ func (o *Options) withDefaults() (Options, error) {
 	}
 	if opts.files == nil {
 		opts.files = disk{}
+	}
+	if opts.indexFiles == nil {
+		opts.indexFiles = vfs.Default // Pebble's own default watches for slow disks, and a failed Open leaves a goroutine
+	}
+	if opts.bootID == nil {
+		opts.bootID = bootID
 	}
 	switch {
 	case opts.Sync < 0:
