@@ -223,8 +223,9 @@ func (l *Log) beginEpoch(first uint64) error {
 	return saveEpochs(l.files, l.opts.Dir, l.epochs)
 }
 
-// Close implements [eventlog.Log]. When it returns, everything stored is on the disk, and
-// the folder can be opened again.
+// Close implements [eventlog.Log]. When it returns nil, everything stored is on the disk. If
+// the log could no longer be written, Close returns why. In any case, the folder can be opened
+// again.
 func (l *Log) Close() error {
 	l.closeOnce.Do(func() {
 		l.writer.close()

@@ -18,7 +18,7 @@ import (
 	"example.com/tidings/eventlog"
 )
 
-var powerSeed = flag.Uint64("seed", 0, "run TestPower only with this seed")
+var powerSeed = flag.Uint64("seed", 0, "run TestPowerLoss only with this seed")
 
 // Whenever the power goes, or the process is killed: with Sync 0 each acknowledged message is
 // there after the next start. With an interval, those are that were synced, and each other one
@@ -29,8 +29,8 @@ var powerSeed = flag.Uint64("seed", 0, "run TestPower only with this seed")
 // Each seed is a story of several starts. The goroutines of a log are scheduled as it comes, so a
 // seed that has failed may need -count=100 to fail again:
 //
-//	go test ./eventlog/segmentlog -run TestPower -seed 42
-func TestPower(t *testing.T) {
+//	go test ./eventlog/segmentlog -run TestPowerLoss -seed 42
+func TestPowerLoss(t *testing.T) {
 	if *powerSeed != 0 {
 		tellStory(t, *powerSeed)
 		return
