@@ -189,7 +189,9 @@ func TestDiskFails(t *testing.T) {
 				t.Errorf("Remove: %d, %v", n, err)
 			}
 			wantAll(t, l, want)
-			_ = l.Close()
+			if err := l.Close(); !errors.Is(err, errDisk) {
+				t.Errorf("Close returns %v", err)
+			}
 			l = opened(t, Options{Dir: opts.Dir})
 			wantAll(t, l, want)
 			appendSoon(t, l, want)

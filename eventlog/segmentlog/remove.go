@@ -217,10 +217,6 @@ func (x *index) settleRemovals() {
 	if x.store.use(func(db *pebble.DB) error { return db.Flush() }) != nil {
 		return
 	}
-	// Otherwise the power may bring the store back that was there before.
-	if x.log.files.syncDir(x.log.opts.Dir) != nil {
-		return
-	}
 	if err := x.log.state.update(func(st *state) { st.flags &^= stateStale }); err == nil {
 		r.marked = false
 	}
