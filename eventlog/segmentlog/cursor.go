@@ -98,6 +98,11 @@ func (c *cursor) window(n int) ([]byte, bool) {
 		c.buf = &b
 	}
 	got, err := c.f.ReadAt((*c.buf)[:want], c.off)
+	if got < n && want > int64(n) {
+		// Some disks refuse a whole request because of one page of it.
+		c.step = pageBytes
+		got, err = c.f.ReadAt((*c.buf)[:n], c.off)
+	}
 	c.base, c.held = c.off, (*c.buf)[:got]
 	if got < n && err == nil {
 		return nil, false

@@ -234,11 +234,30 @@ func (x *index) end() {
 	x.mu.RLock()
 	st := x.store
 	x.mu.RUnlock()
-	if st != nil {
+	if st == nil {
+		return
+	}
+	usable := x.usable()
+	if usable {
 		_ = x.flushKeys() // if it fails, the next start reads them from the segments
 		x.settleRemovals()
-		st.close()
 	}
+	st.close(usable)
+}
+
+// indexRoom is how much of the disk must be free to open a store or to write it. Pebble may wait
+// for ever where there is no room for a file.
+const indexRoom = 1 << 20
+
+// usable reports whether a store can be written: the folder is the log's, the disk works, and
+// it has room.
+func (x *index) usable() bool {
+	l := x.log
+	if l.ours() != nil || l.Err() != nil {
+		return false
+	}
+	free, _, err := l.files.free(l.opts.Dir)
+	return err != nil || free >= indexRoom
 }
 
 // step brings the store up to date.
@@ -280,23 +299,21 @@ func (x *index) drop(st *store) {
 	x.mu.Unlock()
 	x.keys.unready()
 	x.meta = storeMeta{}
-	closed := make(chan struct{})
-	go func() {
-		defer close(closed)
-		st.close()
-	}()
-	select {
-	case <-closed:
-	case <-time.After(5 * time.Second): // it hangs, and has a goroutine and a few files
-	}
+	st.close(false)
 	if x.failures++; x.failures > 3 {
 		x.retryAt = time.Now().Add(time.Minute)
 	}
-	_ = os.RemoveAll(st.dir) // otherwise opening it fails
+	if x.log.ours() == nil {
+		_ = os.RemoveAll(st.dir) // otherwise opening it fails
+	}
 }
 
 // begin opens a store, and reads how far it has come. It reports whether there is one.
 func (x *index) begin() bool {
+	if !x.usable() {
+		x.retryAt = time.Now().Add(2 * time.Second)
+		return false
+	}
 	st, err := openStore(x.log.opts.Dir, x.log.opts.Logger, x.signal)
 	if err != nil {
 		x.log.opts.Logger.Warn("the log has no index for now, and searches its segments", "error", err)
@@ -305,7 +322,7 @@ func (x *index) begin() bool {
 	}
 	meta, fits, err := x.readMeta(st)
 	if err == nil && !fits {
-		st.close()
+		st.close(false)
 		if err = os.RemoveAll(st.dir); err == nil {
 			st, err = openStore(x.log.opts.Dir, x.log.opts.Logger, x.signal)
 		}
@@ -434,8 +451,13 @@ func (l *Log) scan(ctx context.Context, from, upTo uint64, f func(*frame)) error
 		if i+1 < len(list) {
 			bound = list[i+1].first - 1
 		}
-		err := list[i].each(ctx, from, min(upTo, bound), f, func(h span) { l.noteLost(list[i], h) })
-		if err != nil && !errors.Is(err, errGone) {
+		lost := func(h span) { l.noteLost(list[i], h) }
+		switch err := list[i].each(ctx, from, min(upTo, bound), f, lost); {
+		case errors.Is(err, errUnreadable):
+			if last := min(upTo, bound, l.lastSeq()); from <= last {
+				lost(span{from, last})
+			}
+		case err != nil && !errors.Is(err, errGone):
 			return err
 		}
 		if bound == math.MaxUint64 {
@@ -456,9 +478,6 @@ func (s *segment) each(ctx context.Context, from, upTo uint64, f func(*frame), l
 		return nil
 	}
 	file, err := s.acquire()
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
 	if err != nil {
 		return err
 	}

@@ -29,7 +29,8 @@ func Open(_ context.Context, options *Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{opts: opts, files: opts.files, lock: held, grown: make(chan struct{})}
+	l := &Log{opts: opts, lock: held, grown: make(chan struct{}), failing: make(chan struct{})}
+	l.files = &ownFolder{opts.files, l}
 	l.closing, l.close = context.WithCancel(context.Background())
 	if err := l.start(); err != nil {
 		l.close()
@@ -70,7 +71,7 @@ func (l *Log) start() error {
 	l.segments.Store(&kept)
 	l.first.Store(first)
 	l.began = next
-	l.last = next - 1
+	l.last = next - 1 // see beginEpoch
 	atLeast := time.Time{}
 	if ok {
 		atLeast = known.time()
@@ -102,6 +103,9 @@ func (l *Log) start() error {
 	if err == nil {
 		err = keeper.sync()
 	}
+	if noRoom(err) {
+		l.unsaved, err = true, nil
+	}
 	if err != nil {
 		return err
 	}
@@ -125,6 +129,7 @@ func (l *Log) start() error {
 	l.running.Go(l.writer.run)
 	l.running.Go(l.retention.run)
 	l.running.Go(l.index.run)
+	l.running.Go(l.watch)
 	if l.opts.Sync > 0 {
 		l.running.Go(func() { l.syncer.run(l.opts.Sync) })
 	}
@@ -161,11 +166,11 @@ func (l *Log) find() ([]*segment, error) {
 		case ok:
 			s := newSegment(l.files, l.opts.Dir, first, salt)
 			f, err := l.files.open(path)
-			if err != nil {
-				return nil, err
+			if err == nil {
+				s.end, err = f.size()
+				err = errors.Join(err, f.Close())
 			}
-			s.end, err = f.size()
-			if err := errors.Join(err, f.Close()); err != nil {
+			if tooBusy(err) { // any other error costs the segment's records
 				return nil, err
 			}
 			found = append(found, s)
@@ -196,10 +201,11 @@ func withoutEmpty(found []*segment) ([]*segment, error) {
 	var kept []*segment
 	for i, s := range found {
 		if i > 0 && found[i-1].first == s.first || i+1 < len(found) && found[i+1].first == s.first {
-			if err := s.load(); err != nil {
+			err := s.load()
+			if err != nil && !errors.Is(err, errUnreadable) {
 				return nil, err
 			}
-			if len(s.marks) == 0 {
+			if err == nil && len(s.marks) == 0 {
 				if err := s.drop(); err != nil {
 					return nil, err
 				}
@@ -216,25 +222,27 @@ func withoutEmpty(found []*segment) ([]*segment, error) {
 // then take for a lost message. copied says that the folder is a copy.
 func (l *Log) recover(found []*segment, known state, ok, copied bool) (first, epoch, next uint64, segments []*segment, err error) {
 	next = 1
-	doubt, damaged := (!ok || copied) && len(found) > 0, false
+	doubt, rest := (!ok || copied) && len(found) > 0, false
 	// The newest segments without a record are left from starts that stored nothing.
 	for n := len(found); n > 0; n = len(found) {
 		newest := found[n-1]
-		if err := newest.load(); err != nil {
+		err := newest.load()
+		if err == nil {
+			_, end := newest.extent()
+			rest, err = newest.unfinished(end)
+		}
+		if errors.Is(err, errUnreadable) {
+			rest, err = true, nil
+		}
+		if err != nil {
 			return 0, 0, 0, nil, err
 		}
-		last, end := newest.extent()
+		last, _ := newest.extent()
 		next = max(next, last+1)
-		damaged = false
-		if known.flags&stateClean == 0 || !ok {
-			if damaged, err = newest.unfinished(end); err != nil {
-				return 0, 0, 0, nil, err
-			}
-		}
-		if damaged && (!ok || known.boot == 0 || known.boot != bootID()) {
+		if rest && (known.flags&stateClean == 0 || !ok) && (!ok || known.boot == 0 || known.boot != bootID()) {
 			doubt = true // the machine may have gone down before the disk had everything
 		}
-		if len(newest.marks) > 0 || damaged {
+		if len(newest.marks) > 0 || rest {
 			break
 		}
 		if err := newest.drop(); err != nil {
@@ -268,7 +276,7 @@ func (l *Log) recover(found []*segment, known state, ok, copied bool) (first, ep
 	if n := len(found); n > 1 {
 		// It may have been sealed when the process died: then its file is larger than its
 		// records.
-		if err := found[n-2].load(); err != nil {
+		if err := found[n-2].load(); err != nil && !errors.Is(err, errUnreadable) {
 			return 0, 0, 0, nil, err
 		}
 	}
@@ -277,7 +285,7 @@ func (l *Log) recover(found []*segment, known state, ok, copied bool) (first, ep
 			l.opts.Logger.Error("the log has lost its newest messages; subscribers are told", "first", last+1, "last", next-1)
 		}
 		// It gets no more frames. What stands behind the last one stays, if it may be a record.
-		if !damaged {
+		if !rest {
 			l.seal(found[n-1])
 		}
 	}
@@ -292,6 +300,9 @@ func syncAfter(found []*segment, synced uint64) error {
 			continue
 		}
 		f, err := s.acquire()
+		if errors.Is(err, errUnreadable) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -313,7 +324,7 @@ func (s *segment) unfinished(end int64) (bool, error) {
 	defer s.release()
 	size, err := f.size()
 	if err != nil {
-		return false, err
+		return true, nil
 	}
 	b := make([]byte, mostRead)
 	for off := end; off < size; off += int64(len(b)) {
@@ -330,7 +341,8 @@ func (s *segment) unfinished(end int64) (bool, error) {
 	return false, nil
 }
 
-// beginEpoch begins the epoch of this start.
+// beginEpoch begins the epoch of this start. If the disk has no room for it, readers get to
+// know no number of that epoch before it is saved.
 func (l *Log) beginEpoch(first uint64) error {
 	known, err := loadEpochs(l.files, l.opts.Dir)
 	if err != nil {
@@ -339,7 +351,29 @@ func (l *Log) beginEpoch(first uint64) error {
 	}
 	l.epochs = nextEpochs(known, first-1, l.clock.Now())
 	l.epoch = l.epochs[len(l.epochs)-1].ID
-	return saveEpochs(l.files, l.opts.Dir, l.epochs)
+	err = saveEpochs(l.files, l.opts.Dir, l.epochs)
+	if noRoom(err) && len(known) > 0 {
+		l.opts.Logger.Warn("the disk is full; messages are refused until there is room", "error", err)
+		l.unsaved, l.last = true, first-1
+		return nil
+	}
+	return err
+}
+
+// save saves the epoch and the state of this start, if the disk had no room for them. The
+// writer calls it before it assigns a number: the next start must know the epoch.
+func (l *Log) save() error {
+	if !l.unsaved {
+		return nil
+	}
+	if err := saveEpochs(l.files, l.opts.Dir, l.epochs); err != nil {
+		return err
+	}
+	if err := l.state.update(func(*state) {}); err != nil {
+		return err
+	}
+	l.unsaved = false
+	return l.state.sync()
 }
 
 // Close implements [eventlog.Log]. When it returns, everything stored is on the disk, and
@@ -358,13 +392,16 @@ func (l *Log) Close() error {
 // end writes what the next start wants to find, and closes the files.
 func (l *Log) end() error {
 	err := l.syncer.sync()
+	if err != nil {
+		err = l.fail(err)
+	}
 	if w := l.writer; w.seg != nil {
 		l.seal(w.seg)
 		w.seg.release()
 	}
 	l.sealing.Wait()
 	l.spares.close()
-	if l.failed() == nil && err == nil {
+	if l.Err() == nil && err == nil {
 		err = l.state.update(func(st *state) {
 			st.synced = st.acknowledged
 			st.flags |= stateClean

@@ -54,6 +54,7 @@ type Options struct {
 	clock        logclock.Source
 	segmentBytes int64
 	files        fileSystem
+	watch        time.Duration // see [Log.watch]; negative means never
 }
 
 func (o *Options) withDefaults() (Options, error) {
@@ -73,6 +74,7 @@ func (o *Options) withDefaults() (Options, error) {
 	if opts.files == nil {
 		opts.files = disk{}
 	}
+	opts.watch = cmp.Or(opts.watch, watchInterval)
 	switch {
 	case opts.Sync < 0:
 		return opts, fmt.Errorf("the sync interval %v is negative", opts.Sync)

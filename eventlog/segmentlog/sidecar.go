@@ -107,8 +107,8 @@ func (s *segment) saveSidecar() error {
 		return err
 	}
 	_, err = f.WriteAt(encodeSidecar(s.first, s.salt, t), 0)
-	if e := f.Close(); err == nil {
-		err = e
+	if err = errors.Join(err, f.Close()); err != nil {
+		_ = s.files.remove(s.sidecar()) // a part of it is of no use
 	}
 	return err
 }

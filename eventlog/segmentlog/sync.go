@@ -1,6 +1,7 @@
 package segmentlog
 
 import (
+	"cmp"
 	"errors"
 	"sync"
 	"time"
@@ -43,7 +44,8 @@ func (s *syncer) run(interval time.Duration) {
 	}
 }
 
-// sync returns when everything written is on the disk.
+// sync returns when everything written is on the disk. After a failure it does what it can:
+// a disk that has failed once may report success for what it has dropped.
 func (s *syncer) sync() error {
 	s.mu.Lock()
 	dirty, last := s.dirty, s.last
@@ -65,9 +67,12 @@ func (s *syncer) sync() error {
 			return err
 		}
 	}
-	err := s.log.state.update(func(st *state) { st.synced = max(st.synced, last) })
-	if err == nil {
-		err = s.log.state.sync()
+	if s.log.Err() != nil {
+		return nil
 	}
-	return err
+	err := s.log.state.update(func(st *state) { st.synced = max(st.synced, last) })
+	if noRoom(err) { // an older state tells the next start less
+		err = nil
+	}
+	return cmp.Or(err, s.log.state.sync())
 }
