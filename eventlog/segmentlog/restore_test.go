@@ -3,7 +3,10 @@ package segmentlog
 import (
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"example.com/tidings/eventlog"
 	"example.com/tidings/sse"
@@ -121,5 +124,57 @@ func TestDoubtIsToldEverybody(t *testing.T) {
 	}
 	if first := l.epochs.Position(last.Seq + 1); first.Epoch == last.Epoch {
 		t.Errorf("the end of the gap, %v, is an id of the epoch before", first)
+	}
+}
+
+// A backup that was made as docs/durability.md says, while messages were published, has all
+// messages of its segments, and its start tells everybody who has more.
+func TestBackupWhileRunning(t *testing.T) {
+	dir, backup, restored := t.TempDir(), t.TempDir(), t.TempDir()
+	l := opened(t, Options{Dir: dir, Sync: time.Second, segmentBytes: 64 << 10})
+	early := l.publishedFor(t, 1)
+	l.publishedFor(t, 3000)
+	var stop atomic.Bool
+	var publishing sync.WaitGroup
+	publishing.Go(func() {
+		for !stop.Load() {
+			l.Append(t.Context(), []eventlog.Message{{Topic: "a", Data: "x"}})
+		}
+	})
+	files := segmentFiles(t, dir)
+	files = files[:len(files)-1]
+	for _, path := range files {
+		if err := os.Link(path, filepath.Join(backup, filepath.Base(path))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{formatFile, epochsFile, stateFile} {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(backup, name), b, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop.Store(true)
+	publishing.Wait()
+	late := l.publishedFor(t, 1)
+	closeLog(t, l)
+	if err := os.CopyFS(restored, os.DirFS(backup)); err != nil {
+		t.Fatal(err)
+	}
+	newest, _, _ := parseSegmentName(filepath.Base(segmentFiles(t, dir)[len(files)]))
+	l = opened(t, Options{Dir: restored})
+	defer closeLog(t, l)
+	c := read(t, l)
+	if uint64(len(c.records)) != newest-1 || len(c.lost) != 1 || c.lost[0].first != newest {
+		t.Errorf("the backup has %d messages and has lost %v, want %d and all from there on", len(c.records), c.lost, newest-1)
+	}
+	if got := resumes(t, l, early); got != "" {
+		t.Errorf("a client in the middle of the backup is told %q", got)
+	}
+	if got := resumes(t, l, late); got != sse.GapLost {
+		t.Errorf("a client after the backup is told %q, want lost", got)
 	}
 }
