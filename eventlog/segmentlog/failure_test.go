@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -81,44 +82,60 @@ func TestDiskFails(t *testing.T) {
 }
 
 // Of the messages that wait while the disk fails, those that it was given get an error from
-// which nobody can tell whether they are stored. The others get ErrFailed, and are not there.
+// which nobody can tell whether they are stored. The others get ErrFailed, and are not there:
+// those that did not fit into the group, and those that came later.
 func TestPublishersUnderWayWhenTheDiskFails(t *testing.T) {
 	files := &faulty{}
 	opts := Options{Dir: t.TempDir(), files: files, Logger: quiet()}
 	l := opened(t, opts)
-	syncing, proceed := make(chan struct{}), make(chan struct{})
+	syncing, proceed := make(chan struct{}), make(chan error)
 	files.set(func(call, name string) error {
 		if call != "sync" {
 			return nil
 		}
-		close(syncing)
-		<-proceed
-		return errDisk
+		syncing <- struct{}{}
+		return <-proceed
 	})
-	errs := make(chan error, 2)
 	var all sync.WaitGroup
-	push := func(data string) {
+	push := func(data string, n int) (errs []error) {
+		errs = make([]error, n)
+		queued := l.writer.queued()
 		all.Go(func() {
-			errs <- l.Append(t.Context(), []eventlog.Message{{Topic: "a", Data: data}})[0].Err
+			for i, a := range l.Append(t.Context(), slices.Repeat([]eventlog.Message{{Topic: "a", Data: data}}, n)) {
+				errs[i] = a.Err
+			}
 		})
+		await(t, "the publisher", func() bool { return data == "first" || l.writer.queued() > queued })
+		return errs
 	}
-	push("under way")
+	first := push("first", 1)
 	<-syncing
-	push("waits")
-	await(t, "the second publisher", func() bool { return l.writer.queued() == 1 })
-	close(proceed)
+	// While it is synced, others gather: more than fit into a group.
+	large := push(strings.Repeat("x", 1<<20), 5)
+	waits := push("waits", 2)
+	proceed <- nil
+	<-syncing
+	late := push("late", 1)
+	proceed <- errDisk
 	all.Wait()
-	under, waits := <-errs, <-errs
-	if errors.Is(under, eventlog.ErrFailed) {
-		under, waits = waits, under
+	if first[0] != nil {
+		t.Errorf("before the error: %v", first)
 	}
-	if errors.Is(under, eventlog.ErrFailed) || !errors.Is(under, errDisk) || !errors.Is(waits, eventlog.ErrFailed) {
-		t.Errorf("the errors are %v and %v", under, waits)
+	for _, err := range large {
+		if !errors.Is(err, errDisk) || errors.Is(err, eventlog.ErrFailed) {
+			t.Errorf("under way: %v", err)
+		}
 	}
+	for _, err := range append(waits, late...) {
+		if !errors.Is(err, eventlog.ErrFailed) {
+			t.Errorf("later: %v", err)
+		}
+	}
+	files.set(nil)
 	_ = l.Close()
-	l = opened(t, Options{Dir: opts.Dir})
+	l = opened(t, Options{Dir: opts.Dir, Logger: quiet()})
 	for _, r := range read(t, l).records {
-		if r.Data == "waits" {
+		if r.Data == "waits" || r.Data == "late" {
 			t.Error("a message is stored whose publisher got ErrFailed")
 		}
 	}

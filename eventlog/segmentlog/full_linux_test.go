@@ -214,6 +214,9 @@ func TestStartOnAFullDisk(t *testing.T) {
 				t.Errorf("the first id is %v; the disk has the epochs %v, %v", first.ID, onDisk, err)
 			}
 			want[first.ID.Seq] = "first"
+			if info, err := os.Stat(newest(t, opts.Dir)); err != nil || info.Size() < 1<<20 {
+				t.Errorf("the new segment is made for a full disk: %v, %v", info, err)
+			}
 			if c := read(t, l); (len(c.lost) > 0) != doubt || c.records[first.ID.Seq].Data != "first" {
 				t.Errorf("lost is %v", c.lost)
 			}

@@ -114,6 +114,32 @@ func framesIn(t *testing.T, name string, from, to int64) map[uint64]bool {
 	return found
 }
 
+// A segment that cannot be opened does not expire with the time of the next one.
+func TestUnreadableSegmentStays(t *testing.T) {
+	files := &faulty{}
+	l := opened(t, Options{files: files, Logger: quiet(), segmentBytes: 64 << 10})
+	publishMany(t, l, 1000, 100)
+	for _, s := range l.list() {
+		s.closeIdle(time.Now().Add(time.Hour))
+	}
+	files.set(fails("open", filepath.Base(l.list()[0].path), errDisk))
+	if err := l.retention.expire(); err != nil || l.first.Load() != 1 {
+		t.Errorf("the first number is %d, %v", l.first.Load(), err)
+	}
+	if seq, err := l.At(t.Context(), time.Now().Add(-time.Hour)); seq != 1 || err != nil {
+		t.Errorf("At: %d, %v", seq, err)
+	}
+	c := read(t, l)
+	if want := (span{1, l.list()[1].first - 1}); len(c.lost) != 1 || c.lost[0] != want || l.Err() != nil {
+		t.Errorf("lost is %v, want %v; %v", c.lost, want, l.Err())
+	}
+	files.set(nil)
+	if c := read(t, l); len(c.records) != 1000 || len(c.lost) > 0 {
+		t.Errorf("afterwards there are %d records, lost: %v", len(c.records), c.lost)
+	}
+	closeLog(t, l)
+}
+
 // failAt makes the k-th call fail that reads from the folder. It returns which one that was.
 func failAt(files *faulty, k int64) (failed func() string) {
 	var mu sync.Mutex

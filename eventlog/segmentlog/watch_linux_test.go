@@ -197,6 +197,41 @@ func TestFolderTaken(t *testing.T) {
 	}
 }
 
+// Before the log makes a new segment, it looks whether folder and segment are still there: it
+// writes to no other folder, and goes on after no segment that was removed.
+func TestNewSegmentInAnotherFolder(t *testing.T) {
+	for name, take := range map[string]func(t *testing.T, dir string){
+		"folder replaced": func(t *testing.T, dir string) {
+			rename(t, dir, dir+".old")
+			if err := os.Mkdir(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"segment removed": func(t *testing.T, dir string) {
+			if err := os.Remove(newest(t, dir)); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			opts := Options{Dir: filepath.Join(t.TempDir(), "data"), Logger: quiet(), segmentBytes: 64 << 10, watch: time.Hour}
+			l := opened(t, opts)
+			publishMany(t, l, 700, 200)
+			l.indexed(t)
+			take(t, opts.Dir)
+			there := segmentFiles(t, opts.Dir)
+			want := map[uint64]string{}
+			if err := fillUntil(t, l, want, 1000); !errors.Is(err, eventlog.ErrFailed) || len(want) > 64 {
+				t.Errorf("after %d messages: %v", len(want), err)
+			}
+			_ = l.Close()
+			if now := segmentFiles(t, opts.Dir); !slices.Equal(now, there) {
+				t.Errorf("there are %v, and were %v", now, there)
+			}
+		})
+	}
+}
+
 // Where the disk cannot tell whether the folder is there, the log goes on.
 func TestFolderThatCannotBeLookedAt(t *testing.T) {
 	files := &faulty{}
