@@ -140,6 +140,78 @@ func TestUnreadableSegmentStays(t *testing.T) {
 	closeLog(t, l)
 }
 
+// A start keeps what it cannot read: as soon as the disk can, it is there again.
+func TestStartKeepsWhatItCannotRead(t *testing.T) {
+	const n = 300
+	for _, end := range []string{"kill -9", "clean end"} {
+		for _, whole := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, whole segment %v", end, whole), func(t *testing.T) {
+				dir := t.TempDir()
+				l := opened(t, Options{Dir: dir, Logger: quiet(), segmentBytes: 256 << 10})
+				publishMany(t, l, n, 100)
+				copied := copyFolder(t, dir)
+				closeLog(t, l)
+				if end == "clean end" {
+					copied = copyFolder(t, dir)
+				}
+				name := newest(t, copied)
+				_ = os.Remove(strings.TrimSuffix(name, segmentSuffix) + sidecarSuffix)
+				b, err := os.ReadFile(name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				bad := int64(used(b)-1) &^ (pageBytes - 1)
+				if whole {
+					bad = 0
+				}
+				files := &faulty{unreadable: func(of string, _, to int64) bool { return of == name && to > bad }}
+				l = opened(t, Options{Dir: copied, files: files, Logger: quiet()})
+				first := publish(t, l, eventlog.Message{Topic: "a", Data: "new"})[0]
+				if c := read(t, l); first <= n || len(c.lost) == 0 || c.records[first].Data != "new" {
+					t.Errorf("the first new number is %d, lost: %v", first, c.lost)
+				}
+				closeLog(t, l)
+				l = opened(t, Options{Dir: copied, Logger: quiet()})
+				if c := read(t, l); len(c.records) != n+1 {
+					t.Errorf("when it can be read, %d records are there, lost: %v", len(c.records), c.lost)
+				}
+				closeLog(t, l)
+			})
+		}
+	}
+}
+
+// Where the index was made while a segment could not be opened, readers of one topic get the
+// segment's records all the same, as soon as it can be.
+func TestIndexMadeWithoutASegment(t *testing.T) {
+	const n = 1000
+	dir := t.TempDir()
+	l := opened(t, Options{Dir: dir, Logger: quiet(), segmentBytes: 64 << 10})
+	publishMany(t, l, n, 100)
+	closeLog(t, l)
+	if err := os.RemoveAll(filepath.Join(dir, storePrefix)); err != nil {
+		t.Fatal(err)
+	}
+	files := &faulty{fault: fails("open", filepath.Base(segmentFiles(t, dir)[1]), errDisk)}
+	l = opened(t, Options{Dir: dir, Logger: quiet(), files: files})
+	l.indexed(t)
+	files.set(nil)
+	found := 0
+	q := eventlog.Query{Filters: topics.MustFilters("t.3"), UpTo: n, MaxRecords: 100, MaxBytes: 1 << 20}
+	for q.After < q.UpTo {
+		b, err := l.Read(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found += len(b.Records)
+		q.After = b.Through
+	}
+	if found != n/7 {
+		t.Errorf("a reader gets %d records of %d", found, n/7)
+	}
+	closeLog(t, l)
+}
+
 // failAt makes the k-th call fail that reads from the folder. It returns which one that was.
 func failAt(files *faulty, k int64) (failed func() string) {
 	var mu sync.Mutex

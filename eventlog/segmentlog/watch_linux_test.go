@@ -129,6 +129,9 @@ func TestFolderTaken(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			opts := Options{Dir: filepath.Join(t.TempDir(), "data"), Logger: quiet(), segmentBytes: 256 << 10}
+			if tt.says == segment {
+				opts.segmentBytes = 64 << 20 // a new one comes late
+			}
 			l := opened(t, opts)
 			publishMany(t, l, 3000, 300)
 			l.indexed(t)
