@@ -3,6 +3,7 @@ package segmentlog
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -104,6 +105,25 @@ func TestNoRoomForAGroup(t *testing.T) {
 	closeLog(t, killed)
 	if a := l.Append(t.Context(), refused[:1])[0]; a.Err != nil || a.Repeat {
 		t.Errorf("a message that was refused is sent again: %+v", a)
+	}
+	closeLog(t, l)
+}
+
+// A process that may open no more files cannot make a segment. That ends nothing.
+func TestTooManyOpenFiles(t *testing.T) {
+	files := &faulty{}
+	l := opened(t, Options{files: files, segmentBytes: 64 << 10, Logger: quiet()})
+	want := map[uint64]string{}
+	files.set(fails("create", spareSuffix, &os.PathError{Op: "open", Path: "x", Err: unix.EMFILE}))
+	if err := fillUntil(t, l, want, 1000); !errors.Is(err, unix.EMFILE) || errors.Is(err, eventlog.ErrFailed) {
+		t.Errorf("the error is %v", err)
+	}
+	files.set(nil)
+	appendSoon(t, l, want)
+	fillUntilRoll(t, l, want)
+	wantAll(t, l, want)
+	if l.Err() != nil {
+		t.Error(l.Err())
 	}
 	closeLog(t, l)
 }

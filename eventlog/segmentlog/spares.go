@@ -1,6 +1,7 @@
 package segmentlog
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
@@ -105,7 +106,9 @@ func (s *spares) take(first uint64, size int64) (*segment, file, int64, error) {
 		made = s.make(made.name, size)
 	}
 	if made.err != nil {
-		s.failed = time.Now()
+		if errors.Is(made.err, eventlog.ErrFull) || noRoom(made.err) {
+			s.failed = time.Now()
+		}
 		return nil, nil, 0, made.err
 	}
 	seg := newSegment(s.log.files, s.log.opts.Dir, first, rand.Uint32())

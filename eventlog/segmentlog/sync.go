@@ -54,6 +54,7 @@ func (s *syncer) sync() error {
 	if len(dirty) == 0 {
 		return nil
 	}
+	var failed error
 	for _, seg := range dirty {
 		f, err := seg.acquire()
 		if errors.Is(err, errGone) {
@@ -63,9 +64,10 @@ func (s *syncer) sync() error {
 			err = f.sync()
 			seg.release()
 		}
-		if err != nil {
-			return err
-		}
+		failed = cmp.Or(failed, err)
+	}
+	if failed != nil {
+		return failed
 	}
 	if s.log.Err() != nil {
 		return nil

@@ -391,7 +391,7 @@ func (w *writer) roll(size int64) error {
 	next := w.seq + 1
 	s, f, allocated, err := w.log.spares.take(next, size)
 	switch {
-	case errors.Is(err, eventlog.ErrFull):
+	case errors.Is(err, eventlog.ErrFull), tooBusy(err): // nothing was written
 		return err
 	case err != nil:
 		return w.log.broken(err)
