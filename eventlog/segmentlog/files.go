@@ -11,6 +11,8 @@ import (
 
 // A fileSystem holds the files of a log, but those of the index. Names are paths.
 type fileSystem interface {
+	// mkdir makes a folder, if there is none. Those above it must be there.
+	mkdir(name string) error
 	// create makes a new file of a size, allocated where the system can do that.
 	create(name string, size int64) (file, error)
 	open(name string) (file, error)
@@ -39,6 +41,16 @@ type file interface {
 type disk struct{}
 
 type diskFile struct{ *os.File }
+
+func (disk) mkdir(name string) error {
+	err := os.Mkdir(name, 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		if info, e := os.Stat(name); e == nil && info.IsDir() {
+			return nil
+		}
+	}
+	return err
+}
 
 func (disk) create(name string, size int64) (file, error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
@@ -102,6 +114,26 @@ func (f diskFile) id() uint64 {
 		return 0
 	}
 	return fileID(info)
+}
+
+// makeDir makes a folder and those above it, if they are missing, and makes their names
+// durable. Otherwise a loss of power could take a new log away, with all that it has
+// acknowledged.
+func makeDir(files fileSystem, dir string) error {
+	above := filepath.Dir(dir)
+	err := files.mkdir(dir)
+	if errors.Is(err, fs.ErrNotExist) && above != dir {
+		if err = makeDir(files, above); err == nil {
+			err = files.mkdir(dir)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if err = files.syncDir(above); errors.Is(err, fs.ErrPermission) {
+		return nil // it is somebody else's
+	}
+	return err
 }
 
 // replaceFile writes a file so that after a crash at any point it has either the old

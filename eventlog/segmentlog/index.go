@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -289,8 +288,13 @@ func (x *index) drop(st *store) {
 		x.retryAt = time.Now().Add(time.Minute)
 	}
 	if x.log.ours() == nil {
-		_ = os.RemoveAll(st.dir) // otherwise opening it fails
+		_ = st.files.RemoveAll(st.dir) // otherwise opening it fails
 	}
+}
+
+func (x *index) openStore() (*store, error) {
+	opts := &x.log.opts
+	return openStore(opts.indexFiles, opts.Dir, opts.Logger, x.signal)
 }
 
 // begin opens a store, and reads how far it has come. It reports whether there is one.
@@ -299,7 +303,7 @@ func (x *index) begin() bool {
 		x.retryAt = time.Now().Add(2 * time.Second)
 		return false
 	}
-	st, err := openStore(x.log.opts.Dir, x.log.opts.Logger, x.signal)
+	st, err := x.openStore()
 	if err != nil {
 		x.log.opts.Logger.Warn("the log has no index for now, and searches its segments", "error", err)
 		x.retryAt = time.Now().Add(10 * time.Second)
@@ -308,8 +312,8 @@ func (x *index) begin() bool {
 	meta, fits, err := x.readMeta(st)
 	if err == nil && !fits {
 		st.close(false)
-		if err = os.RemoveAll(st.dir); err == nil {
-			st, err = openStore(x.log.opts.Dir, x.log.opts.Logger, x.signal)
+		if err = st.files.RemoveAll(st.dir); err == nil {
+			st, err = x.openStore()
 		}
 		first := bucketOf(x.log.first.Load())
 		meta = storeMeta{id: x.log.id, gone: first, applied: first}
@@ -353,7 +357,8 @@ func (x *index) readMeta(st *store) (meta storeMeta, fits bool, err error) {
 		next = x.sealed[0].n
 	}
 	first := bucketOf(x.log.first.Load())
-	fits = fits && !x.stale && meta.id == x.log.id && meta.applied <= next && meta.keys < max(x.log.began, 1) && meta.applied >= first
+	began := max(x.log.began, 1)
+	fits = fits && !x.stale && meta.id == x.log.id && meta.applied <= min(next, bucketOf(began)) && meta.keys < began && meta.applied >= first
 	return meta, fits, err
 }
 

@@ -199,11 +199,26 @@ func segmentFiles(t *testing.T, dir string) []string {
 	return names
 }
 
+// newest returns the file that a log writes to.
+func newest(t *testing.T, dir string) string {
+	t.Helper()
+	names := segmentFiles(t, dir)
+	return names[len(names)-1]
+}
+
 // copyFolder copies the files of a folder into a new one, as a process finds them that
 // starts after kill -9 of the one that has them open.
 func copyFolder(t *testing.T, from string) string {
 	t.Helper()
 	to := t.TempDir()
+	copyFiles(t, from, to)
+	adopt(t, to)
+	return to
+}
+
+// copyFiles copies the files of a folder into another one. A log may have the folder open.
+func copyFiles(t *testing.T, from, to string) {
+	t.Helper()
 	err := filepath.WalkDir(from, func(name string, e fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil // the log has removed it meanwhile
@@ -224,8 +239,6 @@ func copyFolder(t *testing.T, from string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	adopt(t, to)
-	return to
 }
 
 // adopt makes a copy of a folder pass for the folder itself.

@@ -31,7 +31,7 @@ type Log struct {
 	epoch   string // the id of the last one
 	unsaved bool   // the writer's: see save
 	id      string // of the log, from its format file
-	began   uint64 // the first number that this process may assign
+	began   uint64 // where the last epoch begins: earlier processes have lost what they had from here on
 
 	segments  atomic.Pointer[[]*segment] // ascending; changed under changing
 	changing  sync.Mutex

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -22,7 +21,7 @@ func Open(_ context.Context, options *Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
+	if err := makeDir(opts.files, filepath.Clean(opts.Dir)); err != nil {
 		return nil, fmt.Errorf("the data folder cannot be made: %w", err)
 	}
 	held, err := lock(opts.Dir)
@@ -64,13 +63,14 @@ func (l *Log) start() error {
 		l.opts.Logger.Error("the log's state cannot be read; subscribers are told that messages may be missing")
 	}
 	copied := known.file != 0 && keeper.f.id() != 0 && known.file != keeper.f.id()
-	first, epoch, next, kept, err := l.recover(found, known, ok, copied)
+	r, err := l.recover(found, known, ok, copied)
 	if err != nil {
 		return err
 	}
+	kept, next := r.segments, r.next
 	l.segments.Store(&kept)
-	l.first.Store(first)
-	l.began = next
+	l.first.Store(r.first)
+	l.began = r.epoch
 	l.last = next - 1 // see beginEpoch
 	atLeast := time.Time{}
 	if ok {
@@ -85,15 +85,15 @@ func (l *Log) start() error {
 	l.clock = logclock.New(l.opts.clock, atLeast, func(ahead time.Duration) {
 		l.opts.Logger.Warn("the wall clock is far ahead of the log's time; the log follows it at twice the real speed, and at once after a restart", "ahead", ahead.Round(time.Second))
 	})
-	if err := l.beginEpoch(epoch); err != nil {
+	if err := l.beginEpoch(r.epoch); err != nil {
 		return err
 	}
 	err = keeper.update(func(st *state) {
-		st.first, st.acknowledged, st.synced, st.boot = first, next-1, next-1, bootID()
+		st.first, st.acknowledged, st.synced, st.boot = r.first, next-1, next-1, l.opts.bootID()
 		st.file = keeper.f.id()
 		st.nanos = nanosOf(l.clock.Now())
 		st.flags &= stateStale
-		if !ok || copied {
+		if !ok || copied || r.unsynced {
 			st.flags = stateStale
 		}
 		if l.opts.Sync == 0 {
@@ -113,8 +113,8 @@ func (l *Log) start() error {
 	l.spares = newSpares(l)
 	l.retention = &retention{log: l, wake: make(chan struct{}, 1)}
 	l.index = newIndex(l, next)
-	l.index.stale = !ok || copied || known.flags&stateStale != 0
-	l.index.removing.marked = l.index.stale
+	l.index.stale = !ok || copied || r.lost || known.flags&stateStale != 0
+	l.index.removing.marked = l.index.stale || r.unsynced
 	l.writer = &writer{log: l, wake: make(chan struct{}, 1), done: make(chan struct{}), seq: next - 1, marked: -1}
 	l.retention.measure()
 	switch err := l.writer.roll(0); {
@@ -217,130 +217,6 @@ func withoutEmpty(found []*segment) ([]*segment, error) {
 	return kept, nil
 }
 
-// recover finds out where the log begins, where the epoch of this start does, and which
-// number comes next. In doubt the epoch begins with a number that is left out, which readers
-// then take for a lost message. copied says that the folder is a copy.
-func (l *Log) recover(found []*segment, known state, ok, copied bool) (first, epoch, next uint64, segments []*segment, err error) {
-	next = 1
-	doubt, rest := (!ok || copied) && len(found) > 0, false
-	// The newest segments without a record are left from starts that stored nothing.
-	for n := len(found); n > 0; n = len(found) {
-		newest := found[n-1]
-		err := newest.load()
-		if err == nil {
-			_, end := newest.extent()
-			rest, err = newest.unfinished(end)
-		}
-		if errors.Is(err, errUnreadable) {
-			rest, err = true, nil
-		}
-		if err != nil {
-			return 0, 0, 0, nil, err
-		}
-		last, _ := newest.extent()
-		next = max(next, last+1)
-		if rest && (known.flags&stateClean == 0 || !ok) && (!ok || known.boot == 0 || known.boot != bootID()) {
-			doubt = true // the machine may have gone down before the disk had everything
-		}
-		if len(newest.marks) > 0 || rest {
-			break
-		}
-		if err := newest.drop(); err != nil {
-			return 0, 0, 0, nil, err
-		}
-		found = found[:n-1]
-	}
-	if ok {
-		if known.flags&stateClean == 0 && known.flags&stateAlways == 0 && (known.boot == 0 || known.boot != bootID()) {
-			doubt = true // what was not synced may be gone
-		}
-		next = max(next, known.acknowledged+1)
-	}
-	epoch = next
-	if doubt {
-		next++
-		l.opts.Logger.Error("the log may have lost its newest messages; subscribers are told", "from", next-1)
-	}
-	first = next
-	if len(found) > 0 {
-		first = found[0].first
-	}
-	if ok {
-		first = min(max(known.first, 1), next)
-	}
-	if !ok || known.flags&stateClean == 0 {
-		if err := syncAfter(found, known.synced); err != nil {
-			return 0, 0, 0, nil, err
-		}
-	}
-	if n := len(found); n > 1 {
-		// It may have been sealed when the process died: then its file is larger than its
-		// records.
-		if err := found[n-2].load(); err != nil && !errors.Is(err, errUnreadable) {
-			return 0, 0, 0, nil, err
-		}
-	}
-	if n := len(found); n > 0 {
-		if last, _ := found[n-1].extent(); next > last+1 && !doubt {
-			l.opts.Logger.Error("the log has lost its newest messages; subscribers are told", "first", last+1, "last", next-1)
-		}
-		// It gets no more frames. What stands behind the last one stays, if it may be a record.
-		if !rest {
-			l.seal(found[n-1])
-		}
-	}
-	return first, epoch, next, found, nil
-}
-
-// syncAfter forces the segments to the disk that may have greater numbers than one. The process
-// that wrote them was killed before it could do that.
-func syncAfter(found []*segment, synced uint64) error {
-	for i, s := range found {
-		if i+1 < len(found) && found[i+1].first <= synced+1 {
-			continue
-		}
-		f, err := s.acquire()
-		if errors.Is(err, errUnreadable) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		err = f.sync()
-		s.release()
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// unfinished reports whether a segment has anything after its last frame.
-func (s *segment) unfinished(end int64) (bool, error) {
-	f, err := s.acquire()
-	if err != nil {
-		return false, err
-	}
-	defer s.release()
-	size, err := f.size()
-	if err != nil {
-		return true, nil
-	}
-	b := make([]byte, mostRead)
-	for off := end; off < size; off += int64(len(b)) {
-		n, err := f.ReadAt(b[:min(int64(len(b)), size-off)], off)
-		for part := b[:n]; len(part) > 0; part = part[min(len(part), pageBytes):] {
-			if !allZero(part[:min(len(part), pageBytes)]) {
-				return true, nil
-			}
-		}
-		if err != nil {
-			return true, nil
-		}
-	}
-	return false, nil
-}
-
 // beginEpoch begins the epoch of this start. If the disk has no room for it, readers get to
 // know no number of that epoch before it is saved.
 func (l *Log) beginEpoch(first uint64) error {
@@ -376,8 +252,9 @@ func (l *Log) save() error {
 	return l.state.sync()
 }
 
-// Close implements [eventlog.Log]. When it returns, everything stored is on the disk, and
-// the folder can be opened again.
+// Close implements [eventlog.Log]. When it returns nil, everything stored is on the disk. If
+// the log could no longer be written, Close returns why. In any case, the folder can be opened
+// again.
 func (l *Log) Close() error {
 	l.closeOnce.Do(func() {
 		l.writer.close()
@@ -401,7 +278,8 @@ func (l *Log) end() error {
 	}
 	l.sealing.Wait()
 	l.spares.close()
-	if l.Err() == nil && err == nil {
+	err = cmp.Or(l.Err(), err)
+	if err == nil {
 		err = l.state.update(func(st *state) {
 			st.synced = st.acknowledged
 			st.flags |= stateClean

@@ -24,6 +24,7 @@ type segment struct {
 	erasing sync.RWMutex // held to write while a frame is erased
 
 	loading sync.Mutex // held while the file is scanned
+	partial bool       // the disk could not read all of the file; under loading
 
 	mu     sync.Mutex
 	f      file
@@ -188,6 +189,7 @@ func (s *segment) scan(f file, size int64) {
 	for fr, ok := c.next(); ok; fr, ok = c.next() {
 		t.add(fr.seq, fr.off, fr.nanos, len(fr.raw))
 	}
+	s.partial = c.errs > 0
 	s.set(t)
 }
 

@@ -94,8 +94,15 @@ func (s *segment) loadSidecar(size int64) bool {
 	return true
 }
 
-// saveSidecar writes the sidecar. It need not reach the disk.
+// saveSidecar writes the sidecar. It need not reach the disk. A table that lacks what the disk
+// could not read is not saved: the next start may be able to.
 func (s *segment) saveSidecar() error {
+	s.loading.Lock()
+	partial := s.partial
+	s.loading.Unlock()
+	if partial {
+		return nil
+	}
 	s.mu.Lock()
 	t := table{s.marks, s.last, s.end, s.holes}
 	s.mu.Unlock()

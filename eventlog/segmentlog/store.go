@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -32,8 +31,9 @@ import (
 //	k chunk(4) hash    the record that a key belongs to, see keys
 //	f chunk(4)         what is known of a chunk of keys
 type store struct {
-	dir string
-	log *slog.Logger
+	files vfs.FS
+	dir   string
+	log   *slog.Logger
 
 	using  sync.RWMutex // held to read while db is used
 	db     *pebble.DB
@@ -50,16 +50,16 @@ var errStore = errors.New("segmentlog: the index cannot be read")
 const storePrefix = "index"
 
 // openStore opens the newest store in a folder, or makes one. It removes all others.
-func openStore(dir string, logger *slog.Logger, broken func()) (*store, error) {
+func openStore(files vfs.FS, dir string, logger *slog.Logger, broken func()) (*store, error) {
 	anew := func() *store {
-		return &store{dir: filepath.Join(dir, storePrefix), log: logger, broken: broken, gone: make(chan struct{})}
+		return &store{files: files, dir: filepath.Join(dir, storePrefix), log: logger, broken: broken, gone: make(chan struct{})}
 	}
 	s := anew()
 	err := s.open()
 	if err != nil {
 		logger.Warn("the index of the log cannot be opened; it is made again", "error", err)
 		s = anew()
-		if err = os.RemoveAll(s.dir); err == nil {
+		if err = files.RemoveAll(s.dir); err == nil {
 			err = s.open()
 		}
 	}
@@ -97,7 +97,7 @@ func (s *store) openDB() (err error) {
 	cache := pebble.NewCache(40 << 20) // memtables count, too
 	defer cache.Unref()
 	opts := &pebble.Options{
-		FS:                          vfs.Default, // the default watches for slow disks, and a failed Open leaves a goroutine
+		FS:                          s.files,
 		Cache:                       cache,
 		DisableWAL:                  true,
 		FormatMajorVersion:          pebble.FormatNewest,
@@ -119,7 +119,7 @@ func (s *store) openDB() (err error) {
 		return pebble.SpanPolicy{}, []byte{start[0] + 1}, nil
 	}
 	opts.Levels[0] = pebble.LevelOptions{BlockSize: 16 << 10, FilterPolicy: bloom.FilterPolicy(10), FilterType: pebble.TableFilter}
-	if err := os.MkdirAll(s.dir, 0o700); err != nil { // Pebble would let others read it
+	if err := s.files.MkdirAll(s.dir, 0o700); err != nil { // Pebble would let others read it
 		return err
 	}
 	s.db, err = pebble.Open(s.dir, opts)

@@ -143,7 +143,7 @@ func TestUnreadableSegmentStays(t *testing.T) {
 // A start keeps what it cannot read: as soon as the disk can, it is there again.
 func TestStartKeepsWhatItCannotRead(t *testing.T) {
 	const n = 300
-	for _, end := range []string{"kill -9", "clean end"} {
+	for _, end := range []string{"kill -9", "clean end", "loss of power"} {
 		for _, whole := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, whole segment %v", end, whole), func(t *testing.T) {
 				dir := t.TempDir()
@@ -151,8 +151,11 @@ func TestStartKeepsWhatItCannotRead(t *testing.T) {
 				publishMany(t, l, n, 100)
 				copied := copyFolder(t, dir)
 				closeLog(t, l)
-				if end == "clean end" {
+				if end != "kill -9" {
 					copied = copyFolder(t, dir)
+				}
+				if end == "loss of power" {
+					losePower(t, copied, 10, n)
 				}
 				name := newest(t, copied)
 				_ = os.Remove(strings.TrimSuffix(name, segmentSuffix) + sidecarSuffix)

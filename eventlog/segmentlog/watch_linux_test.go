@@ -34,13 +34,6 @@ func mountOver(t *testing.T, dir, size string) {
 	})
 }
 
-// newest returns the file that a log writes to.
-func newest(t *testing.T, dir string) string {
-	t.Helper()
-	names := segmentFiles(t, dir)
-	return names[len(names)-1]
-}
-
 // rename renames a file or a folder.
 func rename(t *testing.T, from, to string) {
 	t.Helper()

@@ -281,8 +281,9 @@ func (w *writer) commit(now time.Time) error {
 		w.marked = -1
 		err = w.log.broken(err)
 		if errors.Is(err, eventlog.ErrFull) {
-			// Otherwise a start would find messages that were refused.
-			if err := errors.Join(w.f.Truncate(w.off), w.f.Truncate(w.size)); err != nil {
+			// Otherwise a start would find messages that were refused, after a loss of power under
+			// the numbers of others.
+			if err := errors.Join(w.f.Truncate(w.off), w.f.Truncate(w.size), w.f.sync()); err != nil {
 				return w.log.fail(err)
 			}
 		}
