@@ -96,6 +96,10 @@ type Config struct {
 
 	// Logger is where the server logs. Nil means slog.Default().
 	Logger *slog.Logger
+
+	// DroppedLines returns how many lines of the log were dropped, for /metrics. Nil means
+	// that none are.
+	DroppedLines func() uint64
 }
 
 // A Server serves one hub. [New] makes it. [Server.Listen] binds its address: a
