@@ -156,6 +156,9 @@ func notJSON(body []byte, err *json.SyntaxError) *problem.Problem {
 		return at(body, len(body), "the JSON ends too early")
 	}
 	offset := max(0, int(err.Offset)-1) // of the last byte that was parsed
+	if request.TooDeep(body[:offset+1]) {
+		return at(body, offset, request.NestedTooDeeply)
+	}
 	char, _ := utf8.DecodeRune(body[offset:])
 	return at(body, offset, fmt.Sprintf("%q is not valid JSON", char))
 }

@@ -59,7 +59,7 @@ func TestPostMessage(t *testing.T) {
 		{name: "not UTF-8", contentType: js, body: "{\"user\":\"a\",\"text\":\"\xff\"}", status: 400, problem: "invalid-json", at: place{1, 21}, detail: "UTF-8"},
 		{name: "half a UTF-8 sequence", contentType: js, body: "{\"user\":\"a\",\"text\":\"\xe2\x82\"}", status: 400, problem: "invalid-json", at: place{1, 21}, detail: "UTF-8"},
 		{name: "a byte order mark", contentType: js, body: "\ufeff{}", status: 400, problem: "invalid-json", at: place{1, 1}},
-		{name: "nested without end", contentType: js, body: strings.Repeat("[", 100_000), status: 400, problem: "invalid-json"},
+		{name: "nested without end", contentType: js, body: strings.Repeat("[", 100_000), status: 400, problem: "invalid-json", at: place{1, 10_001}, detail: "nested too deeply"},
 
 		{name: "no text", contentType: js, body: `{"user":"x"}`, status: 422, problem: "invalid-message", field: "text", detail: `"text" is missing`},
 		{name: "no user", contentType: js, body: `{"text":"x"}`, status: 422, problem: "invalid-message", field: "user", detail: `"user" is missing`},
