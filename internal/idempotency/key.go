@@ -14,6 +14,10 @@ import (
 // Header is the name of the header.
 const Header = "Idempotency-Key"
 
+// WindowHeader is the name of the header that says, in an answer to a request with a key, for
+// how many seconds the key holds.
+const WindowHeader = "Idempotency-Window"
+
 // Key returns the key of a request, or "" if the request has no key. The header
 // holds a quoted string (draft-ietf-httpapi-idempotency-key-header, RFC 9651,
 // section 3.3.3). Most clients send it without the quotes, which Key accepts
