@@ -3,7 +3,6 @@ package delivery_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -317,8 +316,8 @@ func TestWriteTimeoutOfTasks(t *testing.T) {
 			t.Error("the blocked writer is aborted early")
 		}
 		time.Sleep(2 * time.Second)
-		if reason, clean, _ := dead.Outcome(); !dead.aborted.Load() || reason != delivery.TimedOut || clean {
-			t.Errorf("the blocked writer ended as %v, clean %v, aborted %v", reason, clean, dead.aborted.Load())
+		if reason, _ := dead.Outcome(); !dead.aborted.Load() || reason != delivery.TimedOut {
+			t.Errorf("the blocked writer ended as %v, aborted %v", reason, dead.aborted.Load())
 		}
 		if s := r.stats(); s.Stalled == 0 {
 			t.Error("no stream counts as stalled")
@@ -409,11 +408,12 @@ func TestNoKeepAlive(t *testing.T) {
 	}
 }
 
-// At its scheduled end, a stream gets only the last frame, and ends as its Ending says.
+// At its scheduled end, a stream gets only the last frame. A writer that does not take that has
+// an error, even if nothing more would have followed.
 func TestEndingOfTasks(t *testing.T) {
 	for name, sink := range taskSinks {
-		for _, clean := range []bool{true, false} {
-			t.Run(fmt.Sprintf("%s, clean %v", name, clean), func(t *testing.T) {
+		for _, why := range []delivery.Reason{delivery.Expired, delivery.Finished} {
+			t.Run(fmt.Sprintf("%s, %v", name, why), func(t *testing.T) {
 				bubble(t, func(t *testing.T) {
 					r := newPortableRig(t, delivery.Options{WriteTimeout: time.Hour})
 					w := r.openTask(t, sink, "a", nil)
@@ -425,7 +425,7 @@ func TestEndingOfTasks(t *testing.T) {
 					at := time.Now().Add(time.Minute)
 					r.do(t, func() {
 						for _, w := range []*worker{w, stalled} {
-							r.shard.EndAt(w.stream.Slot, at, delivery.Ending{Last: rawFrame("bye "), Clean: clean})
+							r.shard.EndAt(w.stream.Slot, at, why)
 						}
 					})
 					time.Sleep(time.Minute - time.Second)
@@ -435,26 +435,57 @@ func TestEndingOfTasks(t *testing.T) {
 					time.Sleep(2 * time.Second)
 					r.append("a", "2 ")
 					synctest.Wait()
-					want := "open 1 bye "
+					want := fmt.Sprintf("open 1 %v at 1;", why)
 					if sink == delivery.Iterator {
 						want = "1 "
 					}
-					reason, cleanly, err := w.Outcome()
-					if got := w.text(); got != want || !w.isDone() || reason != delivery.Concluded || cleanly != clean || errors.Is(err, delivery.ErrConcluded) == clean {
-						t.Errorf("the task got %q and ended as %v, clean %v, %v", got, reason, cleanly, err)
+					reason, err := w.Outcome()
+					if got := w.text(); got != want || !w.isDone() || reason != why || err != nil {
+						t.Errorf("the task got %q and ended as %v, %v", got, reason, err)
 					}
-					if reason, cleanly, _ := stalled.Outcome(); reason != delivery.Concluded || cleanly && sink == delivery.Writer || !stalled.aborted.Load() && sink == delivery.Writer && !clean {
-						t.Errorf("the stalled task ended as %v, clean %v, aborted %v", reason, cleanly, stalled.aborted.Load())
+					fails := sink == delivery.Writer && why == delivery.Finished
+					if reason, err := stalled.Outcome(); reason != why || (err != nil) != fails || !stalled.aborted.Load() {
+						t.Errorf("the stalled task ended as %v, %v, aborted %v", reason, err, stalled.aborted.Load())
 					}
 					close(release)
 					synctest.Wait()
-					if s := r.stats(); s.Streams() != 0 || s.Ends[delivery.Concluded] != 2 {
+					if s := r.stats(); s.Streams() != 0 || s.Ends[why] != 2 {
 						t.Errorf("%+v", s)
 					}
 				})
 			})
 		}
 	}
+}
+
+// A stream that is concluded while frames wait for its client is told the position that the
+// client has by then.
+func TestPositionAtTheEnd(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newPortableRig(t, delivery.Options{})
+		r.do(t, func() { r.testFeed.written = func(uint32) {} })
+		for _, taken := range []int{0, 1, 2} { // hand-outs
+			release := make(chan struct{})
+			w := r.openTask(t, delivery.Writer, "a", func(*worker) { release <- struct{}{} })
+			synctest.Wait()
+			large := strings.Repeat("x", 64<<10)
+			r.do(t, func() {
+				r.shard.Send(w.stream.Slot, []delivery.Frame{&testFrame{position: 5, text: large}, &testFrame{position: 6, text: large}}, 7)
+			})
+			for range taken {
+				<-release
+				synctest.Wait()
+			}
+			r.do(t, func() { r.shard.Conclude(w.stream.Slot, delivery.Revoked) })
+			<-release
+			<-release
+			synctest.Wait()
+			want := fmt.Sprintf("revoked at %d;", []int{0, 5, 7}[taken])
+			if got := w.text(); !strings.HasSuffix(got, want) || !w.isDone() {
+				t.Errorf("after %d hand-outs the writer gets ….%.40q, want %s", taken, got[max(0, len(got)-40):], want)
+			}
+		}
+	})
 }
 
 // The schedule does not fill up with streams that have ended early.
@@ -467,7 +498,7 @@ func TestStaleEndingsAreDropped(t *testing.T) {
 		for range 1000 {
 			w := r.openTask(t, delivery.Writer, "a", nil)
 			synctest.Wait()
-			r.do(t, func() { r.shard.EndAt(w.stream.Slot, at, delivery.Ending{}) })
+			r.do(t, func() { r.shard.EndAt(w.stream.Slot, at, delivery.Expired) })
 			w.cancel()
 			synctest.Wait()
 		}
@@ -475,7 +506,7 @@ func TestStaleEndingsAreDropped(t *testing.T) {
 			if n := r.shard.Scheduled(); n > 200 {
 				t.Errorf("the schedule has %d entries", n)
 			}
-			r.shard.EndAt(stays.stream.Slot, at, delivery.Ending{})
+			r.shard.EndAt(stays.stream.Slot, at, delivery.Expired)
 		})
 		time.Sleep(time.Hour + time.Second)
 		if !stays.isDone() {
@@ -497,18 +528,18 @@ func TestDrainAndCloseOfTasks(t *testing.T) {
 		r.append("a", "1 ")
 		r.group.Drain()
 		synctest.Wait()
-		if reason, clean, _ := idle.Outcome(); idle.text() != "open 1 " || !idle.isDone() || reason != delivery.Ended || !clean {
-			t.Errorf("the idle writer ended as %v, clean %v, with %q", reason, clean, idle.text())
+		if reason, _ := idle.Outcome(); idle.text() != "open 1 stopping at 1;" || !idle.isDone() || reason != delivery.Stopping {
+			t.Errorf("the idle writer ended as %v, with %q", reason, idle.text())
 		}
 		r.group.Drained(time.After(time.Second))
 		r.group.Close()
 		synctest.Wait()
-		if reason, clean, _ := stalled.Outcome(); reason != delivery.Cut || clean || !stalled.aborted.Load() {
-			t.Errorf("the stalled writer ended as %v, clean %v, aborted %v", reason, clean, stalled.aborted.Load())
+		if reason, _ := stalled.Outcome(); reason != delivery.Cut || !stalled.aborted.Load() {
+			t.Errorf("the stalled writer ended as %v, aborted %v", reason, stalled.aborted.Load())
 		}
 		close(release)
 		synctest.Wait()
-		if reason, _, _ := slow.Outcome(); reason != delivery.Cut || !slow.isDone() {
+		if reason, _ := slow.Outcome(); reason != delivery.Cut || !slow.isDone() {
 			t.Errorf("the iterator ended as %v, done %v", reason, slow.isDone())
 		}
 		late := r.group.NewTask(delivery.Writer, nil)
