@@ -48,6 +48,9 @@ func (s *site) postMessage(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if key != "" {
+		idempotency.SetWindow(w.Header(), s.hub.KeyWindow())
+	}
 	event, err := sse.JSON("", m)
 	if err == nil {
 		_, err = s.hub.Publish(r.Context(), hub.Message{Topic: topic, Data: event.Data, Key: key})

@@ -279,8 +279,8 @@ func TestPostMessageAgain(t *testing.T) {
 			"Content-Type", "application/json", "Idempotency-Key", key)
 	}
 	for range 3 {
-		if r := again("k1", "hello"); r.status != 200 || r.body != "queued" {
-			t.Errorf("%d %s", r.status, r.body)
+		if r := again("k1", "hello"); r.status != 200 || r.body != "queued" || r.header.Get("Idempotency-Window") != "120" {
+			t.Errorf("%d %s %v", r.status, r.body, r.header)
 		}
 	}
 	again("k1", "another").problem(t, 422, "key-conflict")
