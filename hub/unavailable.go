@@ -17,8 +17,9 @@ const (
 	// drop what they have not read when a response breaks off.
 	unavailableTime = 300 * time.Millisecond
 
-	// mostWaiting is how many such answers stay open at a time. Others break off at once.
-	mostWaiting = 1024
+	// mostWaiting is how many such answers stay open at a time. Others break off at once: each
+	// holds a descriptor, and there may be few left.
+	mostWaiting = 64
 )
 
 // ServeUnavailable answers a request for a stream that cannot be taken just now. A client that
