@@ -249,6 +249,9 @@ func (out *output) texts(yield func([]byte, error) bool) {
 	}
 	out.task.Leave() // before the response is used for anything that may wait
 	if err := out.ended(); err != nil {
+		if reason, _ := out.task.Outcome(); reason >= delivery.Stopping && out.r.ProtoMajor > 1 {
+			letRead(out.r.Context())
+		}
 		yield(nil, err)
 	}
 }

@@ -13,11 +13,11 @@ import (
 )
 
 const (
-	// unavailableTime is how long an answer of ServeUnavailable stays open. Some clients
-	// drop what they have not read when a response breaks off.
-	unavailableTime = 300 * time.Millisecond
+	// readTime is how long a response stays open after its last event. Some clients drop what
+	// they have not read when a response breaks off: curl does over HTTP/2.
+	readTime = 300 * time.Millisecond
 
-	// mostWaiting is how many such answers stay open at a time. Others break off at once: each
+	// mostWaiting is how many answers of ServeUnavailable stay open for it at a time. Others break off at once: each
 	// holds a descriptor, and there may be few left.
 	mostWaiting = 64
 )
@@ -72,14 +72,17 @@ func (h *Hub) unavailableEvent(r *http.Request) sse.Event {
 	return ev
 }
 
-// wait returns after unavailableTime, or when ctx is done. It returns at once if very many
-// goroutines wait.
+// wait calls letRead, unless many goroutines wait already.
 func (h *Hub) wait(ctx context.Context) {
 	defer h.waiting.Add(-1)
-	if h.waiting.Add(1) > mostWaiting {
-		return
+	if h.waiting.Add(1) <= mostWaiting {
+		letRead(ctx)
 	}
-	timer := time.NewTimer(unavailableTime)
+}
+
+// letRead returns after readTime, or when ctx is done.
+func letRead(ctx context.Context) {
+	timer := time.NewTimer(readTime)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
