@@ -16,7 +16,7 @@ var ErrUnavailable = errors.New("hub: no subscription can be taken just now")
 // [EndEventType]. There are no others.
 const (
 	EndStopping = "stopping" // the hub drains: another hub on the same log, or the next one, continues
-	EndLimit    = "limit"    // the client has taken nothing for Options.WriteTimeout
+	EndLimit    = "limit"    // the client has taken nothing for Options.WriteTimeout, and so not this event either
 	EndExpired  = "expired"  // the time of the stream is over; not used yet
 	EndRevoked  = "revoked"  // the subscriber may no longer read the topics; not used yet
 	EndFinished = "finished" // the topic has ended: nothing more will follow; not used yet

@@ -45,6 +45,11 @@ const (
 // before the first message. Where messages are missing it has an event of the type
 // [sse.GapEventType]. Each message is an event with an id.
 //
+// When the hub ends the stream, the last event is one of the type [EndEventType]. Then the
+// response breaks off, and ServeEvents returns an [*EndError]: several clients take a complete
+// response for the last word. If the client does not take that event, the response breaks off
+// without it. So it does if the log fails.
+//
 // With [Options.TakeOver] ServeEvents returns at once where it takes the connection over: a
 // GET over HTTP/1.1 without TLS, on Linux, where no wrapper of w hides Hijack. The stream
 // goes on without net/http, with the same events, and takes some 50 bytes until there is

@@ -182,7 +182,7 @@ func (s *Server) use(h *hub.Hub) {
 func (s *Server) URL() string { return "http://" + s.listener.Addr().String() }
 
 // Run serves h until ctx is done, and then stops. It accepts no new connection and
-// drains the hub: each stream ends cleanly after the last message published. After
+// drains the hub: each stream ends after the last message published. After
 // 700 ms it cuts the connections that are left. Then it closes the hub with its
 // log. Run returns an error if serving or closing the hub fails. It may be called
 // once, after Listen.
