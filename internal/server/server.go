@@ -190,7 +190,7 @@ func (s *Server) use(h *hub.Hub) {
 func (s *Server) URL() string { return "http://" + s.listener.Addr().String() }
 
 // Run serves h until ctx is done or the hub's log has failed, and then stops. It
-// accepts no new connection and drains the hub: each stream ends cleanly after the
+// accepts no new connection and drains the hub: each stream ends after the
 // last message published. After 700 ms it cuts the connections that are left. Then it
 // closes the hub with its log. After a failure of the log it returns [hub.Hub.Err]
 // within 5 seconds, even if the disk hangs. Run returns an error if serving or closing
