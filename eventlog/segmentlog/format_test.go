@@ -252,6 +252,14 @@ func TestFormatRead(t *testing.T) {
 			},
 			want: []string{one, two, three, "4-4 lost"},
 		}, {
+			name: "the machine has died, a sidecar says more than the segment has", rule: "The start removes the sidecars of all segments that may have a number that is not on the disk",
+			make: func(f folder) {
+				f.segment(1, text(1), text(2), text(3), make([]byte, 5000))
+				f.write("0000000000000001-89abcdef.idx", handSidecar(1, handSalt, 5, 3000, nil, nil))
+				f.state(handState{serial: 3, first: 1, acknowledged: 3, synced: 2, nanos: handNanos(3), boot: 0, flags: 0})
+			},
+			want: []string{one, two, three, "4-4 lost"},
+		}, {
 			name: "more than was acknowledged", rule: "one more than the greatest of a frame, and of the acknowledged one",
 			make: func(f folder) {
 				f.segment(1, text(1), text(2), text(3))

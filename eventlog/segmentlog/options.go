@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"example.com/tidings/internal/logclock"
 )
 
@@ -54,6 +56,9 @@ type Options struct {
 	clock        logclock.Source
 	segmentBytes int64
 	files        fileSystem
+	watch        time.Duration // see [Log.watch]; negative means never
+	indexFiles   vfs.FS
+	bootID       func() uint32 // tells one run of the machine from the next
 }
 
 func (o *Options) withDefaults() (Options, error) {
@@ -72,6 +77,13 @@ func (o *Options) withDefaults() (Options, error) {
 	}
 	if opts.files == nil {
 		opts.files = disk{}
+	}
+	opts.watch = cmp.Or(opts.watch, watchInterval)
+	if opts.indexFiles == nil {
+		opts.indexFiles = vfs.Default // Pebble's own default watches for slow disks, and a failed Open leaves a goroutine
+	}
+	if opts.bootID == nil {
+		opts.bootID = bootID
 	}
 	switch {
 	case opts.Sync < 0:
