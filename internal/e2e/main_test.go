@@ -45,7 +45,7 @@ func program(t *testing.T, names ...string) string {
 		if path, err := exec.LookPath(name); err == nil {
 			return path
 		}
-		// Debian puts nginx into a directory that is not in a plain user's PATH.
+		// Debian puts the proxies into a directory that is not in a plain user's PATH.
 		if path, err := exec.LookPath("/usr/sbin/" + name); err == nil {
 			return path
 		}
