@@ -25,6 +25,10 @@ var (
 	// stay, and can be read.
 	ErrFull = errors.New("eventlog: no room to store the message")
 
+	// ErrFailed refuses a message because the log has failed for good: see [Failer]. The
+	// message is not stored. Stored messages can still be read.
+	ErrFailed = errors.New("eventlog: the log has failed, and stores nothing more")
+
 	// ErrNotFound means that the hub found no retained record. A log may return it, too,
 	// where it finds none.
 	ErrNotFound = errors.New("eventlog: not found")

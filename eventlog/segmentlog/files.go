@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // A fileSystem holds the files of a log, but those of the index. Names are paths.
@@ -21,6 +22,8 @@ type fileSystem interface {
 	list(dir string) ([]string, error)
 	syncDir(dir string) error
 	free(dir string) (free, total int64, err error)
+	// same reports whether a name is that of a file which this file system has opened.
+	same(name string, f file) (bool, error)
 }
 
 // A file is open for reading and writing.
@@ -73,6 +76,18 @@ func (disk) list(dir string) ([]string, error) {
 		names = append(names, e.Name())
 	}
 	return names, err
+}
+
+func (disk) same(name string, f file) (bool, error) {
+	there, err := os.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ESTALE) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	held, err := f.(diskFile).Stat()
+	return err == nil && os.SameFile(there, held), err
 }
 
 func (f diskFile) size() (int64, error) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -234,11 +233,15 @@ func (x *index) end() {
 	x.mu.RLock()
 	st := x.store
 	x.mu.RUnlock()
-	if st != nil {
+	if st == nil {
+		return
+	}
+	usable := x.usable()
+	if usable {
 		_ = x.flushKeys() // if it fails, the next start reads them from the segments
 		x.settleRemovals()
-		st.close()
 	}
+	st.close(usable)
 }
 
 // step brings the store up to date.
@@ -280,19 +283,13 @@ func (x *index) drop(st *store) {
 	x.mu.Unlock()
 	x.keys.unready()
 	x.meta = storeMeta{}
-	closed := make(chan struct{})
-	go func() {
-		defer close(closed)
-		st.close()
-	}()
-	select {
-	case <-closed:
-	case <-time.After(5 * time.Second): // it hangs, and has a goroutine and a few files
-	}
+	st.close(false)
 	if x.failures++; x.failures > 3 {
 		x.retryAt = time.Now().Add(time.Minute)
 	}
-	_ = st.files.RemoveAll(st.dir) // otherwise opening it fails
+	if x.log.ours() == nil {
+		_ = st.files.RemoveAll(st.dir) // otherwise opening it fails
+	}
 }
 
 func (x *index) openStore() (*store, error) {
@@ -302,6 +299,10 @@ func (x *index) openStore() (*store, error) {
 
 // begin opens a store, and reads how far it has come. It reports whether there is one.
 func (x *index) begin() bool {
+	if !x.usable() {
+		x.retryAt = time.Now().Add(2 * time.Second)
+		return false
+	}
 	st, err := x.openStore()
 	if err != nil {
 		x.log.opts.Logger.Warn("the log has no index for now, and searches its segments", "error", err)
@@ -310,7 +311,7 @@ func (x *index) begin() bool {
 	}
 	meta, fits, err := x.readMeta(st)
 	if err == nil && !fits {
-		st.close()
+		st.close(false)
 		if err = st.files.RemoveAll(st.dir); err == nil {
 			st, err = x.openStore()
 		}
@@ -441,8 +442,13 @@ func (l *Log) scan(ctx context.Context, from, upTo uint64, f func(*frame)) error
 		if i+1 < len(list) {
 			bound = list[i+1].first - 1
 		}
-		err := list[i].each(ctx, from, min(upTo, bound), f, func(h span) { l.noteLost(list[i], h) })
-		if err != nil && !errors.Is(err, errGone) {
+		lost := func(h span) { l.noteLost(list[i], h) }
+		switch err := list[i].each(ctx, from, min(upTo, bound), f, lost); {
+		case errors.Is(err, errUnreadable):
+			if last := min(upTo, bound, l.lastSeq()); from <= last {
+				lost(span{from, last})
+			}
+		case err != nil && !errors.Is(err, errGone):
 			return err
 		}
 		if bound == math.MaxUint64 {
@@ -463,9 +469,6 @@ func (s *segment) each(ctx context.Context, from, upTo uint64, f func(*frame), l
 		return nil
 	}
 	file, err := s.acquire()
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
 	if err != nil {
 		return err
 	}

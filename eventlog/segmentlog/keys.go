@@ -135,6 +135,8 @@ func (k *keys) await(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-k.index.log.failing:
+		return k.index.log.Err()
 	case <-k.index.log.closing.Done():
 		return eventlog.ErrClosed
 	}

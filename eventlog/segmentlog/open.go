@@ -28,7 +28,8 @@ func Open(_ context.Context, options *Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{opts: opts, files: opts.files, lock: held, grown: make(chan struct{})}
+	l := &Log{opts: opts, lock: held, grown: make(chan struct{}), failing: make(chan struct{})}
+	l.files = &ownFolder{opts.files, l}
 	l.closing, l.close = context.WithCancel(context.Background())
 	if err := l.start(); err != nil {
 		l.close()
@@ -70,7 +71,7 @@ func (l *Log) start() error {
 	l.segments.Store(&kept)
 	l.first.Store(r.first)
 	l.began = r.epoch
-	l.last = next - 1
+	l.last = next - 1 // see beginEpoch
 	atLeast := time.Time{}
 	if ok {
 		atLeast = known.time()
@@ -102,6 +103,9 @@ func (l *Log) start() error {
 	if err == nil {
 		err = keeper.sync()
 	}
+	if noRoom(err) {
+		l.unsaved, err = true, nil
+	}
 	if err != nil {
 		return err
 	}
@@ -125,6 +129,7 @@ func (l *Log) start() error {
 	l.running.Go(l.writer.run)
 	l.running.Go(l.retention.run)
 	l.running.Go(l.index.run)
+	l.running.Go(l.watch)
 	if l.opts.Sync > 0 {
 		l.running.Go(func() { l.syncer.run(l.opts.Sync) })
 	}
@@ -161,11 +166,11 @@ func (l *Log) find() ([]*segment, error) {
 		case ok:
 			s := newSegment(l.files, l.opts.Dir, first, salt)
 			f, err := l.files.open(path)
-			if err != nil {
-				return nil, err
+			if err == nil {
+				s.end, err = f.size()
+				err = errors.Join(err, f.Close())
 			}
-			s.end, err = f.size()
-			if err := errors.Join(err, f.Close()); err != nil {
+			if tooBusy(err) { // any other error costs the segment's records
 				return nil, err
 			}
 			found = append(found, s)
@@ -196,10 +201,11 @@ func withoutEmpty(found []*segment) ([]*segment, error) {
 	var kept []*segment
 	for i, s := range found {
 		if i > 0 && found[i-1].first == s.first || i+1 < len(found) && found[i+1].first == s.first {
-			if err := s.load(); err != nil {
+			err := s.load()
+			if err != nil && !errors.Is(err, errUnreadable) {
 				return nil, err
 			}
-			if len(s.marks) == 0 {
+			if err == nil && len(s.marks) == 0 {
 				if err := s.drop(); err != nil {
 					return nil, err
 				}
@@ -211,7 +217,8 @@ func withoutEmpty(found []*segment) ([]*segment, error) {
 	return kept, nil
 }
 
-// beginEpoch begins the epoch of this start.
+// beginEpoch begins the epoch of this start. If the disk has no room for it, readers get to
+// know no number of that epoch before it is saved.
 func (l *Log) beginEpoch(first uint64) error {
 	known, err := loadEpochs(l.files, l.opts.Dir)
 	if err != nil {
@@ -220,7 +227,29 @@ func (l *Log) beginEpoch(first uint64) error {
 	}
 	l.epochs = nextEpochs(known, first-1, l.clock.Now())
 	l.epoch = l.epochs[len(l.epochs)-1].ID
-	return saveEpochs(l.files, l.opts.Dir, l.epochs)
+	err = saveEpochs(l.files, l.opts.Dir, l.epochs)
+	if noRoom(err) && len(known) > 0 {
+		l.opts.Logger.Warn("the disk is full; messages are refused until there is room", "error", err)
+		l.unsaved, l.last = true, first-1
+		return nil
+	}
+	return err
+}
+
+// save saves the epoch and the state of this start, if the disk had no room for them. The
+// writer calls it before it assigns a number: the next start must know the epoch.
+func (l *Log) save() error {
+	if !l.unsaved {
+		return nil
+	}
+	if err := saveEpochs(l.files, l.opts.Dir, l.epochs); err != nil {
+		return err
+	}
+	if err := l.state.update(func(*state) {}); err != nil {
+		return err
+	}
+	l.unsaved = false
+	return l.state.sync()
 }
 
 // Close implements [eventlog.Log]. When it returns nil, everything stored is on the disk. If
@@ -240,13 +269,16 @@ func (l *Log) Close() error {
 // end writes what the next start wants to find, and closes the files.
 func (l *Log) end() error {
 	err := l.syncer.sync()
+	if err != nil {
+		err = l.fail(err)
+	}
 	if w := l.writer; w.seg != nil {
 		l.seal(w.seg)
 		w.seg.release()
 	}
 	l.sealing.Wait()
 	l.spares.close()
-	err = cmp.Or(l.failed(), err)
+	err = cmp.Or(l.Err(), err)
 	if err == nil {
 		err = l.state.update(func(st *state) {
 			st.synced = st.acknowledged

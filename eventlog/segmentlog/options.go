@@ -56,6 +56,7 @@ type Options struct {
 	clock        logclock.Source
 	segmentBytes int64
 	files        fileSystem
+	watch        time.Duration // see [Log.watch]; negative means never
 	indexFiles   vfs.FS
 	bootID       func() uint32 // tells one run of the machine from the next
 }
@@ -77,6 +78,7 @@ func (o *Options) withDefaults() (Options, error) {
 	if opts.files == nil {
 		opts.files = disk{}
 	}
+	opts.watch = cmp.Or(opts.watch, watchInterval)
 	if opts.indexFiles == nil {
 		opts.indexFiles = vfs.Default // Pebble's own default watches for slow disks, and a failed Open leaves a goroutine
 	}

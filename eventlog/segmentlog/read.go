@@ -3,7 +3,6 @@ package segmentlog
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"math"
 	"sort"
 	"time"
@@ -215,12 +214,13 @@ func (r *reading) enter(seq uint64) error {
 	}
 	r.leave()
 	s := r.list[i]
-	if err := s.load(); err != nil {
-		return err
+	err := s.load()
+	var f file
+	if err == nil {
+		f, err = s.acquire()
 	}
-	f, err := s.acquire()
 	switch {
-	case errors.Is(err, fs.ErrNotExist): // its numbers are lost
+	case errors.Is(err, errUnreadable): // its numbers are lost
 		r.seg, r.index = s, i
 		return nil
 	case err != nil:
@@ -356,7 +356,7 @@ func (l *Log) holeAfter(after, upTo uint64) span {
 func (l *Log) intactUpTo(after, upTo uint64) (uint64, error) {
 	list := l.list()
 	for i := max(at(list, after+1), 0); i < len(list) && list[i].first <= upTo; i++ {
-		if err := list[i].load(); err != nil {
+		if err := list[i].load(); err != nil && !errors.Is(err, errUnreadable) {
 			return 0, err
 		}
 	}
@@ -371,7 +371,7 @@ func (l *Log) firstSince(nanos int64, from, last uint64) (uint64, error) {
 	var failed error
 	begins := func(i int) int64 { // the time of the first frame from a segment on
 		for ; i < len(list); i++ {
-			if err := list[i].load(); err != nil {
+			if err := list[i].load(); err != nil && !errors.Is(err, errUnreadable) {
 				failed = err
 				return math.MaxInt64
 			}
@@ -387,6 +387,9 @@ func (l *Log) firstSince(nanos int64, from, last uint64) (uint64, error) {
 	}
 	for i = max(i-1, low); i < len(list); i++ {
 		seq, ok, err := list[i].since(nanos, from)
+		if errors.Is(err, errUnreadable) {
+			return min(max(from, list[i].first), last+1), nil // it may have such a record
+		}
 		if ok || err != nil {
 			return min(seq, last+1), err
 		}
@@ -412,9 +415,6 @@ func (s *segment) since(nanos int64, from uint64) (seq uint64, ok bool, err erro
 		off = max(off, m.off)
 	}
 	f, err := s.acquire()
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, false, nil
-	}
 	if err != nil {
 		return 0, false, err
 	}

@@ -20,7 +20,7 @@ type recovered struct {
 // then take for a lost message. copied says that the folder is a copy.
 func (l *Log) recover(found []*segment, known state, ok, copied bool) (r recovered, err error) {
 	next := uint64(1)
-	doubt, damaged := (!ok || copied) && len(found) > 0, false
+	doubt, rest := (!ok || copied) && len(found) > 0, false
 	crashed := !ok || known.flags&stateClean == 0
 	restarted := !ok || known.boot == 0 || known.boot != l.opts.bootID() // the machine, as far as is known
 	r.unsynced = ok && crashed && restarted && known.flags&stateAlways == 0
@@ -32,21 +32,23 @@ func (l *Log) recover(found []*segment, known state, ok, copied bool) (r recover
 	// The newest segments without a record are left from starts that stored nothing.
 	for n := len(found); n > 0; n = len(found) {
 		newest := found[n-1]
-		if err := newest.load(); err != nil {
+		err := newest.load()
+		if err == nil {
+			_, end := newest.extent()
+			rest, err = newest.unfinished(end)
+		}
+		if errors.Is(err, errUnreadable) {
+			rest, err = true, nil
+		}
+		if err != nil {
 			return recovered{}, err
 		}
-		last, end := newest.extent()
+		last, _ := newest.extent()
 		next = max(next, last+1)
-		damaged = false
-		if crashed {
-			if damaged, err = newest.unfinished(end); err != nil {
-				return recovered{}, err
-			}
-		}
-		if damaged && restarted {
+		if rest && crashed && restarted {
 			doubt = true // the machine may have gone down before the disk had everything
 		}
-		if len(newest.marks) > 0 || damaged {
+		if len(newest.marks) > 0 || rest {
 			break
 		}
 		if err := newest.drop(); err != nil {
@@ -84,7 +86,7 @@ func (l *Log) recover(found []*segment, known state, ok, copied bool) (r recover
 	if n := len(found); n > 1 {
 		// It may have been sealed when the process died: then its file is larger than its
 		// records.
-		if err := found[n-2].load(); err != nil {
+		if err := found[n-2].load(); err != nil && !errors.Is(err, errUnreadable) {
 			return recovered{}, err
 		}
 	}
@@ -93,7 +95,7 @@ func (l *Log) recover(found []*segment, known state, ok, copied bool) (r recover
 			l.opts.Logger.Error("the log has lost its newest messages; subscribers are told", "first", last+1, "last", next-1)
 		}
 		// It gets no more frames. What stands behind the last one stays, if it may be a record.
-		if !damaged {
+		if !rest {
 			l.seal(found[n-1])
 		}
 	}
@@ -113,6 +115,9 @@ func after(found []*segment, seq uint64) []*segment {
 func syncAll(segments []*segment) error {
 	for _, s := range segments {
 		f, err := s.acquire()
+		if errors.Is(err, errUnreadable) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -135,7 +140,11 @@ func rescan(segments []*segment) error {
 		s.mu.Lock()
 		s.loaded = false
 		s.mu.Unlock()
-		if err := s.load(); err != nil {
+		err := s.load()
+		if errors.Is(err, errUnreadable) {
+			continue
+		}
+		if err != nil {
 			return err
 		}
 		_ = s.saveSidecar() // without one, the next start reads the segment again
@@ -187,7 +196,7 @@ func (s *segment) unfinished(end int64) (bool, error) {
 	defer s.release()
 	size, err := f.size()
 	if err != nil {
-		return false, err
+		return true, nil
 	}
 	b := make([]byte, mostRead)
 	for off := end; off < size; off += int64(len(b)) {

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/cockroachdb/pebble/v2"
-
 	"example.com/tidings/eventlog"
 	"example.com/tidings/topics"
 )
@@ -25,7 +23,7 @@ func (l *Log) Remove(ctx context.Context, seqs []uint64) (n int, err error) {
 	slices.Sort(seqs)
 	seqs = slices.Compact(seqs)
 	for part := range slices.Chunk(seqs, removeAtOnce) {
-		if err := cmp.Or(l.open(), ctx.Err(), l.failed()); err != nil {
+		if err := cmp.Or(l.open(), ctx.Err(), l.Err()); err != nil {
 			return n, err
 		}
 		removed, err := l.removeSome(part)
@@ -39,7 +37,7 @@ func (l *Log) Remove(ctx context.Context, seqs []uint64) (n int, err error) {
 
 func (l *Log) removeSome(seqs []uint64) (int, error) {
 	if err := l.index.beginRemoval(); err != nil {
-		return 0, l.fail(err)
+		return 0, l.broken(err)
 	}
 	settled := false
 	defer func() { l.index.endRemoval(settled) }()
@@ -60,7 +58,7 @@ func (l *Log) removeSome(seqs []uint64) (int, error) {
 		erased, err := list[i].erase(seqs[:n])
 		switch {
 		case errors.Is(err, errOverwrite):
-			return 0, l.fail(err)
+			return 0, l.broken(err)
 		case err != nil && !errors.Is(err, errGone) && !errors.Is(err, fs.ErrNotExist):
 			return 0, err
 		}
@@ -183,16 +181,15 @@ func (x *index) beginRemoval() error {
 	r := &x.removing
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if !r.marked {
+		err := x.log.state.update(func(st *state) { st.flags |= stateStale })
+		if err := cmp.Or(err, x.log.state.sync()); err != nil {
+			return err
+		}
+		r.marked = true
+	}
 	r.underway++
-	if r.marked {
-		return nil
-	}
-	r.marked = true
-	err := x.log.state.update(func(st *state) { st.flags |= stateStale })
-	if err == nil {
-		err = x.log.state.sync()
-	}
-	return err
+	return nil
 }
 
 // endRemoval notes that a removal is over. told says that the index knows of it.
@@ -210,14 +207,16 @@ func (x *index) settleRemovals() {
 	r := &x.removing
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.marked || r.underway > 0 || r.untold || x.store == nil {
+	if !r.marked || r.underway > 0 || r.untold || x.store == nil || !x.usable() {
 		return
 	}
 	// If it fails, the store is made again.
-	if x.store.use(func(db *pebble.DB) error { return db.Flush() }) != nil {
+	if x.store.use(x.store.flush) != nil {
 		return
 	}
-	if err := x.log.state.update(func(st *state) { st.flags &^= stateStale }); err == nil {
-		r.marked = false
+	if err := x.log.state.update(func(st *state) { st.flags &^= stateStale }); err != nil {
+		_ = x.log.broken(err) // without room, it is tried again
+		return
 	}
+	r.marked = false
 }

@@ -24,6 +24,7 @@ type segment struct {
 	erasing sync.RWMutex // held to write while a frame is erased
 
 	loading sync.Mutex // held while the file is scanned
+	partial bool       // the disk could not read all of the file; under loading
 
 	mu     sync.Mutex
 	f      file
@@ -74,8 +75,14 @@ func newSegment(files fileSystem, dir string, first uint64, salt uint32) *segmen
 	return &segment{files: files, path: filepath.Join(dir, segmentName(first, salt)), first: first, salt: salt, last: first - 1}
 }
 
-// errGone means that retention has removed a segment.
-var errGone = errors.New("segmentlog: the segment was removed")
+var (
+	// errGone means that retention has removed a segment.
+	errGone = errors.New("segmentlog: the segment was removed")
+
+	// errUnreadable means that the file of a segment is missing, or that the disk cannot open
+	// it. Its records are lost, as long as that is so.
+	errUnreadable = errors.New("segmentlog: the segment cannot be read")
+)
 
 // acquire returns the open file, which stays open until release.
 func (s *segment) acquire() (file, error) {
@@ -86,8 +93,12 @@ func (s *segment) acquire() (file, error) {
 	}
 	if s.f == nil {
 		f, err := s.files.open(s.path)
-		if err != nil {
+		switch {
+		case err == nil:
+		case errors.Is(err, errTaken) || tooBusy(err):
 			return nil, err
+		default:
+			return nil, fmt.Errorf("%w: %w", errUnreadable, err)
 		}
 		s.f = f
 	}
@@ -142,8 +153,8 @@ func (s *segment) drop() error {
 
 func (s *segment) sidecar() string { return strings.TrimSuffix(s.path, segmentSuffix) + sidecarSuffix }
 
-// load makes the marks known: from the sidecar, or by a scan of the file. A file that is
-// gone or cannot be read has no frames.
+// load makes the marks known: from the sidecar, or by a scan of the file. With
+// errUnreadable they stay unknown, and the next load tries again.
 func (s *segment) load() error {
 	s.loading.Lock()
 	defer s.loading.Unlock()
@@ -154,19 +165,13 @@ func (s *segment) load() error {
 		return nil
 	}
 	f, err := s.acquire()
-	if errors.Is(err, fs.ErrNotExist) {
-		s.mu.Lock()
-		s.loaded = true
-		s.mu.Unlock()
-		return nil
-	}
 	if err != nil {
 		return err
 	}
 	defer s.release()
 	size, err := f.size()
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errUnreadable, err)
 	}
 	if s.loadSidecar(size) {
 		return nil
@@ -184,6 +189,7 @@ func (s *segment) scan(f file, size int64) {
 	for fr, ok := c.next(); ok; fr, ok = c.next() {
 		t.add(fr.seq, fr.off, fr.nanos, len(fr.raw))
 	}
+	s.partial = c.errs > 0
 	s.set(t)
 }
 
@@ -209,10 +215,15 @@ func (t *table) add(seq uint64, off, nanos int64, size int) {
 	t.last, t.end = seq, off+int64(size)
 }
 
+// set makes the table known. Readers may have noted holes before, which the index lacks.
 func (s *segment) set(t table) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	noted := s.holes
 	s.marks, s.last, s.end, s.holes, s.loaded = t.marks, t.last, t.end, t.holes, true
+	s.mu.Unlock()
+	for _, h := range noted {
+		s.note(h)
+	}
 }
 
 // waitErased returns when no frame is being erased.

@@ -94,8 +94,15 @@ func (s *segment) loadSidecar(size int64) bool {
 	return true
 }
 
-// saveSidecar writes the sidecar. It need not reach the disk.
+// saveSidecar writes the sidecar. It need not reach the disk. A table that lacks what the disk
+// could not read is not saved: the next start may be able to.
 func (s *segment) saveSidecar() error {
+	s.loading.Lock()
+	partial := s.partial
+	s.loading.Unlock()
+	if partial {
+		return nil
+	}
 	s.mu.Lock()
 	t := table{s.marks, s.last, s.end, s.holes}
 	s.mu.Unlock()
@@ -107,8 +114,8 @@ func (s *segment) saveSidecar() error {
 		return err
 	}
 	_, err = f.WriteAt(encodeSidecar(s.first, s.salt, t), 0)
-	if e := f.Close(); err == nil {
-		err = e
+	if err = errors.Join(err, f.Close()); err != nil {
+		_ = s.files.remove(s.sidecar()) // a part of it is of no use
 	}
 	return err
 }

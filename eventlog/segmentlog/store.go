@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -39,7 +40,8 @@ type store struct {
 	closed bool
 
 	failure atomic.Pointer[error]
-	broken  func() // called when the store has failed
+	gone    chan struct{} // closed when there is a failure
+	broken  func()        // called then
 }
 
 // errStore means that there is no store to ask.
@@ -49,10 +51,14 @@ const storePrefix = "index"
 
 // openStore opens the newest store in a folder, or makes one. It removes all others.
 func openStore(files vfs.FS, dir string, logger *slog.Logger, broken func()) (*store, error) {
-	s := &store{files: files, dir: filepath.Join(dir, storePrefix), log: logger, broken: broken}
+	anew := func() *store {
+		return &store{files: files, dir: filepath.Join(dir, storePrefix), log: logger, broken: broken, gone: make(chan struct{})}
+	}
+	s := anew()
 	err := s.open()
 	if err != nil {
 		logger.Warn("the index of the log cannot be opened; it is made again", "error", err)
+		s = anew()
 		if err = files.RemoveAll(s.dir); err == nil {
 			err = s.open()
 		}
@@ -63,7 +69,25 @@ func openStore(files vfs.FS, dir string, logger *slog.Logger, broken func()) (*s
 	return s, nil
 }
 
-func (s *store) open() (err error) {
+// open opens the store. On a disk that fails or is full Pebble may hang, or end the goroutine:
+// then open gives up a while after the store has failed.
+func (s *store) open() error {
+	opened := make(chan error, 1)
+	go func() { opened <- s.openDB() }()
+	select {
+	case err := <-opened:
+		return err
+	case <-s.gone:
+	}
+	select {
+	case err := <-opened:
+		return err
+	case <-time.After(closeWait):
+		return *s.failure.Load()
+	}
+}
+
+func (s *store) openDB() (err error) {
 	defer func() {
 		// Pebble panics about some kinds of damage.
 		if p := recover(); p != nil {
@@ -106,6 +130,7 @@ func (s *store) open() (err error) {
 func (s *store) failed(err error) {
 	if s.failure.CompareAndSwap(nil, &err) {
 		s.log.Warn("the index of the log is damaged; it is made again", "error", err)
+		close(s.gone)
 		go s.broken()
 	}
 }
@@ -166,8 +191,44 @@ func each(r pebble.Reader, from, before []byte, f func(key, value []byte) error)
 	return it.Error()
 }
 
-// close ends the use of the store. What it holds is on the disk, unless it has failed.
-func (s *store) close() {
+// flush returns when what the store holds is on the disk. Pebble tries for ever: flush ends
+// once that has failed.
+func (s *store) flush(db *pebble.DB) error {
+	flushed, err := db.AsyncFlush()
+	if err != nil {
+		return err
+	}
+	select {
+	case <-flushed:
+		return nil
+	case <-s.gone:
+		return errStore
+	}
+}
+
+// closeWait is how long open and close wait for a store that has failed: it may hang.
+const closeWait = time.Second
+
+// close ends the use of the store. If flush is true, what it holds is on the disk then, unless
+// it has failed. One that hangs leaves a goroutine and a few files.
+func (s *store) close(flush bool) {
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		s.end(flush)
+	}()
+	select {
+	case <-closed:
+		return
+	case <-s.gone:
+	}
+	select {
+	case <-closed:
+	case <-time.After(closeWait):
+	}
+}
+
+func (s *store) end(flush bool) {
 	s.using.Lock()
 	defer s.using.Unlock()
 	if s.closed {
@@ -181,8 +242,8 @@ func (s *store) close() {
 				err = fmt.Errorf("%v", p)
 			}
 		}()
-		if s.failure.Load() == nil {
-			err = s.db.Flush()
+		if flush && s.failure.Load() == nil {
+			err = s.flush(s.db)
 		}
 		err = errors.Join(err, s.db.Close())
 	}()

@@ -38,7 +38,7 @@ func TestMetrics(t *testing.T) {
 		}
 		want := []string{
 			"tidings_subscribers 1", `tidings_streams{path="net/http"} 1`, `tidings_streams{path="taken over"} 0`,
-			`tidings_streams_begun_total{path="net/http"} 1`, "go_goroutines ", "tidings_invalid_messages_total 0",
+			`tidings_streams_begun_total{path="net/http"} 1`, "go_goroutines ", "tidings_invalid_messages_total 0", "tidings_log_failed 0",
 		}
 		if takeOver {
 			want = []string{
