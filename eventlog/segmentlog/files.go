@@ -11,7 +11,7 @@ import (
 
 // A fileSystem holds the files of a log, but those of the index. Names are paths.
 type fileSystem interface {
-	// mkdir makes a folder, if there is none. Those above it must be there.
+	// mkdir makes a folder. Those above it must be there.
 	mkdir(name string) error
 	// create makes a new file of a size, allocated where the system can do that.
 	create(name string, size int64) (file, error)
@@ -42,15 +42,7 @@ type disk struct{}
 
 type diskFile struct{ *os.File }
 
-func (disk) mkdir(name string) error {
-	err := os.Mkdir(name, 0o700)
-	if errors.Is(err, fs.ErrExist) {
-		if info, e := os.Stat(name); e == nil && info.IsDir() {
-			return nil
-		}
-	}
-	return err
-}
+func (disk) mkdir(name string) error { return os.Mkdir(name, 0o700) }
 
 func (disk) create(name string, size int64) (file, error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
@@ -116,22 +108,29 @@ func (f diskFile) id() uint64 {
 	return fileID(info)
 }
 
-// makeDir makes a folder and those above it, if they are missing, and makes their names
-// durable. Otherwise a loss of power could take a new log away, with all that it has
-// acknowledged.
+// makeDir makes a folder and those above it, as far as they are missing. The names of those
+// that it makes are durable when it returns.
 func makeDir(files fileSystem, dir string) error {
-	above := filepath.Dir(dir)
 	err := files.mkdir(dir)
-	if errors.Is(err, fs.ErrNotExist) && above != dir {
+	if above := filepath.Dir(dir); errors.Is(err, fs.ErrNotExist) && above != dir {
 		if err = makeDir(files, above); err == nil {
 			err = files.mkdir(dir)
 		}
 	}
-	if err != nil {
-		return err
+	switch {
+	case err == nil:
+		return syncName(files, dir)
+	case errors.Is(err, fs.ErrExist):
+		return nil
 	}
-	if err = files.syncDir(above); errors.Is(err, fs.ErrPermission) {
-		return nil // it is somebody else's
+	return err
+}
+
+// syncName makes the name of a file or a folder durable, where the system lets it.
+func syncName(files fileSystem, name string) error {
+	err := files.syncDir(filepath.Dir(name))
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, errors.ErrUnsupported) {
+		return nil
 	}
 	return err
 }

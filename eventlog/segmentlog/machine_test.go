@@ -25,6 +25,7 @@ type machine struct {
 	mu     sync.Mutex
 	rnd    *rand.Rand
 	dir    string
+	made   bool // the folder is there
 	named  bool // the folder above it was synced
 	names  map[string]*inode
 	synced map[string]*inode // names, when the folder was synced
@@ -169,17 +170,17 @@ func (n *inode) survivePage(rnd *rand.Rand, kept int, page []byte, from int64) {
 // survive returns the machine after the power has gone, and come back.
 func (m *machine) survive() *machine {
 	next := &machine{
-		rnd: m.rnd, dir: m.dir, named: m.named, names: map[string]*inode{}, synced: map[string]*inode{},
+		rnd: m.rnd, dir: m.dir, names: map[string]*inode{}, synced: map[string]*inode{},
 		inodes: m.inodes, boot: m.boot + 2,
 	}
-	// Between nothing and everything, or each page as it comes.
+	// How many of a hundred pages, and names, are what they were last.
 	kept := []int{0, 20, 50, 80, 100}[m.rnd.IntN(5)]
 	next.index = m.index.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: kept, RNG: m.rnd})
 	next.syncIndex(true)
 	if !m.named && m.rnd.IntN(2) == 0 {
 		return next // without the folder
 	}
-	next.named = true
+	next.made, next.named = m.made, m.made
 	for name, file := range m.survivingNames(kept) {
 		if file != nil {
 			next.names[name] = file.survive(m.rnd, kept)
@@ -228,7 +229,7 @@ func (m *machine) survivingNames(kept int) map[string]*inode {
 // restart returns the machine after a process was killed: everything written is there.
 func (m *machine) restart() *machine {
 	next := &machine{
-		rnd: m.rnd, dir: m.dir, named: m.named, names: m.names, synced: m.synced, steps: m.steps,
+		rnd: m.rnd, dir: m.dir, made: m.made, named: m.named, names: m.names, synced: m.synced, steps: m.steps,
 		inodes: m.inodes, boot: m.boot,
 	}
 	next.index = m.index.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: m.rnd})

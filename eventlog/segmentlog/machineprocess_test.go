@@ -106,7 +106,13 @@ func (m *machine) name(names ...naming) {
 }
 
 func (p *process) mkdir(string) error {
-	return p.do(func() error { return nil })
+	return p.do(func() error {
+		if p.m.made {
+			return fs.ErrExist
+		}
+		p.m.made = true
+		return nil
+	})
 }
 
 func (p *process) create(name string, size int64) (made file, err error) {
@@ -189,7 +195,7 @@ func (p *process) list(dir string) (names []string, err error) {
 func (p *process) syncDir(dir string) error {
 	return p.do(func() error {
 		if dir != p.m.dir {
-			p.m.named = true
+			p.m.named = p.m.made
 			return nil
 		}
 		p.m.synced = map[string]*inode{}

@@ -121,7 +121,7 @@ func (m *machine) begin(next uint64) {
 	n.sync()
 	name := filepath.Join(m.dir, stateFile)
 	m.names[name], m.synced[name] = n, n
-	m.named = true
+	m.made, m.named = true, true
 }
 
 // open opens the log in a process. It returns nil if the process has died.
@@ -162,7 +162,7 @@ func (s *story) live() {
 		_ = l.Close()
 		return
 	}
-	if s.rnd.IntN(6) == 0 {
+	if s.rnd.IntN(3) == 0 {
 		p.m.mu.Lock()
 		p.full = 1 + s.rnd.IntN(30)
 		p.m.mu.Unlock()

@@ -214,11 +214,6 @@ func (x *index) settleRemovals() {
 	if x.store.use(x.store.flush) != nil {
 		return
 	}
-	// Otherwise the power may bring the store back that was there before.
-	if err := x.log.files.syncDir(x.log.opts.Dir); err != nil {
-		_ = x.log.broken(err)
-		return
-	}
 	if err := x.log.state.update(func(st *state) { st.flags &^= stateStale }); err != nil {
 		_ = x.log.broken(err) // without room, it is tried again
 		return
