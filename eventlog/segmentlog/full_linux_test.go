@@ -186,8 +186,10 @@ func TestStartOnAFullDisk(t *testing.T) {
 						t.Fatalf("%d is %.20q", seq, c.records[seq].Data)
 					}
 				}
-				if a := l.Append(t.Context(), []eventlog.Message{{Topic: "a"}})[0]; !errors.Is(a.Err, eventlog.ErrFull) {
-					t.Errorf("on the full disk: %+v", a)
+				for _, key := range []string{"", "k"} {
+					if a := l.Append(t.Context(), []eventlog.Message{{Topic: "a", Key: key}})[0]; !errors.Is(a.Err, eventlog.ErrFull) {
+						t.Errorf("on the full disk, with the key %q: %+v", key, a)
+					}
 				}
 				closeLog(t, l)
 				fillDisk(t, disk)

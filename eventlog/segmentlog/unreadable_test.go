@@ -119,7 +119,9 @@ func TestUnreadableSegmentStays(t *testing.T) {
 	files := &faulty{}
 	l := opened(t, Options{files: files, Logger: quiet(), segmentBytes: 64 << 10})
 	publishMany(t, l, 1000, 100)
-	for _, s := range l.list() {
+	l.indexed(t)
+	l.sealing.Wait()
+	for _, s := range l.list() { // as after some time without a reader
 		s.closeIdle(time.Now().Add(time.Hour))
 	}
 	files.set(fails("open", filepath.Base(l.list()[0].path), errDisk))

@@ -128,6 +128,7 @@ func TestFolderTaken(t *testing.T) {
 			l := opened(t, opts)
 			publishMany(t, l, 3000, 300)
 			l.indexed(t)
+			l.sealing.Wait()
 			for _, s := range l.list() { // as after some time without a reader
 				s.closeIdle(time.Now().Add(time.Hour))
 			}
