@@ -339,8 +339,7 @@ func (x *index) begin() bool {
 }
 
 // readMeta reads how far a store has come. fits is false if the store is not one of this
-// log, or has come further than the log: then the log has lost its end, or that records have
-// expired.
+// log, or has come further: then the log has lost its end, or that records have expired.
 func (x *index) readMeta(st *store) (meta storeMeta, fits bool, err error) {
 	err = st.use(func(db *pebble.DB) error {
 		v, err := get(db, metaKey)
