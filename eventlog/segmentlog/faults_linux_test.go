@@ -173,26 +173,61 @@ func TestStartSyncsWhatAKilledProcessWrote(t *testing.T) {
 	publishMany(t, l, 2000, 100)
 	dir := copyFolder(t, opts.Dir)
 	closeLog(t, l)
-	var mu sync.Mutex
-	synced := map[string]bool{}
-	files := &faulty{}
-	files.set(func(call, name string) error {
-		mu.Lock()
-		defer mu.Unlock()
-		if call == "sync" {
-			synced[filepath.Base(name)] = true
-		}
-		return nil
-	})
-	written := segmentFiles(t, dir)
-	opts.Dir, opts.files = dir, files
-	l = opened(t, opts)
-	mu.Lock()
-	for i, name := range written {
-		if old := i < len(before); synced[filepath.Base(name)] == old {
-			t.Errorf("segment %d of %d, of which %d were on the disk, is synced: %v", i, len(written), len(before), !old)
+	opts.Dir = dir
+	for i, synced := range syncedByStart(t, opts) {
+		if old := i < len(before); synced == old {
+			t.Errorf("segment %d, of which %d were on the disk, is synced: %v", i, len(before), synced)
 		}
 	}
-	mu.Unlock()
+}
+
+// syncedByStart opens a log, closes it, and returns which of its segments the start has forced
+// to the disk.
+func syncedByStart(t *testing.T, opts Options) (synced []bool) {
+	t.Helper()
+	var syncs sync.Map
+	files := &faulty{fault: func(call, name string) error {
+		if call == "sync" {
+			syncs.Store(name, true)
+		}
+		return nil
+	}}
+	names := segmentFiles(t, opts.Dir)
+	opts.files = files
+	l := opened(t, opts)
+	files.set(nil)
 	closeLog(t, l)
+	for _, name := range names {
+		_, ok := syncs.Load(name)
+		synced = append(synced, ok)
+	}
+	return synced
+}
+
+// A start forces all segments to the disk if the system may have more than the disk anywhere: a
+// process was killed while it erased records, or the folder is a copy.
+func TestStartSyncsAllSegments(t *testing.T) {
+	files := &faulty{}
+	opts := Options{Dir: t.TempDir(), segmentBytes: 64 << 10, Logger: quiet(), files: files}
+	l := opened(t, opts)
+	publishMany(t, l, 2000, 100)
+	copied := t.TempDir()
+	closeLog(t, l)
+	if err := os.CopyFS(copied, os.DirFS(opts.Dir)); err != nil {
+		t.Fatal(err)
+	}
+	l = opened(t, opts)
+	publishMany(t, l, 1, 100)
+	files.set(fails("sync", segmentSuffix, errDisk))
+	if n, err := l.Remove(t.Context(), []uint64{1}); n != 0 || !errors.Is(err, errDisk) {
+		t.Fatalf("Remove: %d, %v", n, err)
+	}
+	killed := copyFolder(t, opts.Dir)
+	_ = l.Close()
+	for what, dir := range map[string]string{"killed": killed, "copied": copied} {
+		opts.Dir = dir
+		if synced := syncedByStart(t, opts); slices.Contains(synced, false) {
+			t.Errorf("%s: the start has synced %v", what, synced)
+		}
+	}
 }

@@ -79,6 +79,7 @@ func (x *index) flush(buckets []*bucket, sealed int) error {
 		if n := len(buckets); n > 0 {
 			meta.applied = buckets[n-1].n + 1
 		}
+		meta.first = x.log.first.Load() // putBucket has not left out more
 		if err := batch.Set(metaKey, meta.encode(), nil); err != nil {
 			return err
 		}

@@ -341,7 +341,8 @@ func (x *index) begin() bool {
 }
 
 // readMeta reads how far a store has come. fits is false if the store is not one of this
-// log, or has come further than the log: then the log has lost its end.
+// log, or has come further than the log: then the log has lost its end, or that records have
+// expired.
 func (x *index) readMeta(st *store) (meta storeMeta, fits bool, err error) {
 	err = st.use(func(db *pebble.DB) error {
 		v, err := get(db, metaKey)
@@ -356,9 +357,9 @@ func (x *index) readMeta(st *store) (meta storeMeta, fits bool, err error) {
 	if len(x.sealed) > 0 {
 		next = x.sealed[0].n
 	}
-	first := bucketOf(x.log.first.Load())
+	first := x.log.first.Load()
 	began := max(x.log.began, 1)
-	fits = fits && !x.stale && meta.id == x.log.id && meta.applied <= min(next, bucketOf(began)) && meta.keys < began && meta.applied >= first
+	fits = fits && !x.stale && meta.id == x.log.id && meta.applied <= min(next, bucketOf(began)) && meta.keys < began && meta.applied >= bucketOf(first) && meta.first <= first
 	return meta, fits, err
 }
 

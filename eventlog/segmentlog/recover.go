@@ -75,7 +75,10 @@ func (l *Log) recover(found []*segment, known state, ok, copied bool) (r recover
 	if ok {
 		r.first = min(max(known.first, 1), next)
 	}
-	if crashed {
+	if crashed || copied || known.flags&stateStale != 0 {
+		if copied || known.flags&stateStale != 0 {
+			known.synced = 0 // nobody knows which records were being erased
+		}
 		if err := syncAll(after(found, known.synced)); err != nil {
 			return recovered{}, err
 		}
@@ -107,8 +110,8 @@ func after(found []*segment, seq uint64) []*segment {
 	return found
 }
 
-// syncAll forces segments to the disk. The process that wrote them was killed before it could
-// do that.
+// syncAll forces segments to the disk. The process that wrote them, or erased records in them,
+// was killed before it could do that.
 func syncAll(segments []*segment) error {
 	for _, s := range segments {
 		f, err := s.acquire()

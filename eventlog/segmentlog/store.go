@@ -274,26 +274,27 @@ type storeMeta struct {
 	applied uint64 // buckets before this one are in the store
 	keys    uint64 // the keys of records up to this one are in the store
 	chunk   uint32 // the newest chunk of keys
+	first   uint64 // records from here on have not expired; those before may be missing
 }
 
-const storeVersion = 2
+const storeVersion = 3
 
 func (m storeMeta) encode() []byte {
 	b := []byte{storeVersion}
-	for _, v := range []uint64{m.gone, m.applied, m.keys, uint64(m.chunk)} {
+	for _, v := range []uint64{m.gone, m.applied, m.keys, uint64(m.chunk), m.first} {
 		b = binary.BigEndian.AppendUint64(b, v)
 	}
 	return append(b, m.id...)
 }
 
 func decodeMeta(b []byte) (m storeMeta, ok bool) {
-	if len(b) < 33 || b[0] != storeVersion {
+	if len(b) < 41 || b[0] != storeVersion {
 		return storeMeta{}, false
 	}
 	be := binary.BigEndian
 	return storeMeta{
 		gone: be.Uint64(b[1:]), applied: be.Uint64(b[9:]), keys: be.Uint64(b[17:]), chunk: uint32(be.Uint64(b[25:])),
-		id: string(b[33:]),
+		first: be.Uint64(b[33:]), id: string(b[41:]),
 	}, true
 }
 

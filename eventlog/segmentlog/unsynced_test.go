@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,13 +20,21 @@ import (
 // state was written after a number was acknowledged, and synced after another one was.
 func losePower(t *testing.T, dir string, synced, acknowledged uint64) {
 	t.Helper()
+	changeState(t, dir, func(st *state) {
+		st.synced, st.acknowledged, st.boot, st.flags = synced, acknowledged, st.boot+1, 0
+	})
+}
+
+// changeState changes the state of a log that is closed.
+func changeState(t *testing.T, dir string, change func(*state)) {
+	t.Helper()
 	rewrite(t, filepath.Join(dir, stateFile), func(b []byte) []byte {
 		st, ok := decodeState(b)
 		if !ok {
 			t.Fatal("there is no state")
 		}
 		st.serial++
-		st.synced, st.acknowledged, st.boot, st.flags = synced, acknowledged, st.boot+1, 0
+		change(&st)
 		copy(b[st.serial%2*slotBytes:], st.encode())
 		return b
 	})
@@ -130,4 +139,31 @@ func TestIndexIsAheadAfterPowerLoss(t *testing.T) {
 			closeLog(t, l)
 		})
 	}
+}
+
+// Messages that had expired are there again if the power failed before the disk had the state.
+// The index on the disk lacks them, and is not believed.
+func TestExpiredMessagesAreBackAfterPowerLoss(t *testing.T) {
+	const first, n = bucketSize - 36, 50
+	opts := Options{Dir: t.TempDir(), MaxAge: -1, MaxBytes: 10_000, segmentBytes: 64 << 10, Logger: quiet()}
+	closeLog(t, opened(t, opts))
+	changeState(t, opts.Dir, func(st *state) { st.first, st.acknowledged, st.synced = first, first-1, first-1 })
+	l := opened(t, opts)
+	for range n {
+		publish(t, l, eventlog.Message{Topic: "a", Data: strings.Repeat("x", 300)})
+	}
+	l.indexed(t)
+	if l.first.Load() == first || l.index.applied != 1 {
+		t.Fatalf("the first number is %d, and %d buckets are in the store", l.first.Load(), l.index.applied)
+	}
+	closeLog(t, l)
+	losePower(t, opts.Dir, first+n-1, first+n-1)
+	changeState(t, opts.Dir, func(st *state) { st.first = first })
+	opts.MaxBytes = -1
+	l = opened(t, opts)
+	l.indexed(t)
+	if c, _, err := l.Count(t.Context(), topics.MustFilters("a"), 0); err != nil || c != n || len(read(t, l).records) != n {
+		t.Errorf("Count is %d, %v, and %d are there; want %d", c, err, len(read(t, l).records), n)
+	}
+	closeLog(t, l)
 }
