@@ -34,6 +34,16 @@ var (
 	ErrNotFound = errors.New("eventlog: not found")
 )
 
+// A NotFoundError is an [ErrNotFound] that says why the log no longer has the record:
+// [sse.GapExpired], [sse.GapRemoved] or [sse.GapLost]. Of a lost record it is not known to
+// which topic it belonged.
+type NotFoundError struct{ Reason string }
+
+func (e *NotFoundError) Error() string { return fmt.Sprintf("%v: %s", ErrNotFound, e.Reason) }
+
+// Is makes errors.Is find ErrNotFound.
+func (e *NotFoundError) Is(target error) bool { return target == ErrNotFound }
+
 // A TooLargeError is an [ErrTooLarge] that says how many bytes the message takes and may
 // take. Where a log has refused it, they include its topic, type and key, and what the log
 // adds.

@@ -339,6 +339,6 @@ func (l *Log) nanos(seq uint64) (nanos int64) {
 	if m, ok := s.before(seq); ok {
 		nanos = m.nanos
 	}
-	_ = s.each(l.closing, seq, seq, func(f *frame) { nanos = f.nanos }, func(span) {})
+	_ = l.each(l.closing, s, seq, seq, func(f *frame) { nanos = f.nanos })
 	return nanos
 }

@@ -1,8 +1,6 @@
 package segmentlog
 
 import (
-	"context"
-	"errors"
 	"math"
 	"slices"
 	"sync"
@@ -341,8 +339,7 @@ func (x *index) begin() bool {
 }
 
 // readMeta reads how far a store has come. fits is false if the store is not one of this
-// log, or has come further than the log: then the log has lost its end, or that records have
-// expired.
+// log, or has come further: then the log has lost its end, or that records have expired.
 func (x *index) readMeta(st *store) (meta storeMeta, fits bool, err error) {
 	err = st.use(func(db *pebble.DB) error {
 		v, err := get(db, metaKey)
@@ -430,71 +427,4 @@ func (x *index) rebuild(before uint64) error {
 		built = append(built, b)
 	}
 	return x.flush(built, 0)
-}
-
-// scan calls f for each intact frame from a number up to another. The frame is valid during
-// the call.
-func (l *Log) scan(ctx context.Context, from, upTo uint64, f func(*frame)) error {
-	for from = max(from, 1); from <= upTo; {
-		list := l.list()
-		i := max(at(list, from), 0)
-		bound := uint64(math.MaxUint64)
-		if i+1 < len(list) {
-			bound = list[i+1].first - 1
-		}
-		lost := func(h span) { l.noteLost(list[i], h) }
-		switch err := list[i].each(ctx, from, min(upTo, bound), f, lost); {
-		case errors.Is(err, errUnreadable):
-			if last := min(upTo, bound, l.lastSeq()); from <= last {
-				lost(span{from, last})
-			}
-		case err != nil && !errors.Is(err, errGone):
-			return err
-		}
-		if bound == math.MaxUint64 {
-			return nil
-		}
-		from = bound + 1
-	}
-	return nil
-}
-
-// each is [Log.scan] in a segment. It calls lost for the numbers that have no frame.
-func (s *segment) each(ctx context.Context, from, upTo uint64, f func(*frame), lost func(span)) error {
-	if err := s.load(); err != nil {
-		return err
-	}
-	m, ok := s.before(from)
-	if !ok {
-		return nil
-	}
-	file, err := s.acquire()
-	if err != nil {
-		return err
-	}
-	defer s.release()
-	last, end := s.extent()
-	c := newCursor(file, s.salt, m.off, end, s.waitErased)
-	defer c.close()
-	next := max(from, s.first)
-	for n := 0; ; n++ {
-		if n%1024 == 0 && ctx.Err() != nil {
-			return ctx.Err()
-		}
-		fr, ok := c.next()
-		if !ok || fr.seq > upTo {
-			if last = min(last, upTo); next <= last {
-				lost(span{next, last})
-			}
-			return nil
-		}
-		if fr.seq < next {
-			continue
-		}
-		if fr.seq > next {
-			lost(span{next, fr.seq - 1})
-		}
-		next = fr.seq + 1
-		f(&fr)
-	}
 }

@@ -415,7 +415,7 @@ func (x *index) rebuildKeys() error {
 	k, log := x.keys, x.log
 	last := log.lastSeq()
 	oldest := nanosOf(log.clock.Now().Add(-log.opts.DedupWindow))
-	from, err := log.firstSince(oldest, max(x.meta.keys+1, log.first.Load()), last)
+	from, _, err := log.firstSince(oldest, max(x.meta.keys+1, log.first.Load()), last)
 	if err != nil {
 		return err
 	}

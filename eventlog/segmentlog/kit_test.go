@@ -283,6 +283,36 @@ func openIn(t *testing.T, dir string) int {
 	return n
 }
 
+// unsynced is a file system that brings nothing to the disk, for tests in which the machine
+// does not die.
+type unsynced struct{ disk }
+
+type unsyncedFile struct{ file }
+
+func (unsyncedFile) sync() error { return nil }
+
+func (unsynced) syncDir(string) error { return nil }
+
+func (u unsynced) same(name string, f file) (bool, error) {
+	return u.disk.same(name, f.(unsyncedFile).file)
+}
+
+func (u unsynced) create(name string, size int64) (file, error) {
+	f, err := u.disk.create(name, size)
+	if err != nil {
+		return nil, err
+	}
+	return unsyncedFile{f}, nil
+}
+
+func (u unsynced) open(name string) (file, error) {
+	f, err := u.disk.open(name)
+	if err != nil {
+		return nil, err
+	}
+	return unsyncedFile{f}, nil
+}
+
 // faulty is a file system whose calls fail when the test says so.
 type faulty struct {
 	disk

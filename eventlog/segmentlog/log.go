@@ -42,6 +42,7 @@ type Log struct {
 	spares    *spares
 	retention *retention
 	index     *index
+	losses    *losses
 	running   sync.WaitGroup // goroutines that end with the log
 	sealing   sync.WaitGroup // goroutines that end soon
 

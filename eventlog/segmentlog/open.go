@@ -30,6 +30,7 @@ func Open(_ context.Context, options *Options) (*Log, error) {
 	}
 	l := &Log{opts: opts, lock: held, grown: make(chan struct{}), failing: make(chan struct{})}
 	l.files = &ownFolder{opts.files, l}
+	l.losses = newLosses(l)
 	l.closing, l.close = context.WithCancel(context.Background())
 	if err := l.start(); err != nil {
 		l.close()
@@ -54,7 +55,7 @@ func (l *Log) start() error {
 	if err != nil {
 		return err
 	}
-	keeper, known, ok, err := openState(l.files, l.opts.Dir)
+	keeper, known, ok, err := openState(l.files, l.opts.Dir, l.opts.Logger)
 	if err != nil {
 		return err
 	}
@@ -93,7 +94,7 @@ func (l *Log) start() error {
 		st.file = keeper.f.id()
 		st.nanos = nanosOf(l.clock.Now())
 		st.flags &= stateStale
-		if !ok || copied || r.unsynced {
+		if !ok || copied || keeper.half || r.unsynced {
 			st.flags = stateStale
 		}
 		if l.opts.Sync == 0 {
@@ -113,7 +114,7 @@ func (l *Log) start() error {
 	l.spares = newSpares(l)
 	l.retention = &retention{log: l, wake: make(chan struct{}, 1)}
 	l.index = newIndex(l, next)
-	l.index.stale = !ok || copied || r.lost || known.flags&stateStale != 0
+	l.index.stale = !ok || copied || keeper.half || r.lost || known.flags&stateStale != 0
 	l.index.removing.marked = l.index.stale || r.unsynced
 	l.writer = &writer{log: l, wake: make(chan struct{}, 1), done: make(chan struct{}), seq: next - 1, marked: -1}
 	l.retention.measure()
@@ -121,7 +122,7 @@ func (l *Log) start() error {
 	case errors.Is(err, eventlog.ErrFull) && len(kept) == 0:
 		// A log always has a segment. This one has no file, and no record.
 		empty := newSegment(l.files, l.opts.Dir, next, 0)
-		empty.loaded = true
+		empty.loaded, empty.own = true, true
 		l.addSegment(empty)
 	case err != nil && !errors.Is(err, eventlog.ErrFull):
 		return err
@@ -129,6 +130,9 @@ func (l *Log) start() error {
 	l.running.Go(l.writer.run)
 	l.running.Go(l.retention.run)
 	l.running.Go(l.index.run)
+	l.running.Go(l.losses.run)
+	verification := &verification{log: l, rate: l.opts.verifyRate, segments: kept}
+	l.running.Go(verification.run)
 	l.running.Go(l.watch)
 	if l.opts.Sync > 0 {
 		l.running.Go(func() { l.syncer.run(l.opts.Sync) })
@@ -183,9 +187,11 @@ func (l *Log) find() ([]*segment, error) {
 		}
 	}
 	slices.SortFunc(found, func(a, b *segment) int { return cmp.Compare(a.first, b.first) })
-	if found, err = withoutEmpty(found); err != nil {
-		return nil, err
+	kept, err := l.distinct(found)
+	if err != nil {
+		return found, err
 	}
+	found = kept
 	for _, s := range found {
 		delete(sidecars, s.sidecar())
 	}
@@ -195,26 +201,54 @@ func (l *Log) find() ([]*segment, error) {
 	return found, nil
 }
 
-// withoutEmpty removes segments that hide others: those with the same first number and no
-// record. A loss of power may bring a removed one back.
-func withoutEmpty(found []*segment) ([]*segment, error) {
-	var kept []*segment
-	for i, s := range found {
-		if i > 0 && found[i-1].first == s.first || i+1 < len(found) && found[i+1].first == s.first {
-			err := s.load()
-			if err != nil && !errors.Is(err, errUnreadable) {
+// distinct returns one segment for each first number: the one that reaches furthest. It
+// removes the others if they are empty, and sets them aside if not. A loss of power may bring
+// an empty one back that was removed.
+func (l *Log) distinct(found []*segment) (kept []*segment, err error) {
+	for _, s := range found {
+		n := len(kept)
+		if n == 0 || kept[n-1].first < s.first {
+			kept = append(kept, s)
+			continue
+		}
+		other := kept[n-1]
+		for _, s := range []*segment{other, s} {
+			if err := s.load(); err != nil && !errors.Is(err, errUnreadable) {
 				return nil, err
 			}
-			if err == nil && len(s.marks) == 0 {
-				if err := s.drop(); err != nil {
-					return nil, err
-				}
-				continue
-			}
 		}
-		kept = append(kept, s)
+		if other.last < s.last {
+			kept[n-1], s = s, other
+		}
+		switch empty, err := s.isEmpty(); {
+		case errors.Is(err, errUnreadable): // it stays, until the disk can read it
+			continue
+		case err != nil:
+			return nil, err
+		case empty:
+			if err := s.drop(); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		aside, err := s.setAside()
+		if err != nil {
+			return nil, err
+		}
+		l.opts.Logger.Error("two segments of the log begin with the same number; one of them was set aside", "file", s.path, "aside", aside, "other", kept[n-1].path)
 	}
 	return kept, nil
+}
+
+// isEmpty reports whether the file of a segment has nothing but zeros.
+func (s *segment) isEmpty() (bool, error) {
+	f, err := s.acquire()
+	if err != nil {
+		return false, err
+	}
+	defer s.release()
+	used, err := usedBytes(f)
+	return used == 0, err
 }
 
 // beginEpoch begins the epoch of this start. If the disk has no room for it, readers get to
@@ -222,7 +256,11 @@ func withoutEmpty(found []*segment) ([]*segment, error) {
 func (l *Log) beginEpoch(first uint64) error {
 	known, err := loadEpochs(l.files, l.opts.Dir)
 	if err != nil {
-		l.opts.Logger.Error("the history of the log's epochs cannot be read; a new one begins", "error", err)
+		aside, e := setAside(l.files, l.opts.Dir, epochsFile)
+		if e != nil {
+			return errors.Join(err, e)
+		}
+		l.opts.Logger.Error("the history of the log's epochs cannot be read; a new one begins, and subscribers that come back get a gap", "error", err, "aside", aside)
 		known = nil
 	}
 	l.epochs = nextEpochs(known, first-1, l.clock.Now())

@@ -55,6 +55,7 @@ type Options struct {
 	// Set by tests. Zero values mean the real ones.
 	clock        logclock.Source
 	segmentBytes int64
+	verifyRate   int64 // bytes a second
 	files        fileSystem
 	watch        time.Duration // see [Log.watch]; negative means never
 	indexFiles   vfs.FS
@@ -75,6 +76,7 @@ func (o *Options) withDefaults() (Options, error) {
 	if opts.clock == nil {
 		opts.clock = logclock.System()
 	}
+	opts.verifyRate = cmp.Or(opts.verifyRate, verifyRate)
 	if opts.files == nil {
 		opts.files = disk{}
 	}

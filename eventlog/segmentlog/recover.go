@@ -3,6 +3,7 @@ package segmentlog
 import (
 	"errors"
 	"io/fs"
+	"slices"
 )
 
 // A recovered is what a start has found out of a log.
@@ -45,7 +46,7 @@ func (l *Log) recover(found []*segment, known state, ok, copied bool) (r recover
 		}
 		last, _ := newest.extent()
 		next = max(next, last+1)
-		if rest && crashed && restarted {
+		if rest && (crashed && restarted || l.state.half) {
 			doubt = true // the machine may have gone down before the disk had everything
 		}
 		if len(newest.marks) > 0 || rest {
@@ -66,7 +67,7 @@ func (l *Log) recover(found []*segment, known state, ok, copied bool) (r recover
 	}
 	if doubt {
 		next++
-		l.opts.Logger.Error("the log may have lost its newest messages; subscribers are told", "from", next-1)
+		l.opts.Logger.Error("the log may have lost its newest messages"+whatToDo, "from", next-1)
 	}
 	r.next, r.first, r.segments = next, next, found
 	if len(found) > 0 {
@@ -91,8 +92,11 @@ func (l *Log) recover(found []*segment, known state, ok, copied bool) (r recover
 		}
 	}
 	if n := len(found); n > 0 {
-		if last, _ := found[n-1].extent(); next > last+1 && !doubt {
-			l.opts.Logger.Error("the log has lost its newest messages; subscribers are told", "first", last+1, "last", next-1)
+		if last, _ := found[n-1].extent(); next > last+1 {
+			found[n-1].note(span{last + 1, next - 1})
+			if !doubt {
+				l.opts.Logger.Error("the log has lost its newest messages"+whatToDo, "first", last+1, "last", next-1, "file", found[n-1].path)
+			}
 		}
 		// It gets no more frames. What stands behind the last one stays, if it may be a record.
 		if !rest {
@@ -155,39 +159,39 @@ func rescan(segments []*segment) error {
 // reportLost logs which numbers are missing, from one on and before another, and reports
 // whether there are any.
 func (l *Log) reportLost(found []*segment, from, before uint64) bool {
-	var lost []span
-	add := func(h span) {
+	var lost spans
+	add := func(s *segment, h span) {
 		if h.first = max(h.first, from); h.first <= h.last {
-			lost = append(lost, h)
+			lost = lost.add(h)
+			s.note(h)
 		}
 	}
 	found = after(found, from-1)
 	next := from // after the last segment
 	for i, s := range found {
 		s.mu.Lock()
-		holes, last := s.holes, s.last
+		holes, last := slices.Clone(s.holes), s.last
 		s.mu.Unlock()
 		for _, h := range holes {
-			add(h)
+			add(s, h)
 		}
 		next = last + 1
 		if i+1 < len(found) {
-			add(span{next, found[i+1].first - 1})
+			add(s, span{next, found[i+1].first - 1})
 		}
 	}
-	add(span{next, before - 1})
+	if h := (span{next, before - 1}); h.first <= h.last {
+		lost = lost.add(h)
+	}
 	if len(lost) == 0 {
 		return false
 	}
-	n := uint64(0)
-	for _, h := range lost {
-		n += h.last - h.first + 1
-	}
-	l.opts.Logger.Error("the log has lost messages that were not yet synced; subscribers are told", "first", lost[0].first, "last", lost[len(lost)-1].last, "messages", n)
+	l.opts.Logger.Error("the log has lost messages that were not yet synced"+whatToDo, "first", lost[0].first, "last", lost[len(lost)-1].last, "messages", lost.count())
 	return true
 }
 
-// unfinished reports whether a segment has anything after its last frame.
+// unfinished reports whether a segment has anything after its last frame, or something that cannot be
+// read.
 func (s *segment) unfinished(end int64) (bool, error) {
 	f, err := s.acquire()
 	if err != nil {

@@ -146,10 +146,12 @@ func (r *retention) expire() error {
 	return err
 }
 
-// age returns the first number from the given one on whose record is not too old.
+// age returns the first number from the given one on whose record is not too old. A lost
+// record counts as old as the next one.
 func (r *retention) age(first uint64) (uint64, error) {
 	oldest := nanosOf(r.log.clock.Now().Add(-r.log.opts.MaxAge))
-	return r.log.firstSince(oldest, first, r.log.lastSeq())
+	_, next, err := r.log.firstSince(oldest, first, r.log.lastSeq())
+	return next, err
 }
 
 // drop removes the segments that have no retained record. The newest one stays.
@@ -196,16 +198,17 @@ func (r *retention) forget(n int) []*segment {
 	return list[:n]
 }
 
-// seqAt returns the number of the first frame that begins at an offset or later, or one
-// more than the last if there is none. If the file cannot be read, the number may be
-// that of a later frame, or the segment's first one if nothing is known of it.
+// seqAt returns one more than the number of the last frame that begins before an offset, or
+// the first number if there is none. If the file cannot be read, the number may be that of a
+// later frame, or the segment's first one if nothing is known of it.
 func (s *segment) seqAt(off int64) (uint64, error) {
 	if err := s.load(); err != nil && !errors.Is(err, errUnreadable) {
 		return 0, err
 	}
 	s.mu.Lock()
 	i := sort.Search(len(s.marks), func(i int) bool { return s.marks[i].off > off })
-	from, end, after, marked := int64(0), s.end, s.last+1, s.last+1
+	from, end, next, last := int64(0), s.end, s.first, s.last
+	marked := last + 1
 	if i > 0 {
 		from = s.marks[i-1].off
 	}
@@ -225,8 +228,9 @@ func (s *segment) seqAt(off int64) (uint64, error) {
 	defer c.close()
 	for fr, ok := c.next(); ok; fr, ok = c.next() {
 		if fr.off >= off {
-			return fr.seq, nil
+			return next, nil
 		}
+		next = fr.seq + 1
 	}
-	return after, nil
+	return last + 1, nil
 }

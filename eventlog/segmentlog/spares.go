@@ -3,6 +3,7 @@ package segmentlog
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"path/filepath"
 	"strings"
@@ -112,13 +113,20 @@ func (s *spares) take(first uint64, size int64) (*segment, file, int64, error) {
 		return nil, nil, 0, made.err
 	}
 	seg := newSegment(s.log.files, s.log.opts.Dir, first, rand.Uint32())
-	seg.loaded = true
-	seg.f, seg.users = made.f, 1
 	err := s.log.files.rename(made.name, seg.path)
+	if errors.Is(err, fs.ErrNotExist) { // somebody has removed the spare
+		s.discard(made)
+		if made = s.make(made.name, max(made.size, size)); made.err != nil {
+			return nil, nil, 0, made.err
+		}
+		err = s.log.files.rename(made.name, seg.path)
+	}
 	if err == nil {
 		made.name = seg.path
 		err = s.log.files.syncDir(s.log.opts.Dir)
 	}
+	seg.loaded, seg.own = true, true
+	seg.f, seg.users = made.f, 1
 	if err != nil {
 		s.discard(made)
 		return nil, nil, 0, err

@@ -36,7 +36,7 @@ func TestUnreadablePage(t *testing.T) {
 					copied := copyFolder(t, dir)
 					bad := filepath.Join(copied, filepath.Base(name))
 					files := &faulty{}
-					break_ := func() {
+					hurt := func() {
 						files.mu.Lock()
 						defer files.mu.Unlock()
 						files.unreadable = func(name string, from, to int64) bool {
@@ -47,10 +47,10 @@ func TestUnreadablePage(t *testing.T) {
 						for _, s := range segmentFiles(t, copied) {
 							_ = os.Remove(strings.TrimSuffix(s, segmentSuffix) + sidecarSuffix)
 						}
-						break_()
+						hurt()
 					}
 					l := opened(t, Options{Dir: copied, files: files, Logger: quiet()})
-					break_()
+					hurt()
 					c := read(t, l)
 					missing := map[uint64]bool{}
 					for _, seq := range numbers(c.lost) {

@@ -27,6 +27,9 @@ var (
 	writesMetric      = prometheus.NewDesc("tidings_delivery_writes_total", "Writes to streams.", []string{"shard"}, nil)
 	shortMetric       = prometheus.NewDesc("tidings_delivery_short_writes_total", "Writes of which the socket took only a part.", []string{"shard"}, nil)
 	bytesMetric       = prometheus.NewDesc("tidings_delivery_written_bytes_total", "Bytes written to streams.", []string{"shard"}, nil)
+	logBytesMetric    = prometheus.NewDesc("tidings_log_bytes", "Size of the stored records in files.", nil, nil)
+	verifiedMetric    = prometheus.NewDesc("tidings_log_verified_bytes", "Of these bytes, those that were read and checked since the start, or written since.", nil, nil)
+	lostMetric        = prometheus.NewDesc("tidings_log_lost_messages", "Retained messages that are known to be lost.", nil, nil)
 	endsMetric        = prometheus.NewDesc("tidings_delivery_ends_total", "Streams that have ended, by reason.", []string{"shard", "reason"}, nil)
 )
 
@@ -49,6 +52,11 @@ func (c hubCollector) Collect(ch chan<- prometheus.Metric) {
 		count(begunMetric, p.Begun, path)
 	}
 	count(invalidMetric, stats.Invalid)
+	if l := stats.Log; l != nil {
+		gauge(logBytesMetric, int(l.Bytes))
+		gauge(verifiedMetric, int(l.Verified))
+		gauge(lostMetric, int(l.Lost))
+	}
 	failed := 0
 	if c.hub.Err() != nil {
 		failed = 1

@@ -64,3 +64,25 @@ func TestMetricsAreTheOperators(t *testing.T) {
 	}})
 	send(t, client(t, "HTTP/1.1"), "GET", s.url+"/metrics", nil).problem(t, 403, "forbidden")
 }
+
+// measured is a log with figures.
+type measured struct{ eventlog.Log }
+
+func (measured) Stats() eventlog.Stats { return eventlog.Stats{Bytes: 300, Verified: 200, Lost: 7} }
+
+// The figures of a log that has some are among the metrics.
+func TestMetricsOfTheLog(t *testing.T) {
+	for _, has := range []bool{true, false} {
+		log := eventlog.Log(eventlog.NewMemory(nil))
+		if has {
+			log = measured{log}
+		}
+		s := startOn(t, server.Config{}, log, hub.Options{})
+		got := send(t, client(t, "HTTP/1.1"), "GET", s.url+"/metrics", nil).body
+		for _, line := range []string{"\ntidings_log_bytes 300\n", "\ntidings_log_verified_bytes 200\n", "\ntidings_log_lost_messages 7\n"} {
+			if strings.Contains(got, line) != has {
+				t.Errorf("with figures %v: %q is among the metrics: %v", has, line, !has)
+			}
+		}
+	}
+}
