@@ -82,14 +82,21 @@ frameworks: ## the tests of the nested modules, with the race detector
 		(cd $$dir && packages=$(TESTED) && $(GOTEST) $$race -tags $(NESTED_TAGS) $(UNIT) $$packages) || exit 1; \
 	done
 
+.PHONY: power
+power: ## 1,000 losses of power of the embedded log, without the race detector, which has fewer
+	@echo '== power'
+	@CGO_ENABLED=0 $(GOTEST) $(UNIT) -run '^TestPowerLoss$$' ./eventlog/segmentlog
+
 .PHONY: fuzz
 fuzz: ## each fuzz function for FUZZTIME (5s)
 	@echo '== fuzz'
 	@tools/fuzz.sh $(FUZZTIME)
 
 .PHONY: soak
-soak: ## test each guarantee of the hub for SOAK (10m), with new seeds and more clients
+soak: ## test each guarantee of the hub and of its log for SOAK (10m), with new seeds and more clients
+	@tools/setup.sh soak
 	@race=$$(tools/race.sh) && go test $$race -timeout 0 -count=1 -v ./internal/soak -soak $(SOAK)
+	@CGO_ENABLED=0 go test -timeout 0 -count=1 -run '^Test(PowerLoss|Kill)$$' ./eventlog/segmentlog -soak $(SOAK)
 
 .PHONY: bench
 bench: ## each benchmark for BENCHTIME (0.3s), with allocations; BENCH selects by name

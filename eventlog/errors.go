@@ -25,10 +25,24 @@ var (
 	// stay, and can be read.
 	ErrFull = errors.New("eventlog: no room to store the message")
 
+	// ErrFailed refuses a message because the log has failed for good: see [Failer]. The
+	// message is not stored. Stored messages can still be read.
+	ErrFailed = errors.New("eventlog: the log has failed, and stores nothing more")
+
 	// ErrNotFound means that the hub found no retained record. A log may return it, too,
 	// where it finds none.
 	ErrNotFound = errors.New("eventlog: not found")
 )
+
+// A NotFoundError is an [ErrNotFound] that says why the log no longer has the record:
+// [sse.GapExpired], [sse.GapRemoved] or [sse.GapLost]. Of a lost record it is not known to
+// which topic it belonged.
+type NotFoundError struct{ Reason string }
+
+func (e *NotFoundError) Error() string { return fmt.Sprintf("%v: %s", ErrNotFound, e.Reason) }
+
+// Is makes errors.Is find ErrNotFound.
+func (e *NotFoundError) Is(target error) bool { return target == ErrNotFound }
 
 // A TooLargeError is an [ErrTooLarge] that says how many bytes the message takes and may
 // take. Where a log has refused it, they include its topic, type and key, and what the log

@@ -27,7 +27,8 @@ type Log interface {
 	//
 	// After [ErrKeyConflict] and [ErrTooLarge] Append goes on with the next message. After
 	// any other error, such as [ErrFull], it stores nothing more, and the rest has that
-	// error too. With [ErrReopened] a message may or may not have been stored.
+	// error too. With [ErrReopened] a message may or may not have been stored. See [Failer]
+	// for a log that fails.
 	//
 	// If ctx is done before all results are known, the others have the error of ctx.
 	// Their messages may or may not be stored.
@@ -94,6 +95,20 @@ type Log interface {
 	// durable as a clean end makes it. After that, methods return [ErrClosed]. Closing
 	// again does nothing.
 	Close() error
+}
+
+// A Failer is a [Log] that may fail for good while it is open: its disk has an error, or its
+// folder is gone. Then it stores and removes nothing more until it is opened again. An Append
+// that meets the failure returns an error from which nobody can tell whether its messages are
+// stored. Each later one returns [ErrFailed]. Messages that were stored can still be read.
+type Failer interface {
+	// Failed returns a channel that is closed when the log has failed. Close does not
+	// close it.
+	Failed() <-chan struct{}
+
+	// Err returns nil until Failed is closed, and then the reason: one sentence for the
+	// person who runs the program. errors.Is finds [ErrFailed] in it.
+	Err() error
 }
 
 // A Message is what a publisher hands to the hub.

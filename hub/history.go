@@ -34,7 +34,8 @@ func (h *Hub) Topic(ctx context.Context, name string) (info eventlog.TopicInfo, 
 }
 
 // Event returns one event by its topic and id. It fails with [eventlog.ErrNotFound] if the
-// event is no longer retained, or never was there.
+// event is no longer retained, or never was there. If the log knows why it does not have the
+// event, the error is an [*eventlog.NotFoundError].
 func (h *Hub) Event(ctx context.Context, topic string, id eventlog.Position) (Event, error) {
 	if err := checkTopic(topic); err != nil {
 		return Event{}, err
@@ -56,13 +57,21 @@ func (h *Hub) event(ctx context.Context, filters []topics.Filter, id eventlog.Po
 	if err != nil {
 		return Event{}, err
 	}
-	if id.Seq < state.First || id.Seq > state.Last || state.Epochs.Position(id.Seq) != id {
+	switch _, reason := state.Epochs.Resolve(id); {
+	case reason == sse.GapLost:
+		return Event{}, &eventlog.NotFoundError{Reason: reason}
+	case id.Seq == 0 || id.Seq > state.Last || state.Epochs.Position(id.Seq) != id:
 		return Event{}, eventlog.ErrNotFound
+	case id.Seq < state.First:
+		return Event{}, &eventlog.NotFoundError{Reason: sse.GapExpired}
 	}
 	b, err := h.log.Read(ctx, eventlog.Query{
 		Filters: filters, After: id.Seq - 1, UpTo: id.Seq, Generation: state.Generation, MaxRecords: 1, MaxBytes: 1,
 	})
-	if err == nil && len(b.Records) == 0 {
+	switch {
+	case err == nil && b.Hole > 0:
+		err = &eventlog.NotFoundError{Reason: b.Reason}
+	case err == nil && len(b.Records) == 0:
 		err = eventlog.ErrNotFound
 	}
 	if err != nil {
@@ -74,7 +83,7 @@ func (h *Hub) event(ctx context.Context, filters []topics.Filter, id eventlog.Po
 // A Page is a part of the history.
 type Page struct {
 	// Gap, if not nil, says that events are missing before the first of the
-	// page.
+	// page. The page has no event if another gap follows.
 	Gap *sse.GapError
 
 	Events []Event
@@ -118,6 +127,7 @@ func (h *Hub) history(ctx context.Context, filters []topics.Filter, after eventl
 	if reason != "" {
 		page.Gap = &sse.GapError{Reason: reason, After: after.String(), Next: names.Position(from).String()}
 	}
+	resumed := page.Gap != nil
 	through, bytes := from, 0
 	for len(page.Events) < limit && bytes < pageBytes && through < state.Last {
 		b, err := h.log.Read(ctx, eventlog.Query{
@@ -128,10 +138,16 @@ func (h *Hub) history(ctx context.Context, filters []topics.Filter, after eventl
 			return Page{}, err
 		}
 		if b.Hole > 0 && (after != (eventlog.Position{}) || b.Reason != sse.GapExpired) {
-			if len(page.Events) > 0 {
+			gap := &sse.GapError{Reason: b.Reason, After: names.Position(through).String(), Next: names.Position(b.Hole).String()}
+			before := page.Gap
+			joins := before == nil || before.Next == gap.After && (resumed || before.Reason == gap.Reason)
+			if len(page.Events) > 0 || !joins {
 				break // it stands before the first event of the next page
 			}
-			page.Gap = gapAt(names, b, page.Gap, through)
+			if before != nil {
+				gap.Reason, gap.After = before.Reason, before.After
+			}
+			page.Gap = gap
 		}
 		for i := range b.Records {
 			page.Events = append(page.Events, Event(window.NewEntry(names, b.Records[i]).Event()))
@@ -141,13 +157,4 @@ func (h *Hub) history(ctx context.Context, filters []topics.Filter, after eventl
 	}
 	page.Next, page.More = names.Position(through), through < state.Last
 	return page, nil
-}
-
-// gapAt returns the gap that a batch begins with, joined to one just before it.
-func gapAt(names eventlog.Timeline, b eventlog.Batch, before *sse.GapError, after uint64) *sse.GapError {
-	gap := &sse.GapError{Reason: b.Reason, After: names.Position(after).String(), Next: names.Position(b.Hole).String()}
-	if before != nil {
-		gap.Reason, gap.After = before.Reason, before.After
-	}
-	return gap
 }

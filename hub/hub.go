@@ -121,12 +121,35 @@ func New(ctx context.Context, log eventlog.Log, opts *Options) (*Hub, error) {
 	return h, nil
 }
 
-// Ready returns nil if the hub can publish and serve, and otherwise why it cannot just now:
-// [ErrUnavailable] after Drain, or an error of the log. It asks the log, and gives up when
-// ctx is done.
+// Failed returns a channel that is closed when the log has failed for good: see
+// [eventlog.Failer]. From then on Publish returns [eventlog.ErrFailed], and subscribers can
+// still read what is stored. The program should drain the hub and end, and start again
+// when the disk is in order. The channel is never closed if the log is no Failer.
+func (h *Hub) Failed() <-chan struct{} {
+	if log, ok := h.log.(eventlog.Failer); ok {
+		return log.Failed()
+	}
+	return nil
+}
+
+// Err returns nil until Failed is closed, and then the reason: one sentence for the person who
+// runs the program.
+func (h *Hub) Err() error {
+	if log, ok := h.log.(eventlog.Failer); ok {
+		return log.Err()
+	}
+	return nil
+}
+
+// Ready returns nil if the hub can publish and serve, and otherwise why it cannot:
+// [ErrUnavailable] after Drain, or an error of the log, such as that of Err. It asks the log,
+// and gives up when ctx is done.
 func (h *Hub) Ready(ctx context.Context) error {
 	if h.isClosed() {
 		return ErrUnavailable
+	}
+	if err := h.Err(); err != nil {
+		return fmt.Errorf("hub: %w", err)
 	}
 	if _, err := h.log.State(ctx); err != nil {
 		return fmt.Errorf("hub: the log's state: %w", err)

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -28,8 +29,8 @@ type Published struct {
 // Publish stores a message in the log, and returns when that is done. From then on every
 // subscriber gets it, once, or is told that it missed it. The error is an [*InvalidError],
 // [topics.ErrReserved], an error of the log such as [eventlog.ErrTooLarge],
-// [eventlog.ErrKeyConflict] or [eventlog.ErrFull], or [eventlog.ErrClosed] after Drain. It
-// may be wrapped. If ctx is done meanwhile the message may or may not have been stored:
+// [eventlog.ErrKeyConflict] or [eventlog.ErrFull], [eventlog.ErrFailed] after the log has
+// failed, or [eventlog.ErrClosed] after Drain. It may be wrapped. If ctx is done meanwhile the message may or may not have been stored:
 // publishing it again under the same key settles that.
 func (h *Hub) Publish(ctx context.Context, m Message) (Published, error) {
 	if err := h.check(m); err != nil {
@@ -79,7 +80,7 @@ func (h *Hub) append(ctx context.Context, messages []Message) ([]eventlog.Append
 	h.mu.Lock()
 	if h.closed {
 		h.mu.Unlock()
-		return nil, eventlog.ErrClosed
+		return nil, cmp.Or(h.Err(), eventlog.ErrClosed)
 	}
 	h.publishing.Add(1)
 	h.mu.Unlock()

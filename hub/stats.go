@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub/stats"
 	"example.com/tidings/internal/delivery"
 )
@@ -27,6 +28,9 @@ func (h *Hub) Stats() stats.Hub {
 			Deliveries: shard.Deliveries, Writes: shard.Writes, ShortWrites: shard.Short, Bytes: shard.Bytes,
 			Ends: ends,
 		})
+	}
+	if l, ok := h.log.(interface{ Stats() eventlog.Stats }); ok {
+		s.Log = (*stats.Log)(new(l.Stats()))
 	}
 	s.Paths = map[string]stats.Path{stats.PathNetHTTP: netHTTP, stats.PathTakenOver: takenOver}
 	return s

@@ -6,10 +6,12 @@
 # sudo that asks for no password. Where that is not possible, it prints a line for
 # each missing program and succeeds: the tests that need it skip. With CI=true such
 # tests fail, and the script exits with 1.
+# "setup.sh soak" also installs what only make soak needs.
 # SETUP_DRY_RUN=1 prints the commands instead of running them.
 set -u
 
 tools=$(dirname "$0")
+purpose=${1:-}
 dry_run=${SETUP_DRY_RUN:-}
 packages=
 missing=
@@ -47,6 +49,7 @@ look() {
 	elif [ "$(node_major)" -lt 18 ]; then
 		need "nodejs" "Node 18 or later" "the test against Node's own server skips (found $(node --version 2>&1))"
 	fi
+	[ "$purpose" != soak ] || have strace || need "strace" "strace" "the tests of failing disks skip"
 	# Go needs certificates to fetch modules. Installing git may not install them.
 	if have apt-get && [ ! -e /etc/ssl/certs/ca-certificates.crt ]; then
 		need "ca-certificates" "certificate authorities" "Go may not be able to fetch modules"

@@ -48,7 +48,7 @@ begin=$(date +%s)
 if step setup && step programs; then
 	step lint nice -n 10 >"$dir/lint" 2>&1 &
 	lint=$!
-	for name in unit frameworks fuzz; do
+	for name in unit power frameworks fuzz; do
 		step $name env
 	done
 	wait $lint

@@ -15,6 +15,7 @@ type cursor struct {
 	end    int64  // where the frames end
 	passed uint64 // the number of the last frame since seek
 	again  func() // waits before damaged bytes are read once more
+	errs   int    // how often the disk could not read a page
 
 	buf    *[]byte // from buffers
 	held   []byte  // the bytes from base on
@@ -56,19 +57,20 @@ func (c *cursor) next() (frame, bool) {
 		head, readable := c.window(headerBytes)
 		if !readable {
 			// The disk cannot read this page.
+			c.errs++
 			c.off = (c.off + pageBytes) &^ (pageBytes - 1)
 			continue
 		}
 		blank := allZero(head) // window may put other bytes there
 		size, ok := parseHeader(head)
 		if ok && c.off+int64(size) <= c.end {
-			if raw, readable := c.window(size); readable {
-				if f, ok := parseFrame(raw, c.salt); ok {
-					f.off = c.off
-					c.off += int64(size)
-					c.passed = f.seq
-					return f, true
-				}
+			if raw, readable := c.window(size); !readable {
+				c.errs++
+			} else if f, ok := parseFrame(raw, c.salt); ok {
+				f.off = c.off
+				c.off += int64(size)
+				c.passed = f.seq
+				return f, true
 			}
 		}
 		if c.reread != c.off && !blank {
@@ -98,6 +100,11 @@ func (c *cursor) window(n int) ([]byte, bool) {
 		c.buf = &b
 	}
 	got, err := c.f.ReadAt((*c.buf)[:want], c.off)
+	if got < n && want > int64(n) {
+		// Some disks refuse a whole request because of one page of it.
+		c.step = pageBytes
+		got, err = c.f.ReadAt((*c.buf)[:n], c.off)
+	}
 	c.base, c.held = c.off, (*c.buf)[:got]
 	if got < n && err == nil {
 		return nil, false

@@ -6,10 +6,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // A fileSystem holds the files of a log, but those of the index. Names are paths.
 type fileSystem interface {
+	// mkdir makes a folder. Those above it must be there.
+	mkdir(name string) error
 	// create makes a new file of a size, allocated where the system can do that.
 	create(name string, size int64) (file, error)
 	open(name string) (file, error)
@@ -19,6 +22,8 @@ type fileSystem interface {
 	list(dir string) ([]string, error)
 	syncDir(dir string) error
 	free(dir string) (free, total int64, err error)
+	// same reports whether a name is that of a file which this file system has opened.
+	same(name string, f file) (bool, error)
 }
 
 // A file is open for reading and writing.
@@ -36,6 +41,8 @@ type file interface {
 type disk struct{}
 
 type diskFile struct{ *os.File }
+
+func (disk) mkdir(name string) error { return os.Mkdir(name, 0o700) }
 
 func (disk) create(name string, size int64) (file, error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
@@ -71,6 +78,18 @@ func (disk) list(dir string) ([]string, error) {
 	return names, err
 }
 
+func (disk) same(name string, f file) (bool, error) {
+	there, err := os.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ESTALE) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	held, err := f.(diskFile).Stat()
+	return err == nil && os.SameFile(there, held), err
+}
+
 func (f diskFile) size() (int64, error) {
 	info, err := f.Stat()
 	if err != nil {
@@ -87,6 +106,33 @@ func (f diskFile) id() uint64 {
 		return 0
 	}
 	return fileID(info)
+}
+
+// makeDir makes a folder and those above it, as far as they are missing. The names of those
+// that it makes are durable when it returns.
+func makeDir(files fileSystem, dir string) error {
+	err := files.mkdir(dir)
+	if above := filepath.Dir(dir); errors.Is(err, fs.ErrNotExist) && above != dir {
+		if err = makeDir(files, above); err == nil {
+			err = files.mkdir(dir)
+		}
+	}
+	switch {
+	case err == nil:
+		return syncName(files, dir)
+	case errors.Is(err, fs.ErrExist):
+		return nil
+	}
+	return err
+}
+
+// syncName makes the name of a file or a folder durable, where the system lets it.
+func syncName(files fileSystem, name string) error {
+	err := files.syncDir(filepath.Dir(name))
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, errors.ErrUnsupported) {
+		return nil
+	}
+	return err
 }
 
 // replaceFile writes a file so that after a crash at any point it has either the old

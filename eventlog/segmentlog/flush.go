@@ -12,6 +12,21 @@ import (
 // flushEvery is how many buckets the store may hold in memory only. A crash costs their work.
 const flushEvery = 8
 
+// indexRoom is how much of the disk must be free to open a store or to write it. Pebble may wait
+// for ever where there is no room for a file.
+const indexRoom = 1 << 20
+
+// usable reports whether a store can be written: the folder is the log's, the disk works, and
+// it has room.
+func (x *index) usable() bool {
+	l := x.log
+	if l.ours() != nil || l.Err() != nil {
+		return false
+	}
+	free, _, err := l.files.free(l.opts.Dir)
+	return err != nil || free >= indexRoom
+}
+
 // A change is what a topic's records in the store gain and lose.
 type change struct {
 	topic string
@@ -64,6 +79,7 @@ func (x *index) flush(buckets []*bucket, sealed int) error {
 		if n := len(buckets); n > 0 {
 			meta.applied = buckets[n-1].n + 1
 		}
+		meta.first = x.log.first.Load() // putBucket has not left out more
 		if err := batch.Set(metaKey, meta.encode(), nil); err != nil {
 			return err
 		}
@@ -323,6 +339,6 @@ func (l *Log) nanos(seq uint64) (nanos int64) {
 	if m, ok := s.before(seq); ok {
 		nanos = m.nanos
 	}
-	_ = s.each(l.closing, seq, seq, func(f *frame) { nanos = f.nanos }, func(span) {})
+	_ = l.each(l.closing, s, seq, seq, func(f *frame) { nanos = f.nanos })
 	return nanos
 }

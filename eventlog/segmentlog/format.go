@@ -70,7 +70,16 @@ func checkFormat(files fileSystem, dir string, logger *slog.Logger) (id string, 
 		case ok:
 			return id, nil
 		}
-		logger.Error("the file that names the format of the log is damaged; it is written anew", "file", path)
+		aside, e := setAside(files, dir, formatFile)
+		if e != nil {
+			return "", errors.Join(err, e)
+		}
+		logger.Error("the file that names the format of the log is damaged; it is written anew", "file", path, "aside", aside)
+	}
+	// Otherwise a loss of power could take the folder of a new log away, with all that it has
+	// acknowledged.
+	if err := syncName(files, filepath.Clean(dir)); err != nil {
+		return "", err
 	}
 	id = strings.ToLower(rand.Text()[:16])
 	return id, replaceFile(files, path, encodeFormat(formatVersion, id))

@@ -2,9 +2,6 @@ package segmentlog
 
 import (
 	"bytes"
-	"encoding/binary"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -145,12 +142,22 @@ func TestFormatRead(t *testing.T) {
 			make: func(f folder) { f.closed(1, 3) },
 			want: []string{"1-3 lost"},
 		}, {
-			name: "two segments with one number", rule: "one of them has no frame: ignore it",
+			name: "two segments with one number", rule: "the one that reaches further counts",
 			make: func(f folder) {
 				f.write("0000000000000001-00000001.seg")
 				f.segment(1, text(1))
 				f.write("0000000000000001-ffffffff.seg", make([]byte, 100))
 				f.segment(2, text(2), text(3))
+				f.closed(1, 3)
+			},
+			want: []string{one, two, three},
+		}, {
+			name: "two segments with one number and records", rule: "the one that reaches further counts",
+			make: func(f folder) {
+				f.write("0000000000000001-00000001.seg", text(1).bytes(1, handNanos(1)), text(2).bytes(1, handNanos(2)))
+				f.segment(1, text(1))
+				f.write("0000000000000001-ffffffff.seg", make([]byte, 100))
+				f.segment(3, text(3))
 				f.closed(1, 3)
 			},
 			want: []string{one, two, three},
@@ -171,14 +178,34 @@ func TestFormatRead(t *testing.T) {
 			make: func(f folder) { f.closed(4, 3) },
 			want: nil, first: 4, next: 4,
 		}, {
-			name: "a sidecar", rule: "otherwise it trusts it",
+			name: "a sidecar that says less", rule: "or if the segment has another size than it says",
 			make: func(f folder) {
 				f.segment(1, text(1), text(2))
 				f.write("0000000000000001-89abcdef.idx", handSidecar(1, handSalt, 1, int64(len(handSegment(text(1)))), [][3]uint64{{1, 0, uint64(handNanos(1))}}, nil))
 				f.segment(3, text(3))
 				f.closed(1, 3)
 			},
-			want: []string{one, "2-2 lost", three},
+			want: []string{one, two, three},
+		}, {
+			name: "a sidecar with holes that are none", rule: "it believes neither a hole nor a mark without looking",
+			make: func(f folder) {
+				f.segment(1, text(1), text(2), text(3), text(4))
+				end := int64(len(handSegment(text(1), text(2), text(3), text(4))))
+				f.write("0000000000000001-89abcdef.idx", handSidecar(1, handSalt, 4, end, [][3]uint64{{1, 0, uint64(handNanos(1))}}, [][2]uint64{{2, 3}}))
+				f.segment(5, text(5))
+				f.closed(1, 5)
+			},
+			want: []string{one, two, three, `4 t "" "data 4"`, `5 t "" "data 5"`},
+		}, {
+			name: "a sidecar with wrong places", rule: "it believes neither a hole nor a mark without looking",
+			make: func(f folder) {
+				f.segment(1, text(1), text(2), text(3), text(4))
+				end := int64(len(handSegment(text(1), text(2), text(3), text(4))))
+				f.write("0000000000000001-89abcdef.idx", handSidecar(1, handSalt, 4, end, [][3]uint64{{1, 20, uint64(handNanos(1))}, {2, 79, uint64(handNanos(2))}}, nil))
+				f.segment(5, text(5))
+				f.closed(1, 5)
+			},
+			want: []string{one, two, three, `4 t "" "data 4"`, `5 t "" "data 5"`},
 		}, {
 			name: "a sidecar of another segment", rule: "a reader ignores it if it is of another segment",
 			make: func(f folder) {
@@ -189,7 +216,7 @@ func TestFormatRead(t *testing.T) {
 			},
 			want: []string{one, two, three},
 		}, {
-			name: "a sidecar that says more", rule: "or if the segment is shorter than it says",
+			name: "a sidecar that says more", rule: "or if the segment has another size than it says",
 			make: func(f folder) {
 				f.segment(1, text(1))
 				f.write("0000000000000001-89abcdef.idx", handSidecar(1, handSalt, 2, int64(len(handSegment(text(1), text(2)))), [][3]uint64{{1, 0, uint64(handNanos(1))}}, nil))
@@ -217,7 +244,7 @@ func TestFormatRead(t *testing.T) {
 			},
 			want: []string{three}, first: 3,
 		}, {
-			name: "garbage behind the last frame, closed", rule: "if the log was not closed",
+			name: "garbage behind the last frame, closed", rule: "in doubt if the log was not closed",
 			make: func(f folder) { f.segment(1, text(1), text(2), text(3), garbage); f.closed(1, 3) },
 			want: []string{one, two, three},
 		}, {
@@ -252,6 +279,14 @@ func TestFormatRead(t *testing.T) {
 			},
 			want: []string{one, two, three, "4-4 lost"},
 		}, {
+			name: "the machine has died, a sidecar says more than the segment has", rule: "The start removes the sidecars of all segments that may have a number that is not on the disk",
+			make: func(f folder) {
+				f.segment(1, text(1), text(2), text(3), make([]byte, 5000))
+				f.write("0000000000000001-89abcdef.idx", handSidecar(1, handSalt, 5, 3000, nil, nil))
+				f.state(handState{serial: 3, first: 1, acknowledged: 3, synced: 2, nanos: handNanos(3), boot: 0, flags: 0})
+			},
+			want: []string{one, two, three, "4-4 lost"},
+		}, {
 			name: "more than was acknowledged", rule: "one more than the greatest of a frame, and of the acknowledged one",
 			make: func(f folder) {
 				f.segment(1, text(1), text(2), text(3))
@@ -277,6 +312,17 @@ func TestFormatRead(t *testing.T) {
 				copy(b, handState{serial: 4, first: 1, acknowledged: 4, flags: 3}.bytes())
 				b[20] ^= 1
 				copy(b[512:], handState{serial: 3, first: 1, acknowledged: 3, flags: 3}.bytes())
+				f.write("state", b)
+			},
+			want: []string{one, two, "3-3 lost"},
+		}, {
+			name: "one slot is damaged, and the end", rule: "in doubt if the end is unfinished and one slot of the state is damaged",
+			make: func(f folder) {
+				f.segment(1, text(1), text(2), spoiled(text(3)))
+				b := make([]byte, 1024)
+				copy(b, handState{serial: 4, first: 1, acknowledged: 3, flags: 3}.bytes())
+				b[20] ^= 1
+				copy(b[512:], handState{serial: 3, first: 1, acknowledged: 2, flags: 3}.bytes())
 				f.write("state", b)
 			},
 			want: []string{one, two, "3-3 lost"},
@@ -459,120 +505,5 @@ func TestFormatKeys(t *testing.T) {
 		if a := got[2+i]; a.ID.Seq != seq || a.Repeat || a.Err != nil {
 			t.Errorf("a new key is answered with %+v, want the number %d", a, seq)
 		}
-	}
-}
-
-// page returns what the page docs/format.md shows indented, without its indentation.
-func page(t *testing.T) (blocks []string) {
-	t.Helper()
-	b, err := os.ReadFile("../../docs/format.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for block := range strings.SplitSeq(string(b), "\n\n") {
-		if strings.HasPrefix(block, "    ") {
-			blocks = append(blocks, strings.TrimPrefix(strings.ReplaceAll(block, "\n    ", "\n"), "    ")+"\n")
-		}
-	}
-	return blocks
-}
-
-// The examples of the page are right.
-func TestFormatPage(t *testing.T) {
-	if a, b := handCRC(0, []byte("123456789")), handCRC(handSalt, []byte("123456789")); a != 0xe3069283 || b != 0xa890d282 {
-		t.Errorf("the checksums are %x and %x", a, b)
-	}
-	var dump strings.Builder
-	for i, part := range slices.Collect(slices.Chunk(handFrame{seq: 7, topic: "orders.42", typ: "shipped", key: "k1", data: `{"n":1}`}.bytes(handSalt, handTime*1e9), 16)) {
-		fmt.Fprintf(&dump, "%04x  % x\n", 16*i, part)
-	}
-	want := []string{
-		dump.String(), string(handFormat(1, "0123456789abcdef")),
-		string(handEpochs(`[{"id":"0000000aaaaa","first":1},{"id":"000001zbbbbb","first":12}]`)),
-	}
-	if got := page(t); !slices.Equal(got, want) {
-		t.Errorf("the page has\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
-	}
-}
-
-// The log writes the bytes of docs/format.md.
-func TestFormatWritten(t *testing.T) {
-	dump := regexp.MustCompile(`(?m)^[0-9a-f]{4}  |\s`).ReplaceAllString(page(t)[0], "")
-	frame, err := hex.DecodeString(dump)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := appendFrame(nil, handSalt, 7, handTime*1e9, &eventlog.Message{Topic: "orders.42", Type: "shipped", Key: "k1", Data: `{"n":1}`}); !bytes.Equal(got, frame) {
-		t.Errorf("the frame is\n% x, want\n% x", got, frame)
-	}
-
-	// A whole folder, but for what is random: salts, ids, and random digits.
-	dir := t.TempDir()
-	nanos := int64(handTime+3600) * 1e9
-	l := opened(t, Options{Dir: dir, MaxAge: -1, clock: handClock()})
-	big := strings.Repeat("x", 8200)
-	for _, m := range []eventlog.Message{{Topic: "a.b", Type: "y", Key: "k", Data: big}, {Topic: "c", Type: "type", Key: "key", Data: "secret"}, {Topic: "d"}} {
-		if a := l.Append(t.Context(), []eventlog.Message{m}); a[0].Err != nil {
-			t.Fatal(a[0].Err)
-		}
-	}
-	if n, err := l.Remove(t.Context(), []uint64{2}); n != 1 || err != nil {
-		t.Fatal(n, err)
-	}
-	st, _ := l.State(t.Context())
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	segments, err := filepath.Glob(filepath.Join(dir, "*.seg"))
-	if err != nil || len(segments) != 1 {
-		t.Fatal(segments, err)
-	}
-	name := filepath.Base(segments[0])
-	var first uint64
-	var salt uint32
-	if n, err := fmt.Sscanf(name, "%016x-%08x.seg", &first, &salt); n != 2 || first != 1 {
-		t.Fatalf("the segment is %s (%v)", name, err)
-	}
-	a := handFrame{seq: 1, topic: "a.b", typ: "y", key: "k", data: big}.bytes(salt, nanos)
-	b := handFrame{seq: 2, flags: 1, topic: "c", typ: "\x00\x00\x00\x00", key: "\x00\x00\x00", data: "\x00\x00\x00\x00\x00\x00"}.bytes(salt, nanos)
-	c := handFrame{seq: 3, topic: "d"}.bytes(salt, nanos)
-	f := folder{t, dir}
-	format := string(f.read("format"))
-	want := map[string][]byte{
-		name: slices.Concat(a, b, c),
-		name[:25] + ".idx": handSidecar(1, salt, 3, int64(len(a)+len(b)+len(c)),
-			[][3]uint64{{1, 0, uint64(nanos)}, {2, uint64(len(a)), uint64(nanos)}}, nil),
-		"format":      handFormat(1, format[len("tidings log, format 1, id "):len("tidings log, format 1, id ")+16]),
-		"epochs.json": handEpochs(`[{"id":"` + st.Epochs[0].ID + `","first":1}]`),
-	}
-	if !strings.HasPrefix(st.Epochs[0].ID, "00003gg") {
-		t.Errorf("the epoch %s does not begin with the 3600 seconds since 2025 to the base 32", st.Epochs[0].ID)
-	}
-	for name, content := range want {
-		if got := f.read(name); !bytes.Equal(got, content) {
-			t.Errorf("%s is\n%.200q, want\n%.200q", name, got, content)
-		}
-	}
-	info, err := os.Stat(filepath.Join(dir, "state"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	// Of the slots, the one that counts.
-	b = f.read("state")
-	serial := max(binary.LittleEndian.Uint64(b[8:]), binary.LittleEndian.Uint64(b[512+8:]))
-	slot := b[serial%2*512:][:512]
-	if state := (handState{serial, 1, 3, 3, nanos, handBoot(), 3, fileID(info)}).bytes(); len(b) != 1024 || !bytes.Equal(slot, append(state, make([]byte, 440)...)) {
-		t.Errorf("the state has %d bytes, and is\n% x, want\n% x", len(b), slot[:72], state)
-	}
-	var names []string
-	entries, _ := os.ReadDir(dir)
-	for _, e := range entries {
-		names = append(names, e.Name())
-	}
-	if all := []string{name[:25] + ".idx", name, "epochs.json", "format", "index", "lock", "state"}; !slices.Equal(names, all) {
-		t.Errorf("the folder has %q, want %q", names, all)
-	}
-	if !json.Valid(f.read("epochs.json")) {
-		t.Error("epochs.json is not JSON")
 	}
 }

@@ -327,7 +327,7 @@ func FuzzIndexValues(f *testing.F) {
 	f.Add([]byte{}, []byte{})
 	f.Add(appendPlaces(nil, []uint16{0, 1, 300, 65535}), []byte{1, 2, 3, 4, 5})
 	f.Add(topicValue{1 << 63, -1, 5}.append(nil), []byte("f\x00\x00\x00\x01"))
-	f.Add(storeMeta{"0123456789abcdef", 1, 2, 3, 4}.encode(), []byte("f\xff\xff\xff\xff"))
+	f.Add(storeMeta{"0123456789abcdef", 1, 2, 3, 4, 5}.encode(), []byte("f\xff\xff\xff\xff"))
 	f.Add(bytes.Repeat([]byte{0xff}, 40), []byte{0})
 	f.Fuzz(func(t *testing.T, b, key []byte) {
 		places := decodePlaces(b)

@@ -1,10 +1,7 @@
 package segmentlog
 
 import (
-	"context"
-	"errors"
 	"math"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -234,11 +231,15 @@ func (x *index) end() {
 	x.mu.RLock()
 	st := x.store
 	x.mu.RUnlock()
-	if st != nil {
+	if st == nil {
+		return
+	}
+	usable := x.usable()
+	if usable {
 		_ = x.flushKeys() // if it fails, the next start reads them from the segments
 		x.settleRemovals()
-		st.close()
 	}
+	st.close(usable)
 }
 
 // step brings the store up to date.
@@ -280,24 +281,27 @@ func (x *index) drop(st *store) {
 	x.mu.Unlock()
 	x.keys.unready()
 	x.meta = storeMeta{}
-	closed := make(chan struct{})
-	go func() {
-		defer close(closed)
-		st.close()
-	}()
-	select {
-	case <-closed:
-	case <-time.After(5 * time.Second): // it hangs, and has a goroutine and a few files
-	}
+	st.close(false)
 	if x.failures++; x.failures > 3 {
 		x.retryAt = time.Now().Add(time.Minute)
 	}
-	_ = os.RemoveAll(st.dir) // otherwise opening it fails
+	if x.log.ours() == nil {
+		_ = st.files.RemoveAll(st.dir) // otherwise opening it fails
+	}
+}
+
+func (x *index) openStore() (*store, error) {
+	opts := &x.log.opts
+	return openStore(opts.indexFiles, opts.Dir, opts.Logger, x.signal)
 }
 
 // begin opens a store, and reads how far it has come. It reports whether there is one.
 func (x *index) begin() bool {
-	st, err := openStore(x.log.opts.Dir, x.log.opts.Logger, x.signal)
+	if !x.usable() {
+		x.retryAt = time.Now().Add(2 * time.Second)
+		return false
+	}
+	st, err := x.openStore()
 	if err != nil {
 		x.log.opts.Logger.Warn("the log has no index for now, and searches its segments", "error", err)
 		x.retryAt = time.Now().Add(10 * time.Second)
@@ -305,9 +309,9 @@ func (x *index) begin() bool {
 	}
 	meta, fits, err := x.readMeta(st)
 	if err == nil && !fits {
-		st.close()
-		if err = os.RemoveAll(st.dir); err == nil {
-			st, err = openStore(x.log.opts.Dir, x.log.opts.Logger, x.signal)
+		st.close(false)
+		if err = st.files.RemoveAll(st.dir); err == nil {
+			st, err = x.openStore()
 		}
 		first := bucketOf(x.log.first.Load())
 		meta = storeMeta{id: x.log.id, gone: first, applied: first}
@@ -335,7 +339,7 @@ func (x *index) begin() bool {
 }
 
 // readMeta reads how far a store has come. fits is false if the store is not one of this
-// log, or has come further than the log: then the log has lost its end.
+// log, or has come further: then the log has lost its end, or that records have expired.
 func (x *index) readMeta(st *store) (meta storeMeta, fits bool, err error) {
 	err = st.use(func(db *pebble.DB) error {
 		v, err := get(db, metaKey)
@@ -350,8 +354,9 @@ func (x *index) readMeta(st *store) (meta storeMeta, fits bool, err error) {
 	if len(x.sealed) > 0 {
 		next = x.sealed[0].n
 	}
-	first := bucketOf(x.log.first.Load())
-	fits = fits && !x.stale && meta.id == x.log.id && meta.applied <= next && meta.keys < max(x.log.began, 1) && meta.applied >= first
+	first := x.log.first.Load()
+	began := max(x.log.began, 1)
+	fits = fits && !x.stale && meta.id == x.log.id && meta.applied <= min(next, bucketOf(began)) && meta.keys < began && meta.applied >= bucketOf(first) && meta.first <= first
 	return meta, fits, err
 }
 
@@ -422,69 +427,4 @@ func (x *index) rebuild(before uint64) error {
 		built = append(built, b)
 	}
 	return x.flush(built, 0)
-}
-
-// scan calls f for each intact frame from a number up to another. The frame is valid during
-// the call.
-func (l *Log) scan(ctx context.Context, from, upTo uint64, f func(*frame)) error {
-	for from = max(from, 1); from <= upTo; {
-		list := l.list()
-		i := max(at(list, from), 0)
-		bound := uint64(math.MaxUint64)
-		if i+1 < len(list) {
-			bound = list[i+1].first - 1
-		}
-		err := list[i].each(ctx, from, min(upTo, bound), f, func(h span) { l.noteLost(list[i], h) })
-		if err != nil && !errors.Is(err, errGone) {
-			return err
-		}
-		if bound == math.MaxUint64 {
-			return nil
-		}
-		from = bound + 1
-	}
-	return nil
-}
-
-// each is [Log.scan] in a segment. It calls lost for the numbers that have no frame.
-func (s *segment) each(ctx context.Context, from, upTo uint64, f func(*frame), lost func(span)) error {
-	if err := s.load(); err != nil {
-		return err
-	}
-	m, ok := s.before(from)
-	if !ok {
-		return nil
-	}
-	file, err := s.acquire()
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer s.release()
-	last, end := s.extent()
-	c := newCursor(file, s.salt, m.off, end, s.waitErased)
-	defer c.close()
-	next := max(from, s.first)
-	for n := 0; ; n++ {
-		if n%1024 == 0 && ctx.Err() != nil {
-			return ctx.Err()
-		}
-		fr, ok := c.next()
-		if !ok || fr.seq > upTo {
-			if last = min(last, upTo); next <= last {
-				lost(span{next, last})
-			}
-			return nil
-		}
-		if fr.seq < next {
-			continue
-		}
-		if fr.seq > next {
-			lost(span{next, fr.seq - 1})
-		}
-		next = fr.seq + 1
-		f(&fr)
-	}
 }

@@ -97,7 +97,7 @@ func TestIndexDamage(t *testing.T) {
 	kinds := map[string]string{"tables": "*.sst", "manifest": "MANIFEST-*", "markers": "marker.*", "everything": "*"}
 	for kind, pattern := range kinds {
 		for _, d := range damages {
-			if d.name == "swap" || d.name == "last bit" || d.name == "page" && kind != "tables" {
+			if d.name == "last bit" || d.name == "page" && kind != "tables" {
 				continue
 			}
 			for _, when := range []string{"closed", "open"} {

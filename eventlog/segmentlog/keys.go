@@ -135,6 +135,8 @@ func (k *keys) await(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-k.index.log.failing:
+		return k.index.log.Err()
 	case <-k.index.log.closing.Done():
 		return eventlog.ErrClosed
 	}
@@ -413,7 +415,7 @@ func (x *index) rebuildKeys() error {
 	k, log := x.keys, x.log
 	last := log.lastSeq()
 	oldest := nanosOf(log.clock.Now().Add(-log.opts.DedupWindow))
-	from, err := log.firstSince(oldest, max(x.meta.keys+1, log.first.Load()), last)
+	from, _, err := log.firstSince(oldest, max(x.meta.keys+1, log.first.Load()), last)
 	if err != nil {
 		return err
 	}

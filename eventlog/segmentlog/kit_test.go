@@ -142,6 +142,52 @@ func publishMany(t *testing.T, l *Log, n, size int) {
 	}
 }
 
+// wantAll checks that a log has these messages, by their numbers, and has lost nothing.
+func wantAll(t *testing.T, l *Log, want map[uint64]string) {
+	t.Helper()
+	c := read(t, l)
+	if len(c.lost) > 0 {
+		t.Errorf("the log has lost %v", c.lost)
+	}
+	missing := 0
+	for seq, data := range want {
+		if c.records[seq].Data != data {
+			missing++
+		}
+	}
+	if missing > 0 {
+		t.Errorf("%d of %d acknowledged messages are missing", missing, len(want))
+	}
+}
+
+// fillUntil appends until a message has an error, which it returns. It adds those that
+// were stored to want.
+func fillUntil(t *testing.T, l *Log, want map[uint64]string, size int) error {
+	t.Helper()
+	for i := range 200_000 {
+		data := fmt.Sprint(i, strings.Repeat("x", size))
+		a := l.Append(t.Context(), []eventlog.Message{{Topic: "a", Data: data}})[0]
+		if a.Err != nil {
+			return a.Err
+		}
+		want[a.ID.Seq] = data
+	}
+	t.Fatal("no error comes")
+	return nil
+}
+
+// appendSoon tries to append until that succeeds.
+func appendSoon(t *testing.T, l *Log, want map[uint64]string) {
+	t.Helper()
+	await(t, "room", func() bool {
+		a := l.Append(t.Context(), []eventlog.Message{{Topic: "a", Data: "goes on"}})[0]
+		if a.Err == nil {
+			want[a.ID.Seq] = "goes on"
+		}
+		return a.Err == nil
+	})
+}
+
 // segmentFiles returns the names of the segments in a folder, the oldest first.
 func segmentFiles(t *testing.T, dir string) []string {
 	t.Helper()
@@ -153,11 +199,26 @@ func segmentFiles(t *testing.T, dir string) []string {
 	return names
 }
 
+// newest returns the file that a log writes to.
+func newest(t *testing.T, dir string) string {
+	t.Helper()
+	names := segmentFiles(t, dir)
+	return names[len(names)-1]
+}
+
 // copyFolder copies the files of a folder into a new one, as a process finds them that
 // starts after kill -9 of the one that has them open.
 func copyFolder(t *testing.T, from string) string {
 	t.Helper()
 	to := t.TempDir()
+	copyFiles(t, from, to)
+	adopt(t, to)
+	return to
+}
+
+// copyFiles copies the files of a folder into another one. A log may have the folder open.
+func copyFiles(t *testing.T, from, to string) {
+	t.Helper()
 	err := filepath.WalkDir(from, func(name string, e fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil // the log has removed it meanwhile
@@ -178,8 +239,6 @@ func copyFolder(t *testing.T, from string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	adopt(t, to)
-	return to
 }
 
 // adopt makes a copy of a folder pass for the folder itself.
@@ -224,6 +283,36 @@ func openIn(t *testing.T, dir string) int {
 	return n
 }
 
+// unsynced is a file system that brings nothing to the disk, for tests in which the machine
+// does not die.
+type unsynced struct{ disk }
+
+type unsyncedFile struct{ file }
+
+func (unsyncedFile) sync() error { return nil }
+
+func (unsynced) syncDir(string) error { return nil }
+
+func (u unsynced) same(name string, f file) (bool, error) {
+	return u.disk.same(name, f.(unsyncedFile).file)
+}
+
+func (u unsynced) create(name string, size int64) (file, error) {
+	f, err := u.disk.create(name, size)
+	if err != nil {
+		return nil, err
+	}
+	return unsyncedFile{f}, nil
+}
+
+func (u unsynced) open(name string) (file, error) {
+	f, err := u.disk.open(name)
+	if err != nil {
+		return nil, err
+	}
+	return unsyncedFile{f}, nil
+}
+
 // faulty is a file system whose calls fail when the test says so.
 type faulty struct {
 	disk
@@ -232,6 +321,8 @@ type faulty struct {
 	// fault is asked before each call, with the name of the call and of the file. An error
 	// of it is that of the call.
 	fault func(call, name string) error
+	// unreadable, if not nil, reports whether a read of bytes of a file fails.
+	unreadable func(name string, from, to int64) bool
 	// torn is how many bytes of a write that fails reach the file.
 	torn  int
 	files []*faultyFile // those that were opened
@@ -297,11 +388,25 @@ func (f *faulty) rename(from, to string) error {
 	return f.disk.rename(from, to)
 }
 
+func (f *faulty) remove(name string) error {
+	if err := f.ask("remove", name); err != nil {
+		return err
+	}
+	return f.disk.remove(name)
+}
+
 func (f *faulty) syncDir(dir string) error {
 	if err := f.ask("syncDir", dir); err != nil {
 		return err
 	}
 	return f.disk.syncDir(dir)
+}
+
+func (f *faulty) same(name string, opened file) (bool, error) {
+	if err := f.ask("same", name); err != nil {
+		return false, err
+	}
+	return f.disk.same(name, opened.(*faultyFile).file)
 }
 
 func (f *faulty) readFile(name string) ([]byte, error) {
@@ -336,7 +441,20 @@ func (f *faultyFile) ReadAt(b []byte, off int64) (int, error) {
 	if err := f.ask("read"); err != nil {
 		return 0, err
 	}
+	f.system.mu.Lock()
+	fails := f.system.unreadable != nil && f.system.unreadable(f.name, off, off+int64(len(b)))
+	f.system.mu.Unlock()
+	if fails {
+		return 0, errDisk
+	}
 	return f.file.ReadAt(b, off)
+}
+
+func (f *faultyFile) size() (int64, error) {
+	if err := f.ask("size"); err != nil {
+		return 0, err
+	}
+	return f.file.size()
 }
 
 func (f *faultyFile) sync() error {

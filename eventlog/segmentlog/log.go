@@ -1,9 +1,9 @@
 package segmentlog
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"iter"
 	"slices"
 	"sort"
@@ -22,24 +22,27 @@ const generation = 1
 
 // A Log is an [eventlog.Log] in a folder. All methods may be called concurrently.
 type Log struct {
-	opts   Options
-	files  fileSystem
-	lock   *flock.Flock
-	clock  *logclock.Clock
-	state  *stateKeeper
-	epochs eventlog.Timeline
-	epoch  string // the id of the last one
-	id     string // of the log, from its format file
-	began  uint64 // the first number that this process may assign
+	opts    Options
+	files   fileSystem
+	lock    *flock.Flock
+	clock   *logclock.Clock
+	state   *stateKeeper
+	epochs  eventlog.Timeline
+	epoch   string // the id of the last one
+	unsaved bool   // the writer's: see save
+	id      string // of the log, from its format file
+	began   uint64 // where the last epoch begins: earlier processes have lost what they had from here on
 
 	segments  atomic.Pointer[[]*segment] // ascending; changed under changing
 	changing  sync.Mutex
-	first     atomic.Uint64 // the first number that is retained
+	written   atomic.Pointer[segment] // the newest one, which the writer writes to, or nil
+	first     atomic.Uint64           // the first number that is retained
 	writer    *writer
 	syncer    *syncer
 	spares    *spares
 	retention *retention
 	index     *index
+	losses    *losses
 	running   sync.WaitGroup // goroutines that end with the log
 	sealing   sync.WaitGroup // goroutines that end soon
 
@@ -47,7 +50,8 @@ type Log struct {
 	close     context.CancelFunc
 	closeOnce sync.Once
 	closeErr  error
-	failure   atomic.Pointer[error]
+	failure   atomic.Pointer[failure]
+	failing   chan struct{} // closed when there is a failure
 
 	mu     sync.Mutex
 	last   uint64 // the greatest number that readers may know
@@ -55,7 +59,10 @@ type Log struct {
 	grown  chan struct{} // closed when last grows
 }
 
-var _ eventlog.Log = (*Log)(nil)
+var (
+	_ eventlog.Log    = (*Log)(nil)
+	_ eventlog.Failer = (*Log)(nil)
+)
 
 // Append implements [eventlog.Log]. A message that is larger than 16 MiB, or than
 // Options.MaxBytes, gets [eventlog.ErrTooLarge].
@@ -67,7 +74,7 @@ func (l *Log) Append(ctx context.Context, messages []eventlog.Message) []eventlo
 	r.ctx, r.next, r.settled = ctx, 0, 0
 	r.messages = append(r.messages[:0], messages...)
 	r.results = make([]eventlog.Appended, len(messages))
-	err := ctx.Err()
+	err := cmp.Or(l.open(), ctx.Err(), l.Err())
 	if err == nil {
 		err = l.index.keys.prepare(ctx, r)
 	}
@@ -137,24 +144,6 @@ func (l *Log) ended(err error) error {
 		return eventlog.ErrClosed
 	}
 	return err
-}
-
-// fail ends writing for good, because the disk did not do as it was told: what it has is no
-// longer known.
-func (l *Log) fail(err error) error {
-	err = fmt.Errorf("segmentlog: nothing more can be stored: %w", err)
-	if l.failure.CompareAndSwap(nil, &err) {
-		l.opts.Logger.Error("the log cannot be written; it can only be read until the next start", "error", err)
-	}
-	return *l.failure.Load()
-}
-
-// failed returns why the log cannot be written, or nil.
-func (l *Log) failed() error {
-	if err := l.failure.Load(); err != nil {
-		return *err
-	}
-	return nil
 }
 
 // State implements [eventlog.Log].

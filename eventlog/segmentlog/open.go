@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -22,14 +21,16 @@ func Open(_ context.Context, options *Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
+	if err := makeDir(opts.files, filepath.Clean(opts.Dir)); err != nil {
 		return nil, fmt.Errorf("the data folder cannot be made: %w", err)
 	}
 	held, err := lock(opts.Dir)
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{opts: opts, files: opts.files, lock: held, grown: make(chan struct{})}
+	l := &Log{opts: opts, lock: held, grown: make(chan struct{}), failing: make(chan struct{})}
+	l.files = &ownFolder{opts.files, l}
+	l.losses = newLosses(l)
 	l.closing, l.close = context.WithCancel(context.Background())
 	if err := l.start(); err != nil {
 		l.close()
@@ -54,7 +55,7 @@ func (l *Log) start() error {
 	if err != nil {
 		return err
 	}
-	keeper, known, ok, err := openState(l.files, l.opts.Dir)
+	keeper, known, ok, err := openState(l.files, l.opts.Dir, l.opts.Logger)
 	if err != nil {
 		return err
 	}
@@ -63,14 +64,15 @@ func (l *Log) start() error {
 		l.opts.Logger.Error("the log's state cannot be read; subscribers are told that messages may be missing")
 	}
 	copied := known.file != 0 && keeper.f.id() != 0 && known.file != keeper.f.id()
-	first, epoch, next, kept, err := l.recover(found, known, ok, copied)
+	r, err := l.recover(found, known, ok, copied)
 	if err != nil {
 		return err
 	}
+	kept, next := r.segments, r.next
 	l.segments.Store(&kept)
-	l.first.Store(first)
-	l.began = next
-	l.last = next - 1
+	l.first.Store(r.first)
+	l.began = r.epoch
+	l.last = next - 1 // see beginEpoch
 	atLeast := time.Time{}
 	if ok {
 		atLeast = known.time()
@@ -84,15 +86,15 @@ func (l *Log) start() error {
 	l.clock = logclock.New(l.opts.clock, atLeast, func(ahead time.Duration) {
 		l.opts.Logger.Warn("the wall clock is far ahead of the log's time; the log follows it at twice the real speed, and at once after a restart", "ahead", ahead.Round(time.Second))
 	})
-	if err := l.beginEpoch(epoch); err != nil {
+	if err := l.beginEpoch(r.epoch); err != nil {
 		return err
 	}
 	err = keeper.update(func(st *state) {
-		st.first, st.acknowledged, st.synced, st.boot = first, next-1, next-1, bootID()
+		st.first, st.acknowledged, st.synced, st.boot = r.first, next-1, next-1, l.opts.bootID()
 		st.file = keeper.f.id()
 		st.nanos = nanosOf(l.clock.Now())
 		st.flags &= stateStale
-		if !ok || copied {
+		if !ok || copied || keeper.half || r.unsynced {
 			st.flags = stateStale
 		}
 		if l.opts.Sync == 0 {
@@ -102,6 +104,9 @@ func (l *Log) start() error {
 	if err == nil {
 		err = keeper.sync()
 	}
+	if noRoom(err) {
+		l.unsaved, err = true, nil
+	}
 	if err != nil {
 		return err
 	}
@@ -109,15 +114,15 @@ func (l *Log) start() error {
 	l.spares = newSpares(l)
 	l.retention = &retention{log: l, wake: make(chan struct{}, 1)}
 	l.index = newIndex(l, next)
-	l.index.stale = !ok || copied || known.flags&stateStale != 0
-	l.index.removing.marked = l.index.stale
+	l.index.stale = !ok || copied || keeper.half || r.lost || known.flags&stateStale != 0
+	l.index.removing.marked = l.index.stale || r.unsynced
 	l.writer = &writer{log: l, wake: make(chan struct{}, 1), done: make(chan struct{}), seq: next - 1, marked: -1}
 	l.retention.measure()
 	switch err := l.writer.roll(0); {
 	case errors.Is(err, eventlog.ErrFull) && len(kept) == 0:
 		// A log always has a segment. This one has no file, and no record.
 		empty := newSegment(l.files, l.opts.Dir, next, 0)
-		empty.loaded = true
+		empty.loaded, empty.own = true, true
 		l.addSegment(empty)
 	case err != nil && !errors.Is(err, eventlog.ErrFull):
 		return err
@@ -125,6 +130,10 @@ func (l *Log) start() error {
 	l.running.Go(l.writer.run)
 	l.running.Go(l.retention.run)
 	l.running.Go(l.index.run)
+	l.running.Go(l.losses.run)
+	verification := &verification{log: l, rate: l.opts.verifyRate, segments: kept}
+	l.running.Go(verification.run)
+	l.running.Go(l.watch)
 	if l.opts.Sync > 0 {
 		l.running.Go(func() { l.syncer.run(l.opts.Sync) })
 	}
@@ -161,11 +170,11 @@ func (l *Log) find() ([]*segment, error) {
 		case ok:
 			s := newSegment(l.files, l.opts.Dir, first, salt)
 			f, err := l.files.open(path)
-			if err != nil {
-				return nil, err
+			if err == nil {
+				s.end, err = f.size()
+				err = errors.Join(err, f.Close())
 			}
-			s.end, err = f.size()
-			if err := errors.Join(err, f.Close()); err != nil {
+			if tooBusy(err) { // any other error costs the segment's records
 				return nil, err
 			}
 			found = append(found, s)
@@ -178,9 +187,11 @@ func (l *Log) find() ([]*segment, error) {
 		}
 	}
 	slices.SortFunc(found, func(a, b *segment) int { return cmp.Compare(a.first, b.first) })
-	if found, err = withoutEmpty(found); err != nil {
-		return nil, err
+	kept, err := l.distinct(found)
+	if err != nil {
+		return found, err
 	}
+	found = kept
 	for _, s := range found {
 		delete(sidecars, s.sidecar())
 	}
@@ -190,160 +201,98 @@ func (l *Log) find() ([]*segment, error) {
 	return found, nil
 }
 
-// withoutEmpty removes segments that hide others: those with the same first number and no
-// record. A loss of power may bring a removed one back.
-func withoutEmpty(found []*segment) ([]*segment, error) {
-	var kept []*segment
-	for i, s := range found {
-		if i > 0 && found[i-1].first == s.first || i+1 < len(found) && found[i+1].first == s.first {
-			if err := s.load(); err != nil {
+// distinct returns one segment for each first number: the one that reaches furthest. It
+// removes the others if they are empty, and sets them aside if not. A loss of power may bring
+// an empty one back that was removed.
+func (l *Log) distinct(found []*segment) (kept []*segment, err error) {
+	for _, s := range found {
+		n := len(kept)
+		if n == 0 || kept[n-1].first < s.first {
+			kept = append(kept, s)
+			continue
+		}
+		other := kept[n-1]
+		for _, s := range []*segment{other, s} {
+			if err := s.load(); err != nil && !errors.Is(err, errUnreadable) {
 				return nil, err
 			}
-			if len(s.marks) == 0 {
-				if err := s.drop(); err != nil {
-					return nil, err
-				}
-				continue
-			}
 		}
-		kept = append(kept, s)
+		if other.last < s.last {
+			kept[n-1], s = s, other
+		}
+		switch empty, err := s.isEmpty(); {
+		case errors.Is(err, errUnreadable): // it stays, until the disk can read it
+			continue
+		case err != nil:
+			return nil, err
+		case empty:
+			if err := s.drop(); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		aside, err := s.setAside()
+		if err != nil {
+			return nil, err
+		}
+		l.opts.Logger.Error("two segments of the log begin with the same number; one of them was set aside", "file", s.path, "aside", aside, "other", kept[n-1].path)
 	}
 	return kept, nil
 }
 
-// recover finds out where the log begins, where the epoch of this start does, and which
-// number comes next. In doubt the epoch begins with a number that is left out, which readers
-// then take for a lost message. copied says that the folder is a copy.
-func (l *Log) recover(found []*segment, known state, ok, copied bool) (first, epoch, next uint64, segments []*segment, err error) {
-	next = 1
-	doubt, damaged := (!ok || copied) && len(found) > 0, false
-	// The newest segments without a record are left from starts that stored nothing.
-	for n := len(found); n > 0; n = len(found) {
-		newest := found[n-1]
-		if err := newest.load(); err != nil {
-			return 0, 0, 0, nil, err
-		}
-		last, end := newest.extent()
-		next = max(next, last+1)
-		damaged = false
-		if known.flags&stateClean == 0 || !ok {
-			if damaged, err = newest.unfinished(end); err != nil {
-				return 0, 0, 0, nil, err
-			}
-		}
-		if damaged && (!ok || known.boot == 0 || known.boot != bootID()) {
-			doubt = true // the machine may have gone down before the disk had everything
-		}
-		if len(newest.marks) > 0 || damaged {
-			break
-		}
-		if err := newest.drop(); err != nil {
-			return 0, 0, 0, nil, err
-		}
-		found = found[:n-1]
-	}
-	if ok {
-		if known.flags&stateClean == 0 && known.flags&stateAlways == 0 && (known.boot == 0 || known.boot != bootID()) {
-			doubt = true // what was not synced may be gone
-		}
-		next = max(next, known.acknowledged+1)
-	}
-	epoch = next
-	if doubt {
-		next++
-		l.opts.Logger.Error("the log may have lost its newest messages; subscribers are told", "from", next-1)
-	}
-	first = next
-	if len(found) > 0 {
-		first = found[0].first
-	}
-	if ok {
-		first = min(max(known.first, 1), next)
-	}
-	if !ok || known.flags&stateClean == 0 {
-		if err := syncAfter(found, known.synced); err != nil {
-			return 0, 0, 0, nil, err
-		}
-	}
-	if n := len(found); n > 1 {
-		// It may have been sealed when the process died: then its file is larger than its
-		// records.
-		if err := found[n-2].load(); err != nil {
-			return 0, 0, 0, nil, err
-		}
-	}
-	if n := len(found); n > 0 {
-		if last, _ := found[n-1].extent(); next > last+1 && !doubt {
-			l.opts.Logger.Error("the log has lost its newest messages; subscribers are told", "first", last+1, "last", next-1)
-		}
-		// It gets no more frames. What stands behind the last one stays, if it may be a record.
-		if !damaged {
-			l.seal(found[n-1])
-		}
-	}
-	return first, epoch, next, found, nil
-}
-
-// syncAfter forces the segments to the disk that may have greater numbers than one. The process
-// that wrote them was killed before it could do that.
-func syncAfter(found []*segment, synced uint64) error {
-	for i, s := range found {
-		if i+1 < len(found) && found[i+1].first <= synced+1 {
-			continue
-		}
-		f, err := s.acquire()
-		if err != nil {
-			return err
-		}
-		err = f.sync()
-		s.release()
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// unfinished reports whether a segment has anything after its last frame.
-func (s *segment) unfinished(end int64) (bool, error) {
+// isEmpty reports whether the file of a segment has nothing but zeros.
+func (s *segment) isEmpty() (bool, error) {
 	f, err := s.acquire()
 	if err != nil {
 		return false, err
 	}
 	defer s.release()
-	size, err := f.size()
-	if err != nil {
-		return false, err
-	}
-	b := make([]byte, mostRead)
-	for off := end; off < size; off += int64(len(b)) {
-		n, err := f.ReadAt(b[:min(int64(len(b)), size-off)], off)
-		for part := b[:n]; len(part) > 0; part = part[min(len(part), pageBytes):] {
-			if !allZero(part[:min(len(part), pageBytes)]) {
-				return true, nil
-			}
-		}
-		if err != nil {
-			return true, nil
-		}
-	}
-	return false, nil
+	used, err := usedBytes(f)
+	return used == 0, err
 }
 
-// beginEpoch begins the epoch of this start.
+// beginEpoch begins the epoch of this start. If the disk has no room for it, readers get to
+// know no number of that epoch before it is saved.
 func (l *Log) beginEpoch(first uint64) error {
 	known, err := loadEpochs(l.files, l.opts.Dir)
 	if err != nil {
-		l.opts.Logger.Error("the history of the log's epochs cannot be read; a new one begins", "error", err)
+		aside, e := setAside(l.files, l.opts.Dir, epochsFile)
+		if e != nil {
+			return errors.Join(err, e)
+		}
+		l.opts.Logger.Error("the history of the log's epochs cannot be read; a new one begins, and subscribers that come back get a gap", "error", err, "aside", aside)
 		known = nil
 	}
 	l.epochs = nextEpochs(known, first-1, l.clock.Now())
 	l.epoch = l.epochs[len(l.epochs)-1].ID
-	return saveEpochs(l.files, l.opts.Dir, l.epochs)
+	err = saveEpochs(l.files, l.opts.Dir, l.epochs)
+	if noRoom(err) && len(known) > 0 {
+		l.opts.Logger.Warn("the disk is full; messages are refused until there is room", "error", err)
+		l.unsaved, l.last = true, first-1
+		return nil
+	}
+	return err
 }
 
-// Close implements [eventlog.Log]. When it returns, everything stored is on the disk, and
-// the folder can be opened again.
+// save saves the epoch and the state of this start, if the disk had no room for them. The
+// writer calls it before it assigns a number: the next start must know the epoch.
+func (l *Log) save() error {
+	if !l.unsaved {
+		return nil
+	}
+	if err := saveEpochs(l.files, l.opts.Dir, l.epochs); err != nil {
+		return err
+	}
+	if err := l.state.update(func(*state) {}); err != nil {
+		return err
+	}
+	l.unsaved = false
+	return l.state.sync()
+}
+
+// Close implements [eventlog.Log]. When it returns nil, everything stored is on the disk. If
+// the log could no longer be written, Close returns why. In any case, the folder can be opened
+// again.
 func (l *Log) Close() error {
 	l.closeOnce.Do(func() {
 		l.writer.close()
@@ -358,13 +307,17 @@ func (l *Log) Close() error {
 // end writes what the next start wants to find, and closes the files.
 func (l *Log) end() error {
 	err := l.syncer.sync()
+	if err != nil {
+		err = l.fail(err)
+	}
 	if w := l.writer; w.seg != nil {
 		l.seal(w.seg)
 		w.seg.release()
 	}
 	l.sealing.Wait()
 	l.spares.close()
-	if l.failed() == nil && err == nil {
+	err = cmp.Or(l.Err(), err)
+	if err == nil {
 		err = l.state.update(func(st *state) {
 			st.synced = st.acknowledged
 			st.flags |= stateClean

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"example.com/tidings/internal/logclock"
 )
 
@@ -53,7 +55,11 @@ type Options struct {
 	// Set by tests. Zero values mean the real ones.
 	clock        logclock.Source
 	segmentBytes int64
+	verifyRate   int64 // bytes a second
 	files        fileSystem
+	watch        time.Duration // see [Log.watch]; negative means never
+	indexFiles   vfs.FS
+	bootID       func() uint32 // tells one run of the machine from the next
 }
 
 func (o *Options) withDefaults() (Options, error) {
@@ -70,8 +76,16 @@ func (o *Options) withDefaults() (Options, error) {
 	if opts.clock == nil {
 		opts.clock = logclock.System()
 	}
+	opts.verifyRate = cmp.Or(opts.verifyRate, verifyRate)
 	if opts.files == nil {
 		opts.files = disk{}
+	}
+	opts.watch = cmp.Or(opts.watch, watchInterval)
+	if opts.indexFiles == nil {
+		opts.indexFiles = vfs.Default // Pebble's own default watches for slow disks, and a failed Open leaves a goroutine
+	}
+	if opts.bootID == nil {
+		opts.bootID = bootID
 	}
 	switch {
 	case opts.Sync < 0:

@@ -3,7 +3,6 @@ package segmentlog
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"math"
 	"sort"
 	"time"
@@ -125,23 +124,17 @@ func (r *reading) hole(through uint64, reason string) bool {
 // take takes a record that the filters match. It returns false if the batch has to end.
 func (r *reading) take(f *frame) bool {
 	if f.removed() {
-		return f.seq == r.pos+1 && r.hole(f.seq, sse.GapRemoved) || f.seq > r.pos+1 && r.holeAfter(f.seq)
+		if f.seq > r.pos+1 { // those between do not match
+			r.pos = f.seq - 1
+			return false
+		}
+		return r.hole(f.seq, sse.GapRemoved)
 	}
 	rec := f.record()
 	r.batch.Records = append(r.batch.Records, rec)
 	r.bytes += len(rec.Data)
 	r.pos = f.seq
 	return !r.full()
-}
-
-// holeAfter notes a removed record that does not follow the last one: those between do not
-// match.
-func (r *reading) holeAfter(seq uint64) bool {
-	if r.pos == r.q.After {
-		return r.hole(seq, sse.GapRemoved)
-	}
-	r.pos = seq - 1
-	return false
 }
 
 // scan goes through the records up to a number. It reports whether the batch has to end.
@@ -164,8 +157,11 @@ func (r *reading) scan(upTo uint64) (done bool, err error) {
 				continue
 			}
 			if f.seq > r.pos+1 {
-				if !r.lost(min(f.seq-1, r.upTo)) {
-					return true, nil
+				if more, err := r.lost(min(f.seq-1, r.upTo)); !more || err != nil {
+					return true, err
+				}
+				if r.seg == nil {
+					break
 				}
 			}
 			if f.seq > upTo {
@@ -183,27 +179,37 @@ func (r *reading) scan(upTo uint64) (done bool, err error) {
 				return true, nil
 			}
 		}
-		if r.pos < min(bound, upTo) && !r.lost(min(bound, r.upTo)) {
-			return true, nil
+		if r.seg != nil && r.pos < min(bound, upTo) {
+			if more, err := r.lost(min(bound, r.upTo)); !more || err != nil {
+				return true, err
+			}
 		}
 	}
 	return false, nil
 }
 
-// lost notes that the records after pos, up to a number, cannot be read.
-func (r *reading) lost(through uint64) bool {
+// lost notes that the records after pos, up to a number, cannot be read. It returns false if
+// the batch has to end. If that is not certain, it leaves the segment, so that the caller
+// looks again.
+func (r *reading) lost(through uint64) (more bool, err error) {
 	if first := r.log.first.Load(); r.pos+1 < first {
-		return r.hole(min(first-1, through), sse.GapExpired) && (r.pos >= through || r.lost(through))
+		if !r.hole(min(first-1, through), sse.GapExpired) {
+			return false, nil
+		}
+		if r.pos >= through {
+			return true, nil
+		}
 	}
-	r.log.noteLost(r.seg, span{r.pos + 1, through})
-	return r.hole(through, sse.GapLost)
-}
-
-// noteLost remembers that records of a segment are lost, and logs it once.
-func (l *Log) noteLost(s *segment, h span) {
-	if s.note(h) {
-		l.opts.Logger.Error("the log has lost messages: their records cannot be read; subscribers are told", "first", h.first, "last", h.last, "file", s.path)
+	h := span{r.pos + 1, through}
+	if ok, err := r.log.certain(r.seg, h); !ok {
+		r.leave()
+		return true, err
 	}
+	if !r.hole(through, sse.GapLost) {
+		return false, nil
+	}
+	r.log.noteLost(r.seg, h)
+	return true, nil
 }
 
 // enter makes the segment that has a number, or would have it, the one at hand, and its
@@ -215,12 +221,13 @@ func (r *reading) enter(seq uint64) error {
 	}
 	r.leave()
 	s := r.list[i]
-	if err := s.load(); err != nil {
-		return err
+	err := s.load()
+	var f file
+	if err == nil {
+		f, err = s.acquire()
 	}
-	f, err := s.acquire()
 	switch {
-	case errors.Is(err, fs.ErrNotExist): // its numbers are lost
+	case errors.Is(err, errUnreadable): // its numbers are lost
 		r.seg, r.index = s, i
 		return nil
 	case err != nil:
@@ -294,7 +301,7 @@ func (r *reading) pick(seq uint64) (done bool, err error) {
 		return true, err
 	}
 	if r.cur == nil {
-		return !r.lostAt(seq), nil
+		return r.lostAt(seq)
 	}
 	if m, _ := r.seg.before(seq); m.off > r.cur.off || r.cur.passed >= seq {
 		r.cur.seek(m.off)
@@ -306,7 +313,7 @@ func (r *reading) pick(seq uint64) (done bool, err error) {
 			if ok {
 				r.cur.seek(f.off)
 			}
-			return !r.lostAt(seq), nil
+			return r.lostAt(seq)
 		case f.seq < seq:
 			continue
 		case f.hidden() || !topics.MatchAny(r.q.Filters, string(f.topicBytes())):
@@ -316,17 +323,26 @@ func (r *reading) pick(seq uint64) (done bool, err error) {
 	}
 }
 
-// lostAt notes that a record which the index knows cannot be read.
-func (r *reading) lostAt(seq uint64) bool {
+// lostAt notes that a record which the index knows cannot be read. It reports whether the
+// batch has to end.
+func (r *reading) lostAt(seq uint64) (done bool, err error) {
 	if first := r.log.first.Load(); seq < first {
-		return r.hole(first-1, sse.GapExpired)
+		return !r.hole(first-1, sse.GapExpired), nil
 	}
-	if r.pos != r.q.After && r.pos+1 != seq {
+	h := span{seq, seq}
+	if ok, err := r.log.certain(r.seg, h); !ok {
+		r.leave()
+		if err != nil {
+			return true, err
+		}
+		return r.pick(seq)
+	}
+	r.log.noteLost(r.seg, h)
+	if r.pos+1 != seq { // those between do not match
 		r.pos = seq - 1
-		return false
+		return true, nil
 	}
-	r.log.noteLost(r.seg, span{seq, seq})
-	return r.hole(seq, sse.GapLost)
+	return !r.hole(seq, sse.GapLost), nil
 }
 
 // holeAfter returns the first known hole with a number that is greater than one and not
@@ -356,7 +372,7 @@ func (l *Log) holeAfter(after, upTo uint64) span {
 func (l *Log) intactUpTo(after, upTo uint64) (uint64, error) {
 	list := l.list()
 	for i := max(at(list, after+1), 0); i < len(list) && list[i].first <= upTo; i++ {
-		if err := list[i].load(); err != nil {
+		if err := list[i].load(); err != nil && !errors.Is(err, errUnreadable) {
 			return 0, err
 		}
 	}
@@ -364,14 +380,15 @@ func (l *Log) intactUpTo(after, upTo uint64) (uint64, error) {
 }
 
 // firstSince returns the number of the first record from a number on that has a time or a
-// later one, or one more than the last.
-func (l *Log) firstSince(nanos int64, from, last uint64) (uint64, error) {
+// later one, or one more than the last. after is one more than the number of the last record
+// before that, or from if there is none: the records between are lost.
+func (l *Log) firstSince(nanos int64, from, last uint64) (seq, after uint64, err error) {
 	list := l.list()
 	low := max(at(list, from), 0)
 	var failed error
 	begins := func(i int) int64 { // the time of the first frame from a segment on
 		for ; i < len(list); i++ {
-			if err := list[i].load(); err != nil {
+			if err := list[i].load(); err != nil && !errors.Is(err, errUnreadable) {
 				failed = err
 				return math.MaxInt64
 			}
@@ -383,28 +400,33 @@ func (l *Log) firstSince(nanos int64, from, last uint64) (uint64, error) {
 	}
 	i := low + sort.Search(len(list)-low, func(i int) bool { return begins(low+i) >= nanos })
 	if failed != nil {
-		return 0, failed
+		return 0, 0, failed
 	}
+	after = from
 	for i = max(i-1, low); i < len(list); i++ {
-		seq, ok, err := list[i].since(nanos, from)
+		seq, before, ok, err := list[i].since(nanos, from)
+		after = min(max(after, before+1), last+1)
+		if errors.Is(err, errUnreadable) {
+			return min(max(from, list[i].first), last+1), after, nil // it may have such a record
+		}
 		if ok || err != nil {
-			return min(seq, last+1), err
+			return min(seq, last+1), after, err
 		}
 	}
-	return max(from, last+1), nil
+	return max(from, last+1), after, nil
 }
 
 // since returns the number of the first frame from a number on that has a time or a later
-// one.
-func (s *segment) since(nanos int64, from uint64) (seq uint64, ok bool, err error) {
+// one, and the number of a frame before that one: of the last one, if any was looked at.
+func (s *segment) since(nanos int64, from uint64) (seq, before uint64, ok bool, err error) {
 	if err := s.load(); err != nil {
-		return 0, false, err
+		return 0, 0, false, err
 	}
 	s.mu.Lock()
 	i := sort.Search(len(s.marks), func(i int) bool { return s.marks[i].nanos >= nanos })
 	var off int64
 	if i > 0 {
-		off = s.marks[i-1].off
+		off, before = s.marks[i-1].off, s.marks[i-1].seq
 	}
 	end := s.end
 	s.mu.Unlock()
@@ -412,21 +434,19 @@ func (s *segment) since(nanos int64, from uint64) (seq uint64, ok bool, err erro
 		off = max(off, m.off)
 	}
 	f, err := s.acquire()
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, false, nil
-	}
 	if err != nil {
-		return 0, false, err
+		return 0, 0, false, err
 	}
 	defer s.release()
 	c := newCursor(f, s.salt, off, end, s.waitErased)
 	defer c.close()
 	for fr, ok := c.next(); ok; fr, ok = c.next() {
 		if fr.seq >= from && fr.nanos >= nanos {
-			return fr.seq, true, nil
+			return fr.seq, before, true, nil
 		}
+		before = max(before, fr.seq)
 	}
-	return 0, false, nil
+	return 0, before, false, nil
 }
 
 // At implements [eventlog.Log]. A time that is read from the wall clock while the log's time
@@ -436,7 +456,7 @@ func (l *Log) At(_ context.Context, t time.Time) (uint64, error) {
 		if err := l.open(); err != nil {
 			return 0, err
 		}
-		seq, err := l.firstSince(nanosOf(l.clock.Since(t)), l.first.Load(), l.lastSeq())
+		seq, _, err := l.firstSince(nanosOf(l.clock.Since(t)), l.first.Load(), l.lastSeq())
 		if errors.Is(err, errGone) && l.closing.Err() == nil {
 			continue
 		}

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/cockroachdb/pebble/v2"
-
 	"example.com/tidings/eventlog"
 	"example.com/tidings/topics"
 )
@@ -19,27 +17,37 @@ import (
 const removeAtOnce = 1024
 
 // Remove implements [eventlog.Log]. It overwrites the records in their segments, and returns
-// when that is on the disk. Copies of a segment by hard link have the same bytes.
+// when that is on the disk. Copies of a segment by hard link have the same bytes. What is left
+// of lost records is overwritten, too, if seqs has all numbers that are lost there. They count
+// for nothing, and stay lost.
 func (l *Log) Remove(ctx context.Context, seqs []uint64) (n int, err error) {
 	seqs = slices.Clone(seqs)
 	slices.Sort(seqs)
 	seqs = slices.Compact(seqs)
+	maybe := false
 	for part := range slices.Chunk(seqs, removeAtOnce) {
-		if err := cmp.Or(l.open(), ctx.Err(), l.failed()); err != nil {
+		if err := cmp.Or(l.open(), ctx.Err(), l.Err()); err != nil {
 			return n, err
 		}
-		removed, err := l.removeSome(part)
+		removed, absent, err := l.removeSome(part)
 		n += removed
+		maybe = maybe || absent
 		if err != nil {
+			return n, l.ended(err)
+		}
+	}
+	if maybe {
+		if err := l.eraseLost(seqs); err != nil {
 			return n, l.ended(err)
 		}
 	}
 	return n, l.open()
 }
 
-func (l *Log) removeSome(seqs []uint64) (int, error) {
+// removeSome removes some records. absent says that some of them have no record.
+func (l *Log) removeSome(seqs []uint64) (n int, absent bool, err error) {
 	if err := l.index.beginRemoval(); err != nil {
-		return 0, l.fail(err)
+		return 0, false, l.broken(err)
 	}
 	settled := false
 	defer func() { l.index.endRemoval(settled) }()
@@ -57,19 +65,25 @@ func (l *Log) removeSome(seqs []uint64) (int, error) {
 		if i+1 < len(list) {
 			n, _ = slices.BinarySearch(seqs, list[i+1].first)
 		}
-		erased, err := list[i].erase(seqs[:n])
+		erased, lost, err := list[i].erase(seqs[:n])
 		switch {
 		case errors.Is(err, errOverwrite):
-			return 0, l.fail(err)
+			return 0, false, l.broken(err)
 		case err != nil && !errors.Is(err, errGone) && !errors.Is(err, fs.ErrNotExist):
-			return 0, err
+			return 0, false, err
 		}
+		for _, seq := range lost {
+			if _, err := l.certain(list[i], span{seq, seq}); err != nil {
+				return 0, false, err
+			}
+		}
+		absent = absent || len(lost) > 0
 		removed = append(removed, erased...)
 		seqs = seqs[n:]
 	}
 	if len(removed) == 0 {
 		settled = true
-		return 0, nil
+		return 0, absent, nil
 	}
 	gone := make(map[uint64]bool, len(removed))
 	for _, r := range removed {
@@ -86,18 +100,18 @@ func (l *Log) removeSome(seqs []uint64) (int, error) {
 		settled = true
 	case <-l.index.done:
 	}
-	return len(removed), nil
+	return len(removed), absent, nil
 }
 
 // erase erases frames with ascending numbers, and returns their records when that is on the
-// disk. It passes over those that are not there, or are erased.
-func (s *segment) erase(seqs []uint64) (erased []removedRecord, err error) {
+// disk. It passes over those that are erased. It returns the numbers that have no frame.
+func (s *segment) erase(seqs []uint64) (erased []removedRecord, absent []uint64, err error) {
 	if err := s.load(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	f, err := s.acquire()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer s.release()
 	_, end := s.extent()
@@ -110,11 +124,11 @@ func (s *segment) erase(seqs []uint64) (erased []removedRecord, err error) {
 		fr, ok := c.next()
 		for ; ok && fr.seq < seq; fr, ok = c.next() {
 		}
-		if !ok {
-			continue
-		}
-		if fr.seq > seq {
-			c.seek(fr.off)
+		if !ok || fr.seq > seq {
+			absent = append(absent, seq)
+			if ok {
+				c.seek(fr.off)
+			}
 			continue
 		}
 		if fr.removed() || fr.hidden() {
@@ -127,17 +141,78 @@ func (s *segment) erase(seqs []uint64) (erased []removedRecord, err error) {
 		_, err := f.WriteAt(raw, fr.off)
 		s.erasing.Unlock()
 		if err != nil {
-			return erased, fmt.Errorf("%w: %w", errOverwrite, err)
+			return erased, absent, fmt.Errorf("%w: %w", errOverwrite, err)
 		}
 		erased = append(erased, removedRecord{seq: seq, topic: m.Topic, key: m.Key})
 	}
 	if len(erased) == 0 {
-		return nil, nil
+		return nil, absent, nil
 	}
 	if err := f.sync(); err != nil {
-		return erased, fmt.Errorf("%w: %w", errOverwrite, err)
+		return erased, absent, fmt.Errorf("%w: %w", errOverwrite, err)
 	}
-	return erased, nil
+	return erased, absent, nil
+}
+
+// eraseLost overwrites what is left of lost records, if the ascending numbers have all of a
+// hole: nobody knows which bytes of it were whose.
+func (l *Log) eraseLost(seqs []uint64) error {
+	list := l.list()
+	for i, s := range list {
+		if err := s.load(); errors.Is(err, errUnreadable) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		for _, h := range l.holesOf(list, i) {
+			k, _ := slices.BinarySearch(seqs, h.first)
+			if n := h.last - h.first; n >= uint64(len(seqs)-k) || seqs[k+int(n)] != h.last {
+				continue
+			}
+			err := s.clear(h, i+1 == len(list))
+			if err != nil && !errors.Is(err, errGone) && !errors.Is(err, errUnreadable) {
+				return l.broken(err)
+			}
+		}
+	}
+	return nil
+}
+
+// clear overwrites the place of a hole with zeros. growing says that the segment gets frames.
+func (s *segment) clear(h span, growing bool) error {
+	f, err := s.acquire()
+	if err != nil {
+		return err
+	}
+	defer s.release()
+	_, end := s.extent()
+	if !growing {
+		if end, err = f.size(); err != nil {
+			return err
+		}
+	}
+	from, to := int64(0), end
+	if m, ok := s.before(h.first - 1); ok && m.seq < h.first {
+		from = m.off
+	}
+	c := newCursor(f, s.salt, from, end, s.waitErased)
+	defer c.close()
+	for fr, ok := c.next(); ok; fr, ok = c.next() {
+		if fr.seq >= h.first {
+			to = fr.off
+			break
+		}
+		from = fr.off + int64(len(fr.raw))
+	}
+	for ; from < to; from += pageBytes {
+		if _, err := f.WriteAt(zeros[:min(pageBytes, to-from)], from); err != nil {
+			return fmt.Errorf("%w: %w", errOverwrite, err)
+		}
+	}
+	if err := f.sync(); err != nil {
+		return fmt.Errorf("%w: %w", errOverwrite, err)
+	}
+	return nil
 }
 
 // errOverwrite means that the disk did not take what erases a record.
@@ -183,16 +258,15 @@ func (x *index) beginRemoval() error {
 	r := &x.removing
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if !r.marked {
+		err := x.log.state.update(func(st *state) { st.flags |= stateStale })
+		if err := cmp.Or(err, x.log.state.sync()); err != nil {
+			return err
+		}
+		r.marked = true
+	}
 	r.underway++
-	if r.marked {
-		return nil
-	}
-	r.marked = true
-	err := x.log.state.update(func(st *state) { st.flags |= stateStale })
-	if err == nil {
-		err = x.log.state.sync()
-	}
-	return err
+	return nil
 }
 
 // endRemoval notes that a removal is over. told says that the index knows of it.
@@ -210,14 +284,16 @@ func (x *index) settleRemovals() {
 	r := &x.removing
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.marked || r.underway > 0 || r.untold || x.store == nil {
+	if !r.marked || r.underway > 0 || r.untold || x.store == nil || !x.usable() {
 		return
 	}
 	// If it fails, the store is made again.
-	if x.store.use(func(db *pebble.DB) error { return db.Flush() }) != nil {
+	if x.store.use(x.store.flush) != nil {
 		return
 	}
-	if err := x.log.state.update(func(st *state) { st.flags &^= stateStale }); err == nil {
-		r.marked = false
+	if err := x.log.state.update(func(st *state) { st.flags &^= stateStale }); err != nil {
+		_ = x.log.broken(err) // without room, it is tried again
+		return
 	}
+	r.marked = false
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -104,6 +105,53 @@ func TestRemovedBytesAreGone(t *testing.T) {
 			}
 		}
 		closeLog(t, l)
+	}
+}
+
+// What is left of lost records is overwritten when Remove gets all numbers that are lost
+// there. Those around it stay.
+func TestRemoveLost(t *testing.T) {
+	const secret = "SECRET"
+	for _, where := range []string{"newest", "older", "end of an older one"} {
+		t.Run(where, func(t *testing.T) {
+			opts := Options{Dir: t.TempDir(), segmentBytes: 256 << 10, verifyRate: 1, Logger: quiet(), files: unsynced{}}
+			l := opened(t, opts)
+			publishMany(t, l, 100, 100)
+			hidden := publish(t, l, eventlog.Message{Topic: "a", Data: secret + "1"}, eventlog.Message{Topic: "a", Data: secret + "2"})
+			if where != "end of an older one" {
+				publishMany(t, l, 100, 100)
+			}
+			if where != "newest" {
+				closeLog(t, l)
+				l = opened(t, opts)
+				publishMany(t, l, 100, 100)
+			}
+			rewrite(t, segmentFiles(t, opts.Dir)[0], func(b []byte) []byte {
+				return bytes.ReplaceAll(b, []byte(secret), []byte(strings.ToLower(secret)))
+			})
+			there := len(intact(t, opts.Dir))
+			left := func() (n int) {
+				for _, name := range segmentFiles(t, opts.Dir) {
+					if b, err := os.ReadFile(name); err != nil || bytes.Contains(b, []byte(strings.ToLower(secret))) {
+						n++
+					}
+				}
+				return n
+			}
+			for _, part := range [][]uint64{hidden[:1], hidden[1:], {hidden[0], hidden[1] + 1_000_000}} {
+				if n, err := l.Remove(t.Context(), part); n != 0 || err != nil || left() != 1 {
+					t.Fatalf("Remove of %d has removed %d, %v; the rest is in %d files", part, n, err, left())
+				}
+			}
+			if n, err := l.Remove(t.Context(), append([]uint64{1}, hidden...)); n != 1 || err != nil || left() != 0 {
+				t.Errorf("Remove has removed %d, %v; the rest is in %d files", n, err, left())
+			}
+			c := read(t, l)
+			if want := []span{{hidden[0], hidden[1]}}; !slices.Equal(c.lost, want) || len(c.records) != there-1 || len(c.removed) != 1 {
+				t.Errorf("lost are %v, removed %v, and %d records are there, want %d", c.lost, c.removed, len(c.records), there-1)
+			}
+			closeLog(t, l)
+		})
 	}
 }
 

@@ -57,9 +57,7 @@ func TestRestoredCopy(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := os.CopyFS(backup, os.DirFS(dir)); err != nil {
-			t.Fatal(err)
-		}
+		copyFiles(t, dir, backup)
 		os.RemoveAll(filepath.Join(backup, storePrefix))
 		if !live {
 			l = opened(t, Options{Dir: dir})

@@ -2,6 +2,7 @@ package segmentlog
 
 import (
 	"cmp"
+	"errors"
 	"sort"
 	"sync"
 	"time"
@@ -16,6 +17,8 @@ type retention struct {
 
 	mu   sync.Mutex
 	size int64 // of all segments, up to their last frame
+
+	left []*segment // run's: their files could not be removed
 }
 
 // The bounds of how often the age of records is looked at.
@@ -58,7 +61,7 @@ func (r *retention) run() {
 		select {
 		case <-r.wake:
 		case <-ticker.C:
-			if err := r.expire(); err != nil {
+			if err := r.expire(); err != nil && r.log.Err() == nil {
 				r.log.opts.Logger.Warn("the age of messages cannot be told; the log tries again", "error", err)
 			}
 			since := time.Now().Add(-idleFiles)
@@ -68,20 +71,21 @@ func (r *retention) run() {
 		case <-r.log.closing.Done():
 			return
 		}
-		if err := r.drop(); err != nil {
+		if err := r.drop(); err != nil && r.log.Err() == nil {
 			r.log.opts.Logger.Warn("old messages cannot be removed from the disk; the log tries again", "error", err)
 		}
 	}
 }
 
-// raise makes a number the first that is retained. Callers hold mu.
+// raise makes a number the first that is retained. Callers hold mu. After a failure of the
+// log nothing is removed any more.
 func (r *retention) raise(next uint64) error {
-	if next <= r.log.first.Load() {
+	if next <= r.log.first.Load() || r.log.Err() != nil {
 		return nil
 	}
 	// Before drop may remove a segment.
 	if err := r.log.state.update(func(st *state) { st.first = next }); err != nil {
-		return err
+		return r.log.broken(err)
 	}
 	r.log.first.Store(next)
 	if list := r.log.list(); len(list) > 1 && list[1].first <= next {
@@ -142,10 +146,12 @@ func (r *retention) expire() error {
 	return err
 }
 
-// age returns the first number from the given one on whose record is not too old.
+// age returns the first number from the given one on whose record is not too old. A lost
+// record counts as old as the next one.
 func (r *retention) age(first uint64) (uint64, error) {
 	oldest := nanosOf(r.log.clock.Now().Add(-r.log.opts.MaxAge))
-	return r.log.firstSince(oldest, first, r.log.lastSeq())
+	_, next, err := r.log.firstSince(oldest, first, r.log.lastSeq())
+	return next, err
 }
 
 // drop removes the segments that have no retained record. The newest one stays.
@@ -157,19 +163,20 @@ func (r *retention) drop() error {
 	for n+1 < len(list) && list[n+1].first <= first {
 		n++
 	}
-	if n == 0 {
+	if n == 0 && len(r.left) == 0 || r.log.Err() != nil {
 		return nil
 	}
 	// Otherwise a start after a loss of power, or with a damaged slot of the state, would take
 	// what has expired for lost. This write makes the first number known to both slots.
 	if err := cmp.Or(r.log.state.update(func(*state) {}), r.log.state.sync()); err != nil {
-		return r.log.fail(err)
+		return r.log.broken(err)
 	}
-	list = r.forget(n)
 	var failed error
+	list, r.left = append(r.left, r.forget(n)...), nil
 	for _, s := range list {
 		if err := s.drop(); err != nil {
 			failed = err
+			r.left = append(r.left, s)
 		}
 	}
 	return failed
@@ -191,20 +198,28 @@ func (r *retention) forget(n int) []*segment {
 	return list[:n]
 }
 
-// seqAt returns the number of the first frame that begins at an offset or later, or one
-// more than the last if there is none.
+// seqAt returns one more than the number of the last frame that begins before an offset, or
+// the first number if there is none. If the file cannot be read, the number may be that of a
+// later frame, or the segment's first one if nothing is known of it.
 func (s *segment) seqAt(off int64) (uint64, error) {
-	if err := s.load(); err != nil {
+	if err := s.load(); err != nil && !errors.Is(err, errUnreadable) {
 		return 0, err
 	}
 	s.mu.Lock()
 	i := sort.Search(len(s.marks), func(i int) bool { return s.marks[i].off > off })
-	from, end, after := int64(0), s.end, s.last+1
+	from, end, next, last := int64(0), s.end, s.first, s.last
+	marked := last + 1
 	if i > 0 {
 		from = s.marks[i-1].off
 	}
+	if i < len(s.marks) {
+		marked = s.marks[i].seq
+	}
 	s.mu.Unlock()
 	f, err := s.acquire()
+	if errors.Is(err, errUnreadable) {
+		return marked, nil
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -213,8 +228,9 @@ func (s *segment) seqAt(off int64) (uint64, error) {
 	defer c.close()
 	for fr, ok := c.next(); ok; fr, ok = c.next() {
 		if fr.off >= off {
-			return fr.seq, nil
+			return next, nil
 		}
+		next = fr.seq + 1
 	}
-	return after, nil
+	return last + 1, nil
 }

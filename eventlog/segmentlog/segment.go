@@ -3,9 +3,9 @@ package segmentlog
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path/filepath"
-	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -24,17 +24,19 @@ type segment struct {
 	erasing sync.RWMutex // held to write while a frame is erased
 
 	loading sync.Mutex // held while the file is scanned
+	saving  sync.Mutex // held while the sidecar is written
 
-	mu     sync.Mutex
-	f      file
-	users  int
-	idle   time.Time // since when it has no user
-	gone   bool      // retention has removed it
-	loaded bool      // what follows is known
-	marks  []mark    // ascending, the first one is that of the first frame
-	last   uint64    // the greatest number of a frame, first-1 if there is none
-	end    int64     // where the last frame ends
-	holes  []span    // ascending: numbers up to last that have no frame
+	mu       sync.Mutex
+	f        file
+	users    int
+	idle     time.Time // since when it has no user
+	gone     bool      // retention has removed it
+	loaded   bool      // the table is known
+	scans    int       // how many times the table was made from the frames
+	own      bool      // this process has written it
+	verified int64     // the verification has read the bytes up to here
+	told     spans     // the holes that were logged, by this process or an earlier one
+	table
 }
 
 // A mark is the place of a frame. There is one for each markBytes.
@@ -45,9 +47,6 @@ type mark struct {
 }
 
 const markBytes = 8 << 10
-
-// A span is a range of numbers.
-type span struct{ first, last uint64 }
 
 // Segment files are called by their first number and their salt, in hexadecimal digits.
 const (
@@ -71,11 +70,20 @@ func parseSegmentName(name string) (first uint64, salt uint32, ok bool) {
 }
 
 func newSegment(files fileSystem, dir string, first uint64, salt uint32) *segment {
-	return &segment{files: files, path: filepath.Join(dir, segmentName(first, salt)), first: first, salt: salt, last: first - 1}
+	return &segment{
+		files: files, path: filepath.Join(dir, segmentName(first, salt)), first: first, salt: salt,
+		table: table{last: first - 1},
+	}
 }
 
-// errGone means that retention has removed a segment.
-var errGone = errors.New("segmentlog: the segment was removed")
+var (
+	// errGone means that retention has removed a segment.
+	errGone = errors.New("segmentlog: the segment was removed")
+
+	// errUnreadable means that the file of a segment is missing, or that the disk cannot open
+	// it. Its records are lost, as long as that is so.
+	errUnreadable = errors.New("segmentlog: the segment cannot be read")
+)
 
 // acquire returns the open file, which stays open until release.
 func (s *segment) acquire() (file, error) {
@@ -86,8 +94,12 @@ func (s *segment) acquire() (file, error) {
 	}
 	if s.f == nil {
 		f, err := s.files.open(s.path)
-		if err != nil {
+		switch {
+		case err == nil:
+		case errors.Is(err, errTaken) || tooBusy(err):
 			return nil, err
+		default:
+			return nil, fmt.Errorf("%w: %w", errUnreadable, err)
 		}
 		s.f = f
 	}
@@ -142,57 +154,58 @@ func (s *segment) drop() error {
 
 func (s *segment) sidecar() string { return strings.TrimSuffix(s.path, segmentSuffix) + sidecarSuffix }
 
-// load makes the marks known: from the sidecar, or by a scan of the file. A file that is
-// gone or cannot be read has no frames.
+// load makes the table known: from the sidecar, or by a scan of the file. With errUnreadable
+// it stays unknown, and the next load tries again.
 func (s *segment) load() error {
 	s.loading.Lock()
 	defer s.loading.Unlock()
-	s.mu.Lock()
-	loaded := s.loaded
-	s.mu.Unlock()
-	if loaded {
+	if s.isLoaded() {
 		return nil
 	}
 	f, err := s.acquire()
-	if errors.Is(err, fs.ErrNotExist) {
-		s.mu.Lock()
-		s.loaded = true
-		s.mu.Unlock()
-		return nil
-	}
 	if err != nil {
 		return err
 	}
 	defer s.release()
 	size, err := f.size()
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errUnreadable, err)
 	}
-	if s.loadSidecar(size) {
-		return nil
+	if !s.loadSidecar(size) {
+		s.set(s.scan(f, size), 1)
 	}
-	s.scan(f, size)
 	return nil
 }
 
+// loadKept is load, but it does not scan the file.
+func (s *segment) loadKept(size int64) {
+	s.loading.Lock()
+	defer s.loading.Unlock()
+	if !s.isLoaded() {
+		s.loadSidecar(size)
+	}
+}
+
 // scan reads the whole file.
-func (s *segment) scan(f file, size int64) {
+func (s *segment) scan(f io.ReaderAt, size int64) table {
 	c := newCursor(f, s.salt, 0, size, s.waitErased)
 	defer c.close()
-	var t table
-	t.last = s.first - 1
+	t := table{last: s.first - 1}
 	for fr, ok := c.next(); ok; fr, ok = c.next() {
 		t.add(fr.seq, fr.off, fr.nanos, len(fr.raw))
 	}
-	s.set(t)
+	t.partial = c.errs > 0
+	return t
 }
 
 // A table is what a segment knows of its frames.
 type table struct {
-	marks []mark
-	last  uint64
-	end   int64
-	holes []span
+	marks []mark // ascending, the first one is that of the first frame
+	last  uint64 // the greatest number of a frame, first-1 if there is none
+	end   int64  // where the last frame ends
+	holes spans  // numbers that have no frame: all those before last, and others that were met
+
+	partial bool // the disk could not read all of the file
 }
 
 // add adds a frame. It passes over one whose number does not ascend.
@@ -201,7 +214,7 @@ func (t *table) add(seq uint64, off, nanos int64, size int) {
 		return
 	}
 	if seq > t.last+1 {
-		t.holes = append(t.holes, span{t.last + 1, seq - 1})
+		t.holes = t.holes.add(span{t.last + 1, seq - 1})
 	}
 	if n := len(t.marks); n == 0 || off-t.marks[n-1].off >= markBytes {
 		t.marks = append(t.marks, mark{seq, off, nanos})
@@ -209,10 +222,21 @@ func (t *table) add(seq uint64, off, nanos int64, size int) {
 	t.last, t.end = seq, off+int64(size)
 }
 
-func (s *segment) set(t table) {
+// set sets the table, which is from so many scans. Readers may have noted holes before, which
+// the index lacks.
+func (s *segment) set(t table, scans int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.marks, s.last, s.end, s.holes, s.loaded = t.marks, t.last, t.end, t.holes, true
+	for _, h := range s.holes {
+		t.holes = t.holes.add(h)
+	}
+	s.table, s.loaded, s.scans = t, true, scans
+}
+
+func (s *segment) isLoaded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.loaded
 }
 
 // waitErased returns when no frame is being erased.
@@ -251,27 +275,5 @@ func (s *segment) before(seq uint64) (m mark, ok bool) {
 func (s *segment) hole(after uint64) (span, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	i := sort.Search(len(s.holes), func(i int) bool { return s.holes[i].last > after })
-	if i == len(s.holes) {
-		return span{}, false
-	}
-	return s.holes[i], true
-}
-
-// note adds a hole that a reader has found, and reports whether it is new.
-func (s *segment) note(h span) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	i := sort.Search(len(s.holes), func(i int) bool { return s.holes[i].last >= h.first })
-	if i < len(s.holes) && s.holes[i].first <= h.first && s.holes[i].last >= h.last {
-		return false
-	}
-	// It takes the place of holes that it overlaps.
-	j := i
-	for j < len(s.holes) && s.holes[j].first <= h.last {
-		h.first, h.last = min(h.first, s.holes[j].first), max(h.last, s.holes[j].last)
-		j++
-	}
-	s.holes = slices.Replace(s.holes, i, j, h)
-	return true
+	return s.holes.after(after)
 }

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"hash/crc32"
 	"io/fs"
+	"slices"
 )
 
 // A sidecar holds the table of a segment that gets no more frames, so that a start need not
-// read the segment. A missing or damaged one costs a scan.
+// read the segment. A missing or damaged one costs a scan. It is written again when holes are
+// found.
 const sidecarMagic = "tidings sidecar 1\n"
 
 // encodeSidecar returns the bytes of a sidecar, little-endian: the magic, the segment's
@@ -75,7 +77,7 @@ func decodeSidecar(b []byte, first uint64, salt uint32) (t table, ok bool) {
 		return table{}, false
 	}
 	for range n {
-		t.holes = append(t.holes, span{take(), take()})
+		t.holes = t.holes.add(span{take(), take()})
 	}
 	return t, len(b) == 0
 }
@@ -87,18 +89,30 @@ func (s *segment) loadSidecar(size int64) bool {
 		return false
 	}
 	t, ok := decodeSidecar(b, s.first, s.salt)
-	if !ok || t.end > size {
+	if !ok || t.end != size {
 		return false
 	}
-	s.set(t)
+	s.mu.Lock()
+	for _, h := range t.holes {
+		s.told = s.told.add(h)
+	}
+	s.mu.Unlock()
+	s.set(t, 0)
 	return true
 }
 
-// saveSidecar writes the sidecar. It need not reach the disk.
+// saveSidecar writes the sidecar. It need not reach the disk. A table that lacks what the disk
+// could not read is not saved: the next start may be able to.
 func (s *segment) saveSidecar() error {
+	s.saving.Lock()
+	defer s.saving.Unlock()
 	s.mu.Lock()
-	t := table{s.marks, s.last, s.end, s.holes}
+	t, loaded := s.table, s.loaded
+	t.holes = slices.Clone(t.holes) // it changes in place
 	s.mu.Unlock()
+	if t.partial || !loaded {
+		return nil
+	}
 	if err := s.files.remove(s.sidecar()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -107,8 +121,8 @@ func (s *segment) saveSidecar() error {
 		return err
 	}
 	_, err = f.WriteAt(encodeSidecar(s.first, s.salt, t), 0)
-	if e := f.Close(); err == nil {
-		err = e
+	if err = errors.Join(err, f.Close()); err != nil {
+		_ = s.files.remove(s.sidecar()) // a part of it is of no use
 	}
 	return err
 }

@@ -1,8 +1,9 @@
 package segmentlog
 
 import (
-	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"path/filepath"
 	"strings"
@@ -22,7 +23,7 @@ const (
 // writer's goroutine uses it, and a goroutine that makes one file at a time.
 type spares struct {
 	log     *Log
-	size    int64 // of a segment
+	size    int64 // of a segment, at most
 	reserve int64
 
 	made   chan spare // has room for one
@@ -42,21 +43,19 @@ type spare struct {
 
 const spareSuffix = ".spare"
 
-// newSpares chooses the size of segments: a sixteenth of what is retained, and not more than
-// an eighth of what is free on the disk.
+// newSpares chooses the size of segments: a sixteenth of what is retained. See make for a
+// disk with little room.
 func newSpares(l *Log) *spares {
 	s := &spares{log: l, size: mostSegment, reserve: l.opts.Reserve, made: make(chan spare, 1)}
 	if l.opts.MaxBytes > 0 {
-		s.size = min(s.size, l.opts.MaxBytes/16)
+		s.size = max(min(s.size, l.opts.MaxBytes/16), leastSegment)
 	}
-	if free, total, err := l.files.free(l.opts.Dir); err == nil {
-		s.size = min(s.size, free/8)
-		if s.reserve == 0 {
-			s.reserve = min(DefaultReserve, total/8)
+	if s.reserve == 0 {
+		s.reserve = DefaultReserve
+		if _, total, err := l.files.free(l.opts.Dir); err == nil {
+			s.reserve = min(s.reserve, total/8)
 		}
 	}
-	s.reserve = cmp.Or(s.reserve, DefaultReserve)
-	s.size = max(s.size, leastSegment)
 	if l.opts.segmentBytes > 0 {
 		s.size = l.opts.segmentBytes
 	}
@@ -71,15 +70,21 @@ func (s *spares) want() {
 	s.making = true
 	s.names++
 	name := filepath.Join(s.log.opts.Dir, fmt.Sprint(s.names)+spareSuffix)
-	s.done.Go(func() { s.made <- s.make(name, s.size) })
+	s.done.Go(func() { s.made <- s.make(name, 0) })
 }
 
-// make makes a file of a size, if the disk has room for it and the reserve.
-func (s *spares) make(name string, size int64) spare {
-	if s.reserve > 0 {
-		if free, _, err := s.log.files.free(s.log.opts.Dir); err == nil && free < s.reserve+size {
-			return spare{err: eventlog.ErrFull}
-		}
+// make makes a file for a frame of a size, if the disk has room for it and the reserve. The
+// file takes not more than an eighth of what is free, unless the frame does.
+func (s *spares) make(name string, frame int64) spare {
+	size := s.size
+	free, _, err := s.log.files.free(s.log.opts.Dir)
+	known := err == nil
+	if known && s.log.opts.segmentBytes == 0 {
+		size = max(min(size, free/8), leastSegment)
+	}
+	size = max(size, frame)
+	if known && s.reserve > 0 && free < s.reserve+size {
+		return spare{name: name, err: eventlog.ErrFull}
 	}
 	f, err := s.log.files.create(name, size)
 	return spare{f, name, size, err}
@@ -97,22 +102,31 @@ func (s *spares) take(first uint64, size int64) (*segment, file, int64, error) {
 	s.want()
 	made := <-s.made
 	s.making = false
-	if made.err == nil && made.size < size {
+	if made.err != nil || made.size < size { // there may be room by now
 		s.discard(made)
 		made = s.make(made.name, size)
 	}
 	if made.err != nil {
-		s.failed = time.Now()
+		if errors.Is(made.err, eventlog.ErrFull) || noRoom(made.err) {
+			s.failed = time.Now()
+		}
 		return nil, nil, 0, made.err
 	}
 	seg := newSegment(s.log.files, s.log.opts.Dir, first, rand.Uint32())
-	seg.loaded = true
-	seg.f, seg.users = made.f, 1
 	err := s.log.files.rename(made.name, seg.path)
+	if errors.Is(err, fs.ErrNotExist) { // somebody has removed the spare
+		s.discard(made)
+		if made = s.make(made.name, max(made.size, size)); made.err != nil {
+			return nil, nil, 0, made.err
+		}
+		err = s.log.files.rename(made.name, seg.path)
+	}
 	if err == nil {
 		made.name = seg.path
 		err = s.log.files.syncDir(s.log.opts.Dir)
 	}
+	seg.loaded, seg.own = true, true
+	seg.f, seg.users = made.f, 1
 	if err != nil {
 		s.discard(made)
 		return nil, nil, 0, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash/crc32"
 	"io/fs"
+	"log/slog"
 	"path/filepath"
 	"sync"
 	"time"
@@ -81,24 +82,49 @@ type stateKeeper struct {
 	mu  sync.Mutex
 	f   file
 	now state
+
+	half bool // one of the two slots was damaged: the other one may be older
 }
 
 // openState reads the state of the log in a folder. ok is false if there is none, or both
-// slots are damaged.
-func openState(files fileSystem, dir string) (k *stateKeeper, st state, ok bool, err error) {
+// slots are damaged: then the file is set aside.
+func openState(files fileSystem, dir string, logger *slog.Logger) (k *stateKeeper, st state, ok bool, err error) {
 	name := filepath.Join(dir, stateFile)
 	b, err := files.readFile(name)
-	k = new(stateKeeper)
-	if errors.Is(err, fs.ErrNotExist) {
-		k.f, err = files.create(name, 2*slotBytes)
-	} else {
-		if err == nil {
-			st, ok = decodeState(b)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case tooBusy(err):
+		return nil, state{}, false, err
+	default:
+		st, ok = decodeState(b)
+		if !ok && (err != nil || !allZero(b[:min(len(b), pageBytes)])) {
+			aside, e := setAside(files, dir, stateFile)
+			if e != nil {
+				return nil, state{}, false, errors.Join(err, e)
+			}
+			logger.Error("the state of the log is damaged", "file", name, "aside", aside)
 		}
-		k.f, err = files.open(name)
 	}
-	k.now = st
+	k = &stateKeeper{now: st, half: ok && wholeSlots(b, st) < 2}
+	if k.half {
+		logger.Error("one of the two slots of the log's state is damaged", "file", name)
+	}
+	if k.f, err = files.open(name); errors.Is(err, fs.ErrNotExist) {
+		k.f, err = files.create(name, 2*slotBytes)
+	}
 	return k, st, ok, err
+}
+
+// wholeSlots returns how many slots of a state are as the log has written them. st is the
+// newest one. The first state of a log has one slot, and zeros for the other.
+func wholeSlots(b []byte, st state) (n int) {
+	for slot := range 2 {
+		part := b[min(slot*slotBytes, len(b)):min(slot*slotBytes+stateBytes, len(b))]
+		if _, ok := decodeState(part); ok || st.serial == 1 && allZero(part) {
+			n++
+		}
+	}
+	return n
 }
 
 // update changes the state and writes it.

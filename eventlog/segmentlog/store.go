@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -31,15 +31,17 @@ import (
 //	k chunk(4) hash    the record that a key belongs to, see keys
 //	f chunk(4)         what is known of a chunk of keys
 type store struct {
-	dir string
-	log *slog.Logger
+	files vfs.FS
+	dir   string
+	log   *slog.Logger
 
 	using  sync.RWMutex // held to read while db is used
 	db     *pebble.DB
 	closed bool
 
 	failure atomic.Pointer[error]
-	broken  func() // called when the store has failed
+	gone    chan struct{} // closed when there is a failure
+	broken  func()        // called then
 }
 
 // errStore means that there is no store to ask.
@@ -48,12 +50,16 @@ var errStore = errors.New("segmentlog: the index cannot be read")
 const storePrefix = "index"
 
 // openStore opens the newest store in a folder, or makes one. It removes all others.
-func openStore(dir string, logger *slog.Logger, broken func()) (*store, error) {
-	s := &store{dir: filepath.Join(dir, storePrefix), log: logger, broken: broken}
+func openStore(files vfs.FS, dir string, logger *slog.Logger, broken func()) (*store, error) {
+	anew := func() *store {
+		return &store{files: files, dir: filepath.Join(dir, storePrefix), log: logger, broken: broken, gone: make(chan struct{})}
+	}
+	s := anew()
 	err := s.open()
 	if err != nil {
 		logger.Warn("the index of the log cannot be opened; it is made again", "error", err)
-		if err = os.RemoveAll(s.dir); err == nil {
+		s = anew()
+		if err = files.RemoveAll(s.dir); err == nil {
 			err = s.open()
 		}
 	}
@@ -63,7 +69,25 @@ func openStore(dir string, logger *slog.Logger, broken func()) (*store, error) {
 	return s, nil
 }
 
-func (s *store) open() (err error) {
+// open opens the store. On a disk that fails or is full Pebble may hang, or end the goroutine:
+// then open gives up a while after the store has failed.
+func (s *store) open() error {
+	opened := make(chan error, 1)
+	go func() { opened <- s.openDB() }()
+	select {
+	case err := <-opened:
+		return err
+	case <-s.gone:
+	}
+	select {
+	case err := <-opened:
+		return err
+	case <-time.After(closeWait):
+		return *s.failure.Load()
+	}
+}
+
+func (s *store) openDB() (err error) {
 	defer func() {
 		// Pebble panics about some kinds of damage.
 		if p := recover(); p != nil {
@@ -73,7 +97,7 @@ func (s *store) open() (err error) {
 	cache := pebble.NewCache(40 << 20) // memtables count, too
 	defer cache.Unref()
 	opts := &pebble.Options{
-		FS:                          vfs.Default, // the default watches for slow disks, and a failed Open leaves a goroutine
+		FS:                          s.files,
 		Cache:                       cache,
 		DisableWAL:                  true,
 		FormatMajorVersion:          pebble.FormatNewest,
@@ -95,7 +119,7 @@ func (s *store) open() (err error) {
 		return pebble.SpanPolicy{}, []byte{start[0] + 1}, nil
 	}
 	opts.Levels[0] = pebble.LevelOptions{BlockSize: 16 << 10, FilterPolicy: bloom.FilterPolicy(10), FilterType: pebble.TableFilter}
-	if err := os.MkdirAll(s.dir, 0o700); err != nil { // Pebble would let others read it
+	if err := s.files.MkdirAll(s.dir, 0o700); err != nil { // Pebble would let others read it
 		return err
 	}
 	s.db, err = pebble.Open(s.dir, opts)
@@ -106,6 +130,7 @@ func (s *store) open() (err error) {
 func (s *store) failed(err error) {
 	if s.failure.CompareAndSwap(nil, &err) {
 		s.log.Warn("the index of the log is damaged; it is made again", "error", err)
+		close(s.gone)
 		go s.broken()
 	}
 }
@@ -166,8 +191,44 @@ func each(r pebble.Reader, from, before []byte, f func(key, value []byte) error)
 	return it.Error()
 }
 
-// close ends the use of the store. What it holds is on the disk, unless it has failed.
-func (s *store) close() {
+// flush returns when what the store holds is on the disk. Pebble tries for ever: flush ends
+// once that has failed.
+func (s *store) flush(db *pebble.DB) error {
+	flushed, err := db.AsyncFlush()
+	if err != nil {
+		return err
+	}
+	select {
+	case <-flushed:
+		return nil
+	case <-s.gone:
+		return errStore
+	}
+}
+
+// closeWait is how long open and close wait for a store that has failed: it may hang.
+const closeWait = time.Second
+
+// close ends the use of the store. If flush is true, what it holds is on the disk then, unless
+// it has failed. One that hangs leaves a goroutine and a few files.
+func (s *store) close(flush bool) {
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		s.end(flush)
+	}()
+	select {
+	case <-closed:
+		return
+	case <-s.gone:
+	}
+	select {
+	case <-closed:
+	case <-time.After(closeWait):
+	}
+}
+
+func (s *store) end(flush bool) {
 	s.using.Lock()
 	defer s.using.Unlock()
 	if s.closed {
@@ -181,8 +242,8 @@ func (s *store) close() {
 				err = fmt.Errorf("%v", p)
 			}
 		}()
-		if s.failure.Load() == nil {
-			err = s.db.Flush()
+		if flush && s.failure.Load() == nil {
+			err = s.flush(s.db)
 		}
 		err = errors.Join(err, s.db.Close())
 	}()
@@ -213,26 +274,27 @@ type storeMeta struct {
 	applied uint64 // buckets before this one are in the store
 	keys    uint64 // the keys of records up to this one are in the store
 	chunk   uint32 // the newest chunk of keys
+	first   uint64 // records from here on have not expired; those before may be missing
 }
 
-const storeVersion = 2
+const storeVersion = 3
 
 func (m storeMeta) encode() []byte {
 	b := []byte{storeVersion}
-	for _, v := range []uint64{m.gone, m.applied, m.keys, uint64(m.chunk)} {
+	for _, v := range []uint64{m.gone, m.applied, m.keys, uint64(m.chunk), m.first} {
 		b = binary.BigEndian.AppendUint64(b, v)
 	}
 	return append(b, m.id...)
 }
 
 func decodeMeta(b []byte) (m storeMeta, ok bool) {
-	if len(b) < 33 || b[0] != storeVersion {
+	if len(b) < 41 || b[0] != storeVersion {
 		return storeMeta{}, false
 	}
 	be := binary.BigEndian
 	return storeMeta{
 		gone: be.Uint64(b[1:]), applied: be.Uint64(b[9:]), keys: be.Uint64(b[17:]), chunk: uint32(be.Uint64(b[25:])),
-		id: string(b[33:]),
+		first: be.Uint64(b[33:]), id: string(b[41:]),
 	}, true
 }
 

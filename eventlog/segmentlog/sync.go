@@ -1,6 +1,7 @@
 package segmentlog
 
 import (
+	"cmp"
 	"errors"
 	"sync"
 	"time"
@@ -43,7 +44,8 @@ func (s *syncer) run(interval time.Duration) {
 	}
 }
 
-// sync returns when everything written is on the disk.
+// sync returns when everything written is on the disk. After a failure it does what it can:
+// a disk that has failed once may report success for what it has dropped.
 func (s *syncer) sync() error {
 	s.mu.Lock()
 	dirty, last := s.dirty, s.last
@@ -52,6 +54,7 @@ func (s *syncer) sync() error {
 	if len(dirty) == 0 {
 		return nil
 	}
+	var failed error
 	for _, seg := range dirty {
 		f, err := seg.acquire()
 		if errors.Is(err, errGone) {
@@ -61,13 +64,17 @@ func (s *syncer) sync() error {
 			err = f.sync()
 			seg.release()
 		}
-		if err != nil {
-			return err
-		}
+		failed = cmp.Or(failed, err)
+	}
+	if failed != nil {
+		return failed
+	}
+	if s.log.Err() != nil {
+		return nil
 	}
 	err := s.log.state.update(func(st *state) { st.synced = max(st.synced, last) })
-	if err == nil {
-		err = s.log.state.sync()
+	if noRoom(err) { // an older state tells the next start less
+		err = nil
 	}
-	return err
+	return cmp.Or(err, s.log.state.sync())
 }

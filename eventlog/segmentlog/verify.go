@@ -161,6 +161,9 @@ func (v *verifier) begin() error {
 			v.segments = append(v.segments, segmentFile{name: name, first: first, salt: salt})
 		}
 		hasState = hasState || name == stateFile
+		if asideNumber(name) > 0 {
+			v.faults = append(v.faults, Fault{File: name, Problem: "a start has set the file aside, because it could not be read; nothing uses it"})
+		}
 		if name == oldLog {
 			return errOldLog
 		}
@@ -234,15 +237,8 @@ func (v *verifier) state() (st state, err error) {
 			return state{}, err
 		}
 		st, v.known = decodeState(b)
-		whole := 0
-		for slot := range 2 {
-			part := b[min(slot*slotBytes, len(b)):min(slot*slotBytes+stateBytes, len(b))]
-			if _, ok := decodeState(part); ok || st.serial == 1 && allZero(part) {
-				whole++
-			}
-		}
 		switch {
-		case whole == 2:
+		case wholeSlots(b, st) == 2:
 			return st, nil
 		case v.known:
 			problem = "one of its two slots is damaged: the newest records may be missing"

@@ -189,7 +189,7 @@ func (w *writer) write() {
 
 // gather puts messages into the group until it is full, or no message is left.
 func (w *writer) gather(now time.Time) error {
-	if err := w.log.failed(); err != nil {
+	if err := w.log.Err(); err != nil {
 		return err
 	}
 	nanos := nanosOf(now)
@@ -279,14 +279,15 @@ func (w *writer) commit(now time.Time) error {
 	g := &w.group
 	if _, err := w.f.WriteAt(g.buf, w.off); err != nil {
 		w.marked = -1
-		if !noRoom(err) {
-			return w.log.fail(err)
+		err = w.log.broken(err)
+		if errors.Is(err, eventlog.ErrFull) {
+			// Otherwise a start would find messages that were refused, after a loss of power under
+			// the numbers of others.
+			if err := errors.Join(w.f.Truncate(w.off), w.f.Truncate(w.size), w.f.sync()); err != nil {
+				return w.log.fail(err)
+			}
 		}
-		// Otherwise a start would find messages that were refused.
-		if err := errors.Join(w.f.Truncate(w.off), w.f.Truncate(w.size)); err != nil {
-			return w.log.fail(err)
-		}
-		return eventlog.ErrFull
+		return err
 	}
 	always := w.log.opts.Sync == 0
 	if always {
@@ -308,7 +309,7 @@ func (w *writer) commit(now time.Time) error {
 	if err != nil && !noRoom(err) { // an older state tells the next start less
 		return w.log.fail(err)
 	}
-	if err := w.log.retention.wrote(); err != nil && w.log.closing.Err() == nil {
+	if err := w.log.retention.wrote(); err != nil && w.log.Err() == nil {
 		w.log.opts.Logger.Warn("old messages cannot be told from new ones; the log tries again", "error", err)
 	}
 	if w.off > w.size/2 {
@@ -344,7 +345,7 @@ func (w *writer) zero(end int64) error {
 }
 
 // settle gives the messages of the group their results. After an error, all waiting
-// requests have it.
+// requests have it. After a failure, those of which nothing was written have that.
 func (w *writer) settle(err error) {
 	for _, s := range w.group.slots {
 		s.r.settled++
@@ -360,8 +361,12 @@ func (w *writer) settle(err error) {
 	n := 0
 	for _, r := range w.waiting {
 		if err != nil {
+			rest := err
+			if failure := w.log.Err(); failure != nil && r.next == 0 {
+				rest = failure
+			}
 			for ; r.next < len(r.messages); r.next++ {
-				r.results[r.next].Err = err
+				r.results[r.next].Err = rest
 				r.settled++
 			}
 		}
@@ -376,13 +381,21 @@ func (w *writer) settle(err error) {
 
 // roll goes on with a new segment, which has room for a frame of a size.
 func (w *writer) roll(size int64) error {
+	if w.seg != nil {
+		if err := w.log.there(w.seg, w.f); err != nil {
+			return err
+		}
+	}
+	if err := w.log.save(); err != nil {
+		return w.log.broken(err)
+	}
 	next := w.seq + 1
 	s, f, allocated, err := w.log.spares.take(next, size)
-	if err != nil {
-		if noRoom(err) || errors.Is(err, eventlog.ErrFull) {
-			return eventlog.ErrFull
-		}
-		return w.log.fail(err)
+	switch {
+	case errors.Is(err, eventlog.ErrFull), tooBusy(err): // nothing was written
+		return err
+	case err != nil:
+		return w.log.broken(err)
 	}
 	if old := w.seg; old != nil {
 		w.log.sealing.Go(func() { w.log.seal(old) })
@@ -390,5 +403,6 @@ func (w *writer) roll(size int64) error {
 	}
 	w.seg, w.f, w.size, w.off, w.zeroed, w.marked = s, f, allocated, 0, 0, -1
 	w.log.addSegment(s)
+	w.log.written.Store(s)
 	return nil
 }

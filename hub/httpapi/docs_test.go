@@ -45,7 +45,7 @@ func TestJSONIsDocumented(t *testing.T) {
 
 func TestGapsAreDocumented(t *testing.T) {
 	doc := document(t)
-	for _, reason := range []string{sse.GapLag, sse.GapExpired, sse.GapLost, sse.GapRemoved, sse.GapUnknown, sse.GapFuture, sse.GapMalformed} {
+	for _, reason := range []string{sse.GapLag, sse.GapExpired, sse.GapLost, sse.GapRemoved, sse.GapUnknown, sse.GapFuture, sse.GapMalformed, sse.GapInvalid} {
 		if !strings.Contains(doc, "\n| `"+reason+"` | ") {
 			t.Errorf("docs/http-api.md has no row for the gap %q", reason)
 		}

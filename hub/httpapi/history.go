@@ -7,6 +7,7 @@ import (
 	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 	"example.com/tidings/internal/problem"
+	"example.com/tidings/sse"
 	"example.com/tidings/topics"
 )
 
@@ -62,6 +63,13 @@ func (a *api) showHistory(w http.ResponseWriter, r *http.Request, topic, _ strin
 	return nil
 }
 
+// goneBecause says what happened to an event, by the reason of a NotFoundError.
+var goneBecause = map[string]string{
+	sse.GapExpired: "has expired",
+	sse.GapRemoved: "was erased",
+	sse.GapLost:    "was lost, because a file was damaged or the power failed",
+}
+
 // showEvent answers GET /topics/{topic}/events/{id}.
 func (a *api) showEvent(w http.ResponseWriter, r *http.Request, topic, id string) error {
 	position, err := parsePosition("id", id)
@@ -72,8 +80,11 @@ func (a *api) showEvent(w http.ResponseWriter, r *http.Request, topic, id string
 		return err
 	}
 	event, err := a.hub.Event(r.Context(), topic, position)
+	if gone, ok := errors.AsType[*eventlog.NotFoundError](err); ok {
+		return problem.EventNotFound.Withf("The event with this id %s.", goneBecause[gone.Reason]).Because(gone.Reason)
+	}
 	if errors.Is(err, eventlog.ErrNotFound) {
-		return problem.EventNotFound.Withf("The topic %s has no event with this id: it is no longer retained, or never was one.", topic)
+		return problem.EventNotFound.Withf("The topic %s has no event with this id.", topic)
 	}
 	if err != nil {
 		return a.unread(r, err)

@@ -96,6 +96,9 @@ func (a *api) unpublished(r *http.Request, err error) *problem.Problem {
 			"Each message has a key of its own; the same one is for sending that message again.").About("key")
 	case errors.Is(err, eventlog.ErrFull):
 		return problem.InsufficientStorage.With("There is no room to store the message. What was stored before can be read; send this again when there is room.")
+	case errors.Is(err, eventlog.ErrFailed):
+		return problem.Unavailable.With("The log has failed and stores nothing more. The message is not stored. What was stored before can be read; send this again when the server has been started again.").
+			Set("Retry-After", "1")
 	case errors.Is(err, eventlog.ErrClosed):
 		return stopping("The server is stopping and has not taken the message. Send it again in a moment.")
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):

@@ -287,6 +287,7 @@ func TestPublishRefusedByTheLog(t *testing.T) {
 			{eventlog.ErrFull, 507, "insufficient-storage", "", ""},
 			{fmt.Errorf("the log: %w: only 3 bytes left", eventlog.ErrFull), 507, "insufficient-storage", "", ""},
 			{eventlog.ErrClosed, 503, "stopping", "1", ""},
+			{fmt.Errorf("%w: %w", eventlog.ErrFailed, errSecret), 503, "unavailable", "1", ""},
 			{eventlog.ErrTooLarge, 413, "message-too-large", "", ""},
 			{eventlog.ErrKeyConflict, 422, "key-conflict", "", ""},
 			{fmt.Errorf("%w, and too often within the window", eventlog.ErrKeyConflict), 422, "key-conflict", "", ""},

@@ -14,6 +14,16 @@ type Hub struct {
 
 	// Shards has the figures of each goroutine that delivers.
 	Shards []Shard
+
+	// Log has the figures of the log. It is nil if the log has none.
+	Log *Log
+}
+
+// A Log has the figures of a log that keeps its records in files.
+type Log struct {
+	Bytes    int64  // of the records
+	Verified int64  // of them, those that were read and checked since the start, or written since
+	Lost     uint64 // numbers of retained records that are known to be lost
 }
 
 // The paths of streams.

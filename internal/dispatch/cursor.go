@@ -133,7 +133,15 @@ func (c *Cursor) choose(ctx context.Context, found *findings) error {
 		if err != nil {
 			return err
 		}
-		for _, rec := range b.Records { // none if it has expired since
+		if b.Hole > 0 && b.Reason == sse.GapLost {
+			gap := &sse.GapError{
+				Reason: b.Reason,
+				After:  c.timeline.Position(c.chosen[0] - 1).String(),
+				Next:   c.timeline.Position(b.Hole).String(),
+			}
+			found.add(window.GapNotice(gap, b.Hole), b.Hole)
+		}
+		for _, rec := range b.Records { // none if it was removed or has expired since
 			bytes += len(rec.Data)
 			found.add(c.dispatcher.window.Entry(c.timeline, rec), rec.Seq)
 		}

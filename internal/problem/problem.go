@@ -21,6 +21,7 @@ type Problem struct {
 	// zero.
 	Line, Column int    // position in the body, from 1; columns count characters
 	Field        string // the field of the message, or the parameter of the URL
+	Reason       string // why an event is gone, as the reason of a gap
 }
 
 // With returns a problem of this type with a detail.
@@ -48,6 +49,12 @@ func (p *Problem) About(field string) *Problem {
 	return p
 }
 
+// Because says why an event is gone, and returns p.
+func (p *Problem) Because(reason string) *Problem {
+	p.Reason = reason
+	return p
+}
+
 // ServeHTTP writes the problem as the response.
 func (p *Problem) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	status := p.Type.Status()
@@ -59,7 +66,8 @@ func (p *Problem) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 		Line   int    `json:"line,omitempty"`
 		Column int    `json:"column,omitempty"`
 		Field  string `json:"field,omitempty"`
-	}{p.Type.URI(), p.Type.Title(), status, p.Detail, p.Line, p.Column, p.Field})
+		Reason string `json:"reason,omitempty"`
+	}{p.Type.URI(), p.Type.Title(), status, p.Detail, p.Line, p.Column, p.Field, p.Reason})
 	if err != nil {
 		panic(err) // strings and integers always marshal
 	}

@@ -22,6 +22,8 @@ func TestProblemIsTheResponse(t *testing.T) {
 	}{
 		{"all of it", &problem.Problem{Type: problem.InvalidMessage, Detail: `The field "topic" is missing.`, Line: 3, Column: 7, Field: "topic"}, 422,
 			`{"type":"urn:tidings:problem:invalid-message","title":"Invalid message","status":422,"detail":"The field \"topic\" is missing.","line":3,"column":7,"field":"topic"}`, nil},
+		{"with a reason", problem.EventNotFound.With("It was lost.").Because("lost"), 404,
+			`{"type":"urn:tidings:problem:event-not-found","title":"Event not found","status":404,"detail":"It was lost.","reason":"lost"}`, nil},
 		{"what is zero is left out", problem.NotFound.With("Nothing."), 404,
 			`{"type":"urn:tidings:problem:not-found","title":"Path not found","status":404,"detail":"Nothing."}`, nil},
 		{"with a header", problem.MethodNotAllowed.Withf("%s only.", "GET").Set("Allow", "GET").About("x"), 405,

@@ -82,7 +82,7 @@ var types = [...]struct {
 	KeyConflict:          {"key-conflict", http.StatusUnprocessableEntity, "Idempotency key already used for another message"},
 	InternalError:        {"internal-error", http.StatusInternalServerError, "Internal server error"},
 	Stopping:             {"stopping", http.StatusServiceUnavailable, "Server is stopping"},
-	Unavailable:          {"unavailable", http.StatusServiceUnavailable, "Streams are temporarily unavailable"},
+	Unavailable:          {"unavailable", http.StatusServiceUnavailable, "Temporarily unavailable"},
 	Unconfirmed:          {"unconfirmed", http.StatusServiceUnavailable, "Storage of the message is not confirmed"},
 	InsufficientStorage:  {"insufficient-storage", http.StatusInsufficientStorage, "Insufficient storage"},
 }

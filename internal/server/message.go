@@ -60,6 +60,8 @@ func (s *site) postMessage(w http.ResponseWriter, r *http.Request) error {
 		return problem.KeyConflict.With("The idempotency key was used for another message. Use a new key for each message, and the same key only to send that message again.").About("key")
 	case errors.Is(err, eventlog.ErrClosed):
 		return problem.Stopping.With("The server is stopping and did not store the message. Send it again in a moment.").Set("Retry-After", "1")
+	case errors.Is(err, eventlog.ErrFailed):
+		return problem.Unavailable.With("The log has failed, and the server did not store the message. Send it again when the server has been started again.").Set("Retry-After", "1")
 	case errors.Is(err, eventlog.ErrFull):
 		return problem.InsufficientStorage.With("There is no room to store the message. Stored messages can still be read. Send this one again later.")
 	case errors.Is(err, eventlog.ErrTooLarge):
@@ -71,7 +73,7 @@ func (s *site) postMessage(w http.ResponseWriter, r *http.Request) error {
 		return problem.Unconfirmed.With("The request was cut off while the server stored the message. Check whether it is stored. If not, send it again.")
 	case err != nil:
 		s.log.ErrorContext(r.Context(), "a message could not be published", "error", err)
-		return problem.InternalError.With("The message was not stored. Try again later. The server's log has the reason.")
+		return problem.InternalError.With("It is not known whether the message is stored. Send it again later, with an idempotency key so that it is stored once. The server's log has the reason.")
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	io.WriteString(w, "queued")

@@ -220,6 +220,7 @@ func TestPostMessageThatIsNotStored(t *testing.T) {
 	}{
 		{"the log fails", errors.New(secret), 500, "internal-error", false, true},
 		{"the disk is full", fmt.Errorf("%w: %s", eventlog.ErrFull, secret), 507, "insufficient-storage", false, false},
+		{"the log has failed", fmt.Errorf("%w: %s", eventlog.ErrFailed, secret), 503, "unavailable", true, false},
 		{"the log is closed", fmt.Errorf("%w: %s", eventlog.ErrClosed, secret), 503, "stopping", true, false},
 		{"the log takes less", fmt.Errorf("%w: %s", eventlog.ErrTooLarge, secret), 413, "body-too-large", false, false},
 		{"retention keeps less", &eventlog.TooLargeError{Size: 1001, Limit: 1000}, 413, "body-too-large", false, false},

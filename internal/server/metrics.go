@@ -19,6 +19,7 @@ var (
 	streamsMetric     = prometheus.NewDesc("tidings_streams", "Current streams, by path: through net/http, or taken over from it.", []string{"path"}, nil)
 	begunMetric       = prometheus.NewDesc("tidings_streams_begun_total", "Streams that have begun, by path.", []string{"path"}, nil)
 	invalidMetric     = prometheus.NewDesc("tidings_invalid_messages_total", "Messages in the log that cannot be sent as an event.", nil, nil)
+	failedMetric      = prometheus.NewDesc("tidings_log_failed", "1 when the log has failed and stores nothing more, otherwise 0.", nil, nil)
 	stalledMetric     = prometheus.NewDesc("tidings_delivery_stalled_streams", "Current streams whose client reads nothing.", []string{"shard"}, nil)
 	catchingUpMetric  = prometheus.NewDesc("tidings_delivery_catching_up_streams", "Current streams that are starting or catching up from the log.", []string{"shard"}, nil)
 	shardMetric       = prometheus.NewDesc("tidings_delivery_streams", "Current streams of a shard.", []string{"shard"}, nil)
@@ -26,6 +27,9 @@ var (
 	writesMetric      = prometheus.NewDesc("tidings_delivery_writes_total", "Writes to streams.", []string{"shard"}, nil)
 	shortMetric       = prometheus.NewDesc("tidings_delivery_short_writes_total", "Writes of which the socket took only a part.", []string{"shard"}, nil)
 	bytesMetric       = prometheus.NewDesc("tidings_delivery_written_bytes_total", "Bytes written to streams.", []string{"shard"}, nil)
+	logBytesMetric    = prometheus.NewDesc("tidings_log_bytes", "Size of the stored records in files.", nil, nil)
+	verifiedMetric    = prometheus.NewDesc("tidings_log_verified_bytes", "Of these bytes, those that were read and checked since the start, or written since.", nil, nil)
+	lostMetric        = prometheus.NewDesc("tidings_log_lost_messages", "Retained messages that are known to be lost.", nil, nil)
 	endsMetric        = prometheus.NewDesc("tidings_delivery_ends_total", "Streams that have ended, by reason.", []string{"shard", "reason"}, nil)
 )
 
@@ -48,6 +52,16 @@ func (c hubCollector) Collect(ch chan<- prometheus.Metric) {
 		count(begunMetric, p.Begun, path)
 	}
 	count(invalidMetric, stats.Invalid)
+	if l := stats.Log; l != nil {
+		gauge(logBytesMetric, int(l.Bytes))
+		gauge(verifiedMetric, int(l.Verified))
+		gauge(lostMetric, int(l.Lost))
+	}
+	failed := 0
+	if c.hub.Err() != nil {
+		failed = 1
+	}
+	gauge(failedMetric, failed)
 	for i, s := range stats.Shards {
 		shard := strconv.Itoa(i)
 		gauge(shardMetric, s.Streams, shard)

@@ -38,7 +38,7 @@ func TestMetrics(t *testing.T) {
 		}
 		want := []string{
 			"tidings_subscribers 1", `tidings_streams{path="net/http"} 1`, `tidings_streams{path="taken over"} 0`,
-			`tidings_streams_begun_total{path="net/http"} 1`, "go_goroutines ", "tidings_invalid_messages_total 0",
+			`tidings_streams_begun_total{path="net/http"} 1`, "go_goroutines ", "tidings_invalid_messages_total 0", "tidings_log_failed 0",
 		}
 		if takeOver {
 			want = []string{
@@ -63,4 +63,26 @@ func TestMetricsAreTheOperators(t *testing.T) {
 		return nil
 	}})
 	send(t, client(t, "HTTP/1.1"), "GET", s.url+"/metrics", nil).problem(t, 403, "forbidden")
+}
+
+// measured is a log with figures.
+type measured struct{ eventlog.Log }
+
+func (measured) Stats() eventlog.Stats { return eventlog.Stats{Bytes: 300, Verified: 200, Lost: 7} }
+
+// The figures of a log that has some are among the metrics.
+func TestMetricsOfTheLog(t *testing.T) {
+	for _, has := range []bool{true, false} {
+		log := eventlog.Log(eventlog.NewMemory(nil))
+		if has {
+			log = measured{log}
+		}
+		s := startOn(t, server.Config{}, log, hub.Options{})
+		got := send(t, client(t, "HTTP/1.1"), "GET", s.url+"/metrics", nil).body
+		for _, line := range []string{"\ntidings_log_bytes 300\n", "\ntidings_log_verified_bytes 200\n", "\ntidings_log_lost_messages 7\n"} {
+			if strings.Contains(got, line) != has {
+				t.Errorf("with figures %v: %q is among the metrics: %v", has, line, !has)
+			}
+		}
+	}
 }

@@ -43,6 +43,10 @@ const (
 	// shutdownGrace is how long streams and requests may take to end by
 	// themselves. With it the program exits within a second of a signal.
 	shutdownGrace = 700 * time.Millisecond
+
+	// failedGrace is how long the hub may take to close after its log has failed: the
+	// disk may hang.
+	failedGrace = 3 * time.Second
 )
 
 // Config configures a [Server]. The zero value means the defaults.
@@ -181,11 +185,12 @@ func (s *Server) use(h *hub.Hub) {
 // is valid after Listen.
 func (s *Server) URL() string { return "http://" + s.listener.Addr().String() }
 
-// Run serves h until ctx is done, and then stops. It accepts no new connection and
-// drains the hub: each stream ends after the last message published. After
-// 700 ms it cuts the connections that are left. Then it closes the hub with its
-// log. Run returns an error if serving or closing the hub fails. It may be called
-// once, after Listen.
+// Run serves h until ctx is done or the hub's log has failed, and then stops. It
+// accepts no new connection and drains the hub: each stream ends after the
+// last message published. After 700 ms it cuts the connections that are left. Then it
+// closes the hub with its log. After a failure of the log it returns [hub.Hub.Err]
+// within 5 seconds, even if the disk hangs. Run returns an error if serving or closing
+// the hub fails. It may be called once, after Listen.
 func (s *Server) Run(ctx context.Context, h *hub.Hub) error {
 	defer s.abandon()
 	s.use(h)
@@ -203,8 +208,10 @@ func (s *Server) Run(ctx context.Context, h *hub.Hub) error {
 		}
 		return fmt.Errorf("the server stopped: %w", err)
 	case <-ctx.Done():
+		s.log.Info("stopping", "reason", context.Cause(ctx))
+	case <-h.Failed():
+		s.log.Info("stopping", "reason", "the log has failed")
 	}
-	s.log.Info("stopping", "reason", context.Cause(ctx))
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
 	defer cancel()
 	if err := s.http.Shutdown(grace); err != nil {
@@ -216,11 +223,33 @@ func (s *Server) Run(ctx context.Context, h *hub.Hub) error {
 		s.http.Close()
 	}
 	<-served
-	if err := h.Close(); err != nil {
+	err := s.closeHub(h)
+	if failure := h.Err(); failure != nil {
+		return failure
+	}
+	if err != nil {
 		return fmt.Errorf("close the log: %w", err)
 	}
 	s.log.Info("stopped")
 	return nil
+}
+
+// closeHub closes the hub. Once its log has failed, it gives up after failedGrace.
+func (s *Server) closeHub(h *hub.Hub) error {
+	closed := make(chan error, 1)
+	go func() { closed <- h.Close() }()
+	select {
+	case err := <-closed:
+		return err
+	case <-h.Failed():
+	}
+	select {
+	case err := <-closed:
+		return err
+	case <-time.After(failedGrace):
+		s.log.Warn("the log does not close", "grace", failedGrace)
+		return nil
+	}
 }
 
 // Close releases the address of a server that does not run.

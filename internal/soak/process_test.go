@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -32,6 +33,8 @@ type process struct {
 
 	program string   // a build of its own, or "" for that of all tests
 	env     []string // further variables
+	wrap    []string // the command that runs the program, from the next start on
+	fails   bool     // the log may have errors
 
 	cmd    *exec.Cmd
 	exited chan error
@@ -45,8 +48,8 @@ func serve(t testing.TB, args ...string) *process {
 	return (&process{args: args}).serve(t)
 }
 
-// serve starts the program. Only args, path, files, program
-// and env may be set before.
+// serve starts the program. Only args, path, files, program,
+// env, wrap and fails may be set before.
 func (p *process) serve(t testing.TB) *process {
 	t.Helper()
 	p.dir, p.addr = t.TempDir(), "127.0.0.1:0"
@@ -65,7 +68,7 @@ func (p *process) serve(t testing.TB) *process {
 			t.Error(err)
 		}
 		for line := range bytes.Lines(b) {
-			if wrong(string(line)) {
+			if wrong(string(line)) && !p.fails {
 				t.Errorf("the program says: %s", line)
 			}
 		}
@@ -111,6 +114,9 @@ func (p *process) start() error {
 	if p.files > 0 {
 		args = append([]string{"-c", fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, p.files), name}, args...)
 		p.cmd = exec.CommandContext(p.ctx, "sh", args...)
+	}
+	if len(p.wrap) > 0 {
+		p.cmd = exec.CommandContext(p.ctx, p.wrap[0], slices.Concat(p.wrap[1:], []string{name}, args)...)
 	}
 	p.cmd.Dir = p.dir
 	p.cmd.Stderr = log

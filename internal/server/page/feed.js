@@ -134,7 +134,7 @@ export function message(m) {
 const reasons = {
   lag: "this page was too slow",
   expired: "they are older than what the server keeps",
-  lost: "the server has lost them",
+  lost: "the server has lost some messages, and does not know their topics",
   removed: "they were removed on purpose",
   unknown: "the server does not know the last message shown here",
   future: "the server has lost the last message shown here",
@@ -144,7 +144,7 @@ const reasons = {
 
 // gap adds the mark of a gap: {reason, missed}. Both members are optional.
 export function gap(g) {
-  let what = ["lag", "expired", "lost", "removed", "invalid"].includes(g?.reason) ? "Messages are missing here" : "Messages may be missing here";
+  let what = ["lag", "expired", "removed", "invalid"].includes(g?.reason) ? "Messages are missing here" : "Messages may be missing here";
   if (g?.missed === 1) what = "1 message is missing here";
   else if (g?.missed > 1) what = `${g.missed.toLocaleString()} messages are missing here`;
   const why = Object.hasOwn(reasons, g?.reason ?? "") ? reasons[g.reason] : "";
