@@ -57,7 +57,7 @@ const (
 // and deferred functions and middlewares see a request that took microseconds. A wrapper of
 // w does not see the headers or the body, but the hub sends what w.Header() holds. ConnState
 // reports StateHijacked. http.Server.Shutdown does not wait for the stream, but [Hub.Close]
-// does. The response has "Connection: close".
+// does. The connection ends with the stream.
 //
 // If the subscription cannot begin, ServeEvents answers and returns why: 400 for an
 // [*InvalidError], and otherwise as [Hub.ServeUnavailable] does. [Hub.EventsHandler] leaves that

@@ -121,7 +121,9 @@ func head(header http.Header) []byte {
 	}
 	b.WriteString("Content-Type: text/event-stream\r\nDate: ")
 	b.Write(time.Now().UTC().AppendFormat(b.AvailableBuffer(), http.TimeFormat))
-	// Nobody reads another request (RFC 9112, section 9.6).
-	b.WriteString("\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n")
+	// There is no Connection: close, although nobody reads another request (RFC 9112, section
+	// 9.6, only recommends it). With it, the fetch of Node takes a response that breaks off for
+	// complete.
+	b.WriteString("\r\nTransfer-Encoding: chunked\r\n\r\n")
 	return b.Bytes()
 }

@@ -38,9 +38,6 @@ func (h *Hub) ServeUnavailable(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, tryLater, http.StatusServiceUnavailable)
 		return
 	}
-	if r.ProtoMajor == 1 {
-		w.Header().Set("Connection", "close")
-	}
 	sse.Serve(w, r, func(yield func(sse.Event, error) bool) {
 		if yield(h.unavailableEvent(r), nil) {
 			h.wait(r.Context())

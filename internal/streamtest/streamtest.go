@@ -21,8 +21,11 @@ var (
 // Mask returns text of a stream without what differs from run to run: each epoch is [Epoch],
 // and each retry is [Retry].
 func Mask(text string) string {
-	return retries.ReplaceAllString(epochs.ReplaceAllString(text, Epoch+"-"), Retry)
+	return MaskRetries(epochs.ReplaceAllString(text, Epoch+"-"))
 }
+
+// MaskRetries returns text of a stream in which each retry is [Retry].
+func MaskRetries(text string) string { return retries.ReplaceAllString(text, Retry) }
 
 // Retries returns the times that a text tells a client to wait.
 func Retries(text string) (all []time.Duration) {
