@@ -54,6 +54,7 @@ look() {
 		need "nodejs" "Node 18 or later" "the test against Node's own server skips (found $(node --version 2>&1))"
 	fi
 	[ "$purpose" != soak ] || have strace || need "strace" "strace" "the tests of failing disks skip"
+	have npm || need "npm" "npm" "the tests with clients that others wrote skip"
 	# Go needs certificates to fetch modules. Installing git may not install them.
 	if have apt-get && [ ! -e /etc/ssl/certs/ca-certificates.crt ]; then
 		need "ca-certificates" "certificate authorities" "Go may not be able to fetch modules"

@@ -90,6 +90,24 @@ func TestPositionAtTheEnd(t *testing.T) {
 	})
 }
 
+// A stream that is concluded before its client is sent anything is told where it begins.
+func TestPositionBeforeTheBeginning(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newPortableRig(t, delivery.Options{})
+		task := r.group.NewTask(delivery.Writer, nil)
+		r.do(t, func() {
+			slot, _ := r.shard.OpenTask(task, r.set("a"), 0, 0)
+			r.shard.Place(slot, 9)
+			r.shard.Send(slot, rawFrames("open "), 12)
+			r.shard.Conclude(slot, delivery.Expired)
+		})
+		defer task.Leave()
+		if !task.Next() || string(task.Text()) != "expired at 9;" {
+			t.Errorf("the task gets %q", task.Text())
+		}
+	})
+}
+
 // The schedule does not fill up with streams that have ended early.
 func TestStaleEndingsAreDropped(t *testing.T) {
 	bubble(t, func(t *testing.T) {

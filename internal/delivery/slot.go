@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"slices"
 	"strconv"
 	"time"
 )
@@ -70,9 +71,10 @@ type pendingWrite struct {
 
 // advance removes frames from the queue that were handed over.
 func (pw *pendingWrite) advance(frames int) {
-	for _, f := range pw.queue[:frames] {
+	for _, f := range slices.Backward(pw.queue[:frames]) {
 		if position := f.Position(); position > 0 {
 			pw.has = position
+			break
 		}
 	}
 	pw.queue = pw.queue[frames:]
