@@ -267,8 +267,10 @@ func (out *output) ended() error {
 	if err == nil {
 		err = endError(reason)
 	}
-	end, _ := errors.AsType[*EndError](err)
-	if out.r.Context().Err() == nil && (end == nil || end.Reason != EndFinished) {
+	if end, ok := errors.AsType[*EndError](err); !ok || end.Reason != EndFinished {
+		if ctx := out.r.Context(); ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		return err
 	}
 	if timeout := out.hub.opts.WriteTimeout; timeout > 0 { // for what net/http ends the response with

@@ -38,7 +38,10 @@ func newLossyWriter(w io.Writer) *lossyWriter {
 func (l *lossyWriter) Write(line []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.size+len(line) > lossyBytes {
+	switch {
+	case len(line) == 0:
+		return 0, nil
+	case l.size+len(line) > lossyBytes:
 		l.dropped++
 		return len(line), nil
 	}

@@ -121,9 +121,9 @@ func TestGoClientsReturn(t *testing.T) {
 			until("one")
 			first.Drain()
 			soon(t, func() bool { return asked.Load() >= 3 }) // it is told that the hub is unavailable
-			second, api := start()
+			second, newer := start()
 			publish(second, "two", "", "three")
-			handler.Store(&api)
+			handler.Store(&newer)
 			until("one", "two", "", "three")
 		})
 	}

@@ -205,8 +205,8 @@ func (s *Server) Run(ctx context.Context, h *hub.Hub) error {
 	go func() { served <- s.http.Serve(newPacedListener(listener)) }()
 	select {
 	case err := <-served:
-		s.abandon()
 		s.http.Close()
+		s.abandon()
 		if err := h.Close(); err != nil {
 			s.log.Error("closing the log failed", "error", err)
 		}
@@ -223,8 +223,8 @@ func (s *Server) Run(ctx context.Context, h *hub.Hub) error {
 			s.log.Warn("stopping", "error", err)
 		}
 		s.log.Warn("cutting connections that did not end in time", "grace", shutdownGrace)
-		s.abandon()
 		s.http.Close()
+		s.abandon()
 	}
 	<-served
 	err := s.closeHub(h)
