@@ -23,7 +23,7 @@ NESTED = $(wildcard internal/frameworks bench tools)
 # The directories with a benchmark.
 BENCHED = $$(grep -rl --include='*_test.go' --exclude-dir=frameworks '^func Benchmark' . | xargs -n 1 dirname | sort -u)
 
-# Debian puts nginx into a directory that is not in every user's PATH.
+# Debian puts the proxies into a directory that is not in every user's PATH.
 export PATH := $(PATH):/usr/sbin:/sbin
 
 # Runs go test, and notes the time of each test for tools/test.sh.

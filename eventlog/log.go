@@ -165,6 +165,10 @@ type State struct {
 	// numbers may then be used again, and Epochs may differ. It is at least 1, and counts
 	// for this Log value alone.
 	Generation uint64
+
+	// KeyWindow is how long the log remembers the key of a message, if it retains the
+	// message for so long. 0 means that this is not known.
+	KeyWindow time.Duration
 }
 
 // A Query is what [Log.Read] is asked for: the records that one of the filters matches,

@@ -291,7 +291,7 @@ func (l *memoryLog) State(context.Context) (State, error) {
 	if err != nil {
 		return State{}, err
 	}
-	return State{First: r.First(), Last: r.Last(), Epochs: l.epochs, Generation: memoryGeneration}, nil
+	return State{First: r.First(), Last: r.Last(), Epochs: l.epochs, Generation: memoryGeneration, KeyWindow: l.opts.DedupWindow}, nil
 }
 
 func (l *memoryLog) Read(_ context.Context, q Query) (Batch, error) {

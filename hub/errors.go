@@ -4,12 +4,50 @@ import (
 	"errors"
 	"fmt"
 
+	"example.com/tidings/internal/delivery"
 	"example.com/tidings/topics"
 )
 
-// ErrUnavailable means that the hub cannot take a subscription just now: it is stopping, or
-// has as many subscribers as [Options] allow.
+// ErrUnavailable means that the hub cannot take a subscription just now: it is stopping, has as
+// many subscribers as [Options] allow, or no descriptor for another connection.
 var ErrUnavailable = errors.New("hub: no subscription can be taken just now")
+
+// The reasons why a hub ends a stream: those of an [EndError], and of the event of the type
+// [EndEventType]. There are no others.
+const (
+	EndStopping = "stopping" // the hub drains: another hub on the same log, or the next one, continues
+	EndLimit    = "limit"    // the client has taken nothing for Options.WriteTimeout, and so not this event either
+	EndExpired  = "expired"  // the time of the stream is over; not used yet
+	EndRevoked  = "revoked"  // the subscriber may no longer read the topics; not used yet
+	EndFinished = "finished" // the topic has ended: nothing more will follow; not used yet
+)
+
+// An EndError is the last item of the sequence of [Hub.Subscribe], unless the context was done
+// or the log failed. It says why the hub has ended the stream. No event is missing before it:
+// unless the reason is [EndFinished], a subscriber continues with a new subscription after the
+// last id that it has, on this hub or another one. [Hub.ServeEvents] returns it too.
+type EndError struct {
+	Reason string // one of the constants that begin with End
+}
+
+func (e *EndError) Error() string { return "hub: the stream has ended: " + e.Reason }
+
+// endError returns the EndError of a stream that has ended, or what else has ended it.
+func endError(reason delivery.Reason) error {
+	switch reason {
+	case delivery.Cut, delivery.Stopping:
+		return &EndError{EndStopping}
+	case delivery.TimedOut, delivery.Limit:
+		return &EndError{EndLimit}
+	case delivery.Expired:
+		return &EndError{EndExpired}
+	case delivery.Revoked:
+		return &EndError{EndRevoked}
+	case delivery.Finished:
+		return &EndError{EndFinished}
+	}
+	return fmt.Errorf("hub: the stream was broken off: %s", reason)
+}
 
 // An InvalidError refuses an argument. Its Field and Reason can be shown to the client that
 // sent the argument.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"net/http"
+	"net/url"
 	"time"
 
 	"example.com/tidings/internal/delivery"
@@ -27,6 +28,9 @@ func (h *Hub) Streams() (open, seats int) {
 	return open, int(h.subscribers.Load())
 }
 
+// Wait is what keeps an answer of ServeUnavailable open.
+func (h *Hub) Wait(ctx context.Context) { h.wait(ctx) }
+
 // Locked calls f while the locks of the hub and its window are held.
 func (h *Hub) Locked(f func()) {
 	h.mu.Lock()
@@ -36,7 +40,7 @@ func (h *Hub) Locked(f func()) {
 
 // Texts returns what ServeEvents writes through net/http.
 func (h *Hub) Texts(ctx context.Context, sub Subscription) (iter.Seq2[[]byte, error], error) {
-	r := (&http.Request{}).WithContext(ctx)
+	r := (&http.Request{URL: new(url.URL)}).WithContext(ctx)
 	s, err := h.begin(r, sub)
 	if err != nil {
 		return nil, err
@@ -50,7 +54,7 @@ func (h *Hub) Iterate(ctx context.Context, sub Subscription) (iter.Seq2[sse.Even
 	if err != nil {
 		return nil, err
 	}
-	open := c.OpenEvent(sub.Filters, h.opts.Retry)
+	open := c.OpenEvent(sub.Filters)
 	return func(yield func(sse.Event, error) bool) {
 		if !yield(open, nil) {
 			return
@@ -71,14 +75,14 @@ func (h *Hub) Iterate(ctx context.Context, sub Subscription) (iter.Seq2[sse.Even
 	}, nil
 }
 
-// Until has a subscription end at a time, with an event before the end if it has a type,
-// cleanly or not.
-func (s Subscription) Until(at time.Time, last sse.Event, clean bool) Subscription {
-	s.end = &dispatch.End{Until: at, Ending: delivery.Ending{Clean: clean}}
-	if last.Type != "" {
-		s.end.Ending.Last = &window.Notice{Chunk: window.Chunk(last)}
+// Until has a subscription end at a time, for one of the reasons of an [EndError].
+func (s Subscription) Until(at time.Time, reason string) Subscription {
+	for r := delivery.Stopping; ; r++ {
+		if r.String() == reason {
+			s.end = &dispatch.End{Until: at, Reason: r}
+			return s
+		}
 	}
-	return s
 }
 
 // Era returns how often the hub has read the log anew, counted from 1.

@@ -41,8 +41,9 @@ type Options struct {
 	// forever.
 	WriteTimeout time.Duration
 
-	// Retry is how long clients wait before they reconnect. The hub tells them. 0 means 2
-	// seconds.
+	// Retry is how long clients wait at least before they reconnect. The hub tells each one a
+	// time of its own, of up to twice as long, so that not all come back at once. A hub that
+	// cannot take a stream says up to four times as long. 0 means 2 seconds.
 	Retry time.Duration
 
 	// TakeOver lets ServeEvents take connections over from net/http where it can. They
@@ -65,7 +66,9 @@ func (o *Options) cloneWithDefaults() Options {
 	opts.MaxSubscribers = cmp.Or(opts.MaxSubscribers, math.MaxInt)
 	opts.KeepAlive = cmp.Or(opts.KeepAlive, 15*time.Second)
 	opts.WriteTimeout = cmp.Or(opts.WriteTimeout, 10*time.Second)
-	opts.Retry = cmp.Or(opts.Retry, 2*time.Second)
+	if opts.Retry <= 0 {
+		opts.Retry = 2 * time.Second
+	}
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
@@ -81,7 +84,8 @@ type Hub struct {
 	streams *dispatch.Dispatcher
 
 	subscribers atomic.Int64
-	notTCP      atomic.Bool // the listener's connections cannot be taken over
+	waiting     atomic.Int64 // answers of ServeUnavailable that stay open
+	notTCP      atomic.Bool  // the listener's connections cannot be taken over
 
 	drained chan struct{} // closed when everything published is in the window, or after drainWait
 
@@ -105,6 +109,7 @@ func New(ctx context.Context, log eventlog.Log, opts *Options) (*Hub, error) {
 		Sockets:      h.opts.TakeOver,
 		KeepAlive:    h.opts.KeepAlive,
 		WriteTimeout: h.opts.WriteTimeout,
+		Retry:        h.opts.Retry,
 		Logger:       h.opts.Logger,
 		SocketGone:   func() { h.subscribers.Add(-1) },
 	})

@@ -15,8 +15,8 @@ import (
 	"example.com/tidings/hub"
 )
 
-// A hub that drains sends everything that was published, and then ends each stream
-// cleanly.
+// A hub that drains sends everything that was published. Then it tells each client that it
+// stops, and where to go on, and breaks the response off.
 func TestPathDrain(t *testing.T) {
 	on(t, everyPath, func(t *testing.T, p path) {
 		s := p.station(t, nil, nil, nil)
@@ -42,28 +42,30 @@ func TestPathDrain(t *testing.T) {
 			if i < 20 {
 				c.expect(t, want...)
 			}
-			c.end(t)
+			if id := s.ended(t, c, hub.EndStopping); id != fmt.Sprintf("E-%d", s.Head()) && p != iterator {
+				t.Errorf("stream %d ends with the id %s, and the newest message is %d", i, id, s.Head())
+			}
 			c.conn.Close()
 		}
 		s.vacated(t)
-		if res := s.refused(t); res.StatusCode != 503 {
+		if res := s.refused(t).res; res.StatusCode != 503 {
 			t.Errorf("a new client gets %s", res.Status)
 		}
 	})
 }
 
 // refused sends a request whose answer is no stream.
-func (s *station) refused(t *testing.T, header ...string) *http.Response {
+func (s *station) refused(t *testing.T, header ...string) *client {
 	t.Helper()
 	c, err := s.get(t.Context(), s.dial(t), query("a"), header...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c.res
+	return c
 }
 
-// Who is behind when the hub drains gets the rest when it comes back: its stream ends
-// cleanly, after an event.
+// Who is behind when the hub drains gets the rest when it comes back. Its stream ends after an
+// event, and the last id is that event's.
 func TestPathDrainOfWhoIsBehind(t *testing.T) {
 	on(t, everyPath, func(t *testing.T, p path) {
 		s := p.station(t, nil, &hub.Options{Window: 4}, nil)
@@ -74,12 +76,24 @@ func TestPathDrainOfWhoIsBehind(t *testing.T) {
 		s.Drain()
 		readOn()
 		for i := 0; ; i++ {
+			last := c.id
 			ev, err := c.next()
-			if err == io.EOF {
+			if ev.Type == hub.EndEventType {
+				if ev.Data != `{"reason":"stopping"}` || ev.ID != last {
+					t.Errorf("after %d messages and the id %s comes %+v", i, last, ev)
+				}
+				ev, err = c.next()
+			} else if p != iterator && err != nil {
+				t.Errorf("after %d messages the stream breaks off without a word: %v", i, err)
+			}
+			if err != nil {
+				if err == io.EOF && p.seesBreak() {
+					t.Error("the stream looks complete")
+				}
 				break
 			}
-			if err != nil || ev.Data != data(all)[i] {
-				t.Fatalf("%d is %.50q, %v", i, ev, err)
+			if ev.Data != data(all)[i] {
+				t.Fatalf("%d is %.50q", i, ev)
 			}
 		}
 	})
@@ -102,12 +116,12 @@ func TestPathClose(t *testing.T) {
 		if took := time.Since(since); took > 5*time.Second {
 			t.Errorf("Close took %v", took)
 		}
-		idle.end(t)
+		s.ended(t, idle, hub.EndStopping)
 		if rest, err := io.ReadAll(stalled.lines); err == nil && (p.seesBreak() || strings.HasSuffix(string(rest), "\n\n")) {
 			t.Errorf("the stream that was cut ends with %v, and looks complete", err)
 		}
 		s.vacated(t)
-		for name, want := range map[string]uint64{"cut": 1, "ended": 1} {
+		for name, want := range map[string]uint64{"cut": 1, "stopping": 1} {
 			got := uint64(0)
 			for _, shard := range s.Stats().Shards {
 				got += shard.Ends[name]
@@ -212,12 +226,12 @@ func TestPathPlaceIsGivenBack(t *testing.T) {
 		for range most {
 			all = append(all, s.stream(t, query("a")).opened(t))
 		}
-		if res := s.refused(t, "Accept", "text/event-stream"); res.StatusCode != 200 {
-			t.Errorf("an EventSource more gets %s", res.Status)
-		} else if body, err := io.ReadAll(res.Body); !strings.HasPrefix(string(body), "retry: ") || err != nil {
-			t.Errorf("it is told %q, %v", body, err)
+		if c := s.refused(t, "Accept", "text/event-stream"); c.res.StatusCode != 200 {
+			t.Errorf("an EventSource more gets %s", c.res.Status)
+		} else if p != iterator {
+			c.unavailable(t, "", !p.seesBreak())
 		}
-		if res := s.refused(t); res.StatusCode != 503 || res.Header.Get("Retry-After") == "" {
+		if res := s.refused(t).res; res.StatusCode != 503 || res.Header.Get("Retry-After") == "" {
 			t.Errorf("curl gets %s", res.Status)
 		}
 		publish(t, s.Hub, "a:x")

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -218,14 +217,6 @@ func (s *station) serveSub(w http.ResponseWriter, r *http.Request, sub hub.Subsc
 	sse.Serve(w, r, events, &sse.ServeOptions{WriteTimeout: s.writeTimeout})
 }
 
-// A client has a stream.
-type client struct {
-	wire
-	conn net.Conn
-	res  *http.Response
-	id   string // of the last event that event has read
-}
-
 // dial opens a connection, whose socket holds little of what was not read.
 func (s *station) dial(t *testing.T) *net.TCPConn {
 	t.Helper()
@@ -339,88 +330,6 @@ func newClient(conn net.Conn) (*client, error) {
 		return nil, err
 	}
 	return &client{wire: wire{res.Body, bufio.NewReader(res.Body)}, conn: conn, res: res}, nil
-}
-
-// opened reads tidings.open, of which the stream has a position.
-func (c *client) opened(t *testing.T) *client {
-	t.Helper()
-	if ev := c.event(t); ev.Type != hub.OpenEventType {
-		t.Fatalf("the first event is %+v", ev)
-	}
-	return c
-}
-
-// A seen is an event as it was read, with the comments before it.
-type seen struct {
-	Type, Data, ID string
-	comments       int
-}
-
-// event reads an event.
-func (c *client) event(t *testing.T) seen {
-	t.Helper()
-	ev, err := c.next()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ev
-}
-
-func (c *client) next() (ev seen, err error) {
-	for {
-		line, err := c.lines.ReadString('\n')
-		if err != nil {
-			return ev, err
-		}
-		field, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
-		value = strings.TrimPrefix(value, " ")
-		switch {
-		case line == "\n":
-			c.id = ev.ID
-			return ev, nil
-		case field == "":
-			ev.comments++
-		case field == "event":
-			ev.Type = value
-		case field == "id":
-			ev.ID = value
-		case field == "data" && ev.Data != "":
-			ev.Data += "\n" + value
-		case field == "data":
-			ev.Data = value
-		}
-	}
-}
-
-// gap returns the gap that an event tells of.
-func (ev seen) gap() (gap sse.GapError, ok bool) {
-	if ev.Type != sse.GapEventType {
-		return gap, false
-	}
-	err := json.Unmarshal([]byte(ev.Data), &gap) // whose names differ in case only
-	return gap, err == nil
-}
-
-// String returns the event as "data", or as "gap reason missed".
-func (ev seen) String() string {
-	if gap, ok := ev.gap(); ok {
-		return fmt.Sprintf("gap %s %d", gap.Reason, gap.Missed)
-	}
-	return ev.Data
-}
-
-// expect compares the events that come next, passing over keep-alives.
-func (c *client) expect(t *testing.T, want ...string) {
-	t.Helper()
-	for i, w := range want {
-		ev := c.event(t)
-		for ev.Type == hub.PositionEventType {
-			ev = c.event(t)
-		}
-		if ev.String() != w {
-			t.Fatalf("event %d is %.100q, want %.100q", i, ev, w)
-		}
-	}
 }
 
 // stall has a client stop reading in the middle of a message on a topic. What it returns

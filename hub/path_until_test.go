@@ -9,27 +9,26 @@ import (
 	"time"
 
 	"example.com/tidings/hub"
-	"example.com/tidings/sse"
 	"example.com/tidings/topics"
 )
 
-// A stream that has a time at which it ends gets nothing after that but its last event, and
-// ends as it is told: cleanly, or broken off. One that is stalled or reads from the log at
-// that time ends, too.
+// A stream that has a time at which it ends gets nothing after that but its last event. If
+// nothing more will follow, the response is complete, and otherwise it breaks off. A stream that
+// is stalled or reads from the log at that time ends, too.
 func TestPathUntil(t *testing.T) {
 	on(t, everyPath, func(t *testing.T, p path) {
-		for _, clean := range []bool{true, false} {
+		for _, reason := range []string{hub.EndFinished, hub.EndExpired} {
 			for _, state := range []string{"live", "stalled", "reading from the log"} {
 				if state != "live" && p == iterator {
 					continue // its consumer is a handler that the hub does not know
 				}
-				t.Run(fmt.Sprintf("%s, clean %v", state, clean), func(t *testing.T) {
+				t.Run(state+", "+reason, func(t *testing.T) {
 					t.Parallel()
 					var s *station
 					begin := time.Now()
 					s = p.station(t, nil, &hub.Options{Window: 2}, func(srv *http.Server) {
 						srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-							s.serveUntil(w, r, time.Now().Add(300*time.Millisecond), clean)
+							s.serveUntil(w, r, time.Now().Add(300*time.Millisecond), reason)
 						})
 					})
 					s.publishSeen(t, large("big", "", 800)...)
@@ -44,28 +43,23 @@ func TestPathUntil(t *testing.T) {
 					if state != "live" { // it reads on when it is over
 						s.vacated(t)
 						rest, err := io.ReadAll(c.lines)
-						if err == nil && p.seesBreak() || strings.Contains(string(rest), "tidings.test") {
+						if err == nil && p.seesBreak() || strings.Contains(string(rest), hub.EndEventType) {
 							t.Errorf("who does not take the last event gets a clean end, %v, after %.50q", err, rest[max(0, len(rest)-50):])
 						}
 						return
 					}
 					publish(t, s.Hub, "a:1")
 					c.expect(t, "1")
-					rest, err := io.ReadAll(c.lines)
+					if id := s.ended(t, c, reason); id != fmt.Sprintf("E-%d", s.Head()) && p != iterator {
+						t.Errorf("it ends with the id %s", id)
+					}
 					if took := time.Since(begin); took < 300*time.Millisecond {
 						t.Errorf("it ends after %v", took)
-					}
-					want := "event: tidings.test\ndata: over\n\n"
-					if p == iterator {
-						want = ""
-					}
-					if string(rest) != want || p.seesBreak() && (err == nil) != clean {
-						t.Errorf("clean %v: it ends with %q, %v", clean, rest, err)
 					}
 					s.vacated(t)
 					ended := uint64(0)
 					for _, shard := range s.Stats().Shards {
-						ended += shard.Ends["concluded"]
+						ended += shard.Ends[reason]
 					}
 					if ended != 1 {
 						t.Errorf("%+v", s.Stats())
@@ -77,8 +71,7 @@ func TestPathUntil(t *testing.T) {
 }
 
 // serveUntil serves a stream that ends at a time.
-func (s *station) serveUntil(w http.ResponseWriter, r *http.Request, at time.Time, clean bool) {
+func (s *station) serveUntil(w http.ResponseWriter, r *http.Request, at time.Time, reason string) {
 	from, _ := hub.ParseFrom(r.URL.Query().Get("from"))
-	sub := hub.Subscription{Filters: topics.MustFilters(r.URL.Query()["topic"]...), From: from}.Until(at, sse.Event{Type: "tidings.test", Data: "over"}, clean)
-	s.serveSub(w, r, sub)
+	s.serveSub(w, r, hub.Subscription{Filters: topics.MustFilters(r.URL.Query()["topic"]...), From: from}.Until(at, reason))
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"example.com/tidings/eventlog"
@@ -68,6 +69,11 @@ func (h *Hub) PublishBatch(ctx context.Context, messages []Message) ([]Published
 	}
 	return published, nil
 }
+
+// KeyWindow returns how long the log remembers the key of a message, if it retains the message
+// for so long. Within that time, counted from when the message was stored, publishing the
+// message again is safe. 0 means that the log does not say.
+func (h *Hub) KeyWindow() time.Duration { return h.window.Load().KeyWindow }
 
 // append stores messages that have been checked.
 func (h *Hub) append(ctx context.Context, messages []Message) ([]eventlog.Appended, error) {

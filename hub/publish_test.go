@@ -124,21 +124,23 @@ func TestDrain(t *testing.T) {
 			publish(t, h, all[i])
 		}
 		idle.want(t, all...)
-		waiting := make(chan bool)
+		waiting := make(chan error)
 		go func() {
-			_, _, ok := idle.next()
-			waiting <- ok
+			_, err, _ := idle.next()
+			waiting <- err
 		}()
 		synctest.Wait()
 		h.Drain()
 		h.Drain()
-		if <-waiting {
-			t.Error("a stream that waits gets something")
+		if err := <-waiting; !stopping(err) {
+			t.Errorf("a stream that waits ends with %v", err)
 		}
+		idle.ended(t)
 		behind.want(t, all...)
-		if ev, err, ok := behind.next(); ok {
-			t.Errorf("then comes %v, %v", ev, err)
+		if _, err, _ := behind.next(); !stopping(err) {
+			t.Errorf("then comes %v", err)
 		}
+		behind.ended(t)
 		if _, err := h.Publish(t.Context(), hub.Message{Topic: "a"}); !errors.Is(err, eventlog.ErrClosed) {
 			t.Errorf("Publish: %v", err)
 		}
@@ -148,6 +150,35 @@ func TestDrain(t *testing.T) {
 		if _, err := h.Subscribe(t.Context(), hub.Subscription{Filters: topics.MustFilters("a")}); !errors.Is(err, hub.ErrUnavailable) {
 			t.Errorf("Subscribe: %v", err)
 		}
+	})
+}
+
+// stopping reports whether an error says that a hub drains.
+func stopping(err error) bool {
+	end, ok := errors.AsType[*hub.EndError](err)
+	return ok && *end == hub.EndError{Reason: hub.EndStopping}
+}
+
+// A sequence that its consumer does not take while the hub closes ends with the same error as
+// others, and so does one that begins too late: neither looks like the end of the topic.
+func TestSequencesThatCloseCuts(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHub(t, nil, nil)
+		cut := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a")})
+		late := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a")})
+		left := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a")})
+		publish(t, h, "a:1", "a:2")
+		cut.want(t, "a:1")
+		left.want(t, "a:1")
+		left.cancel()
+		if err := h.Close(); err != nil {
+			t.Fatal(err)
+		}
+		cut.want(t, "a:2", "error: hub: the stream has ended: stopping")
+		cut.ended(t)
+		late.want(t, "error: hub: the stream has ended: stopping")
+		late.ended(t)
+		left.ended(t)
 	})
 }
 
@@ -163,8 +194,8 @@ func TestDrainWaitsForWhatIsAcknowledged(t *testing.T) {
 		h.Drain()
 		time.AfterFunc(400*time.Millisecond, log.release)
 		s.want(t, "a:1", "a:2")
-		if _, _, ok := s.next(); ok {
-			t.Error("the stream goes on")
+		if ev, err, _ := s.next(); !stopping(err) {
+			t.Errorf("then comes %v, %v", ev, err)
 		}
 	})
 }

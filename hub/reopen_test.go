@@ -344,7 +344,7 @@ func TestStreamsThatWaitForTheLog(t *testing.T) {
 		for _, s := range behind[:39] {
 			go func() {
 				n := 0
-				for _, _, ok := s.next(); ok; _, _, ok = s.next() {
+				for _, err, ok := s.next(); ok && !stopping(err); _, err, ok = s.next() {
 					n++
 				}
 				ended <- n
@@ -364,7 +364,7 @@ func TestStreamsThatWaitForTheLog(t *testing.T) {
 				t.Errorf("a stream that waited ends after %d messages", n)
 			}
 		}
-		if ev, err, ok := late.next(); ok {
+		if ev, err, _ := late.next(); !stopping(err) {
 			t.Errorf("then comes %v, %v", ev, err)
 		}
 		log.failState(0)

@@ -4,14 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"math/rand/v2"
 	"net/http"
-	"strconv"
 	"sync"
 	"time"
 
-	"example.com/tidings/eventlog"
 	"example.com/tidings/internal/delivery"
 	"example.com/tidings/internal/dispatch"
 	"example.com/tidings/internal/window"
@@ -27,11 +23,20 @@ const (
 	// PositionEventType is the type of the keep-alive that tells a subscriber how far the
 	// log has gone on without a message for it.
 	PositionEventType = "tidings.position"
+
+	// EndEventType is the type of the last event of a stream that the hub ends. Its data is
+	// an object whose reason is that of an [EndError]. Its id is the stream's position.
+	EndEventType = "tidings.end"
+
+	// UnavailableEventType is the type of the only event of a stream that the hub cannot take
+	// just now.
+	UnavailableEventType = "tidings.unavailable"
 )
 
 // ServeEvents answers r with the messages that a subscription asks for, as server-sent
 // events. It returns when the stream has ended, as [sse.Serve] does. The subscription goes
-// on after the request's Last-Event-ID if it has one.
+// on after the request's Last-Event-ID if it has one, or after the id in the parameter
+// lastEventId of its URL.
 //
 // The hub does not check whether the client may read the topics. The caller does that
 // first.
@@ -40,6 +45,11 @@ const (
 // before the first message. Where messages are missing it has an event of the type
 // [sse.GapEventType]. Each message is an event with an id.
 //
+// When the hub ends the stream, the last event is one of the type [EndEventType]. Then the
+// response breaks off, and ServeEvents returns an [*EndError]: several clients take a complete
+// response for the last word. If the client does not take that event, the response breaks off
+// without it. So it does if the log fails.
+//
 // With [Options.TakeOver] ServeEvents returns at once where it takes the connection over: a
 // GET over HTTP/1.1 without TLS, on Linux, where no wrapper of w hides Hijack. The stream
 // goes on without net/http, with the same events, and takes some 50 bytes until there is
@@ -47,7 +57,7 @@ const (
 // and deferred functions and middlewares see a request that took microseconds. A wrapper of
 // w does not see the headers or the body, but the hub sends what w.Header() holds. ConnState
 // reports StateHijacked. http.Server.Shutdown does not wait for the stream, but [Hub.Close]
-// does. The response has "Connection: close".
+// does. The connection ends with the stream.
 //
 // If the subscription cannot begin, ServeEvents answers and returns why: 400 for an
 // [*InvalidError], and otherwise as [Hub.ServeUnavailable] does. [Hub.EventsHandler] leaves that
@@ -95,7 +105,7 @@ func (s *stream) abandon() {
 // begin finds where a stream begins.
 func (h *Hub) begin(r *http.Request, sub Subscription) (*stream, error) {
 	if sub.LastEventID == "" {
-		sub.LastEventID = sse.LastEventID(r)
+		sub.LastEventID = lastEventID(r)
 	}
 	c, seat, err := h.admit(r.Context(), sub)
 	if err != nil {
@@ -107,6 +117,19 @@ func (h *Hub) begin(r *http.Request, sub Subscription) (*stream, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// lastEventID returns the id after which a client wants to go on: that of its header, or else of
+// the parameter lastEventId. A library that appends the parameter to its URL when it reconnects
+// may find one there, so the last one counts.
+func lastEventID(r *http.Request) string {
+	if id := sse.LastEventID(r); id != "" {
+		return id
+	}
+	if ids := r.URL.Query()["lastEventId"]; len(ids) > 0 {
+		return ids[len(ids)-1]
+	}
+	return ""
 }
 
 // ServeHTTP implements [http.Handler].
@@ -137,11 +160,12 @@ func (s *stream) output(w http.ResponseWriter, r *http.Request) (*output, error)
 
 // opening returns what the stream begins with. head comes before its first event.
 func (s *stream) opening(r *http.Request, head []byte) dispatch.Opening {
-	open := s.cursor.OpenEvent(s.sub.Filters, s.hub.opts.Retry)
+	open := s.cursor.OpenEvent(s.sub.Filters)
 	return dispatch.Opening{
 		Cursor: s.cursor,
 		Form:   uint8(s.sub.Format),
 		First:  []delivery.Frame{&window.Notice{At: s.cursor.Begins(), Chunk: append(head, window.Chunk(open)...)}},
+		ID:     open.ID,
 		Remote: r.RemoteAddr,
 		End:    s.sub.end,
 	}
@@ -211,7 +235,7 @@ const pieceBytes = 256 << 10
 func (out *output) texts(yield func([]byte, error) bool) {
 	out.begun()
 	if !out.hub.streams.OpenTask(out.task, &out.opening) {
-		yield(nil, eventlog.ErrClosed)
+		yield(nil, &EndError{EndStopping})
 		return
 	}
 	defer context.AfterFunc(out.r.Context(), out.task.Leave)()
@@ -230,23 +254,29 @@ func (out *output) texts(yield func([]byte, error) bool) {
 	}
 	out.task.Leave() // before the response is used for anything that may wait
 	if err := out.ended(); err != nil {
+		if reason, _ := out.task.Outcome(); reason >= delivery.Stopping && out.r.ProtoMajor > 1 {
+			letRead(out.r.Context())
+		}
 		yield(nil, err)
 	}
 }
 
 // ended returns why the response is to be broken off, or nil if it is complete.
 func (out *output) ended() error {
-	reason, clean, err := out.task.Outcome()
-	switch {
-	case out.r.Context().Err() != nil || clean:
-		if timeout := out.hub.opts.WriteTimeout; timeout > 0 { // for what net/http ends the response with
-			out.rc.SetWriteDeadline(time.Now().Add(timeout))
+	reason, err := out.task.Outcome()
+	if err == nil {
+		err = endError(reason)
+	}
+	if end, ok := errors.AsType[*EndError](err); !ok || end.Reason != EndFinished {
+		if ctx := out.r.Context(); ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
-		return nil
-	case err != nil:
 		return err
 	}
-	return fmt.Errorf("hub: the stream was broken off: %s", reason)
+	if timeout := out.hub.opts.WriteTimeout; timeout > 0 { // for what net/http ends the response with
+		out.rc.SetWriteDeadline(time.Now().Add(timeout))
+	}
+	return nil
 }
 
 // refuse answers a request for a stream that cannot begin.
@@ -259,24 +289,4 @@ func (h *Hub) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		h.opts.Logger.ErrorContext(r.Context(), "hub: a stream could not begin", "path", r.URL.Path, "error", err)
 	}
 	h.ServeUnavailable(w, r)
-}
-
-// ServeUnavailable answers a request for a stream that cannot be taken just now. An
-// EventSource, or any client that accepts text/event-stream, gets a 200 with nothing but the
-// time after which to try again, because it takes every other status for final (WHATWG HTML
-// 9.2.3). Other clients get a 503 with Retry-After. The time varies, so that not all clients
-// come back at once.
-func (h *Hub) ServeUnavailable(w http.ResponseWriter, r *http.Request) {
-	wait := h.opts.Retry + rand.N(3*h.opts.Retry+1)
-	header := w.Header()
-	if !sse.Accepts(r) {
-		header.Set("Retry-After", strconv.Itoa(int((wait+time.Second-1)/time.Second)))
-		http.Error(w, "The server cannot take another stream now. Try again later.", http.StatusServiceUnavailable)
-		return
-	}
-	header.Set("Content-Type", "text/event-stream")
-	header.Set("Cache-Control", "no-cache")
-	header.Set("Connection", "close")
-	// No blank line follows, for which some clients would dispatch an event.
-	io.WriteString(w, "retry: "+strconv.FormatInt(wait.Milliseconds(), 10)+"\n")
 }

@@ -1,7 +1,6 @@
 package hub_test
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -9,8 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"regexp"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -48,52 +45,6 @@ func request(t *testing.T, s *memhttp.Server, method string, header ...string) *
 	return res
 }
 
-// A wire reads what comes, in the order and at the times of a bubble.
-type wire struct {
-	body  io.ReadCloser
-	lines *bufio.Reader
-}
-
-func open(t *testing.T, s *memhttp.Server, header ...string) *wire {
-	t.Helper()
-	res := request(t, s, "GET", header...)
-	if res.StatusCode != 200 || res.Header.Get("Content-Type") != "text/event-stream" {
-		t.Fatalf("%s %s", res.Status, res.Header.Get("Content-Type"))
-	}
-	return &wire{res.Body, bufio.NewReader(res.Body)}
-}
-
-// Epochs differ from run to run: they are shown as E.
-var epochs = regexp.MustCompile(`\b0[0-9a-hjkmnp-tv-z]{11}-`)
-
-// want compares the next lines. Comments are passed over where none is wanted.
-func (w *wire) want(t *testing.T, want string) {
-	t.Helper()
-	var got strings.Builder
-	for n := strings.Count(want, "\n"); n > 0; n-- {
-		line, err := w.lines.ReadString('\n')
-		if strings.HasPrefix(line, ":") && !strings.HasPrefix(want, ":") {
-			n++
-			continue
-		}
-		got.WriteString(line)
-		if err != nil {
-			got.WriteString(err.Error())
-			break
-		}
-	}
-	if masked := epochs.ReplaceAllString(got.String(), "E-"); masked != want {
-		t.Fatalf("on the wire is\n%s\nwant\n%s", masked, want)
-	}
-}
-
-func (w *wire) end(t *testing.T) {
-	t.Helper()
-	if rest, err := io.ReadAll(w.lines); len(rest) > 0 || err != nil {
-		t.Fatalf("the stream goes on with %q, and ends with %v", rest, err)
-	}
-}
-
 // onTheWire are messages on orders.1 to x, after one that came before the stream, and
 // what a stream of orders.* and x then is, byte for byte.
 var onTheWire = struct {
@@ -101,7 +52,7 @@ var onTheWire = struct {
 	messages []hub.Message
 	data     []string
 }{
-	"event: tidings.open\nretry: 2000\ndata: {\"topics\":[\"orders.*\",\"x\"],\"position\":\"E-1\"}\nid: E-1\n\n",
+	"event: tidings.open\nretry: R\ndata: {\"topics\":[\"orders.*\",\"x\"],\"position\":\"E-1\",\"keepAlive\":15000}\nid: E-1\n\n",
 	[]hub.Message{
 		{Topic: "orders.2", Data: "plain"},
 		{Topic: "orders.2", Type: "status", Data: "a\nb\r\nc\rd"},
@@ -114,9 +65,9 @@ var onTheWire = struct {
 	[]string{
 		"data: plain\nid: E-2\n\n",
 		"event: status\ndata: a\ndata: b\ndata: c\ndata: d\nid: E-3\n\n",
-		"event: message\ndata:\nid: E-5\n\n", // what is acknowledged is dispatched
+		"data:\nid: E-5\n\n", // what is acknowledged is dispatched
 		"event: ping\ndata:\nid: E-6\n\n",
-		"event: message\ndata:\nid: E-7\n\n",
+		"data:\nid: E-7\n\n",
 		"event:  é\ndata:  <&>\u2028\nid: E-8\n\n",
 	},
 }
@@ -144,7 +95,9 @@ func TestOnTheWire(t *testing.T) {
 			w.want(t, want)
 		}
 		h.Drain()
-		w.end(t)
+		if id := w.end(t, hub.EndStopping, false); id != "E-8" {
+			t.Errorf("the last event has the id %s", id)
+		}
 	})
 }
 
@@ -152,7 +105,7 @@ func TestEnvelope(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h := newHub(t, nil, nil)
 		w := open(t, serveHub(t, h, hub.Subscription{Filters: topics.MustFilters("**"), Format: hub.FormatEnvelope}))
-		w.want(t, "event: tidings.open\nretry: 2000\ndata: {\"topics\":[\"**\"],\"position\":\"E-0\"}\nid: E-0\n\n")
+		w.want(t, "event: tidings.open\nretry: R\ndata: {\"topics\":[\"**\"],\"position\":\"E-0\",\"keepAlive\":15000}\nid: E-0\n\n")
 		time.Sleep(1500 * time.Millisecond)
 		publish(t, h, "a.b:<&> \"q\"\nline\rCR", "c:")
 		h.Publish(t.Context(), hub.Message{Topic: "d", Type: "status", Data: `{"n":1}`})
@@ -168,7 +121,7 @@ func TestPositionEvents(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h := newHub(t, nil, &hub.Options{KeepAlive: 10 * time.Second})
 		w := open(t, serveHub(t, h, hub.Subscription{Filters: topics.MustFilters("quiet")}))
-		w.want(t, "event: tidings.open\nretry: 2000\ndata: {\"topics\":[\"quiet\"],\"position\":\"E-0\"}\nid: E-0\n\n")
+		w.want(t, "event: tidings.open\nretry: R\ndata: {\"topics\":[\"quiet\"],\"position\":\"E-0\",\"keepAlive\":10000}\nid: E-0\n\n")
 		start := time.Now()
 		at := func(want time.Duration) {
 			t.Helper()
@@ -207,7 +160,7 @@ func TestNoPositionForWhoIsBehind(t *testing.T) {
 		time.Sleep(time.Minute) // it reads nothing
 		publish(t, h, "b:1")
 		time.Sleep(time.Minute)
-		w.want(t, "event: tidings.open\nretry: 2000\ndata: {\"topics\":[\"a\"],\"position\":\"E-0\"}\nid: E-0\n\n")
+		w.want(t, "event: tidings.open\nretry: R\ndata: {\"topics\":[\"a\"],\"position\":\"E-0\",\"keepAlive\":1000}\nid: E-0\n\n")
 		for i := range 50 {
 			w.want(t, fmt.Sprintf("data: %d\nid: E-%d\n\n", i, i+1))
 		}
@@ -228,24 +181,24 @@ func TestGapOnTheWire(t *testing.T) {
 		open := func(id string) *wire { return open(t, s, "Last-Event-ID", id) }
 
 		w := open(old[3])
-		w.want(t, "event: tidings.open\nretry: 2000\ndata: {\"topics\":[\"a\"],\"position\":\"E-4\"}\nid: E-4\n\n")
+		w.want(t, "event: tidings.open\nretry: R\ndata: {\"topics\":[\"a\"],\"position\":\"E-4\",\"keepAlive\":15000}\nid: E-4\n\n")
 		w.want(t, "event: tidings.gap\ndata: {\"reason\":\"expired\",\"after\":\"E-4\",\"next\":\"E-9\"}\nid: E-9\n\n")
 		w.want(t, "data: 9\nid: E-10\n\n")
-		open(old[8]).want(t, "event: tidings.open\nretry: 2000\ndata: {\"topics\":[\"a\"],\"position\":\"E-9\"}\nid: E-9\n\ndata: 9\nid: E-10\n\n")
+		open(old[8]).want(t, "event: tidings.open\nretry: R\ndata: {\"topics\":[\"a\"],\"position\":\"E-9\",\"keepAlive\":15000}\nid: E-9\n\ndata: 9\nid: E-10\n\n")
 
 		w = open("000000000000-7")
-		w.want(t, "event: tidings.open\nretry: 2000\ndata: {\"topics\":[\"a\"],\"position\":\"E-9\"}\nid: E-7\n\n") // its own id
+		w.want(t, "event: tidings.open\nretry: R\ndata: {\"topics\":[\"a\"],\"position\":\"E-9\",\"keepAlive\":15000}\nid: E-7\n\n") // its own id
 		w.want(t, "event: tidings.gap\ndata: {\"reason\":\"unknown\",\"after\":\"E-7\",\"next\":\"E-9\"}\nid: E-9\n\n")
 		w.want(t, "data: 9\nid: E-10\n\n")
 
 		w = open("17")
-		w.want(t, "event: tidings.open\nretry: 2000\ndata: {\"topics\":[\"a\"],\"position\":\"E-11\"}\nid: 17\n\n")
-		w.want(t, "event: tidings.gap\ndata: {\"reason\":\"malformed\",\"after\":\"17\",\"next\":\"E-11\"}\nid: E-11\n\n")
-		w.want(t, "data: 11\nid: E-12\n\n")
+		w.want(t, "event: tidings.open\nretry: R\ndata: {\"topics\":[\"a\"],\"position\":\"E-9\",\"keepAlive\":15000}\nid: 17\n\n")
+		w.want(t, "event: tidings.gap\ndata: {\"reason\":\"malformed\",\"after\":\"17\",\"next\":\"E-9\"}\nid: E-9\n\n")
+		w.want(t, "data: 9\nid: E-10\n\n")
 
 		w = open("\xff" + strings.Repeat("x", 10_000))
-		w.want(t, "event: tidings.open\nretry: 2000\ndata: {\"topics\":[\"a\"],\"position\":\"E-11\"}\nid: unknown\n\n")
-		w.want(t, "event: tidings.gap\ndata: {\"reason\":\"malformed\",\"next\":\"E-11\"}\nid: E-11\n\n")
+		w.want(t, "event: tidings.open\nretry: R\ndata: {\"topics\":[\"a\"],\"position\":\"E-9\",\"keepAlive\":15000}\nid: unknown\n\n")
+		w.want(t, "event: tidings.gap\ndata: {\"reason\":\"malformed\",\"next\":\"E-9\"}\nid: E-9\n\n")
 	})
 }
 
@@ -258,9 +211,9 @@ func TestServeEventsResumes(t *testing.T) {
 		synctest.Wait()
 		s := serveHub(t, h, hub.Subscription{Filters: topics.MustFilters("a"), From: hub.FromStart()})
 		w := open(t, s, "Last-Event-ID", ids[1])
-		w.want(t, "event: tidings.open\nretry: 2000\ndata: {\"topics\":[\"a\"],\"position\":\"E-2\"}\nid: E-2\n\ndata: 3\nid: E-3\n\n")
+		w.want(t, "event: tidings.open\nretry: R\ndata: {\"topics\":[\"a\"],\"position\":\"E-2\",\"keepAlive\":15000}\nid: E-2\n\ndata: 3\nid: E-3\n\n")
 		w = open(t, s, "Last-Event-ID", "")
-		w.want(t, "event: tidings.open\nretry: 2000\ndata: {\"topics\":[\"a\"],\"position\":\"E-0\"}\nid: E-0\n\ndata: 1\nid: E-1\n\n")
+		w.want(t, "event: tidings.open\nretry: R\ndata: {\"topics\":[\"a\"],\"position\":\"E-0\",\"keepAlive\":15000}\nid: E-0\n\ndata: 1\nid: E-1\n\n")
 	})
 }
 
@@ -393,64 +346,6 @@ func TestReady(t *testing.T) {
 	})
 }
 
-// Try later is told to an EventSource in a stream, since any status but 200 ends
-// it for good, and to everyone else by a status.
-func TestUnavailable(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		retry := regexp.MustCompile(`\Aretry: ([0-9]+)\n\z`)
-		for name, busy := range map[string]func() *hub.Hub{
-			"at capacity": func() *hub.Hub {
-				h := newHub(t, nil, &hub.Options{MaxSubscribers: 1})
-				subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a")})
-				return h
-			},
-			"draining": func() *hub.Hub {
-				h := newHub(t, nil, nil)
-				h.Drain()
-				return h
-			},
-			"the log fails": func() *hub.Hub { return newHub(t, statelessLog{eventlog.NewMemory(nil), new(bool)}, nil) },
-		} {
-			s := serveHub(t, busy(), hub.Subscription{Filters: topics.MustFilters("a"), From: hub.FromStart()})
-			waits := map[string]bool{}
-			for range 20 {
-				res := request(t, s, "GET", "Accept", "text/event-stream")
-				body, err := io.ReadAll(res.Body)
-				m := retry.FindSubmatch(body)
-				if res.StatusCode != 200 || res.Header.Get("Content-Type") != "text/event-stream" || err != nil || m == nil {
-					t.Fatalf("%s: an EventSource gets %s %q, %v", name, res.Status, body, err)
-				}
-				ms, _ := strconv.Atoi(string(m[1]))
-				if ms < 2000 || ms > 8000 {
-					t.Errorf("%s: it is told to wait for %d ms", name, ms)
-				}
-				waits[string(m[1])] = true
-			}
-			if len(waits) < 10 {
-				t.Errorf("%s: 20 clients are told to wait for %v: all come back at once", name, waits)
-			}
-			res := request(t, s, "GET", "Accept", "text/html, text/event-stream; q=0, */*")
-			if wait, err := strconv.Atoi(res.Header.Get("Retry-After")); res.StatusCode != 503 || err != nil || wait < 2 || wait > 8 {
-				t.Errorf("%s: curl gets %s with Retry-After %q", name, res.Status, res.Header.Get("Retry-After"))
-			}
-		}
-	})
-}
-
-// A statelessLog fails once a hub stands on it.
-type statelessLog struct {
-	eventlog.Log
-	asked *bool
-}
-
-func (l statelessLog) State(ctx context.Context) (eventlog.State, error) {
-	if *l.asked {
-		return eventlog.State{}, errors.New("out of order")
-	}
-	*l.asked = true
-	return l.Log.State(ctx)
-}
-
 // A HEAD request is answered, and leaves nothing behind.
 func TestHead(t *testing.T) {
 	bubble(t, func(t *testing.T) {
@@ -476,7 +371,7 @@ func TestLogThatCannotBeRead(t *testing.T) {
 		synctest.Wait()
 		log.broken.Store(true)
 		w := open(t, serveHub(t, h, hub.Subscription{Filters: topics.MustFilters("a"), From: hub.FromStart()}))
-		w.want(t, "event: tidings.open\nretry: 2000\ndata: {\"topics\":[\"a\"],\"position\":\"E-0\"}\nid: E-0\n\n")
+		w.want(t, "event: tidings.open\nretry: R\ndata: {\"topics\":[\"a\"],\"position\":\"E-0\",\"keepAlive\":15000}\nid: E-0\n\n")
 		if rest, err := io.ReadAll(w.lines); len(rest) > 0 || err == nil {
 			t.Errorf("then comes %q, and a clean end", rest)
 		}

@@ -76,8 +76,9 @@ func numbered(topic, prefix string, n int) []string {
 
 // A subscriber takes a subscription's sequence one at a time.
 type subscriber struct {
-	next func() (hub.Event, error, bool)
-	stop func()
+	next   func() (hub.Event, error, bool)
+	cancel context.CancelFunc
+	stop   func()
 }
 
 func subscribe(t *testing.T, h *hub.Hub, sub hub.Subscription) *subscriber {
@@ -88,7 +89,7 @@ func subscribe(t *testing.T, h *hub.Hub, sub hub.Subscription) *subscriber {
 		t.Fatal(err)
 	}
 	next, stop := iter.Pull2(events)
-	s := &subscriber{next, func() { cancel(); stop() }}
+	s := &subscriber{next, cancel, func() { cancel(); stop() }}
 	t.Cleanup(s.stop)
 	return s
 }
@@ -112,6 +113,14 @@ func (s *subscriber) want(t *testing.T, want ...string) {
 		if got := text(ev, err); !ok || got != w {
 			t.Fatalf("item %d is %q (%v), want %q", i, got, ok, w)
 		}
+	}
+}
+
+// ended asserts that nothing more comes.
+func (s *subscriber) ended(t *testing.T) {
+	t.Helper()
+	if ev, err, ok := s.next(); ok {
+		t.Errorf("after the end comes %q", text(ev, err))
 	}
 }
 

@@ -27,12 +27,12 @@ type Event struct {
 
 // Subscribe returns the sequence of the messages that a subscription asks for: first the
 // retained ones, then those that are published, each once and in order, without end. The
-// sequence ends when ctx is done and when the hub is closed, in both cases without an
-// error.
+// sequence ends without an error when ctx is done.
 //
 // Where messages are missing the sequence yields a [*sse.GapError] and goes on. Its Next is
-// a position that continues at the same place if it is used as LastEventID. Any other error
-// is that of the log, and ends the sequence.
+// a position that continues at the same place if it is used as LastEventID. When the hub ends
+// the stream, the last item is an [*EndError] with the reason, such as [EndStopping] when the
+// hub is closed. Any other error is that of the log, and ends the sequence.
 //
 // The sequence is ranged once, by one goroutine at a time. A slow one does not slow down
 // others. Subscribe takes the position before it returns. The sequence or ctx must end, to
@@ -54,8 +54,12 @@ func (h *Hub) subscribe(ctx context.Context, sub Subscription) (iter.Seq2[Event,
 	seat.watch(ctx)
 	return func(yield func(Event, error) bool) {
 		defer seat.leave()
+		if ctx.Err() != nil {
+			return
+		}
 		task := h.streams.NewTask(delivery.Iterator, nil)
-		if ctx.Err() != nil || !h.streams.OpenTask(task, &dispatch.Opening{Cursor: c, End: sub.end}) {
+		if !h.streams.OpenTask(task, &dispatch.Opening{Cursor: c, End: sub.end}) {
+			yield(Event{}, &EndError{EndStopping})
 			return
 		}
 		// A consumer that never comes back must not keep the stream, either.
@@ -69,7 +73,11 @@ func (h *Hub) subscribe(ctx context.Context, sub Subscription) (iter.Seq2[Event,
 				}
 			}
 		}
-		if _, _, err := task.Outcome(); err != nil && ctx.Err() == nil {
+		reason, err := task.Outcome()
+		if err == nil {
+			err = endError(reason)
+		}
+		if ctx.Err() == nil {
 			yield(Event{}, err)
 		}
 	}, c, nil

@@ -2,15 +2,16 @@ package hub
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
-	"strconv"
+	"strings"
 	"time"
 
-	"example.com/tidings/eventlog"
 	"example.com/tidings/internal/delivery"
+	"example.com/tidings/internal/window"
+	"example.com/tidings/sse"
 )
 
 // takeable reports whether the connection of a request can be taken over: it is plain TCP,
@@ -58,38 +59,47 @@ func (s *stream) takeOver(w http.ResponseWriter, r *http.Request) (taken bool, e
 
 // adopt gives a connection to the shard. After an error the caller closes the connection.
 func (s *stream) adopt(conn net.Conn, header http.Header, r *http.Request) error {
-	h, opening := s.hub, s.opening(r, head(header))
+	h := s.hub
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {
-		// The listener wraps connections. With the position in tidings.open an
-		// EventSource reconnects and misses nothing.
+		// The listener wraps connections.
 		if !h.notTCP.Swap(true) {
 			h.opts.Logger.Warn("hub: connections are not taken over any more, because they are not plain TCP", "type", fmt.Sprintf("%T", conn))
 		}
-		h.limitWrite(conn)
-		_, err := conn.Write(append(opening.First[0].Wire(0), "0\r\n\r\n"...))
-		return errors.Join(err, fmt.Errorf("hub: a %T cannot be taken over", conn))
+		h.turnAway(conn, header, r)
+		return fmt.Errorf("%w: a %T cannot be taken over", ErrUnavailable, conn)
 	}
 	fd, err := delivery.Detach(tcp)
 	if err != nil {
 		h.opts.Logger.Warn("hub: a stream could not begin", "error", err)
-		answer := &bufferedResponse{header: http.Header{}}
-		h.ServeUnavailable(answer, r)
-		h.limitWrite(conn)
-		conn.Write(answer.bytes())
+		h.turnAway(conn, header, r)
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
+	opening := s.opening(r, head(header))
 	if !h.streams.OpenSocket(s.shard, fd, &opening) {
 		delivery.Close(fd)
-		return eventlog.ErrClosed
+		return &EndError{EndStopping}
 	}
 	return nil
 }
 
-// limitWrite bounds the next write to a connection by the write timeout.
-func (h *Hub) limitWrite(conn net.Conn) {
+// turnAway answers as ServeUnavailable does, on a connection that is no longer net/http's. The
+// caller closes it.
+func (h *Hub) turnAway(conn net.Conn, header http.Header, r *http.Request) {
 	if h.opts.WriteTimeout > 0 {
 		conn.SetWriteDeadline(time.Now().Add(h.opts.WriteTimeout))
+	}
+	if !sse.Accepts(r) {
+		header.Set("Retry-After", h.retryAfter())
+		header.Set("Content-Type", "text/plain; charset=utf-8")
+		(&http.Response{
+			StatusCode: http.StatusServiceUnavailable, ProtoMajor: 1, ProtoMinor: 1, Header: header, Close: true,
+			ContentLength: int64(len(tryLater)), Body: io.NopCloser(strings.NewReader(tryLater)),
+		}).Write(conn)
+		return
+	}
+	if _, err := conn.Write(append(head(header), window.Chunk(h.unavailableEvent(r))...)); err == nil {
+		h.wait(r.Context())
 	}
 }
 
@@ -111,39 +121,9 @@ func head(header http.Header) []byte {
 	}
 	b.WriteString("Content-Type: text/event-stream\r\nDate: ")
 	b.Write(time.Now().UTC().AppendFormat(b.AvailableBuffer(), http.TimeFormat))
-	// Nobody reads another request (RFC 9112, section 9.6).
-	b.WriteString("\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n")
+	// There is no Connection: close, although nobody reads another request (RFC 9112, section
+	// 9.6, only recommends it). With it, the fetch of Node takes a response that breaks off for
+	// complete.
+	b.WriteString("\r\nTransfer-Encoding: chunked\r\n\r\n")
 	return b.Bytes()
-}
-
-// A bufferedResponse is a short one on a connection that is no longer net/http's.
-type bufferedResponse struct {
-	header http.Header
-	status int
-	body   bytes.Buffer
-}
-
-func (b *bufferedResponse) Header() http.Header { return b.header }
-
-func (b *bufferedResponse) WriteHeader(status int) {
-	if b.status == 0 {
-		b.status = status
-	}
-}
-
-func (b *bufferedResponse) Write(p []byte) (int, error) {
-	b.WriteHeader(http.StatusOK)
-	return b.body.Write(p)
-}
-
-func (b *bufferedResponse) bytes() []byte {
-	b.WriteHeader(http.StatusOK)
-	b.header.Set("Connection", "close")
-	b.header.Set("Content-Length", strconv.Itoa(b.body.Len()))
-	var out bytes.Buffer
-	fmt.Fprintf(&out, "HTTP/1.1 %d %s\r\n", b.status, http.StatusText(b.status))
-	b.header.Write(&out)
-	out.WriteString("\r\n")
-	b.body.WriteTo(&out)
-	return out.Bytes()
 }

@@ -11,11 +11,11 @@ import (
 	"unicode/utf8"
 )
 
-// ErrEventTooLarge is wrapped by the error that [Decode] yields for an event
-// larger than [DecodeOptions.MaxEventSize].
-var ErrEventTooLarge = errors.New("sse: event too large")
+// ErrEventTooLarge is wrapped by the error that [Decode] yields for an event, or
+// the comments of one, larger than [DecodeOptions.MaxEventSize].
+var ErrEventTooLarge = errors.New("larger than MaxEventSize")
 
-const defaultMaxEventSize = 16 << 20
+const defaultMaxEventSize = 32 << 20
 
 // DecodeOptions configure how [Decode] differs from the standard. The zero
 // value is the standard's behaviour.
@@ -53,7 +53,7 @@ type DecodeOptions struct {
 	// applies to each line and to the comments of one block. A line may be 16
 	// bytes longer, for its field name. Beyond the limit, Decode yields an
 	// error that wraps ErrEventTooLarge. A Decode uses at most a small multiple
-	// of the limit as memory. 0 means 16 MiB; a negative value means no limit.
+	// of the limit as memory. 0 means 32 MiB; a negative value means no limit.
 	MaxEventSize int
 }
 
@@ -153,7 +153,7 @@ func (d *decoder) next() (ev Event, ok bool, err error) {
 		}
 	}
 	if d.end-d.start > d.max+lineSlack {
-		return Event{}, false, d.tooLarge()
+		return Event{}, false, d.lineTooLarge(d.buf[d.start:d.end])
 	}
 	switch err := d.fill(); {
 	case err == nil:
@@ -283,7 +283,7 @@ func (f failed) Read([]byte) (int, error) { return 0, f.err }
 // field processes a line that is not empty (WHATWG HTML 9.2.6).
 func (d *decoder) field(line []byte) error {
 	if len(line) > d.max+lineSlack {
-		return d.tooLarge()
+		return d.lineTooLarge(line)
 	}
 	name, value, _ := bytes.Cut(line, colon)
 	if len(value) > 0 && value[0] == ' ' {
@@ -319,7 +319,7 @@ func (d *decoder) field(line []byte) error {
 			d.commentLines++
 			d.comment = appendValid(d.comment, value)
 			if len(d.comment) > d.max {
-				return d.tooLarge()
+				return d.tooLarge("a comment")
 			}
 		}
 	}
@@ -344,7 +344,7 @@ func (d *decoder) addData(value []byte) error {
 	}
 	d.dataLines++
 	if size > d.max {
-		return d.tooLarge()
+		return d.tooLarge("an event")
 	}
 	return nil
 }
@@ -378,8 +378,15 @@ func (d *decoder) dispatch() (ev Event, ok bool) {
 	return ev, ok
 }
 
-func (d *decoder) tooLarge() error {
-	return fmt.Errorf("%w: more than %d bytes", ErrEventTooLarge, d.max)
+func (d *decoder) tooLarge(what string) error {
+	return fmt.Errorf("sse: %s is %w, which is %d bytes", what, ErrEventTooLarge, d.max)
+}
+
+func (d *decoder) lineTooLarge(line []byte) error {
+	if line[0] == ':' {
+		return d.tooLarge("a comment")
+	}
+	return d.tooLarge("an event")
 }
 
 // parseRetry parses ASCII digits as milliseconds. A value too large for a

@@ -235,6 +235,7 @@ func TestDecodeMaxEventSize(t *testing.T) {
 		{"id, type and data each of exactly the bound", "id:0123456789\nevent:0123456789\ndata:0123456789\n\n", decodeOptions{}, 1, true},
 		{"comments of exactly the bound", ":01234\n:6789\ndata:0123456789\n\n", decodeOptions{Comments: true}, 1, true},
 		{"comments of one byte more", ":01234\n:67890\ndata:a\n\n", decodeOptions{Comments: true}, 0, false},
+		{"one comment far past it", ":" + strings.Repeat("x", 10_000) + "\ndata:a\n\n", decodeOptions{}, 0, false},
 		{"comments that nobody asked for", ":01234\n:67890\ndata:a\n\n", decodeOptions{}, 1, true},
 		{"comments of several blocks", ":0123456789\n\n:0123456789\n\ndata:a\n\n", decodeOptions{Comments: true}, 1, true},
 		{"unfinished, exactly", "data:0123456789", decodeOptions{Unfinished: true}, 1, true},
@@ -250,13 +251,20 @@ func TestDecodeMaxEventSize(t *testing.T) {
 				if len(got) != tt.want || tt.ok && err != nil || !tt.ok && !errors.Is(err, sse.ErrEventTooLarge) {
 					t.Errorf("%d events, error %v; want %d, ok %v", len(got), err, tt.want, tt.ok)
 				}
+				what := "an event"
+				if strings.Contains(tt.name, "comment") {
+					what = "a comment"
+				}
+				if want := "sse: " + what + " is larger than MaxEventSize, which is 10 bytes"; !tt.ok && err.Error() != want {
+					t.Errorf("error %q, want %q", err, want)
+				}
 			}
 		})
 	}
 }
 
 func TestDecodeLongLines(t *testing.T) {
-	const bound = 16 << 20
+	const bound = 32 << 20
 	for _, tt := range []struct {
 		size, max int
 		ok        bool

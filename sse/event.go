@@ -70,6 +70,8 @@ func JSON(eventType string, v any) (Event, error) {
 // replaces invalid UTF-8 with U+FFFD.
 //
 // An event with a type or data gets a data line, and the client dispatches it.
+// The type "message" is the standard's default and gets no event line: some
+// clients take an event that names it for one of another type.
 // The client does not dispatch an event with only an id, a retry or a comment.
 // If such an event has no id, AppendText also omits the blank line after it,
 // because some clients would dispatch an empty event. The zero Event appends
@@ -85,7 +87,7 @@ func (e Event) AppendText(b []byte) ([]byte, error) {
 	if e.Comment != "" {
 		b = appendLines(b, ":", e.Comment)
 	}
-	if e.Type != "" {
+	if e.Type != "" && e.Type != defaultType {
 		b = append(b, "event: "...)
 		b = appendValid(b, e.Type)
 		b = append(b, '\n')
@@ -112,6 +114,9 @@ func (e Event) AppendText(b []byte) ([]byte, error) {
 	}
 	return b, nil
 }
+
+// defaultType is the type of an event that names none.
+const defaultType = "message"
 
 // dispatched reports whether a client dispatches the event.
 func (e *Event) dispatched() bool { return e.Data != "" || e.Type != "" }

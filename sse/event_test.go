@@ -39,6 +39,8 @@ func TestAppendText(t *testing.T) {
 		{"a colon is no field end in data", sse.Event{Data: "id: 5"}, "data: id: 5\n\n"},
 		{"NUL in data stays", sse.Event{Data: "a\x00b"}, "data: a\x00b\n\n"},
 		{"a type alone is dispatched with empty data", sse.Event{Type: "ping"}, "event: ping\ndata:\n\n"},
+		{"the type message is the default, and some clients take it for another one when it is named", sse.Event{Type: "message", Data: "x"}, "data: x\n\n"},
+		{"the type message alone is dispatched with empty data", sse.Event{Type: "message", ID: "9"}, "data:\nid: 9\n\n"},
 		{"an id alone sets the last event ID and is not dispatched", sse.Event{ID: "9"}, "id: 9\n\n"},
 		{"a comment alone has no blank line", sse.Event{Comment: "hi"}, ": hi\n"},
 		{"a comment with line ends cannot break out", sse.Event{Comment: "a\rdata: b\r\n\nid: c"}, ": a\n: data: b\n:\n: id: c\n"},

@@ -43,13 +43,18 @@ look() {
 	have_browser || need "chromium" "Chromium" "the browser tests skip"
 	have python3 || need "python3" "Python" "its recipe is not tested"
 	have php || need "php-cli" "PHP" "its recipe is not tested"
-	have nginx || need "nginx-light" "nginx" "the proxy tests skip"
+	have nginx || need "nginx-light" "nginx" "its tests skip"
+	have caddy || need "caddy" "Caddy" "its recipe is not tested"
+	have haproxy || need "haproxy" "HAProxy" "its recipe is not tested"
+	have apache2 || need "apache2-bin" "Apache" "its recipe is not tested" # apache2-bin has no service
+	have varnishd || need "varnish" "Varnish" "its recipe is not tested"
 	if ! have node; then
 		need "nodejs" "Node" "the test against Node's own server skips"
 	elif [ "$(node_major)" -lt 18 ]; then
 		need "nodejs" "Node 18 or later" "the test against Node's own server skips (found $(node --version 2>&1))"
 	fi
 	[ "$purpose" != soak ] || have strace || need "strace" "strace" "the tests of failing disks skip"
+	have npm || need "npm" "npm" "the tests with clients that others wrote skip"
 	# Go needs certificates to fetch modules. Installing git may not install them.
 	if have apt-get && [ ! -e /etc/ssl/certs/ca-certificates.crt ]; then
 		need "ca-certificates" "certificate authorities" "Go may not be able to fetch modules"
@@ -65,7 +70,7 @@ as_root() {
 	fi
 }
 
-# Debian starts a service after its installation, and nginx would take port 80. A
+# Debian starts a service after its installation, and the proxies would take ports. A
 # policy-rc.d that exits with 101 forbids that (invoke-rc.d(8)). If the machine
 # already has a policy-rc.d, it stays.
 policy=/usr/sbin/policy-rc.d
@@ -81,6 +86,21 @@ allow_services() {
 	policy_ours=
 }
 
+# disable_services: keeps what was installed from starting at the next boot, either.
+disable_services() {
+	for package in $packages; do
+		case $package in
+		nginx-light) as_root update-rc.d nginx disable ;;
+		haproxy) as_root update-rc.d haproxy disable ;;
+		varnish)
+			as_root update-rc.d varnish disable
+			as_root update-rc.d varnishncsa disable
+			;;
+		caddy) ! have systemctl || as_root systemctl -q disable caddy ;; # has no init script
+		esac
+	done
+}
+
 install() {
 	trap allow_services EXIT
 	trap 'exit 130' INT
@@ -92,16 +112,13 @@ install() {
 	# shellcheck disable=SC2086
 	as_root $apt install --no-install-recommends $packages
 	status=$?
-	case " $packages " in
-	# Do not start nginx at the next boot, either.
-	*" nginx-light "*) as_root update-rc.d nginx disable ;;
-	esac
+	disable_services
 	allow_services
 	trap - EXIT
 	return $status
 }
 
-# Debian puts nginx into a directory that is not in every user's PATH.
+# Debian puts the proxies into a directory that is not in every user's PATH.
 PATH=$PATH:/usr/sbin:/sbin
 export PATH
 

@@ -16,6 +16,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/urfave/cli/v3"
 )
@@ -28,8 +29,14 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// A second signal is not caught: it ends the process at once.
 	context.AfterFunc(ctx, stop)
-	os.Exit(run(ctx, os.Args, os.Stdout, os.Stderr))
+	stderr := newLossyWriter(os.Stderr)
+	code := run(ctx, os.Args, os.Stdout, stderr)
+	stderr.Flush(flushTime)
+	os.Exit(code)
 }
+
+// flushTime is how long the program waits at its end for whoever reads its stderr.
+const flushTime = 100 * time.Millisecond
 
 // A failure is an error at run time. Any other error of a command is a usage
 // error.

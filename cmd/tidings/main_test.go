@@ -21,6 +21,7 @@ import (
 	"time"
 
 	main "example.com/tidings/cmd/tidings"
+	"example.com/tidings/internal/streamtest"
 )
 
 // patience is a limit that turns a hang into a failure.
@@ -189,8 +190,14 @@ func TestServeUntilASignal(t *testing.T) {
 			p.signal(t, sig)
 			b, err := io.ReadAll(events.Body)
 			open, rest, _ := strings.Cut(string(b), "\n\n")
-			if err != nil || !strings.HasPrefix(open, "event: tidings.open\n") || !strings.HasPrefix(rest, "data: {\"user\":\"alice\",\"text\":\"hello\"}\nid: ") || strings.Count(rest, "\n\n") != 1 {
-				t.Errorf("the stream is %q and ends with %v, want a clean end", b, err)
+			message, end, _ := strings.Cut(rest, "\n\n")
+			_, id, _ := strings.Cut(message, "\nid: ")
+			if !strings.HasPrefix(open, "event: tidings.open\n") || message != "data: {\"user\":\"alice\",\"text\":\"hello\"}\nid: "+id {
+				t.Errorf("the stream is %q", b)
+			}
+			want := "event: tidings.end\n" + streamtest.Retry + "data: {\"reason\":\"stopping\"}\nid: " + id + "\n\n"
+			if streamtest.Mask(end) != streamtest.Mask(want) || err == nil {
+				t.Errorf("the stream ends with %q, %v, want %q and a broken response", end, err, want)
 			}
 			if err := p.wait(t); err != nil {
 				t.Errorf("the program: %v, want exit code 0; stderr:\n%s", err, p.stderr)

@@ -7,7 +7,10 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"os"
+	"os/signal"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v3"
@@ -72,7 +75,17 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 	if cmd.Args().Present() {
 		return fmt.Errorf("serve takes no arguments, but got %q; see tidings serve --help", cmd.Args().First())
 	}
-	logger := newLogger(cmd.Root().ErrWriter, cmd.String("log-format"), cmd.String("log-level"))
+	// Otherwise the server would die when the reader of its log does.
+	signal.Ignore(syscall.SIGPIPE)
+	stderr := cmd.Root().ErrWriter
+	defer exitAfter(ctx, stopTime, func() {
+		fmt.Fprintf(stderr, "tidings: the server has not stopped within %v of the signal, and ends now; what it has acknowledged is stored\n", stopTime)
+		if w, ok := stderr.(*lossyWriter); ok {
+			w.Flush(flushTime)
+		}
+		os.Exit(1)
+	})()
+	logger := newLogger(stderr, cmd.String("log-format"), cmd.String("log-level"))
 	store, err := newStore(cmd, logger)
 	if err != nil {
 		return err
@@ -86,6 +99,7 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 		DefaultTopic:      defaultTopic,
 		KeepAlive:         keepAlive(cmd.Duration("keep-alive")),
 		Logger:            logger,
+		DroppedLines:      droppedLines(stderr),
 	})
 	if err != nil {
 		return err
@@ -107,6 +121,35 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 	fmt.Fprintf(cmd.Root().Writer, "listening on %s\n", s.URL())
 	if err := s.Run(ctx, h); err != nil {
 		return failure{err}
+	}
+	return nil
+}
+
+// stopTime is how long the server may take to stop after a signal. Service managers kill what
+// does not stop, and a deployment waits for it.
+const stopTime = 2300 * time.Millisecond
+
+// exitAfter calls exit some time after ctx is done, unless stop is called before.
+func exitAfter(ctx context.Context, wait time.Duration, exit func()) (stop func()) {
+	stopped := make(chan struct{})
+	unwatch := context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(wait):
+			exit()
+		case <-stopped:
+		}
+	})
+	return func() {
+		unwatch()
+		close(stopped)
+	}
+}
+
+// droppedLines returns a function that returns how many lines of the log were dropped, or
+// nil if w drops none.
+func droppedLines(w io.Writer) func() uint64 {
+	if l, ok := w.(*lossyWriter); ok {
+		return l.Dropped
 	}
 	return nil
 }

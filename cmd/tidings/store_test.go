@@ -3,6 +3,7 @@
 package main_test
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"io/fs"
@@ -17,6 +18,8 @@ import (
 
 	main "example.com/tidings/cmd/tidings"
 	"example.com/tidings/eventlog"
+	"example.com/tidings/hub"
+	"example.com/tidings/internal/streamtest"
 	"example.com/tidings/sse"
 	"example.com/tidings/topics"
 )
@@ -97,7 +100,7 @@ func TestKilledServerGoesOnWhereItWas(t *testing.T) {
 }
 
 // Messages that were acknowledged before SIGTERM reach every subscriber. Then its
-// stream ends cleanly.
+// stream breaks off, after an event that says why.
 func TestSIGTERMDeliversWhatWasAcknowledged(t *testing.T) {
 	p := serve(t, nil, "--addr", "127.0.0.1:0")
 	var streams []*http.Response
@@ -113,16 +116,22 @@ func TestSIGTERMDeliversWhatWasAcknowledged(t *testing.T) {
 	p.signal(t, syscall.SIGTERM)
 	for i, res := range streams {
 		var got []string
+		var last sse.Event
+		var end error
 		for ev, err := range sse.Decode(res.Body, nil) {
-			if err != nil {
-				t.Fatalf("stream %d is broken after %d messages: %v", i, len(got), err)
-			}
-			if ev.Type == "" {
+			switch {
+			case err != nil:
+				end = err
+			case ev.Type == "":
 				got = append(got, ev.Data)
 			}
+			last = cmp.Or(ev, last)
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("stream %d has %d messages, want all %d in order", i, len(got), len(want))
+		}
+		if last.Type != hub.EndEventType || last.Data != `{"reason":"stopping"}` || end == nil {
+			t.Errorf("stream %d ends with %+v, %v", i, last, end)
 		}
 	}
 	if err := p.wait(t); err != nil {
@@ -225,7 +234,7 @@ func TestStoreSettings(t *testing.T) {
 				t.Errorf("--retention-bytes 64KiB: the oldest of 201 messages is %v, %v", id, err)
 			}
 			third := get(t, p.url+"/events", "Accept", "text/event-stream")
-			if b, err := io.ReadAll(third.Body); err != nil || !strings.HasPrefix(string(b), "retry: ") || strings.Count(string(b), "\n") != 1 {
+			if b, err := io.ReadAll(third.Body); err == nil || streamtest.Mask(string(b)) != "event: tidings.unavailable\n"+streamtest.Retry+"data: {}\n\n" {
 				t.Errorf("--max-subscribers 2: the third gets %q, %v", b, err)
 			}
 			first.stop()

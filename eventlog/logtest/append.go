@@ -26,6 +26,11 @@ var appendCases = []logCase{
 		same(t, "all", everything(t, l, 0, "**"), want)
 		retains(t, l, 1, 5)
 	}},
+	{"Append/window", "the state says how long the log remembers keys", func(t *testing.T, l eventlog.Log) {
+		if window := state(t, l).KeyWindow; window < patience {
+			t.Errorf("the log says that it remembers keys for %v, and is to remember them for longer than a test lasts", window)
+		}
+	}},
 	{"Append/id", "the epochs of the log name the id of each result", func(t *testing.T, l eventlog.Log) {
 		epochs := state(t, l).Epochs
 		keyed := eventlog.Message{Topic: "a", Key: "k"}

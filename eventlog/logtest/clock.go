@@ -76,6 +76,11 @@ func publish(t *testing.T, l eventlog.Log, data string, repeat bool) {
 }
 
 var clockCases = []clockCase{
+	{"window/state", "the state says how long the log remembers keys", 0, func(t *testing.T, l eventlog.Log, _ *machine) {
+		if window := state(t, l).KeyWindow; window != clockWindow {
+			t.Errorf("the log says that it remembers keys for %v, and was told %v", window, clockWindow)
+		}
+	}},
 	{"retention/ahead for a while", "a message that was stored while the wall clock was a year ahead expires like any other, and keeps no other", 0, func(t *testing.T, l eventlog.Log, m *machine) {
 		addTopics(t, l, "before")
 		m.pass(100 * time.Millisecond)

@@ -201,8 +201,13 @@ func (l *Log) State(ctx context.Context) (st eventlog.State, err error) {
 	defer l.ended(&err)
 	g := l.now.Load()
 	st.Epochs, st.Generation = g.epochs, g.number
-	st.First, st.Last, err = l.bounds(ctx)
-	return st, err
+	info, err := l.info(ctx)
+	if err != nil {
+		return st, err
+	}
+	st.First, st.Last = boundsIn(info)
+	st.KeyWindow = info.Config.Duplicates
+	return st, nil
 }
 
 // Close implements [eventlog.Log].

@@ -357,13 +357,16 @@ func TestConnectErrors(t *testing.T) {
 func TestConnectUpdatesRetention(t *testing.T) {
 	s := natstest.Start(t)
 	connect(t, natslog.Options{URL: s.URL, MaxAge: time.Hour, MaxBytes: 1 << 20})
-	connect(t, natslog.Options{URL: s.URL, MaxAge: 2 * time.Hour})
+	l := connect(t, natslog.Options{URL: s.URL, MaxAge: 2 * time.Hour, DedupWindow: 3 * time.Minute})
+	if st, err := l.State(t.Context()); err != nil || st.KeyWindow != 3*time.Minute {
+		t.Errorf("the log says that it remembers keys for %v, %v", st.KeyWindow, err)
+	}
 	js := jetStream(t, s.URL)
 	stream, err := js.Stream(t.Context(), natslog.DefaultStream)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c := stream.CachedInfo().Config; c.MaxAge != 2*time.Hour || c.MaxBytes != 1<<20 || c.Duplicates != natslog.DefaultDedupWindow {
+	if c := stream.CachedInfo().Config; c.MaxAge != 2*time.Hour || c.MaxBytes != 1<<20 || c.Duplicates != 3*time.Minute {
 		t.Errorf("the stream has the age %v, %d bytes, the window %v", c.MaxAge, c.MaxBytes, c.Duplicates)
 	}
 }

@@ -32,11 +32,17 @@ func (l *Log) bounds(ctx context.Context) (first, last uint64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
+	first, last = boundsIn(info)
+	return first, last, nil
+}
+
+// boundsIn returns the bounds in a leader's answer.
+func boundsIn(info *jetstream.StreamInfo) (first, last uint64) {
 	first, last = info.State.FirstSeq, info.State.LastSeq
 	if info.State.Msgs == 0 {
 		first = last + 1
 	}
-	return first, last, nil
+	return first, last
 }
 
 // A getRequest asks for messages.

@@ -28,6 +28,7 @@ type bucket struct {
 
 	mu     sync.RWMutex
 	from   uint64 // it has the records from here on
+	holed  bool   // some records could not be read when it was made
 	byName map[string]uint32
 	topics []bucketTopic // by id
 	places []uint32      // what is at a place: the id of the record's topic + 1, and removedPlace; or 0
@@ -84,7 +85,7 @@ func (b *bucket) prepend(before *bucket) {
 			b.add(seqOf(b.n, p), t.nanos, t.name, v&removedPlace != 0)
 		}
 	}
-	b.from = before.from
+	b.from, b.holed = before.from, b.holed || before.holed
 }
 
 // expire takes the records before a number out of the counts.

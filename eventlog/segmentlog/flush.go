@@ -2,6 +2,7 @@ package segmentlog
 
 import (
 	"encoding/binary"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -39,6 +40,9 @@ type change struct {
 // ones of the buckets in memory are among them.
 func (x *index) flush(buckets []*bucket, sealed int) error {
 	start := time.Now()
+	if err := x.distrust(buckets); err != nil {
+		return err
+	}
 	meta := x.meta
 	gone := min(bucketOf(x.log.first.Load()), meta.applied)
 	removed := make([][]uint16, len(buckets)) // places
@@ -116,6 +120,25 @@ func (x *index) flush(buckets []*bucket, sealed int) error {
 	if sealed > 0 {
 		x.cost.Store(int64(time.Since(start)) / int64(len(buckets)*bucketSize))
 	}
+	return nil
+}
+
+// distrust has the next start make the store again if it may lack something: records that could
+// not be read, and their keys, may be there again by then.
+func (x *index) distrust(buckets []*bucket) error {
+	holed := x.log.hasHole(0, math.MaxUint64)
+	for _, b := range buckets {
+		b.mu.RLock()
+		holed = holed || b.holed
+		b.mu.RUnlock()
+	}
+	if x.holed || !holed {
+		return nil
+	}
+	if err := x.markStale(); err != nil {
+		return err
+	}
+	x.holed = true
 	return nil
 }
 

@@ -37,6 +37,8 @@ type index struct {
 	removing removing
 	cost     atomic.Int64  // nanoseconds that writing a record to the store takes
 	meta     storeMeta     // run's
+	holed    bool          // run's: the store may lack records that could not be read
+	repaired atomic.Bool   // lost records can be read again: the store lacks them
 	stale    bool          // run's: what is on the disk cannot be used
 	failures int           // run's: of stores
 	retryAt  time.Time     // run's: when a store may be made again
@@ -147,7 +149,7 @@ func (x *index) find(filters []topics.Filter, from, upTo uint64) (seqs []uint64,
 	x.mu.RUnlock()
 	if b != nil {
 		b.mu.RLock()
-		ok = b.from <= max(from, x.log.first.Load())
+		ok = b.from <= max(from, x.log.first.Load()) && !b.holed // what could not be read may be there again
 		b.mu.RUnlock()
 		if !ok {
 			return nil, false
@@ -247,7 +249,11 @@ func (x *index) step() {
 	x.mu.RLock()
 	st := x.store
 	x.mu.RUnlock()
-	if st != nil && st.failure.Load() != nil {
+	again := x.repaired.Swap(false)
+	if again && st != nil {
+		x.failures-- // this is none
+	}
+	if st != nil && (again || st.failure.Load() != nil) {
 		x.drop(st)
 		st = nil
 	}
@@ -277,6 +283,7 @@ func (x *index) drop(st *store) {
 	x.mu.Lock()
 	x.store, x.applied, x.whole = nil, 0, false
 	x.removed = map[uint64][]uint16{}
+	x.holed = false
 	x.dropFilters(math.MaxUint64)
 	x.mu.Unlock()
 	x.keys.unready()
@@ -408,11 +415,20 @@ func (x *index) complete(b *bucket) error {
 
 // scanInto adds the records of the segments up to a number to a bucket.
 func (x *index) scanInto(b *bucket, upTo uint64) error {
-	return x.log.scan(x.log.closing, bucketStart(b.n), upTo, func(f *frame) {
+	err := x.log.scan(x.log.closing, bucketStart(b.n), upTo, func(f *frame) {
 		if !f.hidden() {
 			b.add(f.seq, f.nanos, string(f.topicBytes()), f.removed())
 		}
 	})
+	b.holed = x.log.hasHole(bucketStart(b.n), upTo)
+	return err
+}
+
+// hasHole reports whether numbers from one up to another, of those that are retained, are
+// known to be lost.
+func (l *Log) hasHole(from, upTo uint64) bool {
+	from, upTo = max(from, l.first.Load(), 1), min(upTo, l.lastSeq())
+	return from <= upTo && l.holeAfter(from-1, upTo).first <= upTo
 }
 
 // rebuild adds some buckets of the segments to the store, before the given one.

@@ -152,7 +152,9 @@ func (l *Log) State(context.Context) (eventlog.State, error) {
 		return eventlog.State{}, err
 	}
 	last := l.lastSeq()
-	return eventlog.State{First: min(l.first.Load(), last+1), Last: last, Epochs: l.epochs, Generation: generation}, nil
+	return eventlog.State{
+		First: min(l.first.Load(), last+1), Last: last, Epochs: l.epochs, Generation: generation, KeyWindow: l.opts.DedupWindow,
+	}, nil
 }
 
 // The bounds of what Tail reads at a time.

@@ -167,12 +167,23 @@ func (l *Log) certain(s *segment, h span) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	s.correct(s.scan(f, size), holes)
+	l.correct(s, s.scan(f, size), holes)
 	return false, nil
 }
 
-// correct sets the table to what a scan of the whole file has found. known are the holes
-// from before the scan. The segment gets no frames meanwhile.
+// correct sets the table of a segment to what a scan of the whole file has found. known are
+// the holes from before the scan. The segment gets no frames meanwhile.
+func (l *Log) correct(s *segment, t table, known spans) {
+	s.correct(t, known)
+	s.mu.Lock()
+	ended := slices.ContainsFunc(known, func(h span) bool { return !s.holes.has(h) })
+	s.mu.Unlock()
+	if ended && l.index != nil {
+		l.index.repaired.Store(true)
+		l.index.signal()
+	}
+}
+
 func (s *segment) correct(t table, known spans) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

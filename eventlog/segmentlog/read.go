@@ -279,6 +279,11 @@ func (r *reading) search(ctx context.Context) error {
 		}
 		limit := min(intact, bucketEnd(r.pos+1))
 		seqs, ok := r.log.index.find(r.q.Filters, r.pos+1, limit)
+		if first := r.log.first.Load(); r.pos+1 < first {
+			// The index may have forgotten what has expired meanwhile.
+			r.hole(first-1, sse.GapExpired)
+			return nil
+		}
 		if !ok {
 			if done, err := r.scan(limit); done || err != nil || r.left <= 0 {
 				return err

@@ -197,12 +197,16 @@ func (s *segment) clear(h span, growing bool) error {
 	}
 	c := newCursor(f, s.salt, from, end, s.waitErased)
 	defer c.close()
+	before, after := s.first-1, h.last+1
 	for fr, ok := c.next(); ok; fr, ok = c.next() {
 		if fr.seq >= h.first {
-			to = fr.off
+			to, after = fr.off, fr.seq
 			break
 		}
-		from = fr.off + int64(len(fr.raw))
+		from, before = fr.off+int64(len(fr.raw)), fr.seq
+	}
+	if last, _ := s.extent(); before != max(h.first, s.first)-1 || after != h.last+1 || to == end && last > h.last || c.errs > 0 {
+		return errUnreadable // another record beside the hole cannot be read just now
 	}
 	for ; from < to; from += pageBytes {
 		if _, err := f.WriteAt(zeros[:min(pageBytes, to-from)], from); err != nil {
@@ -258,15 +262,30 @@ func (x *index) beginRemoval() error {
 	r := &x.removing
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.marked {
-		err := x.log.state.update(func(st *state) { st.flags |= stateStale })
-		if err := cmp.Or(err, x.log.state.sync()); err != nil {
-			return err
-		}
-		r.marked = true
+	if err := x.mark(); err != nil {
+		return err
 	}
 	r.underway++
 	return nil
+}
+
+// markStale has the next start make the index again.
+func (x *index) markStale() error {
+	x.removing.mu.Lock()
+	defer x.removing.mu.Unlock()
+	return x.mark()
+}
+
+// mark is markStale for callers that hold the lock.
+func (x *index) mark() error {
+	r := &x.removing
+	if r.marked {
+		return nil
+	}
+	err := x.log.state.update(func(st *state) { st.flags |= stateStale })
+	err = cmp.Or(err, x.log.state.sync())
+	r.marked = err == nil
+	return err
 }
 
 // endRemoval notes that a removal is over. told says that the index knows of it.
@@ -284,7 +303,7 @@ func (x *index) settleRemovals() {
 	r := &x.removing
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.marked || r.underway > 0 || r.untold || x.store == nil || !x.usable() {
+	if !r.marked || r.underway > 0 || r.untold || x.holed || x.store == nil || !x.usable() {
 		return
 	}
 	// If it fails, the store is made again.

@@ -69,6 +69,8 @@ func (l *Log) each(ctx context.Context, s *segment, from, upTo uint64, f func(*f
 			case !certain:
 				m, _ := s.before(next)
 				c.seek(m.off)
+				last, c.end = s.extent()
+				last = min(last, upTo)
 				continue
 			}
 			l.noteLost(s, lost)

@@ -82,7 +82,7 @@ func (v *verification) scan(s *segment) (known spans, err error) {
 	if err := v.log.open(); err != nil {
 		return nil, err // it did not read everything
 	}
-	s.correct(t, known)
+	v.log.correct(s, t, known)
 	return known, nil
 }
 

@@ -54,9 +54,14 @@ func (l *Log) watchWritten() {
 	if s == nil {
 		return
 	}
-	if f, err := s.acquire(); err == nil { // otherwise the log is closing
+	f, err := s.acquire()
+	if err != nil {
+		return // the log is closing
+	}
+	defer s.release()
+	// A segment that is written no more may have expired meanwhile.
+	if same, err := l.opts.files.same(s.path, f); !same && err == nil && l.written.Load() == s {
 		_ = l.there(s, f)
-		s.release()
 	}
 }
 

@@ -402,7 +402,7 @@ func (w *writer) roll(size int64) error {
 		old.release()
 	}
 	w.seg, w.f, w.size, w.off, w.zeroed, w.marked = s, f, allocated, 0, 0, -1
+	w.log.written.Store(s) // before retention may remove the one before
 	w.log.addSegment(s)
-	w.log.written.Store(s)
 	return nil
 }

@@ -151,7 +151,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		err = handle(a, w, r, topic, id)
 	}
 	if err != nil {
-		err.(http.Handler).ServeHTTP(w, r)
+		request.Refuse(w, r, err.(http.Handler))
 	}
 }
 

@@ -41,6 +41,9 @@ func (a *api) publishBatch(w http.ResponseWriter, r *http.Request, _, _ string) 
 	}
 	ctx := detach(r, len(batch.messages))
 	defer ctx.cancel()
+	if slices.ContainsFunc(batch.messages, func(m hub.Message) bool { return m.Key != "" }) {
+		idempotency.SetWindow(w.Header(), a.hub.KeyWindow())
+	}
 	published, err := a.hub.PublishBatch(ctx, batch.messages)
 	if err != nil {
 		refusal := a.unpublished(r, err)

@@ -59,7 +59,7 @@ func (a *api) subscription(q url.Values) (sub hub.Subscription, err error) {
 	if sub.Filters, err = topics.ParseFilters(patterns...); err != nil {
 		return sub, badTopic(problem.InvalidFilter, "topic", err)
 	}
-	if sub.From, err = from(q); err != nil {
+	if sub.From, err = parse(q, "from", problem.InvalidFrom, hub.ParseFrom); err != nil {
 		return sub, err
 	}
 	if sub.Lag, err = parse(q, "lag", problem.InvalidLag, hub.ParseLag); err != nil {
@@ -79,26 +79,6 @@ func parse[T any](q url.Values, name string, kind problem.Type, parse func(strin
 		return v, problemOf(err)
 	}
 	return v, nil
-}
-
-// from returns where a stream begins that has no Last-Event-ID.
-func from(q url.Values) (hub.From, error) {
-	given, err := single(q, "from", problem.InvalidFrom)
-	if err != nil {
-		return hub.From{}, err
-	}
-	last, err := single(q, "lastEventId", problem.InvalidID)
-	if err != nil {
-		return hub.From{}, err
-	}
-	if last == "" {
-		return parse(q, "from", problem.InvalidFrom, hub.ParseFrom)
-	}
-	if given != "" {
-		return hub.From{}, problem.InvalidFrom.With("Both from and lastEventId say where to begin. Give one of them.").About("from")
-	}
-	id, err := parsePosition("lastEventId", last)
-	return hub.FromPosition(id), err
 }
 
 // noStream returns the answer to a valid request for a stream that cannot begin.

@@ -2,7 +2,6 @@ package httpapi_test
 
 import (
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
 	"testing"
@@ -15,7 +14,7 @@ import (
 
 // open returns the first event of a stream.
 func open(topics string, seq int) string {
-	return fmt.Sprintf("event: tidings.open\nretry: 2000\ndata: {\"topics\":[%s],\"position\":\"%s-%d\"}\nid: %[2]s-%[3]d\n", topics, epoch, seq)
+	return fmt.Sprintf("event: tidings.open\nretry: R\ndata: {\"topics\":[%s],\"position\":\"%s-%d\",\"keepAlive\":15000}\nid: %[2]s-%[3]d\n", topics, epoch, seq)
 }
 
 // The events of a stream, as docs/http-api.md has them.
@@ -79,6 +78,9 @@ func TestFrom(t *testing.T) {
 			{"topic=a&lastEventId=" + ids[0], ids[2], 3, 4},
 			{"topic=a&from=start", "", 0, 1},
 			{"topic=a&from=start&lastEventId=", "", 0, 1},
+			{"topic=a&from=start&lastEventId=" + ids[0], "", 1, 3}, // the id wins
+			{"topic=a&from=start&lastEventId=" + ids[0], ids[2], 3, 4},
+			{"topic=a&from=start&topi=b&fro=now&t=1&topic_name=b&type-of=x&_=1&last=x", "", 0, 1}, // other names
 			{"topic=a&lag=skip&format=data&from=2", "", 2, 3},
 		} {
 			var header []string
@@ -126,10 +128,13 @@ func TestEventsRefuses(t *testing.T) {
 			{"from=2000-01-01", 400, "invalid-from", "from", "2000-01-01"},
 			{"from=" + id + "x", 400, "invalid-from", "from", "id"},
 			{"from=now&from=start", 400, "invalid-from", "from", "once"},
-			{"lastEventId=x", 400, "invalid-id", "lastEventId", "x"},
-			{"lastEventId=start", 400, "invalid-id", "lastEventId", "start"},
-			{"lastEventId=" + id + "&lastEventId=" + id, 400, "invalid-id", "lastEventId", "once"},
-			{"lastEventId=" + id + "&from=start", 400, "invalid-from", "from", "Both"},
+			{"topics=a", 400, "invalid-query", "topic", "is not known. Its right spelling is topic."},
+			{"lastEventID=" + id, 400, "invalid-query", "lastEventId", "is not known. Its right spelling is lastEventId."},
+			{"topic=a&last_event_id=" + id, 400, "invalid-query", "lastEventId", "is not known. Its right spelling is lastEventId."},
+			{"topic=a&Last-Event-Id=" + id, 400, "invalid-query", "lastEventId", "is not known. Its right spelling is lastEventId."},
+			{"topic=a&From=start", 400, "invalid-query", "from", "is not known. Its right spelling is from."},
+			{"topic=a&fromm=start", 400, "invalid-query", "from", "is not known. Its right spelling is from."},
+			{"topic=a&FORMATS=envelope", 400, "invalid-query", "format", "is not known. Its right spelling is format."},
 			{"lag=drop", 400, "invalid-lag", "lag", "replay or skip"},
 			{"lag=skip&lag=skip", 400, "invalid-lag", "lag", "once"},
 			{"format=xml", 400, "invalid-format", "format", "data or envelope"},
@@ -233,8 +238,8 @@ func TestHeadOfEvents(t *testing.T) {
 	})
 }
 
-// An EventSource is told to come back by the stream, since it would take any
-// other status for final; everyone else by a status.
+// A client that accepts event streams is told to come back by a stream that breaks off, since an
+// EventSource would take any other status for final; everyone else by a status.
 func TestUnavailable(t *testing.T) {
 	protocols(t, func(t *testing.T, h2 bool) {
 		for _, tt := range []struct {
@@ -249,13 +254,10 @@ func TestUnavailable(t *testing.T) {
 			s := serve(t, setting{h2: h2, hub: tt.hub})
 			tt.when(s)
 			for _, query := range []string{"", "?topic=a&from=start"} {
-				r := s.get(t, "/events"+query, "Accept", "text/event-stream")
-				wait, ok := strings.CutPrefix(r.body, "retry: ")
-				ms, err := strconv.Atoi(strings.TrimSuffix(wait, "\n"))
-				if r.status != 200 || r.header.Get("Content-Type") != "text/event-stream" || !ok || err != nil || ms < 2000 || ms > 8000 || strings.Count(r.body, "\n") != 1 {
-					t.Errorf("%s: an EventSource gets %d %q", tt.name, r.status, r.body)
-				}
-				r = s.get(t, "/events"+query)
+				stream := s.listen(t, "/events"+query, "Accept", "text/event-stream")
+				stream.want(t, "event: tidings.unavailable\nretry: R\ndata: {}\n")
+				stream.breaksOff(t)
+				r := s.get(t, "/events"+query)
 				r.problem(t, 503, "unavailable")
 				if after, err := strconv.Atoi(r.header.Get("Retry-After")); err != nil || after < 2 || after > 8 {
 					t.Errorf("%s: Retry-After: %q", tt.name, r.header.Get("Retry-After"))
@@ -267,16 +269,15 @@ func TestUnavailable(t *testing.T) {
 	})
 }
 
-// A stream ends cleanly when the hub drains, after what was published.
+// When the hub drains, a stream gets what was published. It is told why it ends, and where to go
+// on, and breaks off.
 func TestDrained(t *testing.T) {
 	protocols(t, func(t *testing.T, h2 bool) {
 		s := serve(t, setting{h2: h2})
 		stream := s.listen(t, "/events?topic=a")
 		s.publish(t, "/topics/a", "last")
 		s.hub.Drain()
-		stream.want(t, open(`"a"`, 0), event(1, "last"))
-		if rest, err := io.ReadAll(stream.lines); err != nil || len(rest) > 0 {
-			t.Errorf("the stream ends with %q, %v", rest, err)
-		}
+		stream.want(t, open(`"a"`, 0), event(1, "last"), "event: tidings.end\nretry: R\ndata: {\"reason\":\"stopping\"}\nid: "+epoch+"-1\n")
+		stream.breaksOff(t)
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"example.com/tidings/hub"
 	"example.com/tidings/internal/problem"
 	"example.com/tidings/internal/quote"
+	"example.com/tidings/internal/request"
 )
 
 // A batch is the messages of a body, each with the number of its line.
@@ -208,6 +209,9 @@ func notJSON(line []byte) *problem.Problem {
 	if !errors.Is(err, io.ErrUnexpectedEOF) && offset < len(line) {
 		char, _ := utf8.DecodeRune(line[offset:])
 		what = fmt.Sprintf("%q cannot stand in the JSON", char)
+		if request.TooDeep(line[:offset+1]) {
+			what = request.NestedTooDeeply
+		}
 	}
 	p := problem.InvalidJSON.Withf("At column %d %s. %s", 1+utf8.RuneCount(line[:offset]), what, batchForm)
 	p.Column = 1 + utf8.RuneCount(line[:offset])

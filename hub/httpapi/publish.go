@@ -31,6 +31,9 @@ func (a *api) publish(w http.ResponseWriter, r *http.Request, topic, _ string) e
 	}
 	ctx := detach(r, 1)
 	defer ctx.cancel()
+	if m.Key != "" { // an answer that does not know whether the message is stored says so, too
+		idempotency.SetWindow(w.Header(), a.hub.KeyWindow())
+	}
 	published, err := a.hub.Publish(ctx, m)
 	if err != nil {
 		return a.unpublished(r, err)

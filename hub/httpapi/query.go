@@ -3,14 +3,20 @@ package httpapi
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 
 	"example.com/tidings/internal/problem"
 	"example.com/tidings/internal/quote"
 )
 
+// parameters are the names of all routes' parameters.
+var parameters = []string{"after", "format", "from", "lag", "lastEventId", "limit", "match", "topic", "type"}
+
 // parseQuery returns the parameters of the URL. Those that no route knows are
-// ignored: caches, proxies and clients add some of their own.
+// ignored: caches, proxies and clients add some of their own. One that is a mistyped name of
+// ours is refused: the request would mean something else than its sender thinks.
 func parseQuery(r *http.Request) (url.Values, error) {
 	if r.URL.RawQuery == "" {
 		return nil, nil
@@ -20,7 +26,28 @@ func parseQuery(r *http.Request) (url.Values, error) {
 		return nil, problem.InvalidQuery.With("The part of the URL after the ? is malformed: a % that is not followed by two hexadecimal digits, or a semicolon. " +
 			"Encode them as %25 and %3B.")
 	}
+	for given := range q {
+		if name := meant(given); name != "" {
+			return nil, problem.InvalidQuery.Withf("The parameter %s is not known. Its right spelling is %s.", quote.Short(given), name).About(name)
+		}
+	}
 	return q, nil
+}
+
+// meant returns the parameter that a name is a mistyped form of, or "". The two are equal but
+// for case, - and _, and for an s at the end or a last letter that is doubled.
+func meant(given string) string {
+	if slices.Contains(parameters, given) {
+		return ""
+	}
+	plain := strings.NewReplacer("-", "", "_", "").Replace(strings.ToLower(given))
+	for _, name := range parameters {
+		rest, ok := strings.CutPrefix(plain, strings.ToLower(name))
+		if ok && (rest == "" || rest == "s" || rest == name[len(name)-1:]) {
+			return name
+		}
+	}
+	return ""
 }
 
 // single returns a parameter that may stand once, and "" where it does not.

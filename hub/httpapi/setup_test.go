@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -21,6 +20,7 @@ import (
 	"example.com/tidings/hub/httpapi"
 	"example.com/tidings/internal/leak"
 	"example.com/tidings/internal/memhttp"
+	"example.com/tidings/internal/streamtest"
 )
 
 func TestMain(m *testing.M) { leak.Main(m) }
@@ -202,13 +202,9 @@ func decode(t *testing.T, data string, to any) {
 	}
 }
 
-// Epochs differ from run to run, and in a bubble, where it is the year 2000,
-// begin with zeros. They are shown as one.
-var epochs = regexp.MustCompile(`\b0000000[0-9a-hjkmnp-tv-z]{5}-`)
+const epoch = streamtest.Epoch
 
-const epoch = "0w3k7zq4m8tc"
-
-func mask(s string) string { return epochs.ReplaceAllString(s, epoch+"-") }
+func mask(s string) string { return streamtest.Mask(s) }
 
 // golden compares with a file byte for byte, but for the epoch and the day.
 func golden(t *testing.T, name, got string) {

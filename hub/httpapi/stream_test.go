@@ -59,3 +59,11 @@ func (s *stream) want(t *testing.T, events ...string) {
 func event(seq int, data string) string {
 	return fmt.Sprintf("data: %s\nid: %s-%d\n", data, epoch, seq)
 }
+
+// breaksOff asserts that nothing more comes, and that the response is not complete.
+func (s *stream) breaksOff(t *testing.T) {
+	t.Helper()
+	if rest, err := io.ReadAll(s.lines); err == nil || len(rest) > 0 {
+		t.Errorf("the stream ends with %q, %v, want it broken off", rest, err)
+	}
+}

@@ -53,10 +53,11 @@ type Shard struct {
 	// Ends counts streams by the reason of their end:
 	//   - "client left"
 	//   - "write timeout"
-	//   - "ended": the hub has drained. A stream that was behind gets the rest when its
-	//     client reconnects.
 	//   - "broken", by an error of the log
 	//   - "cut", by Close
-	//   - "concluded", at a scheduled time. Nothing schedules one yet.
+	//   - "stopping": the hub has drained. A stream that was behind gets the rest when its
+	//     client reconnects.
+	//   - "limit", "expired", "revoked" and "finished", as the constants of package hub that
+	//     begin with End. None is used yet.
 	Ends map[string]uint64
 }

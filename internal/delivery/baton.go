@@ -120,14 +120,14 @@ func (s *Shard) reportDone(t *Task) {
 }
 
 // finishTask tells a task that its stream has ended. It returns false if the task was over.
-func (s *Shard) finishTask(t *Task, reason Reason, clean bool, err error) bool {
+func (s *Shard) finishTask(t *Task, reason Reason, err error) bool {
 	b := &s.baton
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if t.over {
 		return false
 	}
-	t.over, t.reason, t.clean, t.err = true, reason, clean, err
+	t.over, t.reason, t.err = true, reason, err
 	t.wakeUp()
 	return true
 }

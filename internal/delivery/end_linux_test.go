@@ -41,9 +41,9 @@ func TestClientsThatLeave(t *testing.T) {
 					r.append("b", longText("large", stallSize))
 					eventually(t, "the stream stalls", func() bool { return r.stats().Stalled == 1 })
 				case "finished":
-					r.do(t, func() { r.shard.Finish(st.Slot) })
-					wantEnd(t, client)
-					reason = delivery.Ended
+					r.do(t, func() { r.shard.Finish(st.Slot, delivery.Finished) })
+					wantEnd(t, client, delivery.Finished)
+					reason = delivery.Finished
 				}
 				leave(client)
 				r.ended(t, st, reason)
@@ -169,7 +169,7 @@ func TestDelayedShardTimesOutNoReader(t *testing.T) {
 	want(t, client, large[len(begin):])
 }
 
-// Drain sends each stream its frames and the final chunk. A stream that is not done delays
+// Drain sends each stream its frames and the last one. A stream that is not done delays
 // Drained. Close cuts such a stream.
 func TestDrainAndClose(t *testing.T) {
 	sameDescriptors(t)
@@ -186,21 +186,22 @@ func TestDrainAndClose(t *testing.T) {
 	detachedStream := r.open(t, detachedFD, "a", 0, "open ")
 	closingFD, closing := socket(t) // the client does not close it
 	closingStream := r.open(t, closingFD, "a", 0, "open ")
-	r.do(t, func() { r.testFeed.written = nil; r.shard.Finish(closingStream.Slot) })
-	want(t, closing, "open 0\r\n\r\n")
+	r.do(t, func() { r.testFeed.written = nil; r.shard.Finish(closingStream.Slot, delivery.Finished) })
+	want(t, closing, "open ")
+	wantEnd(t, closing, delivery.Finished)
 	large := longText("large", stallSize)
 	r.append("b", large)
 	r.append("a", "x ")
 	eventually(t, "two streams stall", func() bool { return r.stats().Stalled == 2 })
 	r.group.Drain()
 	want(t, idle, "x ")
-	wantEnd(t, idle)
+	wantEnd(t, idle, delivery.Stopping)
 	idle.Close()
-	r.ended(t, idleStream, delivery.Ended)
-	r.ended(t, closingStream, delivery.Ended)
+	r.ended(t, idleStream, delivery.Stopping)
+	r.ended(t, closingStream, delivery.Finished)
 	want(t, slow, "open "+large)
-	wantEnd(t, slow)
-	r.ended(t, slowStream, delivery.Ended)
+	wantEnd(t, slow, delivery.Stopping)
+	r.ended(t, slowStream, delivery.Stopping)
 	stop := make(chan time.Time, 1)
 	stop <- time.Now()
 	r.group.Drained(stop)
@@ -208,10 +209,10 @@ func TestDrainAndClose(t *testing.T) {
 		t.Error("Drained returned, and two streams are left")
 	}
 	// The feed finishes the detached stream. The stalled client never reads.
-	r.do(t, func() { r.shard.Finish(detachedStream.Slot) })
+	r.do(t, func() { r.shard.Finish(detachedStream.Slot, delivery.Stopping) })
 	want(t, detached, "open ")
-	wantEnd(t, detached)
-	r.ended(t, detachedStream, delivery.Ended)
+	wantEnd(t, detached, delivery.Stopping)
+	r.ended(t, detachedStream, delivery.Stopping)
 	if err := r.group.Close(); err != nil {
 		t.Error(err)
 	}
@@ -236,8 +237,8 @@ func TestDrainWithoutStreams(t *testing.T) {
 	fd, client := socket(t)
 	st := r.open(t, fd, "a", 0, "open ")
 	want(t, client, "open ")
-	wantEnd(t, client)
-	r.ended(t, st, delivery.Ended)
+	wantEnd(t, client, delivery.Stopping)
+	r.ended(t, st, delivery.Stopping)
 }
 
 // Functions that a shard accepts before Close are called. A socket that comes too late is

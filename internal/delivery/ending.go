@@ -1,40 +1,59 @@
 package delivery
 
 import (
-	"cmp"
 	"container/heap"
+	"errors"
 	"slices"
 	"time"
 )
 
 // EndAt schedules the end of a stream, to about a tenth of a second. It is called once
 // for a stream at most: both ends would stay scheduled, and the earlier one counts.
-func (s *Shard) EndAt(slot uint32, at time.Time, e Ending) {
+func (s *Shard) EndAt(slot uint32, at time.Time, reason Reason) {
 	s.slots[slot].scheduled = true
-	heap.Push(&s.ends, scheduledEnd{at, s.Name(slot), e})
+	heap.Push(&s.ends, scheduledEnd{at, s.Name(slot), reason})
 }
 
-// Conclude ends a stream before it has everything. Its client gets only the rest of a partly
-// written frame, and then e.Last. (Finish lets it have everything, and Break nothing.)
-func (s *Shard) Conclude(slot uint32, e Ending) {
+// Finish ends a stream after the frames that were sent to it. Its client then gets the last
+// frame of the feed. The reason is Stopping or a later one. Finishing a stream that ends
+// already does nothing.
+func (s *Shard) Finish(slot uint32, reason Reason) {
 	sl := &s.slots[slot]
 	if sl.state == closing {
 		return
 	}
-	e.Reason = cmp.Or(e.Reason, Concluded)
+	var frames []Frame
+	if sl.sink != Iterator {
+		frames = append(frames, s.feed.Last(slot, reason))
+	}
+	if sl.sink == Socket && reason == Finished {
+		frames = append(frames, finalChunk)
+	}
 	s.leaveState(sl)
 	sl.state = closing
-	pw := s.ensurePendingWrite(slot)
-	pw.queue, pw.ending, pw.since = nil, &e, s.tickTime
-	var frames []Frame
-	if e.Last != nil && sl.sink != Iterator {
-		frames = append(frames, e.Last)
-	}
-	if e.Clean {
-		frames = append(frames, finalFrames(sl.sink)...)
-	}
+	s.ensurePendingWrite(slot).reason = reason
 	s.Send(slot, frames, sl.pos)
 }
+
+// Conclude ends a stream before it has everything. Its client gets only the rest of a partly
+// written frame, and then the last frame. A socket or a writer that is full for longer than
+// linger does not get that. (Finish lets the client have everything, and Break nothing.)
+func (s *Shard) Conclude(slot uint32, reason Reason) {
+	sl := &s.slots[slot]
+	if sl.state == closing {
+		return
+	}
+	pw := s.ensurePendingWrite(slot)
+	if len(pw.queue) > 0 {
+		pw.queue, sl.pos = nil, pw.has
+	}
+	pw.concluded, pw.since = true, s.tickTime
+	s.Finish(slot, reason)
+}
+
+// errBusy is the error of a writer whose stream has finished, but that has not written all of
+// it. The response must not look complete.
+var errBusy = errors.New("delivery: the client has not taken the end of the stream")
 
 // concludeDue concludes the streams whose scheduled end has come.
 func (s *Shard) concludeDue() {
@@ -42,7 +61,7 @@ func (s *Shard) concludeDue() {
 		entry := heap.Pop(&s.ends).(scheduledEnd)
 		if s.Is(entry.stream) {
 			s.slots[entry.stream.Slot].scheduled = false
-			s.Conclude(entry.stream.Slot, entry.ending)
+			s.Conclude(entry.stream.Slot, entry.reason)
 		} else {
 			s.ends.stale--
 		}
@@ -61,19 +80,11 @@ func (s *Shard) dropStaleEnds() {
 	}
 }
 
-// endingOf returns the Ending that concludes a stream, or nil.
-func (s *Shard) endingOf(i uint32) *Ending {
-	if pw := s.pendingWriteOf(i); pw != nil {
-		return pw.ending
-	}
-	return nil
-}
-
-// A scheduledEnd says when and how a stream ends.
+// A scheduledEnd says when and why a stream ends.
 type scheduledEnd struct {
 	at     time.Time
 	stream Stream
-	ending Ending
+	reason Reason
 }
 
 // A schedule is a heap of entries, the earliest first.
@@ -95,17 +106,9 @@ func (s *schedule) Pop() any {
 	return entry
 }
 
-// finalChunk ends a chunked body (RFC 9112, section 7.1).
-var finalChunk = []Frame{wireFrame("0\r\n\r\n")}
-
-// finalFrames returns the frames that complete a response. A task needs none, because
-// net/http completes its response.
-func finalFrames(sink Sink) []Frame {
-	if sink == Socket {
-		return finalChunk
-	}
-	return nil
-}
+// finalChunk ends a chunked body (RFC 9112, section 7.1). A task needs none, because net/http
+// completes its response.
+var finalChunk = wireFrame("0\r\n\r\n")
 
 // A wireFrame is written as it is. It has no position.
 type wireFrame []byte

@@ -38,6 +38,10 @@ type Feed interface {
 	// client has after them.
 	KeepAlive(slot uint32) (frames []Frame, position uint64)
 
+	// Last returns the last frame of a stream that ends for a reason from Stopping on. Its
+	// client then has everything up to [Shard.Position]. An iterator gets no last frame.
+	Last(slot uint32, reason Reason) Frame
+
 	// Vacated is called when a set has lost its last stream and has been dropped.
 	Vacated(set *Set)
 
@@ -62,36 +66,28 @@ func (s Sink) String() string { return [...]string{"taken over", "net/http", "it
 type Reason uint8
 
 const (
-	Left      Reason = iota // the client, or its host, closed the connection
-	TimedOut                // the client took nothing during the write timeout
-	Ended                   // Finish: the feed has finished the stream cleanly
-	Broken                  // Break: the feed could not continue the stream
-	Cut                     // the shard was closed
-	Concluded               // Conclude or EndAt, with an Ending
+	Left     Reason = iota // the client, or its host, closed the connection
+	TimedOut               // the client took nothing during the write timeout
+	Broken                 // Break: the feed could not continue the stream
+	Cut                    // the shard was closed
+
+	// For these a client gets the last frame of the feed. Finished completes the response.
+	// Any other reason breaks it off.
+	Stopping // the group drains
+	Limit    // the stream has reached a limit
+	Expired  // the stream's time is over
+	Revoked  // somebody has ended the stream
+	Finished // nothing more will follow
+
 	reasons
 )
 
-// reasonNames are the names of the reasons in logs and metrics.
-var reasonNames = [...]string{"client left", "write timeout", "ended", "broken", "cut", "concluded"}
+// reasonNames are the names of the reasons in logs and metrics, and in the events of the feed.
+var reasonNames = [...]string{"client left", "write timeout", "broken", "cut", "stopping", "limit", "expired", "revoked", "finished"}
 
 var _ = [1]int{}[len(reasonNames)-int(reasons)] // does not compile if a name is missing
 
 func (r Reason) String() string { return reasonNames[r] }
-
-// An Ending says how a stream ends, at a scheduled time or on demand. The client then gets
-// only the rest of a partly written frame, and Last. Other undelivered frames are dropped.
-type Ending struct {
-	// Reason is the reason of the end. 0 stands for Concluded.
-	Reason Reason
-
-	// Last, if not nil, is the last frame. An iterator does not get it, nor does a socket
-	// or a writer that is full for longer than linger. It is made before the end, so it
-	// cannot tell the position that the client has then.
-	Last Frame
-
-	// Clean says whether the response is then completed. If not, it is broken off.
-	Clean bool
-}
 
 // Options configure a [Group]. Only Shards has a default.
 type Options struct {
@@ -116,7 +112,7 @@ type Options struct {
 }
 
 // linger is how long a client may take to close its connection after its stream has ended,
-// and how long an [Ending] waits for a full sink.
+// and how long [Shard.Conclude] waits for a full sink.
 const linger = 300 * time.Millisecond
 
 // Stats are the figures of a shard. Counters start when the shard is created.

@@ -8,8 +8,8 @@ func (s *Shard) onTick() {
 	s.clock++
 	for i, pw := range s.pendingWrites {
 		switch sl := &s.slots[i]; {
-		case pw.ending != nil && s.tickTime.Sub(pw.since) > linger:
-			s.end(i, pw.ending.Reason, nil) // the sink did not take the rest in time
+		case pw.concluded && s.tickTime.Sub(pw.since) > linger:
+			s.end(i, pw.reason, nil) // the sink did not take the rest in time
 		case sl.sink == Socket:
 			s.tickSocket(i, pw)
 		}

@@ -177,10 +177,9 @@ func (m *model) check(c *member, most int) error {
 	}
 	for ; most > 0; most-- {
 		line, err := c.lines.ReadString('\n')
-		if strings.TrimSuffix(line, "\r\n") == "0" || line == "]0\r\n" {
-			rest, err := io.ReadAll(c.lines)
-			if string(rest) != "\r\n" || err != nil || next != m.counts[c.set] {
-				return fmt.Errorf("the end comes after %d of %d frames, with %q, %w", next, m.counts[c.set], rest, err)
+		if strings.HasPrefix(strings.TrimPrefix(line, "]"), "stopping at ") {
+			if err != io.EOF || next != m.counts[c.set] {
+				return fmt.Errorf("the end comes after %d of %d frames, with %q, %w", next, m.counts[c.set], line, err)
 			}
 			return nil
 		}

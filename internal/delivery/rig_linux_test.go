@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -95,12 +96,14 @@ func want(t *testing.T, from io.Reader, text string) {
 	}
 }
 
-// wantEnd checks that the final chunk comes next, and then the end.
-func wantEnd(t *testing.T, from io.Reader) {
+// wantEnd checks that the last frame of a stream comes next, and then the end. The final chunk
+// comes before that if nothing more will follow.
+func wantEnd(t *testing.T, from io.Reader, reason delivery.Reason) {
 	t.Helper()
-	want(t, from, "0\r\n\r\n")
-	if rest, err := io.ReadAll(from); len(rest) > 0 || err != nil {
-		t.Fatalf("after the final chunk: got %.40q, %v", rest, err)
+	rest, err := io.ReadAll(from)
+	text, final := strings.CutSuffix(string(rest), "0\r\n\r\n")
+	if !strings.HasPrefix(text, reason.String()+" at ") || strings.Index(text, ";") != len(text)-1 || final != (reason == delivery.Finished) || err != nil {
+		t.Fatalf("a stream ends as %q with %.60q, %v", reason, rest, err)
 	}
 }
 

@@ -96,6 +96,11 @@ func (f *testFeed) KeepAlive(slot uint32) ([]delivery.Frame, uint64) {
 	return keepAlive, f.shard.Position(slot)
 }
 
+// Last returns a frame that says why and where a stream ends.
+func (f *testFeed) Last(slot uint32, reason delivery.Reason) delivery.Frame {
+	return rawFrame(fmt.Sprintf("%s at %d;", reason, f.shard.Position(slot)))
+}
+
 func (f *testFeed) Vacated(set *delivery.Set) {
 	delete(f.sets, set.Key.(string))
 }

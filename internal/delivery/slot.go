@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"slices"
 	"strconv"
 	"time"
 )
@@ -61,8 +62,22 @@ type pendingWrite struct {
 	queue []Frame   // frames after rest; other streams may share the slice
 	since time.Time // when the client last took something, or when the stream was ended
 	acked uint64    // bytes that the peer had acknowledged at that time
+	has   uint64    // position of the client before the frames of queue
 
-	ending *Ending // concludes the stream, unless nil
+	// Of a stream that is closing.
+	reason    Reason
+	concluded bool // by Conclude: the client has only a short time to take the rest
+}
+
+// advance removes frames from the queue that were handed over.
+func (pw *pendingWrite) advance(frames int) {
+	for _, f := range slices.Backward(pw.queue[:frames]) {
+		if position := f.Position(); position > 0 {
+			pw.has = position
+			break
+		}
+	}
+	pw.queue = pw.queue[frames:]
 }
 
 // freeSlot returns a vacant slot and the generation of its next stream.
@@ -110,6 +125,9 @@ func (s *Shard) Tag(slot uint32) uint8  { return s.slots[slot].tag }
 
 // Position returns the position of the last event that the client has or is about to get.
 func (s *Shard) Position(slot uint32) uint64 { return s.slots[slot].pos }
+
+// Place sets the position of a client before it is sent anything.
+func (s *Shard) Place(slot uint32, position uint64) { s.slots[slot].pos = position }
 
 // Owed returns how many frames of its set a stream has not been handed since it was last
 // attached, including those that the set has dropped.
@@ -198,16 +216,13 @@ func (s *Shard) end(i uint32, reason Reason, err error) {
 	s.stats.Ends[reason]++
 	s.feed.Gone(i, reason)
 	s.removeMember(i)
-	ending := s.endingOf(i)
 	if sl.sink == Socket {
 		s.closeSocket(sl, reason)
 	} else {
-		// A writer that is ended while it is busy has not sent its last frame.
-		clean := reason == Ended || ending != nil && reason == ending.Reason && ending.Clean && !(sl.sink == Writer && sl.busy)
-		if ending != nil && reason == ending.Reason && !clean {
-			err = ErrConcluded
+		if reason == Finished && sl.sink == Writer && sl.busy {
+			err = errBusy
 		}
-		s.closeTask(sl, reason, clean, err)
+		s.closeTask(sl, reason, err)
 	}
 	if sl.hasPendingWrite {
 		s.dropPendingWrite(i)
@@ -224,10 +239,7 @@ func (s *Shard) disconnectReason(i uint32) Reason {
 	if sl := &s.slots[i]; sl.state != closing || sl.stalled {
 		return Left
 	}
-	if ending := s.endingOf(i); ending != nil {
-		return ending.Reason
-	}
-	return Ended
+	return s.pendingWrites[i].reason
 }
 
 // ensurePendingWrite returns a stream's pendingWrite, and creates it if there is none.

@@ -268,7 +268,8 @@ func (s *Shard) serveSocket(i uint32) {
 			}
 			return
 		}
-		pw.rest, pw.queue = nil, pw.queue[out.queued:]
+		pw.rest = nil
+		pw.advance(out.queued)
 		if len(pw.queue) == 0 {
 			s.afterPending(i)
 			return
@@ -280,7 +281,7 @@ func (s *Shard) serveSocket(i uint32) {
 func (s *Shard) wroteSome(i uint32, n int) {
 	s.stats.Short++
 	sl, pw, out := &s.slots[i], s.ensurePendingWrite(i), &s.out
-	if pw.ending == nil && (n > 0 || !sl.stalled) {
+	if !pw.concluded && (n > 0 || !sl.stalled) {
 		pw.since = s.tickTime
 	}
 	whole := 0 // pieces that were completely written
@@ -306,7 +307,7 @@ func (s *Shard) wroteSome(i uint32, n int) {
 			frames++
 		}
 	}
-	pw.queue = pw.queue[queued:]
+	pw.advance(queued)
 	s.countDelivered(sl, frames)
 	s.stall(i)
 }
@@ -333,7 +334,7 @@ func (s *Shard) tickSocket(i uint32, pw *pendingWrite) {
 	case sl.stalled && since > s.opts.WriteTimeout:
 		s.end(i, TimedOut, nil)
 	case sl.state == closing && !sl.stalled && since > linger:
-		s.end(i, Ended, nil)
+		s.end(i, pw.reason, nil)
 	}
 }
 

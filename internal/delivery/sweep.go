@@ -45,7 +45,7 @@ func (s *Shard) visit(set *Set, i uint32) {
 		case missing > 0:
 			s.serve(i)
 		case s.draining:
-			s.Finish(i)
+			s.Finish(i, Stopping)
 		}
 		set.sweep.again = set.sweep.again || sl.state == live && !sl.stalled && (sl.count < set.total() || s.draining)
 	}

@@ -13,7 +13,7 @@ import (
 //	for t.Next() {
 //		… t.Text() or t.Frames() …
 //	}
-//	reason, clean, err := t.Outcome()
+//	reason, err := t.Outcome()
 type Task struct {
 	shard *Shard
 	sink  Sink
@@ -35,13 +35,8 @@ type Task struct {
 	batonState batonState
 	over       bool // the stream has ended, or the goroutine has left
 	reason     Reason
-	clean      bool
 	err        error
 }
-
-// ErrConcluded is the error of a task whose stream was ended by an [Ending] that is not
-// clean.
-var ErrConcluded = errors.New("delivery: the stream was ended")
 
 // NewTask returns a task, and picks its shard. abort may be nil. It is called at most once,
 // on a goroutine of its own, when the stream ends while the task works.
@@ -96,13 +91,13 @@ func (t *Task) Leave() {
 	}
 }
 
-// Outcome returns why the stream has ended, whether its response is to be completed, and the
-// stream's error, if any. The reason is Left until the stream has ended.
-func (t *Task) Outcome() (reason Reason, clean bool, err error) {
+// Outcome returns why the stream has ended, and the error of [Shard.Break]. The reason is Left
+// until the stream has ended.
+func (t *Task) Outcome() (reason Reason, err error) {
 	b := &t.shard.baton
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return t.reason, t.clean, t.err
+	return t.reason, t.err
 }
 
 // OpenTask makes a task a stream of a set. The stream is detached: the feed must send its
@@ -110,7 +105,7 @@ func (t *Task) Outcome() (reason Reason, clean bool, err error) {
 // closing, ok is false and the task is over.
 func (s *Shard) OpenTask(t *Task, set *Set, form, tag uint8) (slotNumber uint32, ok bool) {
 	if s.closing {
-		s.finishTask(t, Cut, false, nil)
+		s.finishTask(t, Cut, nil)
 		return 0, false
 	}
 	var handle int32
@@ -137,11 +132,11 @@ func (s *Shard) taskOf(i uint32) *Task {
 }
 
 // closeTask tells a task that its stream has ended. If the task is busy, it calls abort.
-func (s *Shard) closeTask(sl *slot, reason Reason, clean bool, err error) {
+func (s *Shard) closeTask(sl *slot, reason Reason, err error) {
 	t := s.tasks[sl.handle]
 	s.tasks[sl.handle] = nil
 	s.freeTasks = append(s.freeTasks, sl.handle)
-	if s.finishTask(t, reason, clean, err) && sl.busy && t.abort != nil {
+	if s.finishTask(t, reason, err) && sl.busy && t.abort != nil {
 		go t.abort() // it may block
 	}
 }
@@ -212,7 +207,7 @@ func (s *Shard) prepareTask(st Stream) {
 		clear(out.frames[:out.n])
 	}
 	if pw != nil {
-		pw.queue = pw.queue[out.queued:]
+		pw.advance(out.queued)
 	}
 	s.countDelivered(sl, out.n-out.queued)
 	s.stats.Writes++

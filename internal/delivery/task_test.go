@@ -3,7 +3,6 @@ package delivery_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -317,8 +316,8 @@ func TestWriteTimeoutOfTasks(t *testing.T) {
 			t.Error("the blocked writer is aborted early")
 		}
 		time.Sleep(2 * time.Second)
-		if reason, clean, _ := dead.Outcome(); !dead.aborted.Load() || reason != delivery.TimedOut || clean {
-			t.Errorf("the blocked writer ended as %v, clean %v, aborted %v", reason, clean, dead.aborted.Load())
+		if reason, _ := dead.Outcome(); !dead.aborted.Load() || reason != delivery.TimedOut {
+			t.Errorf("the blocked writer ended as %v, aborted %v", reason, dead.aborted.Load())
 		}
 		if s := r.stats(); s.Stalled == 0 {
 			t.Error("no stream counts as stalled")
@@ -409,81 +408,6 @@ func TestNoKeepAlive(t *testing.T) {
 	}
 }
 
-// At its scheduled end, a stream gets only the last frame, and ends as its Ending says.
-func TestEndingOfTasks(t *testing.T) {
-	for name, sink := range taskSinks {
-		for _, clean := range []bool{true, false} {
-			t.Run(fmt.Sprintf("%s, clean %v", name, clean), func(t *testing.T) {
-				bubble(t, func(t *testing.T) {
-					r := newPortableRig(t, delivery.Options{WriteTimeout: time.Hour})
-					w := r.openTask(t, sink, "a", nil)
-					release := make(chan struct{})
-					stalled := r.openTask(t, sink, "a", func(*worker) { <-release })
-					synctest.Wait()
-					r.append("a", "1 ")
-					synctest.Wait()
-					at := time.Now().Add(time.Minute)
-					r.do(t, func() {
-						for _, w := range []*worker{w, stalled} {
-							r.shard.EndAt(w.stream.Slot, at, delivery.Ending{Last: rawFrame("bye "), Clean: clean})
-						}
-					})
-					time.Sleep(time.Minute - time.Second)
-					if w.isDone() {
-						t.Fatal("the stream ended early")
-					}
-					time.Sleep(2 * time.Second)
-					r.append("a", "2 ")
-					synctest.Wait()
-					want := "open 1 bye "
-					if sink == delivery.Iterator {
-						want = "1 "
-					}
-					reason, cleanly, err := w.Outcome()
-					if got := w.text(); got != want || !w.isDone() || reason != delivery.Concluded || cleanly != clean || errors.Is(err, delivery.ErrConcluded) == clean {
-						t.Errorf("the task got %q and ended as %v, clean %v, %v", got, reason, cleanly, err)
-					}
-					if reason, cleanly, _ := stalled.Outcome(); reason != delivery.Concluded || cleanly && sink == delivery.Writer || !stalled.aborted.Load() && sink == delivery.Writer && !clean {
-						t.Errorf("the stalled task ended as %v, clean %v, aborted %v", reason, cleanly, stalled.aborted.Load())
-					}
-					close(release)
-					synctest.Wait()
-					if s := r.stats(); s.Streams() != 0 || s.Ends[delivery.Concluded] != 2 {
-						t.Errorf("%+v", s)
-					}
-				})
-			})
-		}
-	}
-}
-
-// The schedule does not fill up with streams that have ended early.
-func TestStaleEndingsAreDropped(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		r := newPortableRig(t, delivery.Options{})
-		stays := r.openTask(t, delivery.Writer, "a", nil)
-		synctest.Wait()
-		at := time.Now().Add(time.Hour)
-		for range 1000 {
-			w := r.openTask(t, delivery.Writer, "a", nil)
-			synctest.Wait()
-			r.do(t, func() { r.shard.EndAt(w.stream.Slot, at, delivery.Ending{}) })
-			w.cancel()
-			synctest.Wait()
-		}
-		r.do(t, func() {
-			if n := r.shard.Scheduled(); n > 200 {
-				t.Errorf("the schedule has %d entries", n)
-			}
-			r.shard.EndAt(stays.stream.Slot, at, delivery.Ending{})
-		})
-		time.Sleep(time.Hour + time.Second)
-		if !stays.isDone() {
-			t.Error("the scheduled stream has not ended")
-		}
-	})
-}
-
 // Drain ends each task that has all its frames. Close cuts the others, and aborts a busy
 // writer.
 func TestDrainAndCloseOfTasks(t *testing.T) {
@@ -497,18 +421,18 @@ func TestDrainAndCloseOfTasks(t *testing.T) {
 		r.append("a", "1 ")
 		r.group.Drain()
 		synctest.Wait()
-		if reason, clean, _ := idle.Outcome(); idle.text() != "open 1 " || !idle.isDone() || reason != delivery.Ended || !clean {
-			t.Errorf("the idle writer ended as %v, clean %v, with %q", reason, clean, idle.text())
+		if reason, _ := idle.Outcome(); idle.text() != "open 1 stopping at 1;" || !idle.isDone() || reason != delivery.Stopping {
+			t.Errorf("the idle writer ended as %v, with %q", reason, idle.text())
 		}
 		r.group.Drained(time.After(time.Second))
 		r.group.Close()
 		synctest.Wait()
-		if reason, clean, _ := stalled.Outcome(); reason != delivery.Cut || clean || !stalled.aborted.Load() {
-			t.Errorf("the stalled writer ended as %v, clean %v, aborted %v", reason, clean, stalled.aborted.Load())
+		if reason, _ := stalled.Outcome(); reason != delivery.Cut || !stalled.aborted.Load() {
+			t.Errorf("the stalled writer ended as %v, aborted %v", reason, stalled.aborted.Load())
 		}
 		close(release)
 		synctest.Wait()
-		if reason, _, _ := slow.Outcome(); reason != delivery.Cut || !slow.isDone() {
+		if reason, _ := slow.Outcome(); reason != delivery.Cut || !slow.isDone() {
 			t.Errorf("the iterator ended as %v, done %v", reason, slow.isDone())
 		}
 		late := r.group.NewTask(delivery.Writer, nil)

@@ -142,23 +142,16 @@ func (s *Shard) serve(i uint32) {
 // client's position after them. Send only reads the slice, which may be shared.
 func (s *Shard) Send(slot uint32, frames []Frame, position uint64) {
 	sl := &s.slots[slot]
-	sl.pos = position
 	pw := s.ensurePendingWrite(slot)
 	if len(pw.queue) > 0 {
 		frames = slices.Concat(pw.queue, frames)
+	} else {
+		pw.has = sl.pos
 	}
-	pw.queue = frames
+	pw.queue, sl.pos = frames, position
 	if !sl.stalled {
 		s.serve(slot)
 	}
-}
-
-// Finish ends a stream cleanly, after the frames that were sent to it.
-func (s *Shard) Finish(slot uint32) {
-	sl := &s.slots[slot]
-	s.leaveState(sl)
-	sl.state = closing
-	s.Send(slot, finalFrames(sl.sink), sl.pos)
 }
 
 // afterPending continues a stream that has been handed everything in its pendingWrite.
@@ -196,17 +189,13 @@ func (s *Shard) afterPending(i uint32) {
 // finishClosing is called when a closing stream has been handed everything. It ends the
 // stream, or shuts down the socket and lets the client close the connection.
 func (s *Shard) finishClosing(i uint32) {
-	sl := &s.slots[i]
-	ending := s.endingOf(i)
-	switch {
-	case ending != nil && (!ending.Clean || sl.sink != Socket):
-		s.end(i, ending.Reason, nil)
-	case sl.sink != Socket:
-		s.end(i, Ended, nil)
-	default:
-		s.shutSocket(sl)
-		s.ensurePendingWrite(i).since = s.tickTime
+	sl, pw := &s.slots[i], s.pendingWrites[i]
+	if sl.sink != Socket {
+		s.end(i, pw.reason, nil)
+		return
 	}
+	s.shutSocket(sl)
+	pw.since = s.tickTime
 }
 
 // body returns the event in a chunk of an HTTP/1.1 body.

@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"sync"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/internal/delivery"
 )
 
@@ -19,8 +20,11 @@ type catchUp struct {
 	cancel context.CancelFunc
 
 	running bool
-	at      stage  // where the cursor is, after what it has found
-	told    uint64 // the position of the last event that it has found
+	at      stage             // where the cursor is, after what it has found
+	told    uint64            // the position of the last event that it has found
+	names   eventlog.Timeline // tells the ids of what it has found last
+	had     uint64            // the client's position before that
+	hadID   string            // the id of the client's last event at that position
 
 	// exact is whether the stream's set has counted every matching entry since the stream
 	// was detached.
@@ -31,6 +35,7 @@ type catchUp struct {
 type findings struct {
 	frames []delivery.Frame
 	told   uint64
+	names  eventlog.Timeline
 	at     stage
 	err    error
 }
@@ -46,6 +51,26 @@ func (c *catchUp) bind(f *feed, slot uint32) {
 	c.ctx, c.cancel = context.WithCancel(f.dispatcher.window.Context())
 	c.Cursor.owed = c.askOwed
 	c.Cursor.forgetOwed = c.setInexact
+}
+
+// tell records what was found, which the stream is now sent.
+func (c *catchUp) tell(found findings) {
+	if len(found.frames) == 0 {
+		return
+	}
+	if c.told != c.had {
+		c.had, c.hadID = c.told, c.idOf(c.told)
+	}
+	c.told, c.names = found.told, found.names
+}
+
+// idOf returns the id of the last event of a client at a position. While a gap is to be told,
+// that may be an id of another log, or of another time of this one.
+func (c *catchUp) idOf(position uint64) string {
+	if position == c.had {
+		return c.hadID
+	}
+	return c.names.Position(position).String()
 }
 
 // submit has a goroutine of the pool call run.
@@ -67,6 +92,7 @@ func (c *catchUp) run() {
 	if c.ctx.Err() != nil {
 		found = findings{at: ended, told: c.told}
 	}
+	found.names = c.timeline
 	if !c.feed.shard.Do(func() { c.feed.found(c, found) }) {
 		c.cancel()
 	}

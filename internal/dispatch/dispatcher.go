@@ -11,6 +11,7 @@ package dispatch
 import (
 	"context"
 	"log/slog"
+	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +25,7 @@ import (
 type Options struct {
 	Sockets                 bool // streams may be on sockets (Linux)
 	KeepAlive, WriteTimeout time.Duration
+	Retry                   time.Duration // how long clients wait at least before they reconnect
 	Logger                  *slog.Logger
 	SocketGone              func() // called when a stream on a socket has ended
 }
@@ -90,6 +92,10 @@ func (d *Dispatcher) Drain() {
 	}
 	d.Group.Drain()
 }
+
+// jitteredRetry returns how long a client waits before it reconnects: up to twice as long as
+// Options.Retry, so that not all clients come back at once.
+func (d *Dispatcher) jitteredRetry() time.Duration { return d.opts.Retry + rand.N(d.opts.Retry+1) }
 
 // Close cuts the streams that do not end within the given time. It returns when nothing is
 // left but the goroutines of tasks, which end by themselves.

@@ -177,6 +177,7 @@ type Opening struct {
 	Cursor *Cursor
 	Form   uint8            // of its frames
 	First  []delivery.Frame // come before everything else
+	ID     string           // of the event in First
 	Remote string           // the client's address, for the log
 	End    *End             // nil for a stream that goes on
 }
@@ -184,7 +185,7 @@ type Opening struct {
 // An End says when and how a stream ends.
 type End struct {
 	Until  time.Time
-	Ending delivery.Ending
+	Reason delivery.Reason
 }
 
 // setOf returns the set of the streams with the given filters.
@@ -224,11 +225,12 @@ func (f *feed) open(o *Opening, take func(set *delivery.Set, form, tag uint8) (s
 	}
 	f.dispatcher.logBegin(f.shard, slot, o.Remote, c.filters)
 	if end := o.End; end != nil {
-		f.shard.EndAt(slot, end.Until, end.Ending)
+		f.shard.EndAt(slot, end.Until, end.Reason)
 	}
 	told := c.Begins()
+	f.shard.Place(slot, told)
 	if c.era != f.era || !c.isInWindow() {
-		f.catchUp(slot, &catchUp{Cursor: c, told: told})
+		f.catchUp(slot, &catchUp{Cursor: c, told: told, names: c.timeline, had: told, hadID: o.ID})
 	}
 	f.shard.Send(slot, o.First, told)
 	return true
@@ -280,12 +282,13 @@ func (f *feed) Resettle(slot uint32) {
 // exact is whether the stream's set counts every entry from there on.
 func (f *feed) detach(slot uint32, position uint64, exact bool) {
 	f.shard.Detach(slot)
+	told := f.shard.Position(slot)
 	c := &catchUp{
 		Cursor: &Cursor{
 			dispatcher: f.dispatcher, filters: f.shard.SetOf(slot).Key.(*filterSet).filters, skip: f.shard.Tag(slot) == skipTag,
 			timeline: f.timeline, generation: f.generation, era: f.era, pos: position,
 		},
-		told: f.shard.Position(slot), exact: exact,
+		told: told, names: f.timeline, had: told, hadID: f.timeline.Position(told).String(), exact: exact,
 	}
 	f.catchUp(slot, c)
 	c.submit()
@@ -307,7 +310,7 @@ func (f *feed) Written(slot uint32) {
 		}
 	case c.running:
 	case c.at == ended:
-		f.shard.Finish(slot)
+		f.shard.Finish(slot, delivery.Stopping)
 	case c.at == inWindow && f.returnToWindow(slot, c):
 	default:
 		c.submit()
@@ -338,7 +341,8 @@ func (f *feed) found(c *catchUp, found findings) {
 		f.shard.Break(slot, found.err)
 		return
 	}
-	c.at, c.told = found.at, found.told
+	c.at = found.at
+	c.tell(found)
 	if c.at == outdated && len(found.frames) == 0 {
 		if f.dispatcher.window.Load().Era() != c.era {
 			c.submit()
@@ -384,6 +388,22 @@ func (f *feed) KeepAlive(slot uint32) ([]delivery.Frame, uint64) {
 
 // keepAliveFrames are sent when the log has not gone on.
 var keepAliveFrames = []delivery.Frame{&window.Notice{Chunk: window.Chunk(sse.Event{Comment: "keep-alive"})}}
+
+// Last implements [delivery.Feed]: it tells a stream why it ends, and where it goes on.
+func (f *feed) Last(slot uint32, reason delivery.Reason) delivery.Frame {
+	position := f.shard.Position(slot)
+	var id string
+	if c := f.catchUps[slot]; c != nil {
+		id = c.idOf(position)
+	} else {
+		if !f.shard.IsDetached(slot) && f.shard.Owed(slot) == 0 {
+			position = max(position, f.head)
+		}
+		id = f.timeline.Position(position).String()
+	}
+	ev := sse.Event{Type: endEventType, Retry: f.dispatcher.jitteredRetry(), Data: window.JSON(endData{reason.String()}), ID: id}
+	return &window.Notice{Chunk: window.Chunk(ev)}
+}
 
 // Gone implements [delivery.Feed].
 func (f *feed) Gone(slot uint32, reason delivery.Reason) {

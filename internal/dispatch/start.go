@@ -54,9 +54,12 @@ func (d *Dispatcher) Begin(ctx context.Context, r Request) (*Cursor, error) {
 		id, idErr = eventlog.ParsePosition(r.LastEventID)
 	}
 	var err error
-	if idErr == nil && (r.LastEventID != "" || r.Start.Kind == StartAfter) {
+	switch {
+	case idErr != nil: // it may miss everything
+		err = c.start(ctx, Start{Kind: StartOldest})
+	case r.LastEventID != "" || r.Start.Kind == StartAfter:
 		err = c.resume(ctx, id)
-	} else {
+	default:
 		err = c.start(ctx, r.Start)
 	}
 	if err != nil {
@@ -143,6 +146,7 @@ func printable(id string) string {
 const (
 	openEventType     = topics.ReservedPrefix + "open"
 	positionEventType = topics.ReservedPrefix + "position"
+	endEventType      = topics.ReservedPrefix + "end"
 )
 
 // The data of the hub's own events.
@@ -150,9 +154,16 @@ type (
 	openData struct {
 		Topics   []string          `json:"topics"`
 		Position eventlog.Position `json:"position"`
+
+		// KeepAlive is how long the stream may be silent, in milliseconds. It is left out
+		// if that has no bound.
+		KeepAlive int64 `json:"keepAlive,omitempty"`
 	}
 	positionData struct {
 		Position eventlog.Position `json:"position"`
+	}
+	endData struct {
+		Reason string `json:"reason"`
 	}
 )
 
@@ -160,13 +171,16 @@ type (
 // else. Its id is where the stream begins, so that a client which is cut before the first
 // message resumes there. If a gap comes next, the id is the one that the client sent, so
 // that a client which is cut before the gap is told of it again.
-func (c *Cursor) OpenEvent(requested []topics.Filter, retry time.Duration) sse.Event {
+func (c *Cursor) OpenEvent(requested []topics.Filter) sse.Event {
 	names := make([]string, len(requested))
 	for i, f := range requested {
 		names[i] = f.String()
 	}
 	at := c.timeline.Position(c.Begins())
-	ev := sse.Event{Type: openEventType, Retry: retry, ID: at.String(), Data: window.JSON(openData{names, at})}
+	ev := sse.Event{
+		Type: openEventType, Retry: c.dispatcher.jitteredRetry(), ID: at.String(),
+		Data: window.JSON(openData{names, at, max(0, c.dispatcher.opts.KeepAlive.Milliseconds())}),
+	}
 	if gap := c.gap; gap != nil {
 		ev.ID = gap.After
 		if ev.ID == "" {

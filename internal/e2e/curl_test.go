@@ -11,7 +11,9 @@ import (
 	"testing"
 
 	"example.com/tidings/eventlog"
+	"example.com/tidings/hub"
 	"example.com/tidings/internal/server"
+	"example.com/tidings/internal/streamtest"
 	"example.com/tidings/sse"
 )
 
@@ -173,7 +175,8 @@ func TestCurlHead(t *testing.T) {
 	}
 }
 
-// One curl prints, byte for byte, the message that another one posts to /messages.
+// One curl prints, byte for byte, the message that another one posts to /messages. When the
+// server stops, it says why, and fails.
 func TestCurlReadsWhatCurlPosts(t *testing.T) {
 	t.Parallel()
 	for _, v := range curlVersions {
@@ -189,12 +192,14 @@ func TestCurlReadsWhatCurlPosts(t *testing.T) {
 			next := eventlog.Position{Epoch: at.Epoch, Seq: at.Seq + 1}.String()
 			reader.want(t, sse.Event{ID: next, Data: `{"user":"ada","text":"hello"}`})
 			s.stop()
-			if got := reader.exit(t); got != 0 {
-				t.Errorf("reading exits with %d when the server stops, want 0\n%s", got, &reader.stderr)
+			reader.want(t, sse.Event{ID: next, Type: hub.EndEventType, Data: `{"reason":"stopping"}`})
+			if got := reader.exit(t); (got == 0) != (v.broken == 0) {
+				t.Errorf("reading exits with %d when the server stops, and with %d when a stream breaks\n%s", got, v.broken, &reader.stderr)
 			}
-			want := "event: tidings.open\nretry: 100\ndata: {\"topics\":[\"messages\"],\"position\":\"" + at.String() + "\"}\nid: " + at.String() + "\n\n" +
-				"data: {\"user\":\"ada\",\"text\":\"hello\"}\nid: " + next + "\n\n"
-			if got := reader.stdout.String(); got != want {
+			want := streamtest.Mask("event: tidings.open\n" + streamtest.Retry + "data: {\"topics\":[\"messages\"],\"position\":\"" + at.String() + "\",\"keepAlive\":15000}\nid: " + at.String() + "\n\n" +
+				"data: {\"user\":\"ada\",\"text\":\"hello\"}\nid: " + next + "\n\n" +
+				"event: tidings.end\n" + streamtest.Retry + "data: {\"reason\":\"stopping\"}\nid: " + next + "\n\n")
+			if got := streamtest.Mask(reader.stdout.String()); got != want {
 				t.Errorf("curl prints %q, want %q", got, want)
 			}
 		})

@@ -1,4 +1,4 @@
-// Package e2e_test tests with the real programs of a user: curl, nginx and Chromium.
+// Package e2e_test tests with the real programs of a user: curl, Chromium and proxies such as nginx.
 //
 // These programs use real time, so no test measures speed. A test sends the next event
 // only after the previous one has arrived. Deadlines only turn a hang into a failure,
@@ -20,8 +20,12 @@ import (
 	"time"
 )
 
-// patience is the longest wait for an event that must happen.
-const patience = 45 * time.Second
+const (
+	// patience is the longest wait for an event that must happen.
+	patience = 45 * time.Second
+	// silence is how long a test waits when nothing must arrive.
+	silence = 1500 * time.Millisecond
+)
 
 func TestMain(m *testing.M) {
 	// The tests break connections and streams on purpose: discard the log of that.
@@ -41,7 +45,7 @@ func program(t *testing.T, names ...string) string {
 		if path, err := exec.LookPath(name); err == nil {
 			return path
 		}
-		// Debian puts nginx into a directory that is not in a plain user's PATH.
+		// Debian puts the proxies into a directory that is not in a plain user's PATH.
 		if path, err := exec.LookPath("/usr/sbin/" + name); err == nil {
 			return path
 		}
@@ -108,5 +112,15 @@ func listen(t *testing.T, addr string) net.Listener {
 			t.Fatal(err)
 		}
 		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// eventually waits until a condition holds.
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !condition(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("this has not come true: %s", what)
+		}
 	}
 }

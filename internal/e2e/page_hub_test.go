@@ -284,6 +284,7 @@ func TestPageResumesByTheURL(t *testing.T) {
 		{"after a message", []sse.Event{openAt(first), envelope(second, "one")}, second},
 		{"after a position", []sse.Event{openAt(first), envelope(second, "one"),
 			{Type: hub.PositionEventType, Data: `{"position":"` + third + `"}`, ID: third}}, third},
+		{"after an end", []sse.Event{openAt(first), {Type: hub.EndEventType, Data: `{"reason":"stopping"}`, ID: third}}, third},
 		{"after a gap", []sse.Event{openAt(first), {Type: sse.GapEventType, Data: `{"reason":"lag","next":"` + third + `"}`, ID: third}}, third},
 		{"before a gap", []sse.Event{openAt(first), {Type: hub.OpenEventType, Data: `{"topics":["messages"],"position":"` + third + `"}`, ID: "unknown"}}, first},
 	} {

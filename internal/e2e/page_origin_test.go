@@ -83,7 +83,7 @@ func TestOtherOrigins(t *testing.T) {
 func TestNginxPassesTheNameOn(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, server.Config{AllowHosts: []string{"tidings.example.org"}})
-	url := startNginx(t, s.URL, "")
+	url := startProxy(t, nginx, s.URL)
 	for _, tc := range []struct {
 		origin string
 		status int

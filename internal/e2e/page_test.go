@@ -266,7 +266,7 @@ func TestPageEndsItsStreamWhenTheUserLeaves(t *testing.T) {
 func TestPageBehindNginx(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, server.Config{})
-	v := visitPage(t, newTab(t), startNginx(t, s.URL, ""))
+	v := visitPage(t, newTab(t), startProxy(t, nginx, s.URL))
 	v.do(t,
 		chromedp.SendKeys(chromedp.CSS("#user"), "Ada"),
 		chromedp.SendKeys(chromedp.CSS("#text"), "through nginx"+kb.Enter),

@@ -49,17 +49,18 @@ type process struct {
 	ended  chan struct{}
 }
 
-// startProcess starts "tidings serve" in a folder, which has its data, on an address.
-// The address may have been in use until now. The process is killed at the end of the
-// test.
-func startProcess(t *testing.T, dir, addr string) *process {
+// startProcess starts "tidings serve" in a folder, which has its data, on an address, with
+// more flags. The address may have been in use until now. The process is killed at the
+// end of the test.
+func startProcess(t *testing.T, dir, addr string, flags ...string) *process {
 	t.Helper()
 	tidings.once.Do(buildTidings)
 	if tidings.err != nil {
 		t.Fatal(tidings.err)
 	}
 	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
-		p := &process{cmd: exec.Command(tidings.path, "serve", "--addr", addr), ended: make(chan struct{})}
+		args := append([]string{"serve", "--addr", addr}, flags...)
+		p := &process{cmd: exec.Command(tidings.path, args...), ended: make(chan struct{})}
 		p.cmd.Dir, p.cmd.Stderr = dir, &p.stderr
 		for _, v := range os.Environ() {
 			if !strings.HasPrefix(v, "TIDINGS_") {

@@ -1,7 +1,10 @@
 package e2e_test
 
 import (
+	"context"
+	"fmt"
 	"io"
+	"net/http"
 	"testing"
 	"time"
 
@@ -80,4 +83,42 @@ func (r *receiver) end(t *testing.T) error {
 		t.Fatalf("received %+v, want the end", ev)
 	}
 	return r.err
+}
+
+// A get reads the response of a GET request as an event stream. It has its own
+// connection, and runs until the test ends or calls leave.
+type get struct {
+	*receiver
+	leave func()
+}
+
+// subscribe requests an event stream. It does not wait for the response.
+func subscribe(t *testing.T, url string) *get {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	r, w := io.Pipe()
+	go func() {
+		transport := &http.Transport{}
+		defer transport.CloseIdleConnections()
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			w.CloseWithError(err)
+			return
+		}
+		req.Header.Set("Accept", "text/event-stream")
+		resp, err := transport.RoundTrip(req)
+		if err != nil {
+			w.CloseWithError(err)
+			return
+		}
+		defer resp.Body.Close()
+		if got := resp.Header.Get("Content-Type"); resp.StatusCode != http.StatusOK || got != "text/event-stream" {
+			w.CloseWithError(fmt.Errorf("%s, Content-Type %q", resp.Status, got))
+			return
+		}
+		_, err = io.Copy(w, resp.Body)
+		w.CloseWithError(err) // io.EOF when nil
+	}()
+	return &get{receive(r), cancel}
 }

@@ -61,6 +61,7 @@ var places = []place{
 	{path: "internal/memhttp", std: true},
 	{path: "internal/natstest", std: true},
 	{path: "internal/soak", std: true},
+	{path: "internal/streamtest", std: true},
 }
 
 // natsPath is the prefix of the import paths of NATS.

@@ -238,25 +238,3 @@ func TestBrokenSnippetsAreNamed(t *testing.T) {
 		})
 	}
 }
-
-// The guide shows the nginx configuration that the tests use, except for its
-// comments.
-func TestGuideShowsTheNginxRecipe(t *testing.T) {
-	_, after, _ := strings.Cut(read(t, "docs/guide.md"), "```nginx\n")
-	shown, _, ok := strings.Cut(after, "```\n")
-	if !ok {
-		t.Fatal("the guide has no block of nginx")
-	}
-	if got, want := settings(shown), settings(read(t, "docs/nginx.conf")); !slices.Equal(got, want) {
-		t.Errorf("the guide shows\n%s\nbut docs/nginx.conf has\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
-	}
-}
-
-// settings returns the lines of an nginx configuration that are neither blank
-// nor comments.
-func settings(config string) []string {
-	return slices.DeleteFunc(strings.Split(config, "\n"), func(line string) bool {
-		line = strings.TrimSpace(line)
-		return line == "" || strings.HasPrefix(line, "#")
-	})
-}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"example.com/tidings/eventlog"
 	"example.com/tidings/internal/problem"
@@ -13,6 +14,18 @@ import (
 
 // Header is the name of the header.
 const Header = "Idempotency-Key"
+
+// WindowHeader is the name of the header that says, in an answer to a request with a key, for
+// how many seconds the key holds.
+const WindowHeader = "Idempotency-Window"
+
+// SetWindow says in an answer for how long the key of its request makes retries safe. That holds
+// from when the message was stored. 0 means that this is not known.
+func SetWindow(h http.Header, window time.Duration) {
+	if window > 0 {
+		h.Set(WindowHeader, strconv.FormatInt(int64(window/time.Second), 10))
+	}
+}
 
 // Key returns the key of a request, or "" if the request has no key. The header
 // holds a quoted string (draft-ietf-httpapi-idempotency-key-header, RFC 9651,

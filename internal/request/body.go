@@ -22,6 +22,7 @@ var bodies = sync.Pool{New: func() any { return new([]byte) }}
 
 // ReadBody calls use with the body of a request, and returns its error. use must not keep
 // the bytes. If the body has more than limit bytes, ReadBody returns tooLarge's error instead.
+// r.Body is http.NoBody once everything was read, or nothing more can be.
 func ReadBody(w http.ResponseWriter, r *http.Request, limit int, tooLarge func() error, use func([]byte) error) error {
 	if r.ContentLength > int64(limit) {
 		return tooLarge()
@@ -38,6 +39,7 @@ func ReadBody(w http.ResponseWriter, r *http.Request, limit int, tooLarge func()
 		b = make([]byte, 0, want)
 	}
 	body := r.Body
+	r.Header.Del("Expect") // reading asks for the body: see Refuse
 	if r.ContentLength < 0 {
 		body = http.MaxBytesReader(w, body, int64(limit))
 	}
@@ -47,8 +49,12 @@ func ReadBody(w http.ResponseWriter, r *http.Request, limit int, tooLarge func()
 		*buf = b
 		switch {
 		case err == io.EOF:
+			r.Body = http.NoBody
 			return use(b)
 		case err != nil:
+			if _, limited := errors.AsType[*http.MaxBytesError](err); !limited {
+				r.Body = http.NoBody // the rest does not come
+			}
 			return unreadable(err, tooLarge)
 		case len(b) == cap(b):
 			b = append(b, 0)[:len(b)]

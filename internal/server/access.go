@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"example.com/tidings/hub/httpapi"
+	"example.com/tidings/internal/request"
 )
 
 // authorize asks Config.Authorize about a request to a route outside the API. It returns
@@ -21,6 +22,6 @@ type errorHandler func(http.ResponseWriter, *http.Request) error
 
 func (h errorHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := h(w, r); err != nil {
-		err.(http.Handler).ServeHTTP(w, r)
+		request.Refuse(w, r, err.(http.Handler))
 	}
 }

@@ -87,7 +87,7 @@ func TestEventsOverHTTP10(t *testing.T) {
 	post(t, client(t, "HTTP/1.1"), s.url, "alice", "hello")
 	l.want(t, l.event(1, "alice", "hello"))
 	s.stop()
-	l.wantEnd(t)
+	l.wantEnd(t, 1)
 }
 
 func TestHeadOfEventsHasTheHeadersAndNoStream(t *testing.T) {

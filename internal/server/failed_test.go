@@ -62,7 +62,7 @@ func TestServerStopsWhenTheLogFails(t *testing.T) {
 			start := time.Now()
 			close(log.failed)
 			l.want(t, l.event(1, "alice", "last words"))
-			l.wantEnd(t)
+			l.wantEnd(t, 1)
 			select {
 			case err = <-ran:
 			case <-time.After(patience):

@@ -19,9 +19,12 @@ type route struct {
 	private bool                    // other sites may not even send GET
 }
 
-// apiMethods are the methods of all API routes together, for a preflight. A route
-// answers 405 to a method that it lacks.
-const apiMethods = "GET, HEAD, POST"
+// apiMethods are the methods of all API routes together. A route answers 405 to a method
+// that it lacks. A preflight allows sharedMethods. No route has DELETE yet.
+const (
+	apiMethods    = "GET, HEAD, POST"
+	sharedMethods = apiMethods + ", DELETE"
+)
 
 // allow lists the route's methods, as in an Allow header.
 func (rt *route) allow() string {
@@ -81,7 +84,8 @@ func (s *site) find(path string) (route, bool) {
 func (s *site) route(w http.ResponseWriter, r *http.Request) {
 	handler, err := s.handlerOf(w.Header(), r)
 	if err != nil {
-		handler = err.(http.Handler)
+		request.Refuse(w, r, err.(http.Handler))
+		return
 	}
 	handler.ServeHTTP(w, r)
 }
@@ -113,7 +117,11 @@ func (s *site) handlerOf(h http.Header, r *http.Request) (http.Handler, error) {
 		return nil, problem.NotFound.With("There is nothing at this path. The page is at /, and streams are at /events. Post messages to /messages or /topics/TOPIC.")
 	}
 	if preflight(r) {
-		return s.origins.preflightHandler(r, rt.allow())
+		methods := rt.allow()
+		if rt.api != nil {
+			methods = sharedMethods
+		}
+		return s.origins.preflightHandler(r, methods)
 	}
 	method := r.Method
 	if method == http.MethodHead {

@@ -48,6 +48,9 @@ func (s *site) postMessage(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if key != "" {
+		idempotency.SetWindow(w.Header(), s.hub.KeyWindow())
+	}
 	event, err := sse.JSON("", m)
 	if err == nil {
 		_, err = s.hub.Publish(r.Context(), hub.Message{Topic: topic, Data: event.Data, Key: key})
@@ -158,6 +161,9 @@ func notJSON(body []byte, err *json.SyntaxError) *problem.Problem {
 		return at(body, len(body), "the JSON ends too early")
 	}
 	offset := max(0, int(err.Offset)-1) // of the last byte that was parsed
+	if request.TooDeep(body[:offset+1]) {
+		return at(body, offset, request.NestedTooDeeply)
+	}
 	char, _ := utf8.DecodeRune(body[offset:])
 	return at(body, offset, fmt.Sprintf("%q is not valid JSON", char))
 }

@@ -59,7 +59,7 @@ func TestPostMessage(t *testing.T) {
 		{name: "not UTF-8", contentType: js, body: "{\"user\":\"a\",\"text\":\"\xff\"}", status: 400, problem: "invalid-json", at: place{1, 21}, detail: "UTF-8"},
 		{name: "half a UTF-8 sequence", contentType: js, body: "{\"user\":\"a\",\"text\":\"\xe2\x82\"}", status: 400, problem: "invalid-json", at: place{1, 21}, detail: "UTF-8"},
 		{name: "a byte order mark", contentType: js, body: "\ufeff{}", status: 400, problem: "invalid-json", at: place{1, 1}},
-		{name: "nested without end", contentType: js, body: strings.Repeat("[", 100_000), status: 400, problem: "invalid-json"},
+		{name: "nested without end", contentType: js, body: strings.Repeat("[", 100_000), status: 400, problem: "invalid-json", at: place{1, 10_001}, detail: "nested too deeply"},
 
 		{name: "no text", contentType: js, body: `{"user":"x"}`, status: 422, problem: "invalid-message", field: "text", detail: `"text" is missing`},
 		{name: "no user", contentType: js, body: `{"text":"x"}`, status: 422, problem: "invalid-message", field: "user", detail: `"user" is missing`},
@@ -280,8 +280,8 @@ func TestPostMessageAgain(t *testing.T) {
 			"Content-Type", "application/json", "Idempotency-Key", key)
 	}
 	for range 3 {
-		if r := again("k1", "hello"); r.status != 200 || r.body != "queued" {
-			t.Errorf("%d %s", r.status, r.body)
+		if r := again("k1", "hello"); r.status != 200 || r.body != "queued" || r.header.Get("Idempotency-Window") != "120" {
+			t.Errorf("%d %s %v", r.status, r.body, r.header)
 		}
 	}
 	again("k1", "another").problem(t, 422, "key-conflict")

@@ -81,8 +81,16 @@ func (c hubCollector) Collect(ch chan<- prometheus.Metric) {
 // process, in Prometheus's text format. It requires [httpapi.ActionAdminister].
 func (s *Server) metrics(h *hub.Hub) http.Handler {
 	registry := prometheus.NewRegistry()
+	dropped := s.cfg.DroppedLines
+	if dropped == nil {
+		dropped = func() uint64 { return 0 }
+	}
 	registry.MustRegister(
 		hubCollector{h},
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "tidings_log_lines_dropped_total",
+			Help: "Lines of the server's own log that were dropped, because nobody read them.",
+		}, func() float64 { return float64(dropped()) }),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
+	"example.com/tidings/internal/idempotency"
 	"example.com/tidings/internal/problem"
 )
 
@@ -90,11 +92,14 @@ func (p *originPolicy) refuse(r *http.Request) *problem.Problem {
 }
 
 // share lets a page of an allowed origin read the response to r, with the headers
-// that a client of the API needs (Fetch standard, CORS protocol).
+// that a client of the API needs (Fetch standard, CORS protocol). It allows credentials,
+// because some libraries open an EventSource with withCredentials whether or not there are
+// cookies.
 func (p *originPolicy) share(h http.Header, r *http.Request) {
 	if origin := r.Header.Get("Origin"); p.allowed[origin] {
 		h.Set("Access-Control-Allow-Origin", origin)
-		h.Set("Access-Control-Expose-Headers", "Location, ETag, Retry-After")
+		h.Set("Access-Control-Allow-Credentials", "true")
+		h.Set("Access-Control-Expose-Headers", "Location, ETag, Retry-After, "+idempotency.WindowHeader)
 	}
 }
 
@@ -113,8 +118,32 @@ func (p *originPolicy) preflightHandler(r *http.Request, methods string) (http.H
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		h := w.Header()
 		h.Set("Access-Control-Allow-Methods", methods)
-		h.Set("Access-Control-Allow-Headers", "Content-Type, Last-Event-ID, Cache-Control, Idempotency-Key")
+		h.Set("Access-Control-Allow-Headers", allowedHeaders(r))
 		h.Set("Access-Control-Max-Age", "600") // seconds
 		w.WriteHeader(http.StatusNoContent)
 	}), nil
 }
+
+// allowedHeaders returns the header names that a page may send: those that the API knows, and
+// those that the preflight asks for. Libraries have headers of their own, and the origin is
+// trusted.
+func allowedHeaders(r *http.Request) string {
+	names := []string{"Authorization", "Cache-Control", "Content-Type", idempotency.Header, "Last-Event-ID"}
+	for _, line := range r.Header["Access-Control-Request-Headers"] {
+		for name := range strings.SplitSeq(line, ",") {
+			name = http.CanonicalHeaderKey(strings.TrimSpace(name))
+			if len(names) < maxAllowedHeaders && isToken(name) && !slices.ContainsFunc(names, func(known string) bool { return strings.EqualFold(known, name) }) {
+				names = append(names, name)
+			}
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// isToken reports whether a string is a token (RFC 9110, section 5.6.2).
+func isToken(s string) bool {
+	return s != "" && strings.Trim(s, "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") == ""
+}
+
+// maxAllowedHeaders bounds the answer to a preflight.
+const maxAllowedHeaders = 64

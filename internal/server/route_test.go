@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -290,12 +291,16 @@ func TestOrigin(t *testing.T) {
 				}
 				exposed := ""
 				if tt.shared {
-					exposed = "Location, ETag, Retry-After"
+					exposed = "Location, ETag, Retry-After, Idempotency-Window"
 				}
 				if got := r.header.Get("Access-Control-Expose-Headers"); got != exposed {
 					t.Errorf("%s: Access-Control-Expose-Headers %q, want %q", what, got, exposed)
 				}
-				if r.header.Get("Vary") != "Origin" || r.header.Get("Access-Control-Allow-Credentials") != "" {
+				credentials := ""
+				if tt.shared {
+					credentials = "true"
+				}
+				if r.header.Get("Vary") != "Origin" || r.header.Get("Access-Control-Allow-Credentials") != credentials {
 					t.Errorf("%s: headers %v", what, r.header)
 				}
 			}
@@ -333,24 +338,28 @@ func TestOrigin(t *testing.T) {
 func TestPreflight(t *testing.T) {
 	s := start(t, server.Config{AllowOrigins: []string{"http://localhost:5173"}})
 	c := client(t, "HTTP/1.1")
-	ask := func(path, origin, method string) reply {
-		return send(t, c, "OPTIONS", s.url+path, nil, "Origin", origin, "Sec-Fetch-Site", "same-site",
-			"Access-Control-Request-Method", method, "Access-Control-Request-Headers", "content-type")
+	ask := func(path, origin, method string, headers ...string) reply {
+		more := []string{"Origin", origin, "Sec-Fetch-Site", "same-site", "Access-Control-Request-Method", method}
+		for _, names := range headers {
+			more = append(more, "Access-Control-Request-Headers", names)
+		}
+		return send(t, c, "OPTIONS", s.url+path, nil, more...)
 	}
 	for path, methods := range map[string]string{
-		"/messages": "POST", "/events": "GET, HEAD, POST", "/batch": "GET, HEAD, POST",
-		"/topics": "GET, HEAD, POST", "/topics/orders": "GET, HEAD, POST", "/app.js": "GET, HEAD",
+		"/messages": "POST", "/events": "GET, HEAD, POST, DELETE", "/batch": "GET, HEAD, POST, DELETE",
+		"/topics": "GET, HEAD, POST, DELETE", "/topics/orders": "GET, HEAD, POST, DELETE", "/app.js": "GET, HEAD",
 	} {
-		r := ask(path, "http://localhost:5173", "POST")
+		r := ask(path, "http://localhost:5173", "POST", "content-type")
 		if r.status != 204 || r.body != "" {
 			t.Errorf("%s: %d %q", path, r.status, r.body)
 		}
 		for name, want := range map[string]string{
-			"Access-Control-Allow-Origin":  "http://localhost:5173",
-			"Access-Control-Allow-Methods": methods,
-			"Access-Control-Allow-Headers": "Content-Type, Last-Event-ID, Cache-Control, Idempotency-Key",
-			"Access-Control-Max-Age":       "600",
-			"Vary":                         "Origin",
+			"Access-Control-Allow-Origin":      "http://localhost:5173",
+			"Access-Control-Allow-Methods":     methods,
+			"Access-Control-Allow-Headers":     apiHeaders,
+			"Access-Control-Allow-Credentials": "true",
+			"Access-Control-Max-Age":           "600",
+			"Vary":                             "Origin",
 		} {
 			if got := r.header.Get(name); got != want {
 				t.Errorf("%s: %s: %q, want %q", path, name, got, want)
@@ -363,6 +372,31 @@ func TestPreflight(t *testing.T) {
 		}
 	}
 	ask("/nothing", "http://localhost:5173", "GET").problem(t, 404, "not-found")
+	// Libraries have headers of their own.
+	for want, headers := range map[string][]string{
+		"":                                  {"authorization, last-event-id, idempotency-key"},
+		", Datastar-Request":                {"datastar-request"},
+		", Hx-Request, Hx-Current-Url, X_1": {"hx-request, content-type,hx-current-url", "hx-request ,x_1"},
+		", Fine":                            {"a b, \"c\", d:e, é, , fine"},
+		manyHeaders("X-%d", 59):             {manyHeaders("x-%d", 1000)},
+	} {
+		r := ask("/events", "http://localhost:5173", "GET", headers...)
+		if got := r.header.Get("Access-Control-Allow-Headers"); got != apiHeaders+want {
+			t.Errorf("for %.100q a page may send %.300q, want %.300q", headers, got, apiHeaders+want)
+		}
+	}
+}
+
+// apiHeaders are the request headers that the API knows.
+const apiHeaders = "Authorization, Cache-Control, Content-Type, Idempotency-Key, Last-Event-ID"
+
+// manyHeaders returns n names, each after a comma.
+func manyHeaders(format string, n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, ", "+format, i)
+	}
+	return b.String()
 }
 
 // A page of an allowed origin can read why it was refused.

@@ -96,6 +96,10 @@ type Config struct {
 
 	// Logger is where the server logs. Nil means slog.Default().
 	Logger *slog.Logger
+
+	// DroppedLines returns how many lines of the log were dropped, for /metrics. Nil means
+	// that none are.
+	DroppedLines func() uint64
 }
 
 // A Server serves one hub. [New] makes it. [Server.Listen] binds its address: a
@@ -186,7 +190,7 @@ func (s *Server) use(h *hub.Hub) {
 func (s *Server) URL() string { return "http://" + s.listener.Addr().String() }
 
 // Run serves h until ctx is done or the hub's log has failed, and then stops. It
-// accepts no new connection and drains the hub: each stream ends cleanly after the
+// accepts no new connection and drains the hub: each stream ends after the
 // last message published. After 700 ms it cuts the connections that are left. Then it
 // closes the hub with its log. After a failure of the log it returns [hub.Hub.Err]
 // within 5 seconds, even if the disk hangs. Run returns an error if serving or closing
@@ -201,8 +205,8 @@ func (s *Server) Run(ctx context.Context, h *hub.Hub) error {
 	go func() { served <- s.http.Serve(newPacedListener(listener)) }()
 	select {
 	case err := <-served:
-		s.abandon()
 		s.http.Close()
+		s.abandon()
 		if err := h.Close(); err != nil {
 			s.log.Error("closing the log failed", "error", err)
 		}
@@ -219,8 +223,8 @@ func (s *Server) Run(ctx context.Context, h *hub.Hub) error {
 			s.log.Warn("stopping", "error", err)
 		}
 		s.log.Warn("cutting connections that did not end in time", "grace", shutdownGrace)
-		s.abandon()
 		s.http.Close()
+		s.abandon()
 	}
 	<-served
 	err := s.closeHub(h)

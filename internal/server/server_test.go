@@ -20,6 +20,7 @@ import (
 	"example.com/tidings/hub"
 	"example.com/tidings/internal/leak"
 	"example.com/tidings/internal/server"
+	"example.com/tidings/internal/streamtest"
 )
 
 func TestMain(m *testing.M) { leak.Main(m) }
@@ -263,11 +264,14 @@ func (l *listener) want(t *testing.T, text string) {
 	}
 }
 
-// wantEnd reads the end of the stream, which must be a clean one.
-func (l *listener) wantEnd(t *testing.T) {
+// wantEnd reads the end of the stream of a server that stops. The response breaks off, which
+// HTTP/1.0 does not show.
+func (l *listener) wantEnd(t *testing.T, seq uint64) {
 	t.Helper()
-	if rest, err := io.ReadAll(l.lines); err != nil || len(rest) > 0 {
-		t.Fatalf("the stream ends with %q, %v; want a clean end", rest, err)
+	rest, err := io.ReadAll(l.lines)
+	want := "event: tidings.end\nretry: R\ndata: {\"reason\":\"stopping\"}\nid: " + streamtest.Mask(eventlog.Position{Epoch: l.epoch, Seq: seq}.String()) + "\n\n"
+	if got := streamtest.Mask(string(rest)); got != want || (err == nil) != (l.res.Proto == "HTTP/1.0") {
+		t.Fatalf("the stream ends with %q, %v; want %q", got, err, want)
 	}
 }
 
@@ -283,7 +287,7 @@ func post(t *testing.T, c *http.Client, url, user, text string) {
 	}
 }
 
-func TestStopDeliversWhatWasPostedThenEndsStreamsCleanly(t *testing.T) {
+func TestStopDeliversWhatWasPostedThenEndsStreams(t *testing.T) {
 	for _, protocol := range protocols {
 		t.Run(protocol, func(t *testing.T) {
 			s := start(t, server.Config{})
@@ -294,7 +298,7 @@ func TestStopDeliversWhatWasPostedThenEndsStreamsCleanly(t *testing.T) {
 				t.Errorf("Run returned %v", err)
 			}
 			l.want(t, l.event(1, "alice", "last words"))
-			l.wantEnd(t)
+			l.wantEnd(t, 1)
 			if conn, err := net.Dial("tcp", s.addr); err == nil {
 				conn.Close()
 				t.Error("the stopped server still takes connections")
@@ -375,11 +379,49 @@ func TestStopClosesTheLog(t *testing.T) {
 	default:
 	}
 	cancel()
-	l.wantEnd(t)
+	l.wantEnd(t, 0)
 	if err := <-ran; err == nil || !strings.Contains(err.Error(), "not all is on the disk") {
 		t.Errorf("Run returned %v", err)
 	}
 	<-messages.closed
+}
+
+// A server that stops waits for the answers of streams that it cannot take, but no longer than
+// for others. Neither they nor their end are errors.
+func TestStopWhileStreamsAreTurnedAway(t *testing.T) {
+	for _, protocol := range protocols {
+		t.Run(protocol, func(t *testing.T) {
+			var logs logBuffer
+			s := startOn(t, server.Config{Logger: textLogger(&logs)}, eventlog.NewMemory(nil), hub.Options{MaxSubscribers: 1})
+			listen(t, client(t, protocol), s.url)
+			var all []*http.Response
+			for range 10 {
+				req, err := http.NewRequestWithContext(t.Context(), "GET", s.url+"/events", nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				req.Header.Set("Accept", "text/event-stream")
+				res, err := client(t, protocol).Do(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer res.Body.Close()
+				all = append(all, res)
+			}
+			if err := s.stop(); err != nil {
+				t.Errorf("Run returned %v", err)
+			}
+			for _, res := range all {
+				text, err := io.ReadAll(res.Body)
+				if got, want := streamtest.Mask(string(text)), "event: tidings.unavailable\nretry: R\ndata: {}\n\n"; got != want || err == nil {
+					t.Errorf("a client that is turned away gets %q, %v", got, err)
+				}
+			}
+			if text := logs.String(); strings.Contains(text, "WARN") || strings.Contains(text, "ERROR") || strings.Contains(text, "panic") {
+				t.Errorf("the log has\n%s", text)
+			}
+		})
+	}
 }
 
 func TestCloseReleasesAServerThatNeverRan(t *testing.T) {

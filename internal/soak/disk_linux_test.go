@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -180,5 +181,36 @@ func TestSlowSyncs(t *testing.T) {
 				t.Errorf("after SIGTERM the program ends with %v", err)
 			}
 		})
+	}
+}
+
+// A disk that hangs does not keep the real program: it ends with 1 and a line within 2.5 s of
+// SIGTERM. How soon the system lets it go is not measured: strace holds the thread that hangs.
+func TestStopOnADiskThatHangs(t *testing.T) {
+	p := &process{wrap: withStrace(t, "fdatasync:delay_enter=10000000:when=3+"), fails: true} // µs; each thread counts
+	p.serve(t)
+	l := newSingles(t, p.addr, 200)
+	go l.run(t, 8, time.Now().Add(2*time.Second))
+	time.Sleep(time.Second) // a sync hangs by then
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	said := func() bool {
+		stderr, err := os.ReadFile(p.log)
+		return err == nil && strings.Count(string(stderr), "tidings: the server has not stopped") == 1
+	}
+	for deadline := time.Now().Add(3 * time.Second); !said(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the program does not say that it ends")
+		}
+	}
+	select {
+	case err := <-p.exited:
+		p.exited <- err
+		if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 1 {
+			t.Errorf("the program ends with %v, want exit code 1", err)
+		}
+	case <-time.After(patience):
+		t.Error("the program goes on")
 	}
 }

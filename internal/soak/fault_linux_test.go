@@ -2,7 +2,6 @@ package soak_test
 
 import (
 	"errors"
-	"io"
 	"os"
 	"testing"
 	"time"
@@ -302,7 +301,7 @@ func (ft *faultTest) stalled(t *testing.T, members []*member) {
 	ft.check(t)
 }
 
-// stopped stops the server under load. Each stream ends cleanly, and clients that
+// stopped stops the server under load. Each client is told why its stream ends, and those that
 // reconnect miss nothing.
 func (ft *faultTest) stopped(t *testing.T) {
 	ft.steady.close()
@@ -319,7 +318,7 @@ func (ft *faultTest) stopped(t *testing.T) {
 	ft.crowd.awaitAll(t, ft.healthy, "the stream has ended", func(m *member) bool { return m.end != nil })
 	broken, behind := 0, 0
 	ft.crowd.each(ft.healthy, func(m *member) {
-		if !errors.Is(m.end, io.EOF) {
+		if !errors.Is(m.end, errStopped) {
 			broken++
 		}
 		if m.next < acked {
@@ -329,7 +328,7 @@ func (ft *faultTest) stopped(t *testing.T) {
 	})
 	t.Logf("the program ended %v after SIGTERM; %d messages were acknowledged; %d streams ended before the last of them", took, acked, behind)
 	if broken > 0 {
-		t.Errorf("%d streams are broken off, of %d", broken, len(ft.healthy))
+		t.Errorf("%d streams are broken off without a word, of %d", broken, len(ft.healthy))
 	}
 	if took > longestStop {
 		t.Errorf("the program has ended %v after SIGTERM", took)

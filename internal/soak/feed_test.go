@@ -101,6 +101,8 @@ func (l *listener) take() error {
 	switch ev.Type {
 	case hub.PositionEventType:
 		return nil
+	case hub.EndEventType:
+		return errStopped
 	case sse.GapEventType:
 		l.gaps = append(l.gaps, ev)
 		l.next = -1

@@ -59,6 +59,8 @@ func (lt *limitTest) come(t *testing.T, n int, how connectOptions) (taken int) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// A refused subscriber holds its connection for a moment.
+	lt.crowd.awaitAll(t, members, "the refused connections are closed", func(m *member) bool { return m.opened || m.fd < 0 })
 	lt.crowd.each(members, func(m *member) {
 		switch {
 		case m.opened:

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
-	"regexp"
 
 	"golang.org/x/sys/unix"
 
@@ -30,11 +28,8 @@ type member struct {
 	lastID []byte
 
 	cutAt int   // if not 0, the member resets the connection when raw is so long
-	end   error // why the stream ended: io.EOF after a clean end
+	end   error // why the stream ended
 }
-
-// errRefused is the end of a stream whose client was told to retry later.
-var errRefused = errors.New("refused for now")
 
 // errCut is the end of a connection that the member has reset.
 var errCut = errors.New("reset by the test")
@@ -82,14 +77,11 @@ func (m *member) take(b []byte) (n int, err error) {
 			return 0, nil
 		}
 		head := b[:n+4]
-		switch {
-		case !bytes.HasPrefix(head, []byte("HTTP/1.1 200 ")):
+		if !bytes.HasPrefix(head, []byte("HTTP/1.1 200 ")) || !bytes.Contains(head, []byte("\r\nTransfer-Encoding: chunked\r\n")) {
 			return 0, fmt.Errorf("the answer is %q", b[:min(len(b), 500)])
-		case bytes.Contains(head, []byte("\r\nTransfer-Encoding: chunked\r\n")):
-			m.inBody = true
-			return len(head), nil
 		}
-		return m.takeRefusal(head, b[len(head):])
+		m.inBody = true
+		return len(head), nil
 	}
 	line := bytes.IndexByte(b, '\n')
 	if line < 0 {
@@ -114,29 +106,10 @@ func (m *member) take(b []byte) (n int, err error) {
 		return 0, fmt.Errorf("there is no chunk: %q … %q", b[:min(n, 100)], b[max(0, n-100):n])
 	}
 	if size == 0 {
-		m.end = io.EOF
-		return n, nil
+		return 0, errors.New("the response is complete")
 	}
 	return n, m.takeEvents(b[line+1 : n-2])
 }
-
-// takeRefusal takes an answer that tells an EventSource when to reconnect.
-func (m *member) takeRefusal(head, body []byte) (n int, err error) {
-	_, length, _ := bytes.Cut(head, []byte("\r\nContent-Length: "))
-	digits, _, _ := bytes.Cut(length, []byte("\r\n"))
-	size, ok := natural(digits)
-	switch {
-	case ok && len(body) < size:
-		return 0, nil
-	case ok && refusal.Match(body) && bytes.Contains(head, []byte("\r\nConnection: close\r\n")):
-		m.end = errRefused
-		return len(head) + len(body), nil
-	}
-	return 0, fmt.Errorf("the answer is %q%q", head, body)
-}
-
-// refusal is the body of such an answer.
-var refusal = regexp.MustCompile(`^retry: [2-8]\d{3}\n$`)
 
 // takeEvents takes the events of a chunk, which must be complete.
 func (m *member) takeEvents(b []byte) error {
@@ -180,6 +153,13 @@ func (m *member) takeEvent(typ, data, id []byte) error {
 		return errors.New("there is a gap")
 	case hub.PositionEventType:
 		m.lastID = append(m.lastID[:0], id...)
+		return nil
+	case hub.UnavailableEventType:
+		m.end = errRefused
+		return nil
+	case hub.EndEventType:
+		m.lastID = append(m.lastID[:0], id...)
+		m.end = errStopped
 		return nil
 	case "":
 	default:

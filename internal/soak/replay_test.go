@@ -100,7 +100,7 @@ func TestKilledTenTimes(t *testing.T) {
 // stays returns a connection that the client does not end.
 func stays(*rand.Rand, int) (int, time.Duration) { return -1, -1 }
 
-// After SIGTERM the server ends each stream cleanly. Each acknowledged message reaches
+// After SIGTERM the server says to each stream why it ends. Each acknowledged message reaches
 // its subscribers before or after the restart.
 func TestStoppedAndStartedAgain(t *testing.T) {
 	rounds(t, func(t *testing.T, seed uint64, way path) {
@@ -125,7 +125,7 @@ func TestStoppedAndStartedAgain(t *testing.T) {
 		tr.checkHistory(tr.finish())
 		for _, s := range tr.subs {
 			if s.brokenEnds > 0 {
-				t.Errorf("%s: %d streams are broken off, %d end cleanly; all should", s.name, s.brokenEnds, s.cleanEnds)
+				t.Errorf("%s: %d streams are broken off without a word, %d are told why; all should be", s.name, s.brokenEnds, s.toldEnds)
 			}
 		}
 	})

@@ -49,8 +49,8 @@ type subscriber struct {
 	got         []receipt
 	connections []connection
 	lastID      string
-	cleanEnds   int // streams that the server ended cleanly
-	brokenEnds  int // streams that broke
+	toldEnds    int // streams that the server ended, and said why
+	brokenEnds  int // streams that broke without a word
 }
 
 // A receipt is a received message.
@@ -143,10 +143,10 @@ func (s *subscriber) connect(ctx context.Context) error {
 	switch {
 	case leaving.Load() || errors.Is(err, errEnough):
 		c.end, err = "itself", nil
-	case errors.Is(err, io.EOF) && c.opened == "" && s.refusals:
+	case errors.Is(err, errRefused) && s.refusals:
 		c.end, err = "a refusal", nil
-	case errors.Is(err, io.EOF):
-		s.cleanEnds++
+	case errors.Is(err, errStopped):
+		s.toldEnds++
 		c.end, err = "the server", nil
 	case isBroken(err):
 		s.brokenEnds++
@@ -162,6 +162,12 @@ func (s *subscriber) connect(ctx context.Context) error {
 // errEnough ends a connection that has received enough messages.
 var errEnough = errors.New("enough")
 
+// errRefused is the end of a stream whose client was told to come back later.
+var errRefused = errors.New("refused for now")
+
+// errStopped is the end of a stream of a server that stops.
+var errStopped = errors.New("the server stops")
+
 // A brokenError is the error of reading a broken connection.
 type brokenError struct{ error }
 
@@ -173,8 +179,8 @@ func isBroken(err error) bool {
 }
 
 // read takes the events of a connection, and returns why it ends: errEnough after enough
-// messages, io.EOF after a clean end, a brokenError after any other end, or the fault of
-// an event.
+// messages, errRefused or errStopped if the server says so, a brokenError after any other end,
+// or the fault of an event. A response that is complete is a fault.
 func (s *subscriber) read(st *stream, messages int, c *connection) error {
 	for {
 		if messages >= 0 && c.opened != "" && c.messages >= messages {
@@ -183,9 +189,13 @@ func (s *subscriber) read(st *stream, messages int, c *connection) error {
 		ev, err := st.next()
 		switch {
 		case errors.Is(err, io.EOF):
-			return io.EOF
+			return fmt.Errorf("the response is complete; %v", c)
 		case err != nil:
 			return brokenError{err}
+		case ev.Type == hub.UnavailableEventType && c.opened == "":
+			return errRefused
+		case ev.Type == hub.EndEventType:
+			return s.takeEnd(ev, st)
 		case c.opened == "":
 			err = s.takeOpen(ev, c)
 		case ev.Type == sse.GapEventType:
@@ -241,6 +251,20 @@ func (s *subscriber) takePosition(ev sse.Event) error {
 		return fmt.Errorf("tidings.position %s comes after %s", ev.ID, s.lastID)
 	}
 	return nil
+}
+
+// takeEnd takes the last event, after which the connection breaks.
+func (s *subscriber) takeEnd(ev sse.Event, st *stream) error {
+	seq, err := sequence(ev.ID)
+	if err != nil || seq < s.at.Load() || ev.Data != `{"reason":"stopping"}` {
+		return fmt.Errorf("%+v comes after %s, %v", ev, s.lastID, err)
+	}
+	s.lastID = ev.ID
+	s.at.Store(seq)
+	if next, err := st.next(); err == nil || errors.Is(err, io.EOF) {
+		return fmt.Errorf("after %+v comes %+v, %v", ev, next, err)
+	}
+	return errStopped
 }
 
 // takeMessage takes a message, which must be unchanged.

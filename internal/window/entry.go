@@ -77,8 +77,8 @@ func (e *Entry) Wire(form uint8) []byte {
 }
 
 // encode returns the message as an event. A subscriber gets every message that was
-// acknowledged. The standard drops an event without type and data (WHATWG HTML 9.2.6),
-// so such a message is sent with the type "message".
+// acknowledged. [sse.Event.AppendText] drops an event without type and data. The type
+// "message" gives such a message an empty data line.
 func (e *Entry) encode(form uint8) sse.Event {
 	if gap := e.Gap(); gap != nil {
 		return GapEvent(gap)

@@ -1,6 +1,8 @@
 package window
 
 import (
+	"time"
+
 	"example.com/tidings/eventlog"
 	"example.com/tidings/internal/ringbuf"
 	"example.com/tidings/sse"
@@ -11,7 +13,8 @@ import (
 type View struct {
 	ringbuf.Ring[*Entry]
 	Timeline   eventlog.Timeline
-	Generation uint64 // of the log that it was read from
+	Generation uint64        // of the log that it was read from
+	KeyWindow  time.Duration // as the log's state has it
 
 	// Each view that is read from the log anew begins an era.
 	eras []era

@@ -108,7 +108,7 @@ func (w *Window) reload(ctx context.Context) error {
 	if n := uint64(w.opts.MaxEntries); state.Last > n {
 		after = max(after, state.Last-n)
 	}
-	next := View{Ring: ringbuf.New[*Entry](after + 1), Timeline: state.Epochs, Generation: state.Generation}
+	next := View{Ring: ringbuf.New[*Entry](after + 1), Timeline: state.Epochs, Generation: state.Generation, KeyWindow: state.KeyWindow}
 	everything := topics.MustFilters("**")
 	for after < state.Last {
 		b, err := w.log.Read(ctx, eventlog.Query{

@@ -17,6 +17,7 @@ let failures = 0; // in a row
 let retryTimer = 0;
 let slowTimer = 0;
 let lost = false; // a stream was open and has ended
+let reason = ""; // why the server has ended the stream, or takes none, in words
 
 function setState(state, words) {
   clearTimeout(slowTimer);
@@ -68,12 +69,15 @@ function connect() {
   source.addEventListener("tidings.open", onOpen);
   source.addEventListener("tidings.position", (event) => { lastId = event.lastEventId; });
   source.addEventListener("tidings.gap", onGap);
+  source.addEventListener("tidings.end", onEnd);
+  source.addEventListener("tidings.unavailable", () => { reason = "The server takes no more streams now."; });
 }
 
-// A stream begins with tidings.open. A server that is full accepts the connection,
-// but ends the response without this event.
+// A stream begins with tidings.open. A server that cannot take the stream now sends
+// tidings.unavailable instead. After both that and tidings.end, the response breaks off.
 function onOpen(event) {
   failures = 0;
+  reason = "";
   // If a gap comes next, the id is not a position to continue from yet.
   if (event.lastEventId === parse(event.data)?.position) lastId = event.lastEventId;
   lost = false;
@@ -91,10 +95,17 @@ function onGap(event) {
   handlers.gap(parse(event.data));
 }
 
+function onEnd(event) {
+  lastId = event.lastEventId;
+  reason = parse(event.data)?.reason === "stopping" ? "The server is stopping." : "The server has ended the stream.";
+}
+
 function onError() {
   if (live()) lost = true;
   if (source.readyState !== EventSource.CLOSED) {
-    setState("reconnecting", lost ? "Connection lost. Reconnecting…" : "The server cannot be reached. Trying again…");
+    const why = reason || (lost ? "Connection lost." : "The server cannot be reached.");
+    setState("reconnecting", `${why} ${lost ? "Reconnecting…" : "Trying again…"}`);
+    reason = "";
     return;
   }
   const seconds = Math.ceil(Math.min(30, 2 ** failures) * (0.5 + Math.random() / 2));
