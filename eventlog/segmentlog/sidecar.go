@@ -76,8 +76,12 @@ func decodeSidecar(b []byte, first uint64, salt uint32) (t table, ok bool) {
 	if n, ok = count(16); !ok {
 		return table{}, false
 	}
-	for range n {
-		t.holes = t.holes.add(span{take(), take()})
+	for k := range n {
+		h := span{take(), take()}
+		if h.first == 0 || h.last < h.first || k > 0 && h.first-1 <= t.holes[k-1].last {
+			return table{}, false // they ascend, and do not touch
+		}
+		t.holes = append(t.holes, h)
 	}
 	return t, len(b) == 0
 }
