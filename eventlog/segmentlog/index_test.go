@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"example.com/tidings/eventlog"
 	"example.com/tidings/topics"
@@ -271,4 +275,16 @@ func topicOf(seq uint64) string {
 		return fmt.Sprintf("u.%d.%d", i%30, i%7)
 	}
 	return fmt.Sprintf("t.%d", i%20)
+}
+
+// A data folder that was taken away is not made again by the index.
+func TestIndexWithoutItsFolder(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "gone")
+	if st, err := openStore(indexDisk{vfs.Default}, dir, quiet(), func() {}); err == nil {
+		st.close(false)
+		t.Error("there is an index without the folder of the log")
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the folder: %v", err)
+	}
 }

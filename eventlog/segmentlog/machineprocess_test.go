@@ -23,7 +23,7 @@ type process struct {
 	left  int // calls until then, or 0 for never
 	after *machine
 	died  chan struct{} // closed then
-	full  int           // writing a group finds no room once in so many times, or 0 for never
+	full  int           // a write to a segment finds no room once in so many times, or 0 for never
 }
 
 // errDied is what calls return afterwards.
@@ -227,9 +227,11 @@ type openInode struct {
 func (f *openInode) WriteAt(b []byte, off int64) (n int, err error) {
 	err = f.p.do(func() error {
 		w := edit{off: off, b: slices.Clone(b)}
-		if f.p.full > 0 && f.p.m.isSegment(f.n) && f.n.data[off] == 0 && f.p.m.rnd.IntN(f.p.full) == 0 {
-			w.b = w.b[:f.p.m.rnd.IntN(len(b)+1)]
-			f.n.change(w)
+		if f.p.full > 0 && f.p.m.isSegment(f.n) && f.p.m.rnd.IntN(f.p.full) == 0 {
+			if allZero(f.n.data[off:min(off+1, int64(len(f.n.data)))]) { // what is overwritten stays whole
+				w.b = w.b[:f.p.m.rnd.IntN(len(b)+1)]
+				f.n.change(w)
+			}
 			return unix.ENOSPC
 		}
 		if f.p.left == 0 { // it dies: the system stops between two pages

@@ -82,7 +82,7 @@ func (o *Options) withDefaults() (Options, error) {
 	}
 	opts.watch = cmp.Or(opts.watch, watchInterval)
 	if opts.indexFiles == nil {
-		opts.indexFiles = vfs.Default // Pebble's own default watches for slow disks, and a failed Open leaves a goroutine
+		opts.indexFiles = indexDisk{vfs.Default} // Pebble's own default watches for slow disks, and a failed Open leaves a goroutine
 	}
 	if opts.bootID == nil {
 		opts.bootID = bootID

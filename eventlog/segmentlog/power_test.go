@@ -361,7 +361,9 @@ func (s *story) remove(l *Log, p *process) bool {
 		}
 	}
 	s.mu.Unlock()
-	if _, err := l.Remove(s.t.Context(), seqs); err != nil || p.dead() {
+	if _, err := l.Remove(s.t.Context(), seqs); errors.Is(err, eventlog.ErrFull) {
+		return true // some are erased
+	} else if err != nil || p.dead() {
 		return s.mayFail(p, "Remove", err)
 	}
 	s.removed(l, chosen)
@@ -392,7 +394,9 @@ func (s *story) removeTopic(l *Log, p *process) bool {
 		}
 	}
 	s.mu.Unlock()
-	if _, err := l.RemoveTopic(s.t.Context(), topic, upTo); err != nil || p.dead() {
+	if _, err := l.RemoveTopic(s.t.Context(), topic, upTo); errors.Is(err, eventlog.ErrFull) {
+		return true
+	} else if err != nil || p.dead() {
 		return s.mayFail(p, "RemoveTopic", err)
 	}
 	s.removed(l, chosen)

@@ -53,7 +53,8 @@ func (l *Log) removeSome(seqs []uint64) (n int, absent bool, err error) {
 	defer func() { l.index.endRemoval(settled) }()
 	first, last := l.first.Load(), l.lastSeq()
 	var removed []removedRecord
-	for len(seqs) > 0 {
+	var failed error
+	for len(seqs) > 0 && failed == nil {
 		if seqs[0] < first || seqs[0] > last {
 			seqs = seqs[1:]
 			continue
@@ -68,13 +69,13 @@ func (l *Log) removeSome(seqs []uint64) (n int, absent bool, err error) {
 		erased, lost, err := list[i].erase(seqs[:n])
 		switch {
 		case errors.Is(err, errOverwrite):
-			return 0, false, l.broken(err)
+			failed = l.broken(err)
 		case err != nil && !errors.Is(err, errGone) && !errors.Is(err, fs.ErrNotExist):
-			return 0, false, err
+			failed = err
 		}
 		for _, seq := range lost {
 			if _, err := l.certain(list[i], span{seq, seq}); err != nil {
-				return 0, false, err
+				failed = cmp.Or(failed, err)
 			}
 		}
 		absent = absent || len(lost) > 0
@@ -82,8 +83,8 @@ func (l *Log) removeSome(seqs []uint64) (n int, absent bool, err error) {
 		seqs = seqs[n:]
 	}
 	if len(removed) == 0 {
-		settled = true
-		return 0, absent, nil
+		settled = failed == nil
+		return 0, absent, failed
 	}
 	gone := make(map[uint64]bool, len(removed))
 	for _, r := range removed {
@@ -92,19 +93,21 @@ func (l *Log) removeSome(seqs []uint64) (n int, absent bool, err error) {
 	l.mu.Lock()
 	l.recent.remove(gone)
 	l.mu.Unlock()
-	// The index follows, unless it ends: then the next start reads the segments.
+	// The index follows, unless it ends: then the next start reads the segments. So it does if
+	// the disk did not take all: nobody knows what it did take.
 	r := &removal{records: removed, done: make(chan struct{})}
 	select {
 	case l.index.removals <- r:
 		<-r.done
-		settled = true
+		settled = failed == nil
 	case <-l.index.done:
 	}
-	return len(removed), absent, nil
+	return len(removed), absent, failed
 }
 
 // erase erases frames with ascending numbers, and returns their records when that is on the
-// disk. It passes over those that are erased. It returns the numbers that have no frame.
+// disk. With an error it returns those that are erased, maybe not on the disk. It passes
+// over those that were erased before. It returns the numbers that have no frame.
 func (s *segment) erase(seqs []uint64) (erased []removedRecord, absent []uint64, err error) {
 	if err := s.load(); err != nil {
 		return nil, nil, err
@@ -117,6 +120,7 @@ func (s *segment) erase(seqs []uint64) (erased []removedRecord, absent []uint64,
 	_, end := s.extent()
 	c := newCursor(f, s.salt, 0, end, s.waitErased)
 	defer c.close()
+	var failed error
 	for _, seq := range seqs {
 		if m, ok := s.before(seq); ok && (m.off > c.off || c.passed >= seq) {
 			c.seek(m.off)
@@ -141,17 +145,18 @@ func (s *segment) erase(seqs []uint64) (erased []removedRecord, absent []uint64,
 		_, err := f.WriteAt(raw, fr.off)
 		s.erasing.Unlock()
 		if err != nil {
-			return erased, absent, fmt.Errorf("%w: %w", errOverwrite, err)
+			failed = fmt.Errorf("%w: %w", errOverwrite, err)
+			break
 		}
 		erased = append(erased, removedRecord{seq: seq, topic: m.Topic, key: m.Key})
 	}
 	if len(erased) == 0 {
-		return nil, absent, nil
+		return nil, absent, failed
 	}
-	if err := f.sync(); err != nil {
+	if err := f.sync(); err != nil { // also if not all were erased: the next call passes over these
 		return erased, absent, fmt.Errorf("%w: %w", errOverwrite, err)
 	}
-	return erased, absent, nil
+	return erased, absent, failed
 }
 
 // eraseLost overwrites what is left of lost records, if the ascending numbers have all of a

@@ -3,14 +3,17 @@ package segmentlog
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -216,5 +219,42 @@ func TestReadWhileRecordsAreErased(t *testing.T) {
 			break
 		}
 	}
+	closeLog(t, l)
+}
+
+// A Remove that finds no room says so. What it has erased by then is gone for readers of all
+// kinds, and a later call erases the rest.
+func TestRemoveOnAFullDisk(t *testing.T) {
+	files := &faulty{}
+	opts := Options{Dir: t.TempDir(), files: files, segmentBytes: 64 << 10, Logger: quiet()}
+	l := opened(t, opts)
+	publishMany(t, l, 300, 1000)
+	var seqs []uint64
+	for seq := uint64(1); seq <= 300; seq += 10 {
+		seqs = append(seqs, seq)
+	}
+	rnd := rand.New(rand.NewPCG(1, 2))
+	writes := 0
+	files.set(func(call, name string) error {
+		if call == "write" && strings.HasSuffix(name, segmentSuffix) {
+			if writes++; writes > 10 {
+				return syscall.ENOSPC
+			}
+		}
+		return nil
+	})
+	first, err := l.Remove(t.Context(), seqs)
+	if first != 10 || !errors.Is(err, eventlog.ErrFull) || l.Err() != nil {
+		t.Fatalf("Remove: %d, %v; the log: %v", first, err, l.Err())
+	}
+	modelOf(t, l).agrees(t, l, "after the first", rnd)
+	files.set(nil)
+	if n, err := l.Remove(t.Context(), seqs); n != len(seqs)-10 || err != nil {
+		t.Errorf("Remove again: %d, %v", n, err)
+	}
+	modelOf(t, l).agrees(t, l, "after the second", rnd)
+	closeLog(t, l)
+	l = opened(t, opts)
+	modelOf(t, l).agrees(t, l, "after a start", rnd)
 	closeLog(t, l)
 }

@@ -4,7 +4,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -42,6 +44,18 @@ type store struct {
 	failure atomic.Pointer[error]
 	gone    chan struct{} // closed when there is a failure
 	broken  func()        // called then
+}
+
+// indexDisk is the machine's file system. It makes a folder only where the one above it is: a
+// data folder that was taken away must stay away.
+type indexDisk struct{ vfs.FS }
+
+func (indexDisk) MkdirAll(dir string, perm os.FileMode) error {
+	err := os.Mkdir(dir, perm)
+	if errors.Is(err, fs.ErrExist) {
+		return nil // as a file that is in the way it fails later
+	}
+	return err
 }
 
 // errStore means that there is no store to ask.

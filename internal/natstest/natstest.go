@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -135,16 +137,30 @@ func newServer(tb testing.TB, name string) *Server {
 	return s
 }
 
-// freeAddress returns a loopback address that nobody listens on.
+// freeAddress returns a loopback address that nobody listens on. A range of ports is for
+// these servers: the system gives none of it to others, and no two calls return the same.
 func freeAddress(tb testing.TB) string {
 	tb.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
+	for range portEnd - portStart {
+		address := fmt.Sprint("127.0.0.1:", portStart+int(ports.Add(1))%(portEnd-portStart))
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			continue
+		}
+		_ = l.Close()
+		return address
 	}
-	defer l.Close()
-	return l.Addr().String()
+	tb.Fatal("no port is free")
+	return ""
 }
+
+// Linux gives the ports from 32768 on to those who do not ask for one.
+const portStart, portEnd = 20000, 32000
+
+// ports is how many were tried. It begins elsewhere in each process, for those that run side by side.
+var ports atomic.Int64
+
+func init() { ports.Store(int64(rand.IntN(portEnd - portStart))) }
 
 // Restart starts a server again that has ended, with its store and on its port.
 func (s *Server) Restart(tb testing.TB) {
