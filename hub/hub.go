@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"example.com/tidings/eventlog"
+	"example.com/tidings/internal/budget"
 	"example.com/tidings/internal/dispatch"
 	"example.com/tidings/internal/window"
 )
@@ -22,6 +23,11 @@ type Options struct {
 	// means 8,192 messages and 64 MiB.
 	Window      int
 	WindowBytes int
+
+	// ClientBytes bounds what the hub holds for its clients beside the window, in encoded
+	// bytes: what slow clients have not taken, bodies of requests, answers, filters. Each kind
+	// has a fixed part of it, which the metrics show. 0 means 96 MiB.
+	ClientBytes int
 
 	// MaxMessage bounds the data of a message, in bytes. 0 means 4 MiB.
 	MaxMessage int
@@ -62,6 +68,7 @@ func (o *Options) cloneWithDefaults() Options {
 	}
 	opts.Window = cmp.Or(opts.Window, 8192)
 	opts.WindowBytes = cmp.Or(opts.WindowBytes, 64<<20)
+	opts.ClientBytes = cmp.Or(opts.ClientBytes, budget.DefaultBytes)
 	opts.MaxMessage = cmp.Or(opts.MaxMessage, 4<<20)
 	opts.MaxSubscribers = cmp.Or(opts.MaxSubscribers, math.MaxInt)
 	opts.KeepAlive = cmp.Or(opts.KeepAlive, 15*time.Second)
@@ -82,6 +89,7 @@ type Hub struct {
 	opts    Options
 	window  *window.Window
 	streams *dispatch.Dispatcher
+	budgets *budget.Budgets
 
 	subscribers atomic.Int64
 	waiting     atomic.Int64 // answers of ServeUnavailable that stay open
@@ -94,10 +102,13 @@ type Hub struct {
 	publishing sync.WaitGroup // Publish calls that are under way; added to under mu
 }
 
+func init() { budget.Of = func(h any) *budget.Budgets { return h.(*Hub).budgets } }
+
 // New returns a hub on a log. [Hub.Close] closes the log. Nil options are the defaults. New
 // reads the newest messages. If that fails, it returns an error and does not close the log.
 func New(ctx context.Context, log eventlog.Log, opts *Options) (*Hub, error) {
 	h := &Hub{log: log, opts: opts.cloneWithDefaults(), drained: make(chan struct{})}
+	h.budgets = budget.New(h.opts.ClientBytes)
 	var err error
 	h.window, err = window.New(ctx, log, window.Options{
 		MaxEntries: h.opts.Window, MaxBytes: h.opts.WindowBytes, Logger: h.opts.Logger,
@@ -111,6 +122,7 @@ func New(ctx context.Context, log eventlog.Log, opts *Options) (*Hub, error) {
 		WriteTimeout: h.opts.WriteTimeout,
 		Retry:        h.opts.Retry,
 		Logger:       h.opts.Logger,
+		Budgets:      h.budgets,
 		SocketGone:   func() { h.subscribers.Add(-1) },
 	})
 	if err != nil {

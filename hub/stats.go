@@ -13,7 +13,7 @@ func (h *Hub) TakenOver() int { return h.streams.Sockets() }
 // Stats returns the figures of the hub.
 func (h *Hub) Stats() stats.Hub {
 	var netHTTP, takenOver stats.Path
-	s := stats.Hub{Subscribers: int(h.subscribers.Load()), Invalid: h.window.Invalid()}
+	s := stats.Hub{Subscribers: int(h.subscribers.Load()), Invalid: h.window.Invalid(), Budgets: h.budgets.Stats()}
 	for _, shard := range h.streams.Stats() {
 		netHTTP.Streams += shard.Open[delivery.Writer]
 		netHTTP.Begun += shard.Opened[delivery.Writer]

@@ -15,8 +15,18 @@ type Hub struct {
 	// Shards has the figures of each goroutine that delivers.
 	Shards []Shard
 
+	// Budgets has the figures of what clients may cost, one for each kind of cost.
+	Budgets []Budget
+
 	// Log has the figures of the log. It is nil if the log has none.
 	Log *Log
+}
+
+// A Budget has the figures of one kind of cost that clients cause.
+type Budget struct {
+	Name        string
+	Used, Limit int64  // bytes; of "reads", how many read at the moment and how many may
+	Refused     uint64 // times that the budget was used up
 }
 
 // A Log has the figures of a log that keeps its records in files.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"example.com/tidings/eventlog"
+	"example.com/tidings/internal/budget"
 	"example.com/tidings/internal/delivery"
 	"example.com/tidings/internal/window"
 	"example.com/tidings/topics"
@@ -27,6 +28,7 @@ type Options struct {
 	KeepAlive, WriteTimeout time.Duration
 	Retry                   time.Duration // how long clients wait at least before they reconnect
 	Logger                  *slog.Logger
+	Budgets                 *budget.Budgets
 	SocketGone              func() // called when a stream on a socket has ended
 }
 

@@ -15,22 +15,25 @@ import (
 
 // The metrics of a hub. docs/http-api.md lists them.
 var (
-	subscribersMetric = prometheus.NewDesc("tidings_subscribers", "Current subscribers.", nil, nil)
-	streamsMetric     = prometheus.NewDesc("tidings_streams", "Current streams, by path: through net/http, or taken over from it.", []string{"path"}, nil)
-	begunMetric       = prometheus.NewDesc("tidings_streams_begun_total", "Streams that have begun, by path.", []string{"path"}, nil)
-	invalidMetric     = prometheus.NewDesc("tidings_invalid_messages_total", "Messages in the log that cannot be sent as an event.", nil, nil)
-	failedMetric      = prometheus.NewDesc("tidings_log_failed", "1 when the log has failed and stores nothing more, otherwise 0.", nil, nil)
-	stalledMetric     = prometheus.NewDesc("tidings_delivery_stalled_streams", "Current streams whose client reads nothing.", []string{"shard"}, nil)
-	catchingUpMetric  = prometheus.NewDesc("tidings_delivery_catching_up_streams", "Current streams that are starting or catching up from the log.", []string{"shard"}, nil)
-	shardMetric       = prometheus.NewDesc("tidings_delivery_streams", "Current streams of a shard.", []string{"shard"}, nil)
-	deliveriesMetric  = prometheus.NewDesc("tidings_delivery_messages_total", "Messages delivered to streams from the window.", []string{"shard"}, nil)
-	writesMetric      = prometheus.NewDesc("tidings_delivery_writes_total", "Writes to streams.", []string{"shard"}, nil)
-	shortMetric       = prometheus.NewDesc("tidings_delivery_short_writes_total", "Writes of which the socket took only a part.", []string{"shard"}, nil)
-	bytesMetric       = prometheus.NewDesc("tidings_delivery_written_bytes_total", "Bytes written to streams.", []string{"shard"}, nil)
-	logBytesMetric    = prometheus.NewDesc("tidings_log_bytes", "Size of the stored records in files.", nil, nil)
-	verifiedMetric    = prometheus.NewDesc("tidings_log_verified_bytes", "Of these bytes, those that were read and checked since the start, or written since.", nil, nil)
-	lostMetric        = prometheus.NewDesc("tidings_log_lost_messages", "Retained messages that are known to be lost.", nil, nil)
-	endsMetric        = prometheus.NewDesc("tidings_delivery_ends_total", "Streams that have ended, by reason.", []string{"shard", "reason"}, nil)
+	subscribersMetric   = prometheus.NewDesc("tidings_subscribers", "Current subscribers.", nil, nil)
+	streamsMetric       = prometheus.NewDesc("tidings_streams", "Current streams, by path: through net/http, or taken over from it.", []string{"path"}, nil)
+	begunMetric         = prometheus.NewDesc("tidings_streams_begun_total", "Streams that have begun, by path.", []string{"path"}, nil)
+	invalidMetric       = prometheus.NewDesc("tidings_invalid_messages_total", "Messages in the log that cannot be sent as an event.", nil, nil)
+	failedMetric        = prometheus.NewDesc("tidings_log_failed", "1 when the log has failed and stores nothing more, otherwise 0.", nil, nil)
+	stalledMetric       = prometheus.NewDesc("tidings_delivery_stalled_streams", "Current streams whose client reads nothing.", []string{"shard"}, nil)
+	catchingUpMetric    = prometheus.NewDesc("tidings_delivery_catching_up_streams", "Current streams that are starting or catching up from the log.", []string{"shard"}, nil)
+	shardMetric         = prometheus.NewDesc("tidings_delivery_streams", "Current streams of a shard.", []string{"shard"}, nil)
+	deliveriesMetric    = prometheus.NewDesc("tidings_delivery_messages_total", "Messages delivered to streams from the window.", []string{"shard"}, nil)
+	writesMetric        = prometheus.NewDesc("tidings_delivery_writes_total", "Writes to streams.", []string{"shard"}, nil)
+	shortMetric         = prometheus.NewDesc("tidings_delivery_short_writes_total", "Writes of which the socket took only a part.", []string{"shard"}, nil)
+	bytesMetric         = prometheus.NewDesc("tidings_delivery_written_bytes_total", "Bytes written to streams.", []string{"shard"}, nil)
+	logBytesMetric      = prometheus.NewDesc("tidings_log_bytes", "Size of the stored records in files.", nil, nil)
+	verifiedMetric      = prometheus.NewDesc("tidings_log_verified_bytes", "Of these bytes, those that were read and checked since the start, or written since.", nil, nil)
+	lostMetric          = prometheus.NewDesc("tidings_log_lost_messages", "Retained messages that are known to be lost.", nil, nil)
+	budgetUsedMetric    = prometheus.NewDesc("tidings_budget_used", "What clients have of a budget, in bytes; of reads, how many are under way.", []string{"budget"}, nil)
+	budgetLimitMetric   = prometheus.NewDesc("tidings_budget_limit", "What clients may have of a budget together.", []string{"budget"}, nil)
+	budgetRefusedMetric = prometheus.NewDesc("tidings_budget_refused_total", "Times that a budget was used up.", []string{"budget"}, nil)
+	endsMetric          = prometheus.NewDesc("tidings_delivery_ends_total", "Streams that have ended, by reason.", []string{"shard", "reason"}, nil)
 )
 
 // A hubCollector collects the metrics of a hub.
@@ -52,6 +55,11 @@ func (c hubCollector) Collect(ch chan<- prometheus.Metric) {
 		count(begunMetric, p.Begun, path)
 	}
 	count(invalidMetric, stats.Invalid)
+	for _, b := range stats.Budgets {
+		gauge(budgetUsedMetric, int(b.Used), b.Name)
+		gauge(budgetLimitMetric, int(b.Limit), b.Name)
+		count(budgetRefusedMetric, b.Refused, b.Name)
+	}
 	if l := stats.Log; l != nil {
 		gauge(logBytesMetric, int(l.Bytes))
 		gauge(verifiedMetric, int(l.Verified))
