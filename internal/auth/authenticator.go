@@ -1,0 +1,124 @@
+package auth
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"example.com/tidings/topics"
+)
+
+// Options configure an [Authenticator].
+type Options struct {
+	KeysFile string  // of API keys; "" for none
+	Tokens   *Tokens // nil if no tokens are accepted
+
+	// AnonymousPublish and AnonymousSubscribe are what somebody without a credential may do.
+	AnonymousPublish, AnonymousSubscribe []topics.Filter
+
+	Logger *slog.Logger
+}
+
+// An Authenticator checks credentials. Its methods may be called concurrently.
+type Authenticator struct {
+	opts     Options
+	keys     atomic.Pointer[Keys]
+	failures atomic.Uint64
+}
+
+// New reads the keys file, if there is one.
+func New(opts Options) (*Authenticator, error) {
+	a := &Authenticator{opts: opts}
+	keys := Keys{}
+	if opts.KeysFile != "" {
+		var err error
+		if keys, err = ReadKeys(opts.KeysFile); err != nil {
+			return nil, err
+		}
+	}
+	a.keys.Store(&keys)
+	return a, nil
+}
+
+// Anonymous returns the identity of somebody without a credential.
+func (a *Authenticator) Anonymous() Identity {
+	return Identity{Publish: a.opts.AnonymousPublish, Subscribe: a.opts.AnonymousSubscribe}
+}
+
+// Check returns whose a credential is. The error wraps [ErrExpired] or [ErrNotAccepted], and
+// says for the server's log why.
+func (a *Authenticator) Check(credential string, now time.Time) (Identity, error) {
+	if strings.HasPrefix(credential, KeyPrefix) {
+		return (*a.keys.Load()).Find(credential, now)
+	}
+	if a.opts.Tokens == nil {
+		return Identity{}, fmt.Errorf("%w: there is no key that checks tokens", ErrNotAccepted)
+	}
+	return a.opts.Tokens.Check(credential, now)
+}
+
+// Allows reports whether an identity of an API key still has what it had when its credential was
+// checked. Those of tokens have it until they end.
+func (a *Authenticator) Allows(id Identity) bool {
+	name, ok := strings.CutPrefix(id.Subject, "key:")
+	if !ok {
+		return true
+	}
+	k, ok := (*a.keys.Load())[name]
+	return ok && !lacks(k.Subscribe, id.Subscribe) && !lacks(k.Publish, id.Publish)
+}
+
+// Failures counts the times that the keys file could not be read. It then keeps its old keys.
+func (a *Authenticator) Failures() uint64 { return a.failures.Load() }
+
+// Watch reads the keys file again when it has changed, until ctx is done. It calls narrowed with
+// the names of keys that are gone or allow less, after the new keys count. It looks at the file at
+// each tick, and reads it when two ticks have seen the same: then whoever writes it has finished.
+func (a *Authenticator) Watch(ctx context.Context, ticks <-chan time.Time, narrowed func(names []string)) {
+	if a.opts.KeysFile == "" {
+		return
+	}
+	var read, last os.FileInfo // nil for no file
+	for began := false; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticks:
+		}
+		info, err := os.Stat(a.opts.KeysFile)
+		if err != nil {
+			info = nil
+		}
+		stable := same(info, last)
+		last = info
+		if stable && (!began || !same(info, read)) {
+			began, read = true, info
+			a.reload(narrowed)
+		}
+	}
+}
+
+// same reports whether a file has not changed.
+func same(a, b os.FileInfo) bool {
+	if a == nil || b == nil {
+		return a == nil && b == nil
+	}
+	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime()) && a.Mode() == b.Mode()
+}
+
+func (a *Authenticator) reload(narrowed func([]string)) {
+	keys, err := ReadKeys(a.opts.KeysFile)
+	if err != nil {
+		a.failures.Add(1)
+		a.opts.Logger.Error("the keys file cannot be used; the keys that were read before go on", "error", err)
+		return
+	}
+	was := a.keys.Swap(&keys)
+	if names := was.Narrowed(keys); len(names) > 0 {
+		narrowed(names)
+	}
+}
