@@ -1,0 +1,71 @@
+//go:build unix
+
+package main_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestKeyNew(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "keys")
+	code, key, stderr := run(t, nil, "key", "new", "--keys", file, "shop", "--publish", "orders.**,carts.*", "--subscribe", "orders.*", "--for", "24h")
+	if code != 0 || !strings.HasPrefix(key, "tdk_shop_") || stderr != "" {
+		t.Fatalf("%d, %q, %q", code, key, stderr)
+	}
+	line, err := os.ReadFile(file)
+	if err != nil || !strings.Contains(string(line), `"publish":["orders.**","carts.*"],"subscribe":["orders.*"]`) ||
+		strings.Contains(string(line), strings.TrimSpace(key)[len("tdk_shop_"):]) {
+		t.Errorf("%s, %v", line, err)
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+	for want, args := range map[string][]string{
+		"has a key shop already":   {"--keys", file, "shop", "--administer"},
+		"would allow nothing":      {"--keys", file, "other"},
+		"has an empty token":       {"--keys", file, "other", "--publish", "a..b"},
+		"--keys is missing":        {"other", "--publish", "a"},
+		"one argument":             {"--keys", file, "--publish", "a"},
+		"other characters than":    {"--keys", file, "Shop", "--publish", "a"},
+		"no such file":             {"--keys", file + "/x/y", "other", "--publish", "a"},
+		`see tidings key new --he`: {"--keys", file, "other", "--pubish", "a"},
+	} {
+		code, stdout, stderr := run(t, nil, append([]string{"key", "new"}, args...)...)
+		if code == 0 || stdout != "" || !strings.Contains(stderr, want) && want != "no such file" || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("%v: %d, %q, %q", args, code, stdout, stderr)
+		}
+	}
+	if after, err := os.ReadFile(file); err != nil || string(after) != string(line) {
+		t.Errorf("a refused key changes the file to %s, %v", after, err)
+	}
+}
+
+func TestToken(t *testing.T) {
+	key := filepath.Join(t.TempDir(), "key")
+	if code, stdout, stderr := run(t, nil, "keygen", key); code != 0 || stdout+stderr != "" {
+		t.Fatalf("%d, %q, %q", code, stdout, stderr)
+	}
+	if code, _, stderr := run(t, nil, "keygen", key); code != 1 || !strings.Contains(stderr, "exists") {
+		t.Errorf("over another key: %d, %q", code, stderr)
+	}
+	code, token, stderr := run(t, nil, "token", "--key", key, "ada", "--subscribe", "users.{sub}.**")
+	if code != 0 || strings.Count(token, ".") != 2 || strings.Count(token, "\n") != 1 || stderr != "" {
+		t.Errorf("%d, %q, %q", code, token, stderr)
+	}
+	for want, args := range map[string][]string{
+		"--key is missing":       {"ada"},
+		"one argument":           {"--key", key},
+		"would be refused":       {"--key", key, "ada", "--publish", "{sub}{sub}"},
+		"PRIVATE KEY":            {"--key", key + ".pub", "ada"},
+		"want more than 0":       {"--key", key, "ada", "--for", "-1s"},
+		"no such file":           {"--key", key + "x", "ada"},
+		"see tidings token --he": {"--key", key, "ada", "--sub", "x"},
+	} {
+		if code, stdout, stderr := run(t, nil, append([]string{"token"}, args...)...); code == 0 || stdout != "" || !strings.Contains(stderr, want) && want != "PRIVATE KEY" {
+			t.Errorf("%v: %d, %q, %q", args, code, stdout, stderr)
+		}
+	}
+}
