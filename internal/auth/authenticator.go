@@ -4,11 +4,11 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
 	"strings"
 	"sync/atomic"
 	"time"
 
+	"example.com/tidings/internal/filewatch"
 	"example.com/tidings/topics"
 )
 
@@ -77,37 +77,11 @@ func (a *Authenticator) Failures() uint64 { return a.failures.Load() }
 
 // Watch reads the keys file again when it has changed, until ctx is done. It calls narrowed with
 // the names of keys that are gone or allow less, after the new keys count. It looks at the file at
-// each tick, and reads it when two ticks have seen the same: then whoever writes it has finished.
+// each tick, as [filewatch.Watch].
 func (a *Authenticator) Watch(ctx context.Context, ticks <-chan time.Time, narrowed func(names []string)) {
-	if a.opts.KeysFile == "" {
-		return
+	if a.opts.KeysFile != "" {
+		filewatch.Watch(ctx, ticks, []string{a.opts.KeysFile}, func() { a.reload(narrowed) })
 	}
-	var read, last os.FileInfo // nil for no file
-	for began := false; ; {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticks:
-		}
-		info, err := os.Stat(a.opts.KeysFile)
-		if err != nil {
-			info = nil
-		}
-		stable := same(info, last)
-		last = info
-		if stable && (!began || !same(info, read)) {
-			began, read = true, info
-			a.reload(narrowed)
-		}
-	}
-}
-
-// same reports whether a file has not changed.
-func same(a, b os.FileInfo) bool {
-	if a == nil || b == nil {
-		return a == nil && b == nil
-	}
-	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime()) && a.Mode() == b.Mode()
 }
 
 func (a *Authenticator) reload(narrowed func([]string)) {

@@ -1,0 +1,78 @@
+// Package certs has the certificate of a server, and reads it again when its files change.
+package certs
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"example.com/tidings/internal/filewatch"
+)
+
+// A Pair is a certificate, with the certificates that vouch for it, and its private key, both in
+// PEM files. Its methods may be called concurrently.
+type Pair struct {
+	certFile, keyFile string
+	log               *slog.Logger
+	current           atomic.Pointer[tls.Certificate]
+	failures          atomic.Uint64
+}
+
+// Load reads a pair. The error says which file is wrong.
+func Load(certFile, keyFile string, log *slog.Logger) (*Pair, error) {
+	p := &Pair{certFile: certFile, keyFile: keyFile, log: log}
+	c, err := p.read()
+	if err != nil {
+		return nil, err
+	}
+	p.current.Store(c)
+	return p, nil
+}
+
+// read reads both files, and checks that they belong together and are of use now.
+func (p *Pair) read() (*tls.Certificate, error) {
+	c, err := tls.LoadX509KeyPair(p.certFile, p.keyFile)
+	if err != nil {
+		return nil, fmt.Errorf("the certificate %s and the key %s: %w", p.certFile, p.keyFile, err)
+	}
+	if now := time.Now(); now.After(c.Leaf.NotAfter) {
+		return nil, fmt.Errorf("the certificate %s has expired, on %s", p.certFile, c.Leaf.NotAfter.UTC().Format(time.RFC3339))
+	}
+	return &c, nil
+}
+
+// Config returns a configuration of servers with the pair, whichever it is at the time of a
+// connection. protocols are those of ALPN, the preferred first.
+func (p *Pair) Config(protocols ...string) *tls.Config {
+	return &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		NextProtos:     protocols,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return p.current.Load(), nil },
+	}
+}
+
+// Leaf returns the certificate.
+func (p *Pair) Leaf() *x509.Certificate { return p.current.Load().Leaf }
+
+// Failures counts the times that the files could not be used.
+func (p *Pair) Failures() uint64 { return p.failures.Load() }
+
+// Watch reads the files again when they change, until ctx is done. Files that cannot be used are
+// an error of the log. The pair that was read before then stays. Watch looks at each tick.
+func (p *Pair) Watch(ctx context.Context, ticks <-chan time.Time) {
+	filewatch.Watch(ctx, ticks, []string{p.certFile, p.keyFile}, func() {
+		c, err := p.read()
+		if err != nil {
+			p.failures.Add(1)
+			p.log.Error("the certificate cannot be used; the one that was read before goes on", "error", err)
+			return
+		}
+		if was := p.current.Swap(c); !was.Leaf.Equal(c.Leaf) {
+			p.log.Info("a new certificate is used", "file", p.certFile, "until", c.Leaf.NotAfter.UTC())
+		}
+	})
+}
