@@ -16,7 +16,7 @@ import (
 func serveFor(t *testing.T, h *hub.Hub, topic string) *memhttp.Server {
 	t.Helper()
 	return memhttp.New(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h.ServeEvents(w, r, hub.Subscription{Filters: topics.MustFilters(topic)}.Until(time.Now().Add(time.Second), hub.EndExpired))
+		h.ServeEvents(w, r, hub.Subscription{Filters: topics.MustFilters(topic)}.Ending(time.Now().Add(time.Second), hub.EndExpired))
 	}), nil)
 }
 

@@ -54,7 +54,7 @@ func (h *Hub) Iterate(ctx context.Context, sub Subscription) (iter.Seq2[sse.Even
 	if err != nil {
 		return nil, err
 	}
-	open := c.OpenEvent(sub.Filters)
+	open := c.OpenEvent(sub.Filters, sub.Until)
 	return func(yield func(sse.Event, error) bool) {
 		if !yield(open, nil) {
 			return
@@ -75,11 +75,11 @@ func (h *Hub) Iterate(ctx context.Context, sub Subscription) (iter.Seq2[sse.Even
 	}, nil
 }
 
-// Until has a subscription end at a time, for one of the reasons of an [EndError].
-func (s Subscription) Until(at time.Time, reason string) Subscription {
+// Ending has a subscription end at a time, for one of the reasons of an [EndError].
+func (s Subscription) Ending(at time.Time, reason string) Subscription {
 	for r := delivery.Stopping; ; r++ {
 		if r.String() == reason {
-			s.end = &dispatch.End{Until: at, Reason: r}
+			s.ending = &dispatch.End{Until: at, Reason: r}
 			return s
 		}
 	}

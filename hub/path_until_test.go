@@ -73,5 +73,5 @@ func TestPathUntil(t *testing.T) {
 // serveUntil serves a stream that ends at a time.
 func (s *station) serveUntil(w http.ResponseWriter, r *http.Request, at time.Time, reason string) {
 	from, _ := hub.ParseFrom(r.URL.Query().Get("from"))
-	s.serveSub(w, r, hub.Subscription{Filters: topics.MustFilters(r.URL.Query()["topic"]...), From: from}.Until(at, reason))
+	s.serveSub(w, r, hub.Subscription{Filters: topics.MustFilters(r.URL.Query()["topic"]...), From: from}.Ending(at, reason))
 }

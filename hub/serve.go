@@ -160,14 +160,14 @@ func (s *stream) output(w http.ResponseWriter, r *http.Request) (*output, error)
 
 // opening returns what the stream begins with. head comes before its first event.
 func (s *stream) opening(r *http.Request, head []byte) dispatch.Opening {
-	open := s.cursor.OpenEvent(s.sub.Filters)
+	open := s.cursor.OpenEvent(s.sub.Filters, s.sub.Until)
 	return dispatch.Opening{
 		Cursor: s.cursor,
 		Form:   uint8(s.sub.Format),
 		First:  []delivery.Frame{&window.Notice{At: s.cursor.Begins(), Chunk: append(head, window.Chunk(open)...)}},
 		ID:     open.ID,
 		Remote: r.RemoteAddr,
-		End:    s.sub.end,
+		End:    s.sub.endWith(r.Context()),
 	}
 }
 
@@ -180,6 +180,7 @@ type output struct {
 	sse     sse.ServeOptions
 	opening dispatch.Opening
 	seat    *seat
+	release func()      // frees what withoutDeadline has made
 	begun   func() bool // stops the timer that bounds the writing of the headers
 
 	rc       *http.ResponseController
@@ -188,8 +189,10 @@ type output struct {
 }
 
 func (s *stream) newOutput(w http.ResponseWriter, r *http.Request) *output {
+	opening := s.opening(r, nil)
+	r, release := withoutDeadline(r)
 	out := &output{
-		w: w, r: r, hub: s.hub, seat: s.seat, opening: s.opening(r, nil),
+		w: w, r: r, release: release, hub: s.hub, seat: s.seat, opening: opening,
 		sse:   sse.ServeOptions{KeepAlive: -1, WriteTimeout: -1, Logger: s.hub.opts.Logger},
 		rc:    http.NewResponseController(w),
 		begun: func() bool { return true },
@@ -201,6 +204,25 @@ func (s *stream) newOutput(w http.ResponseWriter, r *http.Request) *output {
 	return out
 }
 
+// withoutDeadline returns a request whose context is done when that of r is, but for its deadline:
+// the shard ends the stream then, and the client is told. release is called at the end.
+func withoutDeadline(r *http.Request) (_ *http.Request, release func()) {
+	ctx := r.Context()
+	if _, ok := ctx.Deadline(); !ok {
+		return r, func() {}
+	}
+	free, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		if ctx.Err() != context.DeadlineExceeded {
+			cancel(context.Cause(ctx))
+		}
+	})
+	return r.WithContext(free), func() {
+		stop()
+		cancel(nil)
+	}
+}
+
 // serve writes the stream.
 func (out *output) serve() error {
 	defer out.leave()
@@ -210,6 +232,7 @@ func (out *output) serve() error {
 // leave is called when the handler returns.
 func (out *output) leave() {
 	out.begun()
+	out.release()
 	out.seat.leave()
 	out.mu.Lock()
 	defer out.mu.Unlock()

@@ -58,7 +58,7 @@ func (h *Hub) subscribe(ctx context.Context, sub Subscription) (iter.Seq2[Event,
 			return
 		}
 		task := h.streams.NewTask(delivery.Iterator, nil)
-		if !h.streams.OpenTask(task, &dispatch.Opening{Cursor: c, End: sub.end}) {
+		if !h.streams.OpenTask(task, &dispatch.Opening{Cursor: c, End: sub.end()}) {
 			yield(Event{}, &EndError{EndStopping})
 			return
 		}
@@ -133,6 +133,9 @@ func (h *Hub) admit(ctx context.Context, sub Subscription) (*dispatch.Cursor, *s
 		return nil, nil, invalid("format", "%d is not known", sub.Format)
 	}
 	if err := sub.From.check(); err != nil {
+		return nil, nil, err
+	}
+	if err := sub.check(); err != nil {
 		return nil, nil, err
 	}
 	if h.isClosed() {

@@ -1,12 +1,16 @@
 package hub
 
 import (
+	"context"
+	"errors"
 	"math"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"time"
 
 	"example.com/tidings/eventlog"
+	"example.com/tidings/internal/delivery"
 	"example.com/tidings/internal/dispatch"
 	"example.com/tidings/internal/quote"
 	"example.com/tidings/internal/window"
@@ -46,7 +50,54 @@ type Subscription struct {
 	// Format is the form of the events of ServeEvents.
 	Format Format
 
-	end *dispatch.End // nil for a stream that goes on; only tests set it so far
+	// Subject says who subscribes, as in key:shop. It may be empty. [Hub.Disconnect] and
+	// [Hub.Revoke] end the streams of a subject.
+	Subject string
+
+	// Issued is when the subscriber's credential was made, or zero if that is unknown. See
+	// [Hub.Revoke].
+	Issued time.Time
+
+	// Until is when the subscriber may no longer read the topics. The stream ends then with
+	// [EndExpired], or up to a tenth of the time that was left later, at most 30 seconds, so that
+	// not all clients come back at once. Zero means that the stream goes on. With a Subject, NoEnd
+	// has to say so: an end that was forgotten must not mean for ever.
+	//
+	// The deadline of the request's context ends a stream of ServeEvents, too.
+	Until time.Time
+	NoEnd bool
+
+	// Session, if not nil, ends the stream with [EndRevoked] when it is done. Unlike the context of
+	// a request, which net/http cancels, it counts also for a connection that is taken over.
+	Session context.Context
+
+	ending *dispatch.End // of tests; wins over Until
+}
+
+// check refuses what no stream can have.
+func (s *Subscription) check() error {
+	if s.Subject != "" && s.Until.IsZero() && !s.NoEnd {
+		return errors.New("hub: a subscription with a Subject has neither Until nor NoEnd")
+	}
+	return nil
+}
+
+// end returns when the stream ends, or nil if it goes on.
+func (s *Subscription) end() *dispatch.End {
+	if s.ending != nil || s.Until.IsZero() {
+		return s.ending
+	}
+	spread := min(30*time.Second, max(0, time.Until(s.Until)/10))
+	return &dispatch.End{Until: s.Until.Add(rand.N(spread + 1)), Reason: delivery.Expired}
+}
+
+// endWith is end for a stream that also ends at the deadline of a context.
+func (s *Subscription) endWith(ctx context.Context) *dispatch.End {
+	end := s.end()
+	if at, ok := ctx.Deadline(); ok && (end == nil || at.Before(end.Until)) {
+		end = &dispatch.End{Until: at, Reason: delivery.Expired}
+	}
+	return end
 }
 
 // Lag says what happens to a subscriber that falls further behind than the hub's window.

@@ -4,9 +4,10 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"slices"
 	"strconv"
+	"time"
 
+	"example.com/tidings/internal/grant"
 	"example.com/tidings/internal/problem"
 	"example.com/tidings/sse"
 	"example.com/tidings/topics"
@@ -32,7 +33,9 @@ func (a Action) String() string {
 	return names[a]
 }
 
-// Access is what a request asks for. All of it must be allowed.
+// Access is what a request asks for. All of it must be allowed. With neither topics nor
+// filters the question is only who asks: for a batch it comes before the body is read, and a
+// second one with the topics after.
 type Access struct {
 	Action Action
 
@@ -44,30 +47,66 @@ type Access struct {
 	Filters []topics.Filter
 }
 
-// Within reports whether the allowed filters cover all topics and filters of the
-// access: whether nothing that it reaches lies outside of them. A filter must be
-// covered by one of the allowed ones, see [topics.Filter.Covers].
+// A Decision says for whom, and until when, a request is allowed.
+type Decision struct {
+	// Subject is who asks, as in key:shop, or "" for nobody in particular. [hub.Hub.Disconnect]
+	// ends the streams of a subject.
+	Subject string
+
+	// Until is when the permission ends: a stream ends then. From then on the decision refuses
+	// the request with 401. NoEnd says instead that it has no end. A Decision that says neither
+	// is a mistake, and answered with 500.
+	Until time.Time
+	NoEnd bool
+
+	// Issued is when the credential was made, if that is known. See [hub.Hub.Revoke].
+	Issued time.Time
+}
+
+// Anyone is the Decision for a request that is allowed whoever asks, without end.
+var Anyone = Decision{NoEnd: true}
+
+// Within reports whether the allowed filters cover all topics and filters of the access: whether
+// nothing that it reaches lies outside of them. Together they may cover a filter that none of them
+// covers alone. No filter covers a topic that is reserved. An access of ActionPublish that only
+// asks who is there is within; any other without topics and filters is not.
 func (a Access) Within(allowed ...topics.Filter) bool {
 	for _, topic := range a.Topics {
-		if !slices.ContainsFunc(allowed, func(f topics.Filter) bool { return f.Match(topic) }) {
+		if !grant.Allow(allowed, topic) {
 			return false
 		}
 	}
-	for _, filter := range a.Filters {
-		if !slices.ContainsFunc(allowed, func(f topics.Filter) bool { return f.Covers(filter) }) {
-			return false
-		}
+	if _, bad := grant.Uncovered(allowed, a.Filters); bad {
+		return false
 	}
-	return len(a.Topics)+len(a.Filters) > 0
+	return len(a.Topics)+len(a.Filters) > 0 || a.Action == ActionPublish
 }
 
 // authorize asks Options.Authorize. It returns how the request is refused, as an error that
 // is an http.Handler, or nil.
-func (a *api) authorize(r *http.Request, access Access) error {
+func (a *api) authorize(r *http.Request, access Access) (Decision, error) {
 	if a.opts.Authorize == nil {
-		return nil
+		return Anyone, nil
 	}
-	return Refusal(a.opts.Logger, r, access, a.opts.Authorize(r, access))
+	return Ask(a.opts.Logger, r, access, a.opts.Authorize)
+}
+
+// Ask calls a function as [Options.Authorize] about a request. Its error is an http.Handler, as
+// [Refusal] returns it. It is for other routes that ask the same function.
+func Ask(logger *slog.Logger, r *http.Request, access Access, authorize func(*http.Request, Access) (Decision, error)) (Decision, error) {
+	d, err := authorize(r, access)
+	switch {
+	case err != nil:
+		return Decision{}, Refusal(logger, r, access, err)
+	case d.Until.IsZero() && !d.NoEnd:
+		logger.ErrorContext(r.Context(), "httpapi: a Decision says neither until when it allows a request nor NoEnd",
+			"method", r.Method, "path", r.URL.Path, "action", access.Action.String())
+		return Decision{}, problem.InternalError.With("The server has a mistake in how it decides who may do what. Its log says more.")
+	case !d.NoEnd && !time.Now().Before(d.Until):
+		return Decision{}, problem.InvalidCredential.With("The credential has expired. Get a new one.").
+			Set("WWW-Authenticate", `Bearer realm="tidings", error="invalid_token"`)
+	}
+	return d, nil
 }
 
 // Refusal returns what a request is answered with that [Options.Authorize] has refused with

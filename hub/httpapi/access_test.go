@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
@@ -17,14 +18,14 @@ import (
 func TestAuthorizeIsAskedOnceForEachRequest(t *testing.T) {
 	protocols(t, func(t *testing.T, h2 bool) {
 		var asked []string
-		s := serve(t, setting{h2: h2, api: httpapi.Options{Authorize: func(r *http.Request, access httpapi.Access) error {
+		s := serve(t, setting{h2: h2, api: httpapi.Options{Authorize: func(r *http.Request, access httpapi.Access) (httpapi.Decision, error) {
 			asked = append(asked, fmt.Sprintf("%s topics %v filters %v for %s", access.Action, access.Topics, access.Filters, r.Header.Get("Authorization")))
-			return nil
+			return httpapi.Anyone, nil
 		}}})
 		id := s.publish(t, "/topics/a", "x", "Authorization", "ada")
 		for _, tt := range []struct{ method, path, body, want string }{
 			{"POST", "/topics/a.b", "x", "publish topics [a.b] filters []"},
-			{"POST", "/batch", `{"topic":"b","data":1}` + "\n" + `{"topic":"a","data":1}` + "\n" + `{"topic":"b","data":1}`, "publish topics [b a] filters []"},
+			{"POST", "/batch", `{"topic":"b","data":1}` + "\n" + `{"topic":"a","data":1}` + "\n" + `{"topic":"b","data":1}`, "publish topics [] filters [] for ada\npublish topics [b a] filters []"},
 			{"HEAD", "/events", "", "subscribe topics [] filters [messages]"},
 			{"HEAD", "/events?topic=a&topic=b.*", "", "subscribe topics [] filters [a b.*]"},
 			{"HEAD", "/events?lastEventId=" + id + "&topic=a", "", "subscribe topics [] filters [a]"},
@@ -38,7 +39,7 @@ func TestAuthorizeIsAskedOnceForEachRequest(t *testing.T) {
 			{"GET", "/nothing", "", ""},
 			{"PUT", "/topics/a", "", ""},
 			{"POST", "/topics/a.*", "x", ""},
-			{"POST", "/batch", `{"topic":"a"}`, ""},
+			{"POST", "/batch", `{"topic":"a"}`, "publish topics [] filters []"},
 			{"GET", "/events?topic=a..b", "", ""},
 			{"GET", "/topics?limit=0", "", ""},
 			{"GET", "/topics/a/events?after=x", "", ""},
@@ -92,7 +93,7 @@ func TestAuthorizeRefuses(t *testing.T) {
 			log := &faultyLog{Log: eventlog.NewMemory(nil)}
 			opts := logTo(&logged)
 			var refuse error
-			opts.Authorize = func(*http.Request, httpapi.Access) error { return refuse }
+			opts.Authorize = func(*http.Request, httpapi.Access) (httpapi.Decision, error) { return httpapi.Anyone, refuse }
 			s := serve(t, setting{h2: h2, log: log, api: opts})
 			id := s.publish(t, "/topics/a", "the data")
 			refuse = tt.err
@@ -134,7 +135,7 @@ func TestAuthorizeRefuses(t *testing.T) {
 // A publisher who is refused need not send a body first.
 func TestAuthorizeComesBeforeTheBody(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s := serve(t, setting{api: httpapi.Options{Authorize: func(*http.Request, httpapi.Access) error { return errSecret }}})
+		s := serve(t, setting{api: httpapi.Options{Authorize: func(*http.Request, httpapi.Access) (httpapi.Decision, error) { return httpapi.Anyone, errSecret }}})
 		c, err := s.mem.Dial()
 		if err != nil {
 			t.Fatal(err)
@@ -191,5 +192,99 @@ func TestActionString(t *testing.T) {
 		if got := a.String(); got != want {
 			t.Errorf("%d: %q, want %q", int(a), got, want)
 		}
+	}
+}
+
+// A Decision needs an end, or has to say that it has none. One whose end has come refuses.
+func TestDecision(t *testing.T) {
+	protocols(t, func(t *testing.T, h2 bool) {
+		for _, tt := range []struct {
+			name     string
+			decision httpapi.Decision
+			status   int
+			problem  string
+		}{
+			{"no end", httpapi.Anyone, 200, ""},
+			{"an end ahead", httpapi.Decision{Subject: "ada", Until: time.Now().Add(time.Hour)}, 200, ""},
+			{"neither", httpapi.Decision{}, 500, "internal-error"},
+			{"neither, for somebody", httpapi.Decision{Subject: "ada"}, 500, "internal-error"},
+			{"an end that has come", httpapi.Decision{Subject: "ada", Until: time.Now()}, 401, "invalid-credential"},
+		} {
+			var logged logBuffer
+			opts := logTo(&logged)
+			decide := httpapi.Anyone
+			opts.Authorize = func(*http.Request, httpapi.Access) (httpapi.Decision, error) { return decide, nil }
+			s := serve(t, setting{h2: h2, api: opts})
+			id := s.publish(t, "/topics/a", "x")
+			decide = tt.decision
+			for _, path := range []string{"/topics", "/topics/a", "/topics/a/events", "/topics/a/events/" + id, "/events?topic=a"} {
+				method := "GET"
+				if tt.problem == "" && strings.HasPrefix(path, "/events") {
+					method = "HEAD"
+				}
+				r := s.send(t, method, path, "")
+				if r.status != tt.status {
+					t.Errorf("%s: %s: %d %s", tt.name, path, r.status, r.body)
+				}
+				if tt.problem != "" {
+					r.problem(t, tt.status, tt.problem)
+				}
+				if tt.status == 401 && !strings.Contains(r.header.Get("Www-Authenticate"), "invalid_token") {
+					t.Errorf("%s: %v", tt.name, r.header)
+				}
+			}
+			if (tt.status == 500) != strings.Contains(logged.String(), "NoEnd") {
+				t.Errorf("%s: the log has %s", tt.name, &logged)
+			}
+		}
+	})
+}
+
+// A batch of which a part is not allowed is refused whole, and the line is named.
+func TestAuthorizeNamesTheLine(t *testing.T) {
+	s := serve(t, setting{api: httpapi.Options{Authorize: func(_ *http.Request, access httpapi.Access) (httpapi.Decision, error) {
+		if !access.Within(topics.MustFilters("a.**")...) {
+			return httpapi.Decision{}, errors.New("no")
+		}
+		return httpapi.Anyone, nil
+	}}})
+	var lines []string
+	for _, topic := range []string{"a.b", "a.c", "a.b", "b", "c"} {
+		lines = append(lines, fmt.Sprintf(`{"topic":%q,"data":1}`, topic))
+	}
+	r := s.send(t, "POST", "/batch", strings.Join(lines, "\n"), "Content-Type", "application/x-ndjson")
+	r.problem(t, 403, "forbidden")
+	if !strings.Contains(r.body, `"line":4`) {
+		t.Error(r.body)
+	}
+	if _, _, err := s.hub.Topic(t.Context(), "a.b"); !errors.Is(err, eventlog.ErrNotFound) {
+		t.Errorf("a part is stored: %v", err)
+	}
+}
+
+// Who may administer is not found out from topics.
+func TestWithinActions(t *testing.T) {
+	all := topics.MustFilters("**")
+	for want, accesses := range map[bool][]httpapi.Access{
+		true: {
+			{Action: httpapi.ActionPublish},
+			{Action: httpapi.ActionPublish, Topics: []string{"a", "tidingsx"}},
+			{Action: httpapi.ActionRead, Filters: all},
+		},
+		false: {
+			{Action: httpapi.ActionAdminister},
+			{Action: httpapi.ActionRead},
+			{Action: httpapi.ActionRead, Topics: []string{"a", "tidings.x"}},
+		},
+	} {
+		for _, a := range accesses {
+			if a.Within(all...) != want {
+				t.Errorf("%+v: %v", a, !want)
+			}
+		}
+	}
+	parts := topics.MustFilters("a.*", "a.*.**")
+	if !(httpapi.Access{Action: httpapi.ActionSubscribe, Filters: topics.MustFilters("a.**")}).Within(parts...) {
+		t.Error("what two filters cover together is refused")
 	}
 }

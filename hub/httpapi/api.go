@@ -14,20 +14,21 @@ import (
 
 // Options configure [New]. The zero value holds the defaults.
 type Options struct {
-	// Authorize is asked once for each request, after its topics and filters were
+	// Authorize is asked for each request, after its topics and filters were
 	// found to be valid and before anything is read from the log or stored: for
-	// POST /topics/{topic} before the body is read, for POST /batch, which has the
-	// topics in its body, after. r says who asks, access for what. It may be
-	// called concurrently.
+	// POST /topics/{topic} before the body is read. For POST /batch, which has the
+	// topics in its body, it is asked twice: before, with an Access that has none, and
+	// after; if it then refuses, it is asked about one topic after the other, for the line. r
+	// says who asks, access for what. It may be called concurrently.
 	//
 	// An error refuses the request. One that is an http.Handler, as
 	// [*sse.StatusError] is, answers for itself; any other becomes a 403 that
 	// does not show its text. It is logged, unless it is a StatusError below 500
 	// without an Err.
 	//
-	// A stream that was allowed once goes on until it ends. Nil allows
-	// everything to everyone.
-	Authorize func(r *http.Request, access Access) error
+	// A stream that was allowed goes on until the end that the Decision names, or until
+	// [hub.Hub.Disconnect] or [hub.Hub.Revoke] ends it. Nil allows everything to everyone.
+	Authorize func(r *http.Request, access Access) (Decision, error)
 
 	// MaxMessage bounds the data of one message, in bytes. 0 means 512 KiB. It is
 	// of use up to the hub's own bound.

@@ -23,6 +23,11 @@ func (a *api) publishBatch(w http.ResponseWriter, r *http.Request, _, _ string) 
 	if err := checkBatchHead(r.Header); err != nil {
 		return err
 	}
+	if a.opts.Authorize != nil {
+		if _, err := a.authorize(r, Access{Action: ActionPublish}); err != nil {
+			return err
+		}
+	}
 	var batch batch
 	err := request.ReadBody(w, r, a.opts.MaxBatch, a.batchTooLarge, func(b []byte) error {
 		var refusal *problem.Problem
@@ -35,7 +40,7 @@ func (a *api) publishBatch(w http.ResponseWriter, r *http.Request, _, _ string) 
 		return err
 	}
 	if a.opts.Authorize != nil {
-		if err := a.authorize(r, Access{Action: ActionPublish, Topics: batch.topics()}); err != nil {
+		if err := a.authorizeBatch(r, batch); err != nil {
 			return err
 		}
 	}
@@ -54,6 +59,30 @@ func (a *api) publishBatch(w http.ResponseWriter, r *http.Request, _, _ string) 
 	}
 	a.answerBatch(w, r, published)
 	return nil
+}
+
+// authorizeBatch asks whether all messages of a batch may be published. A refusal names the line
+// of the first that may not.
+func (a *api) authorizeBatch(r *http.Request, b batch) error {
+	names := b.topics()
+	_, refusal := a.authorize(r, Access{Action: ActionPublish, Topics: names})
+	if refusal == nil {
+		return nil
+	}
+	for i, m := range b.messages {
+		asked := !slices.Contains(names, m.Topic)
+		if asked {
+			continue
+		}
+		names = slices.DeleteFunc(names, func(name string) bool { return name == m.Topic })
+		_, err := a.authorize(r, Access{Action: ActionPublish, Topics: []string{m.Topic}})
+		if p, ok := errors.AsType[*problem.Problem](err); ok {
+			return onLine(b.lines[i], p)
+		} else if err != nil {
+			return err
+		}
+	}
+	return refusal
 }
 
 func checkBatchHead(h http.Header) error {

@@ -34,9 +34,11 @@ func (a *api) stream(r *http.Request) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := a.authorize(r, Access{Action: ActionSubscribe, Filters: sub.Filters}); err != nil {
+	decision, err := a.authorize(r, Access{Action: ActionSubscribe, Filters: sub.Filters})
+	if err != nil {
 		return nil, err
 	}
+	sub.Subject, sub.Issued, sub.Until, sub.NoEnd = decision.Subject, decision.Issued, decision.Until, decision.NoEnd
 	stream, err := a.hub.EventsHandler(r, sub)
 	if err != nil {
 		return nil, a.noStream(r, err)

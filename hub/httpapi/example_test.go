@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"time"
 
 	"github.com/go-chi/chi/v5"
 	"github.com/go-chi/chi/v5/middleware"
@@ -28,19 +29,19 @@ func Example() {
 	defer h.Close()
 
 	api := httpapi.New(h, &httpapi.Options{
-		Authorize: func(r *http.Request, access httpapi.Access) error {
+		Authorize: func(r *http.Request, access httpapi.Access) (httpapi.Decision, error) {
 			user, _, ok := r.BasicAuth() // as your program knows its users
 			if !ok {
-				return &sse.StatusError{Status: http.StatusUnauthorized, Message: "Who are you?"}
+				return httpapi.Decision{}, &sse.StatusError{Status: http.StatusUnauthorized, Message: "Who are you?"}
 			}
 			own, err := topics.ParseFilter("users." + topics.Token(user) + ".**")
 			if err != nil {
-				return err
+				return httpapi.Decision{}, err
 			}
 			if !access.Within(own) {
-				return fmt.Errorf("%s may not %s %v%v", user, access.Action, access.Topics, access.Filters) // 403, and logged
+				return httpapi.Decision{}, fmt.Errorf("%s may not %s %v%v", user, access.Action, access.Topics, access.Filters) // 403, and logged
 			}
-			return nil
+			return httpapi.Decision{Subject: user, Until: time.Now().Add(time.Hour)}, nil
 		},
 	})
 	router := chi.NewRouter()

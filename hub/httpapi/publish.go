@@ -18,7 +18,7 @@ func (a *api) publish(w http.ResponseWriter, r *http.Request, topic, _ string) e
 		return err
 	}
 	if a.opts.Authorize != nil {
-		if err := a.authorize(r, Access{Action: ActionPublish, Topics: []string{topic}}); err != nil {
+		if _, err := a.authorize(r, Access{Action: ActionPublish, Topics: []string{topic}}); err != nil {
 			return err
 		}
 	}

@@ -43,7 +43,7 @@ func (a *api) listTopics(w http.ResponseWriter, r *http.Request, _, _ string) er
 	if err != nil {
 		return err
 	}
-	if err := a.authorize(r, Access{Action: ActionRead, Filters: []topics.Filter{filter}}); err != nil {
+	if _, err := a.authorize(r, Access{Action: ActionRead, Filters: []topics.Filter{filter}}); err != nil {
 		return err
 	}
 	found, err := a.hub.Topics(r.Context(), filter, after, limit+1)
@@ -97,5 +97,6 @@ func (a *api) checkReadable(r *http.Request, topic string) error {
 	if err := checkTopic("topic", topic); err != nil {
 		return err
 	}
-	return a.authorize(r, Access{Action: ActionRead, Topics: []string{topic}})
+	_, err := a.authorize(r, Access{Action: ActionRead, Topics: []string{topic}})
+	return err
 }

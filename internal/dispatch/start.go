@@ -158,6 +158,10 @@ type (
 		// KeepAlive is how long the stream may be silent, in milliseconds. It is left out
 		// if that has no bound.
 		KeepAlive int64 `json:"keepAlive,omitempty"`
+
+		// ExpiresIn is how long the client may read the stream, in seconds, rounded down. It
+		// is left out if that has no end. Clocks differ, so it is not a time.
+		ExpiresIn *int64 `json:"expiresIn,omitempty"`
 	}
 	positionData struct {
 		Position eventlog.Position `json:"position"`
@@ -170,16 +174,21 @@ type (
 // OpenEvent returns the first event of a stream, before the cursor is used for anything
 // else. Its id is where the stream begins, so that a client which is cut before the first
 // message resumes there. If a gap comes next, the id is the one that the client sent, so
-// that a client which is cut before the gap is told of it again.
-func (c *Cursor) OpenEvent(requested []topics.Filter) sse.Event {
+// that a client which is cut before the gap is told of it again. until is when the client may
+// no longer read, or zero.
+func (c *Cursor) OpenEvent(requested []topics.Filter, until time.Time) sse.Event {
 	names := make([]string, len(requested))
 	for i, f := range requested {
 		names[i] = f.String()
 	}
 	at := c.timeline.Position(c.Begins())
+	var expiresIn *int64
+	if !until.IsZero() {
+		expiresIn = new(max(0, int64(time.Until(until)/time.Second)))
+	}
 	ev := sse.Event{
 		Type: openEventType, Retry: c.dispatcher.jitteredRetry(), ID: at.String(),
-		Data: window.JSON(openData{names, at, max(0, c.dispatcher.opts.KeepAlive.Milliseconds())}),
+		Data: window.JSON(openData{names, at, max(0, c.dispatcher.opts.KeepAlive.Milliseconds()), expiresIn}),
 	}
 	if gap := c.gap; gap != nil {
 		ev.ID = gap.After

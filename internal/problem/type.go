@@ -22,8 +22,12 @@ const (
 	InvalidFormat
 	InvalidID
 	InvalidLimit
+	AmbiguousCredential
+	Unauthenticated
+	InvalidCredential
 	OriginNotAllowed
 	Forbidden
+	NotGranted
 	Reserved
 	NotFound
 	TopicNotFound
@@ -64,8 +68,12 @@ var types = [...]struct {
 	InvalidFormat:        {"invalid-format", http.StatusBadRequest, "Invalid `format`"},
 	InvalidID:            {"invalid-id", http.StatusBadRequest, "Invalid event ID"},
 	InvalidLimit:         {"invalid-limit", http.StatusBadRequest, "Invalid `limit`"},
+	AmbiguousCredential:  {"ambiguous-credential", http.StatusBadRequest, "More than one credential"},
+	Unauthenticated:      {"unauthenticated", http.StatusUnauthorized, "Credential needed"},
+	InvalidCredential:    {"invalid-credential", http.StatusUnauthorized, "Credential not accepted"},
 	OriginNotAllowed:     {"origin-not-allowed", http.StatusForbidden, "Origin not allowed"},
 	Forbidden:            {"forbidden", http.StatusForbidden, "Forbidden"},
+	NotGranted:           {"not-granted", http.StatusForbidden, "Not granted"},
 	Reserved:             {"reserved", http.StatusForbidden, "Reserved name"},
 	NotFound:             {"not-found", http.StatusNotFound, "Path not found"},
 	TopicNotFound:        {"topic-not-found", http.StatusNotFound, "Topic not found"},

@@ -13,7 +13,8 @@ func (s *Server) authorize(r *http.Request, access httpapi.Access) error {
 	if s.cfg.Authorize == nil {
 		return nil
 	}
-	return httpapi.Refusal(s.log, r, access, s.cfg.Authorize(r, access))
+	_, err := httpapi.Ask(s.log, r, access, s.cfg.Authorize)
+	return err
 }
 
 // An errorHandler answers a request, or returns an error that is an http.Handler and

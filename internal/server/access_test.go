@@ -18,9 +18,9 @@ import (
 func TestAuthorizeIsAskedOfEveryRoute(t *testing.T) {
 	var asked httpapi.Access
 	var answer error
-	s := start(t, server.Config{Authorize: func(_ *http.Request, a httpapi.Access) error {
+	s := start(t, server.Config{Authorize: func(_ *http.Request, a httpapi.Access) (httpapi.Decision, error) {
 		asked = a
-		return answer
+		return httpapi.Anyone, answer
 	}})
 	c := client(t, "HTTP/1.1")
 	for _, tt := range []struct {

@@ -56,11 +56,11 @@ func TestMetrics(t *testing.T) {
 }
 
 func TestMetricsAreTheOperators(t *testing.T) {
-	s := start(t, server.Config{Authorize: func(_ *http.Request, a httpapi.Access) error {
+	s := start(t, server.Config{Authorize: func(_ *http.Request, a httpapi.Access) (httpapi.Decision, error) {
 		if a.Action == httpapi.ActionAdminister {
-			return errors.New("no")
+			return httpapi.Anyone, errors.New("no")
 		}
-		return nil
+		return httpapi.Anyone, nil
 	}})
 	send(t, client(t, "HTTP/1.1"), "GET", s.url+"/metrics", nil).problem(t, 403, "forbidden")
 }

@@ -72,7 +72,7 @@ type Config struct {
 	// The server asks it on every route of the API, for POST /messages and for
 	// /metrics: this is the one place for identities. Nil allows everything to
 	// each request that passes the checks of its host and origin.
-	Authorize func(*http.Request, httpapi.Access) error
+	Authorize func(*http.Request, httpapi.Access) (httpapi.Decision, error)
 
 	// MaxMessage bounds the data of a message of POST /topics and /batch, in
 	// bytes. 0 means the default of package httpapi.
