@@ -23,6 +23,7 @@ const (
 	InvalidID
 	InvalidLimit
 	AmbiguousCredential
+	CookieTooLarge
 	Unauthenticated
 	InvalidCredential
 	OriginNotAllowed
@@ -69,6 +70,7 @@ var types = [...]struct {
 	InvalidID:            {"invalid-id", http.StatusBadRequest, "Invalid event ID"},
 	InvalidLimit:         {"invalid-limit", http.StatusBadRequest, "Invalid `limit`"},
 	AmbiguousCredential:  {"ambiguous-credential", http.StatusBadRequest, "More than one credential"},
+	CookieTooLarge:       {"cookie-too-large", http.StatusBadRequest, "Token too large for a cookie"},
 	Unauthenticated:      {"unauthenticated", http.StatusUnauthorized, "Credential needed"},
 	InvalidCredential:    {"invalid-credential", http.StatusUnauthorized, "Credential not accepted"},
 	OriginNotAllowed:     {"origin-not-allowed", http.StatusForbidden, "Origin not allowed"},

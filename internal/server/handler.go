@@ -62,6 +62,11 @@ func (s *Server) Handler(h *hub.Hub) http.Handler {
 	}
 	st.routes["/messages"] = route{methods: map[string]http.Handler{http.MethodPost: errorHandler(st.postMessage)}}
 	st.routes["/metrics"] = route{methods: map[string]http.Handler{http.MethodGet: s.metrics(h)}, private: true}
+	if s.cfg.Auth != nil {
+		st.routes["/session"] = route{private: true, methods: map[string]http.Handler{
+			http.MethodPost: errorHandler(s.beginSession), http.MethodGet: errorHandler(s.showSession), http.MethodDelete: errorHandler(s.endSession),
+		}}
+	}
 	for path, a := range s.assets {
 		st.routes[path] = route{methods: map[string]http.Handler{http.MethodGet: a}}
 	}

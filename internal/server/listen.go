@@ -32,11 +32,12 @@ func checkAddr(addr string) error {
 	return nil
 }
 
-// Listen binds the configured address. Unless Config.InsecureAnonymous is set, it
-// refuses an address beyond loopback, or a name of one, with a [*NotLoopbackError].
+// Listen binds the configured address. Unless Config.InsecureAnonymous or Config.Auth is set,
+// it refuses an address beyond loopback, or a name of one, with a [*NotLoopbackError].
 // Errors are one line for a user.
 func (s *Server) Listen(ctx context.Context) error {
-	if !s.cfg.InsecureAnonymous {
+	anywhere := s.cfg.InsecureAnonymous || s.cfg.Auth != nil
+	if !anywhere {
 		loopback, err := isLoopback(ctx, s.cfg.Addr)
 		if err != nil {
 			return err
@@ -55,12 +56,17 @@ func (s *Server) Listen(ctx context.Context) error {
 	// Check the bound address, too: Listen resolves a name again, and may get
 	// another address.
 	loopback := ln.Addr().(*net.TCPAddr).IP.IsLoopback()
-	if !loopback && !s.cfg.InsecureAnonymous {
+	if !loopback && !anywhere {
 		ln.Close()
 		return &NotLoopbackError{s.cfg.Addr}
 	}
 	if !loopback {
-		s.log.Warn("anyone who reaches this address can read and publish everything", "addr", ln.Addr().String())
+		switch {
+		case s.cfg.Auth == nil:
+			s.log.Warn("anyone who reaches this address can read and publish everything", "addr", ln.Addr().String())
+		case !s.cookie.secure:
+			s.log.Warn("keys and tokens travel in clear to this address; put HTTPS in front, and say so with --public-url https://…", "addr", ln.Addr().String())
+		}
 		s.hosts.anyIP = len(s.cfg.AllowHosts) == 0
 	}
 	s.listener = ln

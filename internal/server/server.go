@@ -20,10 +20,13 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"example.com/tidings/hub"
 	"example.com/tidings/hub/httpapi"
+	"example.com/tidings/internal/auth"
 )
 
 // The defaults of a [Config].
@@ -74,6 +77,14 @@ type Config struct {
 	// each request that passes the checks of its host and origin.
 	Authorize func(*http.Request, httpapi.Access) (httpapi.Decision, error)
 
+	// Auth, if not nil, says by credentials who asks, and what they may do. It takes the place of
+	// Authorize, and the server has the route /session.
+	Auth *auth.Authenticator
+
+	// PublicURL is the origin under which pages reach the server through a proxy, as in
+	// https://hub.example.org. Empty means that they reach the server itself.
+	PublicURL string
+
 	// MaxMessage bounds the data of a message of POST /topics and /batch, in
 	// bytes. 0 means the default of package httpapi.
 	MaxMessage int
@@ -111,6 +122,7 @@ type Server struct {
 	hosts    hostPolicy
 	origins  *originPolicy
 	assets   map[string]*asset // the page's files, by path
+	cookie   cookiePolicy
 	http     *http.Server
 	conns    *connections
 	listener net.Listener
@@ -133,13 +145,25 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	var err error
-	if s.hosts, err = newHostPolicy(cfg.AllowHosts); err != nil {
+	hosts, origins := cfg.AllowHosts, cfg.AllowOrigins
+	if cfg.PublicURL != "" {
+		if s.cfg.PublicURL, err = normalOrigin(strings.TrimSuffix(cfg.PublicURL, "/")); err != nil {
+			return nil, fmt.Errorf("--public-url %q: %w; want https://host[:port]", cfg.PublicURL, err)
+		}
+		hosts = append(slices.Clip(hosts), hostname(strings.TrimPrefix(strings.TrimPrefix(s.cfg.PublicURL, "http://"), "https://")))
+		origins = append(slices.Clip(origins), s.cfg.PublicURL)
+	}
+	if s.hosts, err = newHostPolicy(hosts); err != nil {
 		return nil, err
 	}
-	if s.origins, err = newOriginPolicy(cfg.AllowOrigins); err != nil {
+	if s.origins, err = newOriginPolicy(origins); err != nil {
 		return nil, err
 	}
 	s.assets = pageAssets()
+	s.cookie = newCookiePolicy(strings.HasPrefix(s.cfg.PublicURL, "https://"))
+	if cfg.Auth != nil {
+		s.cfg.Authorize = s.decide
+	}
 
 	pingAfter := cfg.KeepAlive
 	if pingAfter < 0 {
