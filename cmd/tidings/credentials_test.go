@@ -69,3 +69,58 @@ func TestToken(t *testing.T) {
 		}
 	}
 }
+
+func TestServeCheck(t *testing.T) {
+	dir := t.TempDir()
+	keys, key := filepath.Join(dir, "keys"), filepath.Join(dir, "key")
+	if code, _, stderr := run(t, nil, "key", "new", "--keys", keys, "shop", "--publish", "orders.**"); code != 0 {
+		t.Fatal(stderr)
+	}
+	if code, _, stderr := run(t, nil, "keygen", key); code != 0 {
+		t.Fatal(stderr)
+	}
+	for _, tt := range []struct {
+		args []string
+		says []string
+	}{
+		{nil, []string{"Whoever reaches 127.0.0.1:8080 may read, publish and administer everything.", "Only this machine"}},
+		{[]string{"--keys", keys, "--anonymous", "subscribe=public.**", "--jwt-key", "a=" + key + ".pub"}, []string{
+			"Without a credential one may read public.**.", "The API key shop may publish to orders.**.", "The key a checks tokens (EdDSA)", "travel in clear",
+		}},
+		{[]string{"--keys", keys, "--public-url", "https://hub.example.org"}, []string{"Without a credential one may do nothing.", "Pages reach the server at https://hub.example.org."}},
+	} {
+		code, stdout, stderr := run(t, nil, append([]string{"serve", "--check"}, tt.args...)...)
+		if code != 0 || stderr != "" {
+			t.Errorf("%v: %d, %s", tt.args, code, stderr)
+		}
+		for _, text := range tt.says {
+			if !strings.Contains(stdout, text) {
+				t.Errorf("%v says %s, want %s", tt.args, stdout, text)
+			}
+		}
+	}
+	if err := os.Chmod(keys, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for want, args := range map[string][]string{
+		"others may read the file":  {"--keys", keys},
+		"has a private key":         {"--jwt-key", key},
+		"leave one of them out":     {"--jwt-key", key + ".pub", "--insecure-anonymous"},
+		"no --jwt-key is given":     {"--max-token-age", "1h"},
+		"want subscribe=FILTER":     {"--anonymous", "a.**"},
+		"** before its end":         {"--anonymous", "publish=a.**.b"},
+		"which is reserved":         {"--anonymous", "publish=tidings.x"},
+		"no such file":              {"--keys", keys + "x"},
+		"want https://host[:port]":  {"--public-url", "hub.example.org"},
+		"reachable from other mach": {"--addr", "0.0.0.0:0", "--anonymous", "subscribe=**"},
+	} {
+		check := []string{"serve", "--check"}
+		if args[0] == "--addr" {
+			check = check[:1]
+		}
+		code, stdout, stderr := run(t, nil, append(check, args...)...)
+		if code == 0 || stdout != "" || !strings.Contains(stderr, want) {
+			t.Errorf("%v: %d, %q, %q", args, code, stdout, stderr)
+		}
+	}
+}

@@ -60,10 +60,10 @@ func serveCommand() *cli.Command {
 			toggle("take-over", true, "on Linux, serve streams without net/http at a fraction of the cost; --take-over=false uses net/http"),
 			list("allow-host", "accept requests for the host `NAME` besides localhost; repeat the flag, or separate names with commas"),
 			list("allow-origin", "let pages of `ORIGIN`, such as http://localhost:5173, read and post; repeat the flag, or separate origins with commas"),
-			toggle("insecure-anonymous", false, "allow an --addr that other machines can reach; anyone who reaches it can read and post everything"),
+			toggle("insecure-anonymous", false, "without --keys and --jwt-key, allow an --addr that other machines can reach; anyone who reaches it can read and post everything"),
 			text("log-format", "text", oneOf("text", "json"), "log to stderr as `FORMAT`: text or json"),
 			text("log-level", "info", oneOf("debug", "info", "warn", "error"), "log at `LEVEL` and above: debug, info, warn or error; debug logs each request"),
-		}),
+		}, accessFlags()),
 		Action: serve,
 		// Not inherited from the parent.
 		OnUsageError: usageError,
@@ -86,6 +86,10 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 		os.Exit(1)
 	})()
 	logger := newLogger(stderr, cmd.String("log-format"), cmd.String("log-level"))
+	credentials, err := newAuthenticator(cmd, logger)
+	if err != nil {
+		return err
+	}
 	store, err := newStore(cmd, logger)
 	if err != nil {
 		return err
@@ -95,6 +99,8 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 		InsecureAnonymous: cmd.Bool("insecure-anonymous"),
 		AllowHosts:        cmd.StringSlice("allow-host"),
 		AllowOrigins:      cmd.StringSlice("allow-origin"),
+		Auth:              credentials,
+		PublicURL:         cmd.String("public-url"),
 		MaxMessage:        int(size(cmd, "max-message")),
 		DefaultTopic:      defaultTopic,
 		KeepAlive:         keepAlive(cmd.Duration("keep-alive")),
@@ -103,6 +109,10 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 	})
 	if err != nil {
 		return err
+	}
+	if cmd.Bool("check") {
+		writeAccess(cmd.Root().Writer, cmd, credentials)
+		return s.Close()
 	}
 	if err := s.Listen(ctx); err != nil {
 		if _, ok := errors.AsType[*server.NotLoopbackError](err); ok {

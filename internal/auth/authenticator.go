@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -95,4 +97,25 @@ func (a *Authenticator) reload(narrowed func([]string)) {
 	if names := was.Narrowed(keys); len(names) > 0 {
 		narrowed(names)
 	}
+}
+
+// HasCredentials reports whether anybody can have a credential.
+func (a *Authenticator) HasCredentials() bool { return a.opts.KeysFile != "" || a.opts.Tokens != nil }
+
+// Identities returns those of the API keys, by name.
+func (a *Authenticator) Identities() []Identity {
+	keys := *a.keys.Load()
+	var all []Identity
+	for _, name := range slices.Sorted(maps.Keys(keys)) {
+		all = append(all, keys[name].Identity())
+	}
+	return all
+}
+
+// SigningKeys returns the keys that check tokens.
+func (a *Authenticator) SigningKeys() []SigningKey {
+	if a.opts.Tokens == nil {
+		return nil
+	}
+	return a.opts.Tokens.Keys
 }

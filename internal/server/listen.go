@@ -16,7 +16,8 @@ type NotLoopbackError struct{ Addr string }
 
 func (e *NotLoopbackError) Error() string {
 	return fmt.Sprintf("--addr %s is reachable from other machines, and anyone who reaches it can read and publish everything. "+
-		"To allow that, add --insecure-anonymous (or set TIDINGS_INSECURE_ANONYMOUS=true). "+
+		"To say who may do what, add --keys or --jwt-key. "+
+		"To allow all of it, add --insecure-anonymous (or set TIDINGS_INSECURE_ANONYMOUS=true). "+
 		"Otherwise use a loopback address such as %s", e.Addr, DefaultAddr)
 }
 
@@ -32,11 +33,11 @@ func checkAddr(addr string) error {
 	return nil
 }
 
-// Listen binds the configured address. Unless Config.InsecureAnonymous or Config.Auth is set,
-// it refuses an address beyond loopback, or a name of one, with a [*NotLoopbackError].
+// Listen binds the configured address. Unless Config.InsecureAnonymous is set or Config.Auth has
+// credentials, it refuses an address beyond loopback, or a name of one, with a [*NotLoopbackError].
 // Errors are one line for a user.
 func (s *Server) Listen(ctx context.Context) error {
-	anywhere := s.cfg.InsecureAnonymous || s.cfg.Auth != nil
+	anywhere := s.cfg.InsecureAnonymous || s.cfg.Auth != nil && s.cfg.Auth.HasCredentials()
 	if !anywhere {
 		loopback, err := isLoopback(ctx, s.cfg.Addr)
 		if err != nil {
