@@ -3,6 +3,8 @@ package hub
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 
 	"example.com/tidings/eventlog"
 	"example.com/tidings/internal/window"
@@ -13,8 +15,13 @@ import (
 // Topics returns up to limit topics that the filter matches and that have a retained event.
 // They are ordered by name, and begin after the given name. "" is before all names.
 func (h *Hub) Topics(ctx context.Context, filter topics.Filter, after string, limit int) ([]eventlog.TopicInfo, error) {
-	return h.log.Topics(ctx, filter, after, limit)
+	found, err := h.log.Topics(ctx, filter, after, limit+reservedTopics)
+	found = slices.DeleteFunc(found, func(t eventlog.TopicInfo) bool { return strings.HasPrefix(t.Topic, topics.ReservedPrefix) })
+	return found[:min(limit, len(found))], err
 }
+
+// reservedTopics is how many topics are the hub's own.
+const reservedTopics = 1
 
 // Topic returns one topic, and how many subscribers of this hub get its messages. It fails
 // with [eventlog.ErrNotFound] if the topic has no retained event.
@@ -150,6 +157,9 @@ func (h *Hub) history(ctx context.Context, filters []topics.Filter, after eventl
 			page.Gap = gap
 		}
 		for i := range b.Records {
+			if strings.HasPrefix(b.Records[i].Topic, topics.ReservedPrefix) {
+				continue
+			}
 			page.Events = append(page.Events, Event(window.NewEntry(names, b.Records[i]).Event()))
 			bytes += len(b.Records[i].Data)
 		}

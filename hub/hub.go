@@ -57,6 +57,10 @@ type Options struct {
 	// changes. It has no effect on systems other than Linux.
 	TakeOver bool
 
+	// MaxCredentialAge is how long a credential lives at most, and so how long [Hub.Revoke]
+	// refuses one. 0 means 24 hours.
+	MaxCredentialAge time.Duration
+
 	// Logger gets what the hub tells no caller. Nil means slog.Default().
 	Logger *slog.Logger
 }
@@ -72,6 +76,7 @@ func (o *Options) cloneWithDefaults() Options {
 	opts.MaxMessage = cmp.Or(opts.MaxMessage, 4<<20)
 	opts.MaxSubscribers = cmp.Or(opts.MaxSubscribers, math.MaxInt)
 	opts.KeepAlive = cmp.Or(opts.KeepAlive, 15*time.Second)
+	opts.MaxCredentialAge = cmp.Or(opts.MaxCredentialAge, 24*time.Hour)
 	opts.WriteTimeout = cmp.Or(opts.WriteTimeout, 10*time.Second)
 	if opts.Retry <= 0 {
 		opts.Retry = 2 * time.Second
@@ -90,6 +95,7 @@ type Hub struct {
 	window  *window.Window
 	streams *dispatch.Dispatcher
 	budgets *budget.Budgets
+	revoked revocations
 
 	subscribers atomic.Int64
 	waiting     atomic.Int64 // answers of ServeUnavailable that stay open
@@ -116,6 +122,10 @@ func New(ctx context.Context, log eventlog.Log, opts *Options) (*Hub, error) {
 	if err != nil {
 		return nil, fmt.Errorf("hub: %w", err)
 	}
+	if err := h.readRevoked(ctx); err != nil {
+		h.window.Close()
+		return nil, fmt.Errorf("hub: read what is revoked: %w", err)
+	}
 	h.streams, err = dispatch.New(log, h.window, dispatch.Options{
 		Sockets:      h.opts.TakeOver,
 		KeepAlive:    h.opts.KeepAlive,
@@ -124,12 +134,16 @@ func New(ctx context.Context, log eventlog.Log, opts *Options) (*Hub, error) {
 		Logger:       h.opts.Logger,
 		Budgets:      h.budgets,
 		SocketGone:   func() { h.subscribers.Add(-1) },
+		Revoked:      h.revoked.refuses,
+		Own:          h.own,
+		Renewed:      h.renewed,
 	})
 	if err != nil {
 		h.window.Close()
 		return nil, fmt.Errorf("hub: %w", err)
 	}
 	h.window.Follow(h.streams)
+	go h.keepRevoked()
 	return h, nil
 }
 

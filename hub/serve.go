@@ -168,6 +168,7 @@ func (s *stream) opening(r *http.Request, head []byte) dispatch.Opening {
 		ID:     open.ID,
 		Remote: r.RemoteAddr,
 		End:    s.sub.endWith(r.Context()),
+		Holder: dispatch.Holder{Subject: s.sub.Subject, Issued: s.sub.Issued, Session: s.sub.Session},
 	}
 }
 

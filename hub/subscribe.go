@@ -6,6 +6,7 @@ import (
 	"iter"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"example.com/tidings/eventlog"
@@ -58,7 +59,9 @@ func (h *Hub) subscribe(ctx context.Context, sub Subscription) (iter.Seq2[Event,
 			return
 		}
 		task := h.streams.NewTask(delivery.Iterator, nil)
-		if !h.streams.OpenTask(task, &dispatch.Opening{Cursor: c, End: sub.end()}) {
+		revoked := new(atomic.Bool)
+		holder := dispatch.Holder{Subject: sub.Subject, Issued: sub.Issued, Session: sub.Session, Revoked: revoked}
+		if !h.streams.OpenTask(task, &dispatch.Opening{Cursor: c, End: sub.end(), Holder: holder}) {
 			yield(Event{}, &EndError{EndStopping})
 			return
 		}
@@ -67,6 +70,9 @@ func (h *Hub) subscribe(ctx context.Context, sub Subscription) (iter.Seq2[Event,
 		defer task.Leave()
 		for task.Next() {
 			for _, f := range task.Frames() {
+				if revoked.Load() {
+					break // no more is delivered
+				}
 				ev, err := item(f)
 				if ctx.Err() != nil || !yield(ev, err) {
 					return
@@ -140,6 +146,9 @@ func (h *Hub) admit(ctx context.Context, sub Subscription) (*dispatch.Cursor, *s
 	}
 	if h.isClosed() {
 		return nil, nil, ErrUnavailable
+	}
+	if sub.Subject != "" && h.Revoked(sub.Subject, sub.Issued) {
+		return nil, nil, &EndError{EndRevoked}
 	}
 	if h.subscribers.Add(1) > int64(h.opts.MaxSubscribers) {
 		h.subscribers.Add(-1)

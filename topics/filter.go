@@ -51,6 +51,10 @@ func MustFilters(patterns ...string) []Filter {
 	return filters
 }
 
+// Reserved returns the filter of the topic [ReservedPrefix] + name, which belongs to the hub. It is
+// for the hub: no other filter has that prefix.
+func Reserved(name string) Filter { return Filter{ReservedPrefix + name} }
+
 // String returns the filter's pattern.
 func (f Filter) String() string { return f.pattern }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"example.com/tidings/eventlog"
@@ -142,6 +143,9 @@ func (c *Cursor) choose(ctx context.Context, found *findings) error {
 			found.add(window.GapNotice(gap, b.Hole), b.Hole)
 		}
 		for _, rec := range b.Records { // none if it was removed or has expired since
+			if strings.HasPrefix(rec.Topic, topics.ReservedPrefix) {
+				continue
+			}
 			bytes += len(rec.Data)
 			found.add(c.dispatcher.window.Entry(c.timeline, rec), rec.Seq)
 		}

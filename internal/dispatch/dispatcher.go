@@ -12,6 +12,7 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -30,6 +31,15 @@ type Options struct {
 	Logger                  *slog.Logger
 	Budgets                 *budget.Budgets
 	SocketGone              func() // called when a stream on a socket has ended
+
+	// Revoked reports whether a subject may no longer read with a credential that was issued
+	// at a time, or at a time that is unknown.
+	Revoked func(subject string, issued time.Time) bool
+
+	// Own is called with each entry whose topic is the hub's own. No stream gets it. Renewed is
+	// called when such entries may have been passed over. Neither may wait.
+	Own     func(*window.Entry)
+	Renewed func()
 }
 
 // A Dispatcher has all streams of a hub. Its methods may be called concurrently.
@@ -43,6 +53,7 @@ type Dispatcher struct {
 	reads  *readCache
 
 	drained atomic.Bool // set by Drain
+	told    uint64      // the last entry of Extended; the window calls it under a lock
 }
 
 // New returns a dispatcher, which has to be closed.
@@ -64,6 +75,15 @@ func New(log eventlog.Log, w *window.Window, opts Options) (*Dispatcher, error) 
 
 // Extended implements [window.Listener].
 func (d *Dispatcher) Extended(entries []*window.Entry) {
+	for _, e := range entries {
+		if e.Seq != d.told+1 && d.told > 0 {
+			d.opts.Renewed()
+		}
+		d.told = e.Seq
+		if strings.HasPrefix(e.Topic, topics.ReservedPrefix) {
+			d.opts.Own(e)
+		}
+	}
 	for _, f := range d.feeds {
 		f.extended(entries)
 	}
@@ -71,6 +91,8 @@ func (d *Dispatcher) Extended(entries []*window.Entry) {
 
 // Renewed implements [window.Listener].
 func (d *Dispatcher) Renewed(v *window.View) {
+	d.told = v.Last()
+	d.opts.Renewed()
 	for _, f := range d.feeds {
 		f.renewed(v)
 	}

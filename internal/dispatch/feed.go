@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,6 +32,7 @@ type feed struct {
 	matched func(*delivery.Set)
 
 	catchUps map[uint32]*catchUp // of the streams that are not in the window, by slot
+	subjects subjects
 
 	position   []delivery.Frame // the keep-alive that tells positionAt, or nil
 	positionAt uint64
@@ -126,8 +128,10 @@ func (f *feed) Advance() {
 			// Records between were removed before this node read them.
 			f.detachAll(e.Seq-1, func() {})
 		}
-		f.entry = e
-		f.index.match(e.Topic, f.matched)
+		if !strings.HasPrefix(e.Topic, topics.ReservedPrefix) {
+			f.entry = e
+			f.index.match(e.Topic, f.matched)
+		}
 		f.head = e.Seq
 	}
 	f.entry = nil
@@ -180,6 +184,7 @@ type Opening struct {
 	ID     string           // of the event in First
 	Remote string           // the client's address, for the log
 	End    *End             // nil for a stream that goes on
+	Holder Holder
 }
 
 // An End says when and how a stream ends.
@@ -233,6 +238,7 @@ func (f *feed) open(o *Opening, take func(set *delivery.Set, form, tag uint8) (s
 		f.catchUp(slot, &catchUp{Cursor: c, told: told, names: c.timeline, had: told, hadID: o.ID})
 	}
 	f.shard.Send(slot, o.First, told)
+	f.hold(slot, o.Holder)
 	return true
 }
 
@@ -407,6 +413,7 @@ func (f *feed) Last(slot uint32, reason delivery.Reason) delivery.Frame {
 
 // Gone implements [delivery.Feed].
 func (f *feed) Gone(slot uint32, reason delivery.Reason) {
+	f.letGo(slot)
 	if c := f.catchUps[slot]; c != nil {
 		delete(f.catchUps, slot)
 		c.cancel()

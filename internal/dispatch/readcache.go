@@ -109,9 +109,11 @@ func (s *readCache) readAlone(ctx context.Context, c *Cursor, upTo uint64) (*sha
 	if err != nil {
 		return nil, err
 	}
-	b := &sharedBatch{Batch: found, entries: make([]*window.Entry, len(found.Records))}
-	for i, rec := range found.Records {
-		b.entries[i] = s.window.Entry(c.timeline, rec)
+	b := &sharedBatch{Batch: found, entries: make([]*window.Entry, 0, len(found.Records))}
+	for _, rec := range found.Records {
+		if !strings.HasPrefix(rec.Topic, topics.ReservedPrefix) {
+			b.entries = append(b.entries, s.window.Entry(c.timeline, rec))
+		}
 	}
 	b.Records = nil
 	return b, nil
