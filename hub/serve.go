@@ -60,7 +60,7 @@ const (
 // does. The connection ends with the stream.
 //
 // If the subscription cannot begin, ServeEvents answers and returns why: 400 for an
-// [*InvalidError], and otherwise as [Hub.ServeUnavailable] does. [Hub.EventsHandler] leaves that
+// [*InvalidError], 401 for an [*EndError] with [EndRevoked], and otherwise as [Hub.ServeUnavailable] does. [Hub.EventsHandler] leaves that
 // answer to the caller.
 func (h *Hub) ServeEvents(w http.ResponseWriter, r *http.Request, sub Subscription) error {
 	s, err := h.begin(r, sub)
@@ -307,6 +307,10 @@ func (out *output) ended() error {
 func (h *Hub) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if invalid, ok := errors.AsType[*InvalidError](err); ok {
 		http.Error(w, fmt.Sprintf("The %s %s.", invalid.Field, invalid.Reason), http.StatusBadRequest)
+		return
+	}
+	if _, ok := errors.AsType[*EndError](err); ok {
+		http.Error(w, "The subscriber is revoked.", http.StatusUnauthorized)
 		return
 	}
 	if !errors.Is(err, ErrUnavailable) {

@@ -1,0 +1,256 @@
+package hub_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"example.com/tidings/eventlog"
+	"example.com/tidings/hub"
+	"example.com/tidings/topics"
+)
+
+// held has the handler of a station take whose a stream is from the query.
+func (s *station) held(session func(name string) context.Context) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		sub := hub.Subscription{Filters: topics.MustFilters(q["topic"]...), Subject: q.Get("subject"), NoEnd: true}
+		sub.From, _ = hub.ParseFrom(q.Get("from"))
+		sub.Issued, _ = time.Parse(time.RFC3339, q.Get("issued"))
+		if name := q.Get("session"); name != "" {
+			sub.Session = session(name)
+		}
+		s.serveSub(w, r, sub)
+	})
+}
+
+// A stream ends as soon as its subject may no longer read it, whatever it does just then, and
+// gets no message that was not under way. Other streams go on. Everything that was held for it is
+// given back.
+func TestPathRevoke(t *testing.T) {
+	on(t, everyPath, func(t *testing.T, p path) {
+		for _, how := range []string{"disconnect", "revoke", "session"} {
+			for _, state := range []string{"live", "stalled", "reading from the log"} {
+				if state != "live" && p == iterator {
+					continue // its consumer is a handler that the hub does not know
+				}
+				t.Run(how+", "+state, func(t *testing.T) {
+					t.Parallel()
+					ada, over := context.WithCancel(context.Background())
+					defer over()
+					var s *station
+					s = p.station(t, nil, &hub.Options{Window: 2}, func(srv *http.Server) {
+						srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+							s.held(func(string) context.Context { return ada }).ServeHTTP(w, r)
+						})
+					})
+					s.publishSeen(t, large("big", "", 800)...)
+					from, session := "now", ""
+					if state == "reading from the log" {
+						from = "start"
+					}
+					if how == "session" {
+						session = "ada"
+					}
+					c := s.stream(t, query("a big", "from", from, "subject", "jwt:ada", "session", session)).opened(t)
+					other := s.stream(t, query("a", "subject", "jwt:bob")).opened(t)
+					if state == "stalled" {
+						s.stall(t, c, "a")
+						other.event(t)
+					}
+					switch how {
+					case "disconnect":
+						if err := s.Disconnect(t.Context(), "jwt:ada"); err != nil {
+							t.Fatal(err)
+						}
+					case "revoke":
+						if err := s.Revoke(t.Context(), "jwt:ada", time.Now()); err != nil {
+							t.Fatal(err)
+						}
+					default:
+						over()
+					}
+					if state == "live" {
+						s.ended(t, c, hub.EndRevoked)
+						publish(t, s.Hub, "a:1")
+					} else { // it reads on when it is over
+						eventually(t, "one stream is left", func() bool { open, _ := s.Streams(); return open == 1 })
+						publish(t, s.Hub, "a:1")
+						rest, err := io.ReadAll(c.lines)
+						if err == nil && p.seesBreak() || strings.Contains(string(rest), "data: 1\n") {
+							t.Errorf("it gets %d bytes and a clean end, %v", len(rest), err)
+						}
+					}
+					other.expect(t, "1")
+					if s.Revoked("jwt:ada", time.Time{}) != (how == "revoke") || s.Revoked("jwt:bob", time.Time{}) {
+						t.Error("the wrong one is revoked")
+					}
+					if err := s.Disconnect(t.Context(), "jwt:bob"); err != nil {
+						t.Fatal(err)
+					}
+					s.ended(t, other, hub.EndRevoked)
+					s.vacated(t)
+				})
+			}
+		}
+	})
+}
+
+// Who is revoked gets in only with a newer credential.
+func TestRevoked(t *testing.T) {
+	log := eventlog.NewMemory(nil)
+	h := newHub(t, log, nil)
+	at := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
+	subscribe := func(h *hub.Hub, issued time.Time) error {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		_, err := h.Subscribe(ctx, hub.Subscription{Filters: topics.MustFilters("a"), Subject: "jwt:ada", Issued: issued, NoEnd: true})
+		return err
+	}
+	check := func(h *hub.Hub) {
+		t.Helper()
+		for issued, refused := range map[time.Time]bool{{}: true, at.Add(-time.Hour): true, at: true, at.Add(time.Second): false} {
+			err := subscribe(h, issued)
+			if end, ok := errors.AsType[*hub.EndError](err); ok != refused || ok && end.Reason != hub.EndRevoked || !ok && err != nil {
+				t.Errorf("issued at %v: %v", issued, err)
+			}
+		}
+	}
+	if err := h.Revoke(t.Context(), "jwt:ada", at); err != nil {
+		t.Fatal(err)
+	}
+	check(h)
+	// An earlier time takes nothing back.
+	if err := h.Revoke(t.Context(), "jwt:ada", at.Add(-24*time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	check(h)
+	// Other hubs on the log know it at once, those of today and those that start later.
+	second := newHub(t, log, nil)
+	check(second)
+	if err := h.Revoke(t.Context(), "jwt:eve", at); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the other hub knows it", func() bool { return second.Revoked("jwt:eve", at) })
+	if err := h.Disconnect(t.Context(), ""); err == nil {
+		t.Error("nobody is disconnected")
+	}
+}
+
+// A subscription for somebody says when it ends, or that it does not.
+func TestSubscriptionNeedsAnEnd(t *testing.T) {
+	h := newHub(t, eventlog.NewMemory(nil), nil)
+	if _, err := h.Subscribe(t.Context(), hub.Subscription{Filters: topics.MustFilters("a"), Subject: "jwt:ada"}); err == nil {
+		t.Error("an end that was forgotten means for ever")
+	}
+}
+
+// Streams that are just opening do not escape.
+func TestRevokeWhileStreamsOpen(t *testing.T) {
+	on(t, []path{takenOver, http11, iterator}, func(t *testing.T, p path) {
+		var s *station
+		s = p.station(t, nil, nil, func(srv *http.Server) {
+			srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.held(nil).ServeHTTP(w, r) })
+		})
+		const subjects, streams = 100, 34
+		var all sync.WaitGroup
+		for i := range subjects {
+			subject := fmt.Sprint("jwt:", i)
+			start := make(chan struct{})
+			var opening sync.WaitGroup
+			for range streams {
+				opening.Go(func() {
+					<-start
+					conn := s.dial(t)
+					defer conn.Close()
+					s.request(t, conn, query("a", "subject", subject), "Connection", "close")
+					io.Copy(io.Discard, conn) // until it is ended
+				})
+			}
+			opening.Go(func() {
+				<-start
+				if err := s.Revoke(t.Context(), subject, time.Now()); err != nil {
+					t.Error(err)
+				}
+			})
+			close(start)
+			all.Go(opening.Wait)
+			if i%10 == 9 {
+				all.Wait() // a stream that survives never ends
+			}
+		}
+		all.Wait()
+		s.vacated(t)
+	})
+}
+
+// No subscriber, history or list has what the hub keeps in the log for itself.
+func TestRevocationsAreHidden(t *testing.T) {
+	h := newHub(t, eventlog.NewMemory(nil), &hub.Options{Window: 2})
+	everything := topics.MustFilters("**")
+	for i := range 5 {
+		if err := h.Revoke(t.Context(), fmt.Sprint("jwt:", i), time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		publish(t, h, fmt.Sprint("a:", i))
+	}
+	for _, from := range []hub.From{hub.FromStart(), hub.FromLast(), hub.FromCount(math.MaxUint16)} {
+		ctx, cancel := context.WithCancel(t.Context())
+		events, err := h.Subscribe(ctx, hub.Subscription{Filters: everything, From: from})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for ev, err := range events {
+			if err != nil || ev.Topic != "a" {
+				t.Errorf("%+v, %v", ev, err)
+			}
+			if ev.Data == "4" {
+				cancel()
+			}
+		}
+		cancel()
+	}
+	page, err := h.History(t.Context(), everything, eventlog.Position{}, 100)
+	if err != nil || len(page.Events) != 5 {
+		t.Errorf("%+v, %v", page, err)
+	}
+	for limit := range 3 {
+		if list, err := h.Topics(t.Context(), everything[0], "", limit); err != nil || len(list) != min(limit, 1) {
+			t.Errorf("%+v, %v", list, err)
+		}
+	}
+}
+
+// Retention does not take a revocation away.
+func TestRevocationOutlivesRetention(t *testing.T) {
+	log := eventlog.NewMemory(&eventlog.MemoryOptions{MaxBytes: 20 << 8})
+	h := newHub(t, log, nil)
+	if err := h.Revoke(t.Context(), "jwt:ada", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		for i := range 10 {
+			publish(t, h, fmt.Sprint("a:", i))
+		}
+		eventually(t, "the record is written again", func() bool {
+			second, err := hub.New(t.Context(), unclosed{log}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer second.Close()
+			return second.Revoked("jwt:ada", time.Time{})
+		})
+	}
+}
+
+// unclosed is a log that stays open.
+type unclosed struct{ eventlog.Log }
+
+func (unclosed) Close() error { return nil }
