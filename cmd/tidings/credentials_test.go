@@ -3,10 +3,14 @@
 package main_test
 
 import (
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 func TestKeyNew(t *testing.T) {
@@ -121,6 +125,109 @@ func TestServeCheck(t *testing.T) {
 		code, stdout, stderr := run(t, nil, append(check, args...)...)
 		if code == 0 || stdout != "" || !strings.Contains(stderr, want) {
 			t.Errorf("%v: %d, %q, %q", args, code, stdout, stderr)
+		}
+	}
+}
+
+// A server with keys and tokens: who may do what, and how that is taken away.
+func TestServeWithCredentials(t *testing.T) {
+	dir := t.TempDir()
+	keys, key, ops := filepath.Join(dir, "keys"), filepath.Join(dir, "key"), filepath.Join(dir, "ops")
+	must := func(args ...string) string {
+		t.Helper()
+		code, stdout, stderr := run(t, nil, args...)
+		if code != 0 {
+			t.Fatalf("%v: %s", args, stderr)
+		}
+		return strings.TrimSpace(stdout)
+	}
+	must("keygen", key)
+	shop := must("key", "new", "--keys", keys, "shop", "--publish", "orders.**")
+	watch := must("key", "new", "--keys", keys, "watch", "--subscribe", "orders.**")
+	if err := os.WriteFile(ops, []byte(must("key", "new", "--keys", keys, "ops", "--administer")+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ada := must("token", "--key", key, "--subscribe", "users.{sub}.**,orders.**", "ada")
+	p := serve(t, nil, "--addr", "127.0.0.1:0", "--data", filepath.Join(dir, "data"), "--keys", keys, "--jwt-key", key+".pub")
+	ask := func(method, path, credential string) *http.Response {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), method, p.url+path, strings.NewReader("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if method == "GET" {
+			r.Body, r.ContentLength = nil, 0
+		}
+		r.Header.Set("Authorization", "Bearer "+credential)
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { res.Body.Close() })
+		return res
+	}
+	if res := ask("POST", "/topics/orders.1", shop); res.StatusCode != 201 {
+		t.Errorf("%s", res.Status)
+	}
+	if res := ask("POST", "/topics/orders.1", watch); res.StatusCode != 403 {
+		t.Errorf("%s", res.Status)
+	}
+	ends := func(what string, res *http.Response, do func()) {
+		t.Helper()
+		if res.StatusCode != 200 {
+			t.Fatalf("%s: %s", what, res.Status)
+		}
+		do()
+		start := time.Now()
+		b, err := io.ReadAll(res.Body)
+		if took := time.Since(start); err == nil || !strings.Contains(string(b), `data: {"reason":"revoked"}`) || took > 10*time.Second {
+			t.Errorf("%s: after %v it ends with %v: %s", what, took, err, b)
+		}
+	}
+	ends("a subject that is revoked", ask("GET", "/events?topic=users.ada.x", ada), func() {
+		must("revoke", "--url", p.url, "--token-file", ops, "jwt:ada")
+	})
+	if res := ask("GET", "/events?topic=users.ada.x", ada); res.StatusCode != 401 {
+		t.Errorf("%s", res.Status)
+	}
+	ends("a key that is taken away", ask("GET", "/events?topic=orders.*", watch), func() {
+		b, err := os.ReadFile(keys)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var left []string
+		for line := range strings.Lines(string(b)) {
+			if !strings.Contains(line, `"watch"`) {
+				left = append(left, line)
+			}
+		}
+		if err := os.WriteFile(keys+".new", []byte(strings.Join(left, "")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(keys+".new", keys); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if res := ask("GET", "/events?topic=orders.*", watch); res.StatusCode != 401 {
+		t.Errorf("%s", res.Status)
+	}
+	for want, args := range map[string][]string{
+		"Only who may administer": {"revoke", "--url", p.url, "jwt:ada"},
+		"A subject is jwt:NAME":   {"revoke", "--url", p.url, "--token-file", ops, "ada"},
+		"one argument":            {"revoke"},
+		"no such file":            {"revoke", "--token-file", ops + "x", "jwt:ada"},
+	} {
+		if code, stdout, stderr := run(t, []string{"TIDINGS_TOKEN=" + shop}, args...); code == 0 || stdout != "" || !strings.Contains(stderr, want) {
+			t.Errorf("%v: %d, %q, %q", args, code, stdout, stderr)
+		}
+	}
+	p.signal(t, syscall.SIGTERM)
+	if err := p.wait(t); err != nil {
+		t.Error(err)
+	}
+	for _, secret := range []string{shop, watch, ada, strings.Split(ada, ".")[2]} {
+		if strings.Contains(p.stderr.String(), secret) {
+			t.Errorf("the log has a credential: %s", p.stderr)
 		}
 	}
 }

@@ -65,7 +65,7 @@ func newCommand(stdout, stderr io.Writer) *cli.Command {
 		Writer:          stdout,
 		ErrWriter:       stderr,
 		HideHelpCommand: true,
-		Commands:        []*cli.Command{serveCommand(), keyCommand(), keygenCommand(), tokenCommand(), benchCommand(), logCommand()},
+		Commands:        []*cli.Command{serveCommand(), keyCommand(), keygenCommand(), tokenCommand(), revokeCommand(), benchCommand(), logCommand()},
 		Action: func(_ context.Context, cmd *cli.Command) error {
 			if cmd.Args().Present() {
 				return fmt.Errorf("unknown command %q; see tidings --help", cmd.Args().First())

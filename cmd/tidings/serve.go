@@ -128,6 +128,13 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 		}
 		return failure{err}
 	}
+	if credentials != nil {
+		go watchKeys(ctx, credentials, func(subject string) {
+			if err := h.Disconnect(ctx, subject); err != nil {
+				logger.Error("the streams of a key that is gone or allows less could not be ended", "subject", subject, "error", err)
+			}
+		})
+	}
 	fmt.Fprintf(cmd.Root().Writer, "listening on %s\n", s.URL())
 	if err := s.Run(ctx, h); err != nil {
 		return failure{err}
@@ -182,7 +189,9 @@ func openHub(ctx context.Context, cmd *cli.Command, store store, logger *slog.Lo
 		KeepAlive:      keepAlive(cmd.Duration("keep-alive")),
 		WriteTimeout:   server.DefaultWriteTimeout,
 		TakeOver:       cmd.Bool("take-over"),
-		Logger:         logger,
+
+		MaxCredentialAge: cmd.Duration("max-token-age"),
+		Logger:           logger,
 	})
 	if err == nil {
 		state, err = log.State(ctx)

@@ -1,12 +1,15 @@
 package httpapi
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"log/slog"
 	"net/http"
 	"strconv"
 	"time"
 
+	"example.com/tidings/hub"
 	"example.com/tidings/internal/grant"
 	"example.com/tidings/internal/problem"
 	"example.com/tidings/sse"
@@ -21,7 +24,7 @@ const (
 	ActionPublish    Action = iota + 1 // store messages
 	ActionSubscribe                    // receive messages, also retained ones
 	ActionRead                         // list topics and read retained messages
-	ActionAdminister                   // use what is the operator's: no route of this package asks for it
+	ActionAdminister                   // use what is the operator's: end the streams of others
 )
 
 // String returns the action's name in lower case.
@@ -63,6 +66,17 @@ type Decision struct {
 	Issued time.Time
 }
 
+// scope returns the key of a message within those of its publisher: another one may use the same.
+// The subject counts, and not its credential, so that a message that is sent again after a new
+// token is still the same.
+func (d Decision) scope(key string) string {
+	if key == "" || d.Subject == "" {
+		return key
+	}
+	sum := sha256.Sum256([]byte(d.Subject + "\x00" + key))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
 // Anyone is the Decision for a request that is allowed whoever asks, without end.
 var Anyone = Decision{NoEnd: true}
 
@@ -88,12 +102,13 @@ func (a *api) authorize(r *http.Request, access Access) (Decision, error) {
 	if a.opts.Authorize == nil {
 		return Anyone, nil
 	}
-	return Ask(a.opts.Logger, r, access, a.opts.Authorize)
+	return Ask(a.hub, a.opts.Logger, r, access, a.opts.Authorize)
 }
 
 // Ask calls a function as [Options.Authorize] about a request. Its error is an http.Handler, as
-// [Refusal] returns it. It is for other routes that ask the same function.
-func Ask(logger *slog.Logger, r *http.Request, access Access, authorize func(*http.Request, Access) (Decision, error)) (Decision, error) {
+// [Refusal] returns it, or refuses a subject that is revoked. It is for other routes that ask the
+// same function.
+func Ask(h *hub.Hub, logger *slog.Logger, r *http.Request, access Access, authorize func(*http.Request, Access) (Decision, error)) (Decision, error) {
 	d, err := authorize(r, access)
 	switch {
 	case err != nil:
@@ -103,10 +118,19 @@ func Ask(logger *slog.Logger, r *http.Request, access Access, authorize func(*ht
 			"method", r.Method, "path", r.URL.Path, "action", access.Action.String())
 		return Decision{}, problem.InternalError.With("The server has a mistake in how it decides who may do what. Its log says more.")
 	case !d.NoEnd && !time.Now().Before(d.Until):
-		return Decision{}, problem.InvalidCredential.With("The credential has expired. Get a new one.").
-			Set("WWW-Authenticate", `Bearer realm="tidings", error="invalid_token"`)
+		return Decision{}, invalidCredential("The credential has expired. Get a new one.")
+	case h.Revoked(d.Subject, d.Issued):
+		return Decision{}, revoked()
 	}
 	return d, nil
+}
+
+func revoked() *problem.Problem {
+	return invalidCredential("The credential was revoked. Get a new one.")
+}
+
+func invalidCredential(detail string) *problem.Problem {
+	return problem.InvalidCredential.With(detail).Set("WWW-Authenticate", `Bearer realm="tidings", error="invalid_token"`)
 }
 
 // Refusal returns what a request is answered with that [Options.Authorize] has refused with

@@ -78,12 +78,12 @@ func New(h *hub.Hub, opts *Options) http.Handler {
 }
 
 // A handler answers a request, or returns an error that is an http.Handler. It gets the
-// topic and the id of an event from the path, where that has them.
+// topic, or the subject, and the id of an event from the path, where that has them.
 type handler func(a *api, w http.ResponseWriter, r *http.Request, topic, id string) error
 
 // A route has the handlers of one path. That of GET answers HEAD, too.
 type route struct {
-	get, post handler
+	get, post, put, delete handler
 }
 
 // The routes.
@@ -94,16 +94,23 @@ var (
 	topicRoute   = route{get: (*api).showTopic, post: (*api).publish}
 	historyRoute = route{get: (*api).showHistory}
 	eventRoute   = route{get: (*api).showEvent}
+
+	// Of subjects. The topic is the subject.
+	streamsRoute    = route{delete: (*api).disconnect}
+	revocationRoute = route{put: (*api).revoke}
 )
 
 func (rt route) allow() string {
-	switch {
-	case rt.post == nil:
-		return "GET, HEAD"
-	case rt.get == nil:
-		return "POST"
+	var methods []string
+	for _, m := range []struct {
+		name   string
+		handle handler
+	}{{"GET, HEAD", rt.get}, {"POST", rt.post}, {"PUT", rt.put}, {"DELETE", rt.delete}} {
+		if m.handle != nil {
+			methods = append(methods, m.name)
+		}
 	}
-	return "GET, HEAD, POST"
+	return strings.Join(methods, ", ")
 }
 
 // find returns the route at a path, with the topic and the id in the path.
@@ -126,6 +133,15 @@ func find(u *url.URL) (rt route, topic, id string, ok bool) {
 		return batchRoute, "", "", true
 	case "/topics":
 		return topicsRoute, "", "", true
+	}
+	if subject, ok := strings.CutPrefix(path, "/subjects/"); ok {
+		subject, what, _ := strings.Cut(subject, "/")
+		switch what {
+		case "streams":
+			return streamsRoute, unescape(subject), "", true
+		case "revocation":
+			return revocationRoute, unescape(subject), "", true
+		}
 	}
 	rest, ok := strings.CutPrefix(path, "/topics/")
 	if !ok {
@@ -169,11 +185,15 @@ func handlerOf(r *http.Request) (handle handler, topic, id string, err error) {
 		handle = rt.get
 	case http.MethodPost:
 		handle = rt.post
+	case http.MethodPut:
+		handle = rt.put
+	case http.MethodDelete:
+		handle = rt.delete
 	}
 	if handle == nil {
 		return nil, "", "", problem.MethodNotAllowed.Withf("%s answers to %s only.", r.URL.Path, rt.allow()).Set("Allow", rt.allow())
 	}
-	if r.Method != http.MethodPost {
+	if r.Method != http.MethodPost && r.Method != http.MethodPut {
 		err = request.CheckNoBody(r)
 	}
 	return handle, topic, id, err

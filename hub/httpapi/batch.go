@@ -61,12 +61,15 @@ func (a *api) publishBatch(w http.ResponseWriter, r *http.Request, _, _ string) 
 	return nil
 }
 
-// authorizeBatch asks whether all messages of a batch may be published. A refusal names the line
+// authorizeBatch asks whether all messages of a batch may be published, and scopes their keys. A refusal names the line
 // of the first that may not.
 func (a *api) authorizeBatch(r *http.Request, b batch) error {
 	names := b.topics()
-	_, refusal := a.authorize(r, Access{Action: ActionPublish, Topics: names})
+	d, refusal := a.authorize(r, Access{Action: ActionPublish, Topics: names})
 	if refusal == nil {
+		for i := range b.messages {
+			b.messages[i].Key = d.scope(b.messages[i].Key)
+		}
 		return nil
 	}
 	for i, m := range b.messages {

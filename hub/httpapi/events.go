@@ -88,6 +88,9 @@ func (a *api) noStream(r *http.Request, err error) error {
 	if p := invalid(err); p != nil {
 		return p
 	}
+	if _, ok := errors.AsType[*hub.EndError](err); ok { // since it was authorized
+		return revoked()
+	}
 	if !errors.Is(err, hub.ErrUnavailable) && !errors.Is(err, eventlog.ErrClosed) && r.Context().Err() == nil {
 		a.opts.Logger.ErrorContext(r.Context(), "httpapi: a stream could not begin", "error", err)
 	}

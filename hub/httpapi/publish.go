@@ -18,9 +18,11 @@ func (a *api) publish(w http.ResponseWriter, r *http.Request, topic, _ string) e
 		return err
 	}
 	if a.opts.Authorize != nil {
-		if _, err := a.authorize(r, Access{Action: ActionPublish, Topics: []string{topic}}); err != nil {
+		d, err := a.authorize(r, Access{Action: ActionPublish, Topics: []string{topic}})
+		if err != nil {
 			return err
 		}
+		m.Key = d.scope(m.Key)
 	}
 	err := request.ReadBody(w, r, a.opts.MaxMessage, a.messageTooLarge, func(b []byte) error {
 		m.Data = string(b)

@@ -20,10 +20,10 @@ type route struct {
 }
 
 // apiMethods are the methods of all API routes together. A route answers 405 to a method
-// that it lacks. A preflight allows sharedMethods. No route has DELETE yet.
+// that it lacks. A preflight allows sharedMethods.
 const (
 	apiMethods    = "GET, HEAD, POST"
-	sharedMethods = apiMethods + ", DELETE"
+	sharedMethods = apiMethods + ", PUT, DELETE"
 )
 
 // allow lists the route's methods, as in an Allow header.
@@ -49,6 +49,7 @@ type site struct {
 // Handler returns an http.Handler that serves h, without listening. It accepts only
 // the host names of loopback until Listen binds another address.
 func (s *Server) Handler(h *hub.Hub) http.Handler {
+	s.conns.hub.Store(h)
 	st := &site{
 		Server: s,
 		hub:    h,
@@ -80,7 +81,7 @@ func (s *site) find(path string) (route, bool) {
 		return rt, true
 	}
 	switch {
-	case path == "/events", path == "/batch", path == "/topics", strings.HasPrefix(path, "/topics/"):
+	case path == "/events", path == "/batch", path == "/topics", strings.HasPrefix(path, "/topics/"), strings.HasPrefix(path, "/subjects/"):
 		return route{api: s.api, private: true}, true
 	}
 	return route{}, false

@@ -346,8 +346,8 @@ func TestPreflight(t *testing.T) {
 		return send(t, c, "OPTIONS", s.url+path, nil, more...)
 	}
 	for path, methods := range map[string]string{
-		"/messages": "POST", "/events": "GET, HEAD, POST, DELETE", "/batch": "GET, HEAD, POST, DELETE",
-		"/topics": "GET, HEAD, POST, DELETE", "/topics/orders": "GET, HEAD, POST, DELETE", "/app.js": "GET, HEAD",
+		"/messages": "POST", "/events": "GET, HEAD, POST, PUT, DELETE", "/batch": "GET, HEAD, POST, PUT, DELETE",
+		"/topics": "GET, HEAD, POST, PUT, DELETE", "/topics/orders": "GET, HEAD, POST, PUT, DELETE", "/app.js": "GET, HEAD",
 	} {
 		r := ask(path, "http://localhost:5173", "POST", "content-type")
 		if r.status != 204 || r.body != "" {

@@ -204,7 +204,6 @@ func New(cfg Config) (*Server, error) {
 // use makes h the hub that the server serves.
 func (s *Server) use(h *hub.Hub) {
 	s.http.Handler = s.Handler(h)
-	s.conns.hub.Store(h)
 	// Shutdown closes the listener first and then calls this.
 	s.http.RegisterOnShutdown(h.Drain)
 }

@@ -1,0 +1,119 @@
+package httpapi_test
+
+import (
+	"errors"
+	"net/http"
+	"testing"
+	"time"
+
+	"example.com/tidings/hub"
+	"example.com/tidings/hub/httpapi"
+	"example.com/tidings/sse"
+	"example.com/tidings/topics"
+)
+
+// Who may administer takes permissions away.
+func TestSubjects(t *testing.T) {
+	protocols(t, func(t *testing.T, h2 bool) {
+		issued := time.Now().Add(-time.Hour)
+		s := serve(t, setting{h2: h2, api: httpapi.Options{Authorize: func(r *http.Request, access httpapi.Access) (httpapi.Decision, error) {
+			who := r.Header.Get("Authorization")
+			if access.Action == httpapi.ActionAdminister && who != "ops" {
+				return httpapi.Decision{}, &sse.StatusError{Status: 403}
+			}
+			return httpapi.Decision{Subject: "jwt:" + who, NoEnd: true, Issued: issued}, nil
+		}}})
+		if r := s.send(t, "DELETE", "/subjects/jwt%3Aada/streams", "", "Authorization", "ada"); r.status != 403 {
+			t.Errorf("%d", r.status)
+		}
+		events, err := s.hub.Subscribe(t.Context(), hub.Subscription{Filters: topics.MustFilters("a"), Subject: "jwt:ada/é", NoEnd: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() {
+			for _, err := range events {
+				ended <- err
+			}
+		}()
+		// The sequence may not have begun: then it begins after the answer.
+		for done := false; !done; {
+			if r := s.send(t, "DELETE", "/subjects/jwt%3Aada%2F%C3%A9/streams", "", "Authorization", "ops"); r.status != 204 {
+				t.Fatalf("%d %s", r.status, r.body)
+			}
+			select {
+			case err := <-ended:
+				if end, ok := errors.AsType[*hub.EndError](err); !ok || end.Reason != hub.EndRevoked {
+					t.Errorf("the stream ends with %v", err)
+				}
+				done = true
+			default:
+			}
+		}
+		for path, body := range map[string]string{
+			"/subjects/jwt:bob/revocation": "", "/subjects/jwt:eve/revocation": `{"before":"` + issued.UTC().Format(time.RFC3339Nano) + `"}`,
+			"/subjects/key:eve/revocation": `{}`,
+		} {
+			if r := s.send(t, "PUT", path, body, "Authorization", "ops"); r.status != 204 {
+				t.Errorf("%s: %d %s", path, r.status, r.body)
+			}
+		}
+		for who, status := range map[string]int{"bob": 401, "eve": 401, "ada": 404} {
+			for _, path := range []string{"/topics/a", "/topics/a/events", "/events?topic=a"} {
+				if r := s.send(t, "HEAD", path, "", "Authorization", who); r.status != status && status == 401 {
+					t.Errorf("%s %s: %d", who, path, r.status)
+				}
+			}
+			r := s.send(t, "POST", "/topics/a", "x", "Authorization", who)
+			if (r.status == 401) != (status == 401) {
+				t.Errorf("%s: %d", who, r.status)
+			}
+			if status == 401 {
+				r.problem(t, 401, "invalid-credential")
+			}
+		}
+		issued = time.Now().Add(time.Second) // a new token
+		if r := s.send(t, "POST", "/topics/a", "x", "Authorization", "bob"); r.status != 201 {
+			t.Errorf("with a newer credential: %d", r.status)
+		}
+		for _, tt := range []struct {
+			method, path, body string
+			status             int
+			kind               string
+		}{
+			{"PUT", "/subjects/ada/revocation", "", 404, "not-found"},
+			{"PUT", "/subjects/jwt:/revocation", "", 404, "not-found"},
+			{"PUT", "/subjects/jwt:ada/revocation", "{", 400, "invalid-json"},
+			{"PUT", "/subjects/jwt:ada/revocation", `{"befor":"2026-01-01T00:00:00Z"}`, 400, "invalid-json"},
+			{"PUT", "/subjects/jwt:ada/revocation", `{"before":"tomorrow"}`, 400, "invalid-json"},
+			{"PUT", "/subjects/jwt:ada/revocation", `{"before":"2226-01-01T00:00:00Z"}`, 400, "invalid-json"},
+			{"PUT", "/subjects/jwt:ada/streams", "", 405, "method-not-allowed"},
+			{"GET", "/subjects/jwt:ada/streams", "", 405, "method-not-allowed"},
+			{"DELETE", "/subjects/jwt:ada/nothing", "", 404, "not-found"},
+		} {
+			s.send(t, tt.method, tt.path, tt.body, "Authorization", "ops").problem(t, tt.status, tt.kind)
+		}
+	})
+}
+
+// The keys of one publisher are not those of another.
+func TestKeysAreScoped(t *testing.T) {
+	s := serve(t, setting{api: httpapi.Options{Authorize: func(r *http.Request, _ httpapi.Access) (httpapi.Decision, error) {
+		return httpapi.Decision{Subject: r.Header.Get("Authorization"), NoEnd: true}, nil
+	}}})
+	for _, tt := range []struct {
+		who, data string
+		status    int
+	}{{"ada", "1", 201}, {"ada", "1", 200}, {"bob", "2", 201}, {"", "3", 201}, {"ada", "2", 422}} {
+		if r := s.send(t, "POST", "/topics/a", tt.data, "Authorization", tt.who, "Idempotency-Key", `"k"`); r.status != tt.status {
+			t.Errorf("%s publishes %s: %d %s", tt.who, tt.data, r.status, r.body)
+		}
+		if tt.status == 422 {
+			continue
+		}
+		line := `{"topic":"a","data":"` + tt.data + `","key":"k"}`
+		if r := s.send(t, "POST", "/batch", line, "Authorization", tt.who, "Content-Type", "application/x-ndjson"); r.status != 200 || len(r.body) == 0 {
+			t.Errorf("%s publishes %s again: %d %s", tt.who, tt.data, r.status, r.body)
+		}
+	}
+}
