@@ -44,6 +44,7 @@ type site struct {
 	hub    *hub.Hub
 	api    http.Handler
 	routes map[string]route // other routes, by path
+	probes map[string]http.Handler
 }
 
 // Handler returns an http.Handler that serves h, without listening. It accepts only
@@ -60,6 +61,7 @@ func (s *Server) Handler(h *hub.Hub) http.Handler {
 			Logger:       s.log,
 		}),
 		routes: map[string]route{},
+		probes: probes(h),
 	}
 	st.routes["/messages"] = route{methods: map[string]http.Handler{http.MethodPost: errorHandler(st.postMessage)}}
 	st.routes["/metrics"] = route{methods: map[string]http.Handler{http.MethodGet: s.metrics(h)}, private: true}
@@ -88,6 +90,10 @@ func (s *site) find(path string) (route, bool) {
 }
 
 func (s *site) route(w http.ResponseWriter, r *http.Request) {
+	if p := s.probes[r.URL.Path]; p != nil && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		p.ServeHTTP(w, r)
+		return
+	}
 	handler, err := s.handlerOf(w.Header(), r)
 	if err != nil {
 		request.Refuse(w, r, err.(http.Handler))
