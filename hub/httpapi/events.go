@@ -26,7 +26,7 @@ func (a *api) serveEvents(w http.ResponseWriter, r *http.Request, _, _ string) e
 
 // stream returns the stream that a request asks for.
 func (a *api) stream(r *http.Request) (http.Handler, error) {
-	q, err := parseQuery(r)
+	q, err := parseQuery(r, "format", "from", "lag", "lastEventId", "topic")
 	if err != nil {
 		return nil, err
 	}

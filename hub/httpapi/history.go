@@ -29,7 +29,7 @@ type gap struct {
 
 // showHistory answers GET /topics/{topic}/events.
 func (a *api) showHistory(w http.ResponseWriter, r *http.Request, topic, _ string) error {
-	q, err := parseQuery(r)
+	q, err := parseQuery(r, "after", "limit")
 	if err != nil {
 		return err
 	}

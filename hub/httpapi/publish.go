@@ -47,7 +47,7 @@ func (a *api) readHead(r *http.Request, m *hub.Message) error {
 	if err := checkTopic("topic", m.Topic); err != nil {
 		return err
 	}
-	q, err := parseQuery(r)
+	q, err := parseQuery(r, "type")
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ type topicList struct {
 
 // listTopics answers GET /topics.
 func (a *api) listTopics(w http.ResponseWriter, r *http.Request, _, _ string) error {
-	q, err := parseQuery(r)
+	q, err := parseQuery(r, "after", "limit", "match")
 	if err != nil {
 		return err
 	}
