@@ -6,4 +6,5 @@ var (
 	KeepAlive  = keepAlive
 	ParseSize  = parseSize
 	FormatSize = formatSize
+	WhyLate    = whyLate
 )

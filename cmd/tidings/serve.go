@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -78,8 +79,9 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 	// Otherwise the server would die when the reader of its log does.
 	signal.Ignore(syscall.SIGPIPE)
 	stderr := cmd.Root().ErrWriter
+	var opened atomic.Pointer[hub.Hub]
 	defer exitAfter(ctx, stopTime, func() {
-		fmt.Fprintf(stderr, "tidings: the server has not stopped within %v of the signal, and ends now; what it has acknowledged is stored\n", stopTime)
+		fmt.Fprintf(stderr, "tidings: %v\n", whyLate(opened.Load()))
 		if w, ok := stderr.(*lossyWriter); ok {
 			w.Flush(flushTime)
 		}
@@ -118,6 +120,7 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 		}
 		return failure{err}
 	}
+	opened.Store(h)
 	fmt.Fprintf(cmd.Root().Writer, "listening on %s\n", s.URL())
 	if err := s.Run(ctx, h); err != nil {
 		return failure{err}
@@ -128,6 +131,17 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 // stopTime is how long the server may take to stop after a signal. Service managers kill what
 // does not stop, and a deployment waits for it.
 const stopTime = 2300 * time.Millisecond
+
+// whyLate says why the server has not stopped within stopTime: the log's own reason if that has
+// failed, since then the disk may hang. h is nil while the log opens.
+func whyLate(h *hub.Hub) error {
+	if h != nil {
+		if err := h.Err(); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("the server has not stopped within %v of the signal, and ends now; what it has acknowledged is stored", stopTime)
+}
 
 // exitAfter calls exit some time after ctx is done, unless stop is called before.
 func exitAfter(ctx context.Context, wait time.Duration, exit func()) (stop func()) {
