@@ -158,13 +158,13 @@ func (s *stream) output(w http.ResponseWriter, r *http.Request) (*output, error)
 	return s.newOutput(w, r), nil
 }
 
-// opening returns what the stream begins with. head comes before its first event.
-func (s *stream) opening(r *http.Request, head []byte) dispatch.Opening {
+// opening returns what the stream begins with.
+func (s *stream) opening(r *http.Request) dispatch.Opening {
 	open := s.cursor.OpenEvent(s.sub.Filters)
 	return dispatch.Opening{
 		Cursor: s.cursor,
 		Form:   uint8(s.sub.Format),
-		First:  []delivery.Frame{&window.Notice{At: s.cursor.Begins(), Chunk: append(head, window.Chunk(open)...)}},
+		First:  []delivery.Frame{&window.Notice{At: s.cursor.Begins(), Chunk: window.Chunk(open)}},
 		ID:     open.ID,
 		Remote: r.RemoteAddr,
 		End:    s.sub.end,
@@ -189,7 +189,7 @@ type output struct {
 
 func (s *stream) newOutput(w http.ResponseWriter, r *http.Request) *output {
 	out := &output{
-		w: w, r: r, hub: s.hub, seat: s.seat, opening: s.opening(r, nil),
+		w: w, r: r, hub: s.hub, seat: s.seat, opening: s.opening(r),
 		sse:   sse.ServeOptions{KeepAlive: -1, WriteTimeout: -1, Logger: s.hub.opts.Logger},
 		rc:    http.NewResponseController(w),
 		begun: func() bool { return true },
@@ -235,12 +235,14 @@ const pieceBytes = 256 << 10
 func (out *output) texts(yield func([]byte, error) bool) {
 	out.begun()
 	if !out.hub.streams.OpenTask(out.task, &out.opening) {
-		yield(nil, &EndError{EndStopping})
+		out.tooLate(yield)
 		return
 	}
 	defer context.AfterFunc(out.r.Context(), out.task.Leave)()
 	defer out.task.Leave()
+	opened := false
 	for out.task.Next() {
+		opened = true
 		text := out.task.Text()
 		for ; len(text) > pieceBytes; text = text[pieceBytes:] {
 			if !yield(text[:pieceBytes], nil) {
@@ -253,11 +255,26 @@ func (out *output) texts(yield func([]byte, error) bool) {
 		}
 	}
 	out.task.Leave() // before the response is used for anything that may wait
+	reason, _ := out.task.Outcome()
+	if reason == delivery.Cut && !opened {
+		out.tooLate(yield)
+		return
+	}
 	if err := out.ended(); err != nil {
-		if reason, _ := out.task.Outcome(); reason >= delivery.Stopping && out.r.ProtoMajor > 1 {
+		if reason >= delivery.Stopping && out.r.ProtoMajor > 1 {
 			letRead(out.r.Context())
 		}
 		yield(nil, err)
+	}
+}
+
+// tooLate ends a stream that cannot be opened any more, as ServeUnavailable does. Its headers
+// are sent.
+func (out *output) tooLate(yield func([]byte, error) bool) {
+	text, err := out.hub.unavailableEvent(lastEventID(out.r)).AppendText(nil)
+	if yield(text, err) {
+		out.hub.wait(out.r.Context())
+		yield(nil, ErrUnavailable)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -254,6 +256,8 @@ func TestOpenDuringClose(t *testing.T) {
 			if !r.shard.Do(func() {
 				if slot, ok := r.shard.Open(fd, r.set("a"), 0, 0); ok {
 					r.shard.Send(slot, rawFrames("open "), 0)
+				} else {
+					delivery.Close(fd)
 				}
 			}) {
 				delivery.Close(fd)
@@ -294,6 +298,55 @@ func TestNoDescriptorLeft(t *testing.T) {
 	if rest, err := io.ReadAll(client); len(rest) > 0 || err != nil {
 		t.Errorf("after Close the client gets %q, %v", rest, err)
 	}
+}
+
+// A descriptor that epoll refuses stays the caller's, and its reservation is given back.
+func TestRefusedSocket(t *testing.T) {
+	sameDescriptors(t)
+	r := newRig(t, delivery.Options{})
+	file, err := os.Create(filepath.Join(t.TempDir(), "file")) // epoll watches no files
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	before := r.group.Sockets()
+	r.group.Take()
+	r.do(t, func() {
+		if _, ok := r.shard.Open(int(file.Fd()), r.set("a"), 0, 0); ok {
+			t.Error("the shard opens a stream")
+		}
+	})
+	if got := r.group.Sockets(); got != before {
+		t.Errorf("%d descriptors are reserved, want %d", got, before)
+	}
+	delivery.Write(int(file.Fd()), []byte("try later"))
+	if b, err := os.ReadFile(file.Name()); string(b) != "try later" || err != nil {
+		t.Errorf("the file has %q, %v", b, err)
+	}
+}
+
+// A stream that is concluded before its full socket took anything still gets the head of its
+// response, and then the last frame.
+func TestHeadOfAConcludedStream(t *testing.T) {
+	sameDescriptors(t)
+	r := newRig(t, delivery.Options{})
+	fd, client := pipe(t)
+	unix.Write(fd, make([]byte, page))
+	r.group.Take()
+	var st delivery.Stream
+	r.do(t, func() {
+		slot, _ := r.shard.Open(fd, r.set("a"), 0, 0)
+		st = r.shard.Name(slot)
+		r.shard.SendHead(slot, []byte("head "))
+		r.shard.Send(slot, rawFrames("open "), 0)
+		r.shard.Conclude(slot, delivery.Expired)
+	})
+	if _, err := io.ReadFull(client, make([]byte, page)); err != nil {
+		t.Fatal(err)
+	}
+	want(t, client, "head expired at 0;")
+	client.Close()
+	r.ended(t, st, delivery.Expired)
 }
 
 // withLimit lowers the limit of open files while f runs.

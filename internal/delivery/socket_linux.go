@@ -85,12 +85,11 @@ func (k *sockets) close() error {
 // Open makes a socket a stream of a set, in a reservation of [Group.Take]. The shard owns the
 // socket from now on. The stream is detached: the feed must send its first frames. form is
 // the form of its frames, and tag is for the feed. If the kernel refuses or the shard is
-// closing, Open closes the socket and ok is false.
+// closing, ok is false, and the socket remains the caller's. The reservation is given back.
 func (s *Shard) Open(fd int, set *Set, form, tag uint8) (slotNumber uint32, ok bool) {
 	i, gen := s.freeSlot()
 	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP | edge, Fd: int32(i), Pad: int32(gen)}
-	if err := unix.EpollCtl(s.sockets.epfd, unix.EPOLL_CTL_ADD, fd, &ev); err != nil || s.closing {
-		unix.Close(fd)
+	if s.closing || unix.EpollCtl(s.sockets.epfd, unix.EPOLL_CTL_ADD, fd, &ev) != nil {
 		s.Yield()
 		return 0, false
 	}
@@ -100,6 +99,10 @@ func (s *Shard) Open(fd int, set *Set, form, tag uint8) (slotNumber uint32, ok b
 
 // edge is EPOLLET. The constant in package unix is negative.
 const edge = 1 << 31
+
+// Write writes to a socket that no shard has taken. It does not block: what does not fit into the
+// socket's buffer is dropped.
+func Write(fd int, b []byte) { _, _ = unix.Write(fd, b) }
 
 // Close closes a descriptor that no shard has taken.
 func Close(fd int) { unix.Close(fd) }

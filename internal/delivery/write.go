@@ -154,6 +154,10 @@ func (s *Shard) Send(slot uint32, frames []Frame, position uint64) {
 	}
 }
 
+// SendHead hands a new stream on a socket what comes before its first frame. The client gets it
+// however the stream ends, even by [Shard.Conclude]. Nothing is written before Send.
+func (s *Shard) SendHead(slot uint32, head []byte) { s.ensurePendingWrite(slot).rest = head }
+
 // afterPending continues a stream that has been handed everything in its pendingWrite.
 func (s *Shard) afterPending(i uint32) {
 	sl := &s.slots[i]

@@ -176,10 +176,15 @@ func (f *feed) detachAll(head uint64, change func()) {
 type Opening struct {
 	Cursor *Cursor
 	Form   uint8            // of its frames
+	Head   []byte           // of a response on a socket; the client gets it in any case
 	First  []delivery.Frame // come before everything else
 	ID     string           // of the event in First
 	Remote string           // the client's address, for the log
 	End    *End             // nil for a stream that goes on
+
+	// TooLate is called if OpenSocket has returned true and the stream cannot be opened. The
+	// socket remains the caller's. TooLate must not block.
+	TooLate func()
 }
 
 // An End says when and how a stream ends.
@@ -231,6 +236,9 @@ func (f *feed) open(o *Opening, take func(set *delivery.Set, form, tag uint8) (s
 	f.shard.Place(slot, told)
 	if c.era != f.era || !c.isInWindow() {
 		f.catchUp(slot, &catchUp{Cursor: c, told: told, names: c.timeline, had: told, hadID: o.ID})
+	}
+	if o.Head != nil {
+		f.shard.SendHead(slot, o.Head)
 	}
 	f.shard.Send(slot, o.First, told)
 	return true
