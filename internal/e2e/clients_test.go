@@ -97,6 +97,8 @@ func installClients(npm string) (dir string, err error) {
 
 // A nodeReader is a client in Node.
 type nodeReader struct {
+	process *os.Process
+
 	mu       sync.Mutex
 	messages []string
 	final    string
@@ -122,7 +124,7 @@ func runNode(t *testing.T, client, url string) reader {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	r, read := &nodeReader{}, make(chan struct{})
+	r, read := &nodeReader{process: cmd.Process}, make(chan struct{})
 	t.Cleanup(func() {
 		<-read
 		cmd.Wait()
