@@ -25,10 +25,10 @@ type frozen struct {
 	stop func(t *testing.T) (goOn func())
 }
 
-// frozenNode runs a client of clients.mjs, which stop stops with SIGSTOP.
-func frozenNode(client string) func(t *testing.T, s *switching, query string) frozen {
+// frozenProcess runs a client that stop stops with SIGSTOP.
+func frozenProcess(run func(t *testing.T, s *switching, query string) reader) func(t *testing.T, s *switching, query string) frozen {
 	return func(t *testing.T, s *switching, query string) frozen {
-		r := runNode(t, client, s.url+"/events?"+query).(*nodeReader)
+		r := run(t, s, query).(*processReader)
 		return frozen{r, func(t *testing.T) func() {
 			t.Helper()
 			signal := func(sig syscall.Signal) {
@@ -77,12 +77,13 @@ func frozenPage(t *testing.T, s *switching, query string) frozen {
 func TestStoppedClientsReturn(t *testing.T) {
 	t.Parallel()
 	for name, run := range map[string]func(t *testing.T, s *switching, query string) frozen{
-		"undici":                   frozenNode("undici"),
-		"eventsource":              frozenNode("eventsource"),
-		"launchdarkly-eventsource": frozenNode("launchdarkly-eventsource"),
-		"eventsource-client":       frozenNode("eventsource-client"),
-		"event-source-polyfill":    frozenNode("event-source-polyfill"),
-		"fetch-event-source":       frozenNode("fetch-event-source"),
+		"undici":                   frozenProcess(inNode("undici")),
+		"eventsource":              frozenProcess(inNode("eventsource")),
+		"launchdarkly-eventsource": frozenProcess(inNode("launchdarkly-eventsource")),
+		"eventsource-client":       frozenProcess(inNode("eventsource-client")),
+		"event-source-polyfill":    frozenProcess(inNode("event-source-polyfill")),
+		"fetch-event-source":       frozenProcess(inNode("fetch-event-source")),
+		"PHP":                      frozenProcess(runPHP),
 		"Chromium":                 frozenPage,
 	} {
 		for _, takeOver := range []bool{true, false} {
