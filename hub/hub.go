@@ -123,6 +123,8 @@ func New(ctx context.Context, log eventlog.Log, opts *Options) (*Hub, error) {
 		Retry:        h.opts.Retry,
 		Logger:       h.opts.Logger,
 		Budgets:      h.budgets,
+		QueueEntries: h.opts.Window,
+		QueueBytes:   h.opts.WindowBytes,
 		SocketGone:   func() { h.subscribers.Add(-1) },
 	})
 	if err != nil {

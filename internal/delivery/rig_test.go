@@ -52,7 +52,7 @@ type testFeed struct {
 	arrived []func()
 }
 
-func (f *testFeed) Advance() {
+func (f *testFeed) Advance() (more bool) {
 	f.mu.Lock()
 	arrived := f.arrived
 	f.arrived = nil
@@ -60,6 +60,7 @@ func (f *testFeed) Advance() {
 	for _, f := range arrived {
 		f()
 	}
+	return false
 }
 
 func (f *testFeed) settle(slot uint32) {

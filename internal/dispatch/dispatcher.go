@@ -29,7 +29,13 @@ type Options struct {
 	Retry                   time.Duration // how long clients wait at least before they reconnect
 	Logger                  *slog.Logger
 	Budgets                 *budget.Budgets
-	SocketGone              func() // called when a stream on a socket has ended
+
+	// QueueEntries and QueueBytes bound the entries that wait for a shard, which are the
+	// bounds of the window. Beyond, its streams read from the log. A shard may always have
+	// some thousand entries, and 8 MiB.
+	QueueEntries, QueueBytes int
+
+	SocketGone func() // called when a stream on a socket has ended
 }
 
 // A Dispatcher has all streams of a hub. Its methods may be called concurrently.
@@ -41,6 +47,7 @@ type Dispatcher struct {
 	feeds  []*feed
 	pool   *pool
 	reads  *readCache
+	counts counts
 
 	drained atomic.Bool // set by Drain
 }
@@ -110,17 +117,6 @@ func (d *Dispatcher) Close(within time.Duration) error {
 	d.pool.done.Wait()
 	d.reads.close()
 	return err
-}
-
-// Subscribers returns how many streams get the messages of a topic.
-func (d *Dispatcher) Subscribers(topic string) (n int) {
-	for _, f := range d.feeds {
-		counted := make(chan int, 1)
-		if f.shard.Do(func() { counted <- f.subscribersOf(topic) }) {
-			n += <-counted
-		}
-	}
-	return n
 }
 
 func (d *Dispatcher) logBegin(s *delivery.Shard, slot uint32, remote string, filters []topics.Filter) {

@@ -16,23 +16,28 @@ func TestFeedOfIdleShard(t *testing.T) {
 		}
 		return all
 	}
-	f := &feed{idle: true}
+	f := &feed{queue: queue{mostEntries: 100, mostBytes: 1 << 20, idle: true}}
+	extend := func(entries []*window.Entry) (wakes bool) {
+		wakes = f.queue.add(entries)
+		f.arrived.Store(true)
+		return wakes
+	}
 	check := func(what string, wakes, want bool, head uint64) {
 		t.Helper()
 		if f.Advance(); wakes != want || f.head != head {
 			t.Errorf("%s: the shard wakes: %v, and its head is %d; want %v and %d", what, wakes, f.head, want, head)
 		}
 	}
-	check("idle", f.take(entries(1, 3)), false, 3)
-	f.setIdle(false)
-	check("with a stream", f.take(entries(4, 5)), true, 5)
-	f.take(entries(6, 7)) // the shard has not looked when its last stream leaves
-	f.setIdle(true)
-	check("idle again", f.take(entries(8, 9)), false, 9)
-	f.take(entries(10, 11))
-	f.setIdle(false)
-	check("with another stream", f.take(entries(12, 12)), true, 12)
-	if len(f.arrived.entries) > 0 {
-		t.Errorf("the feed keeps %d entries", len(f.arrived.entries))
+	check("idle", extend(entries(1, 3)), false, 3)
+	f.queue.setIdle(false)
+	check("with a stream", extend(entries(4, 5)), true, 5)
+	extend(entries(6, 7)) // the shard has not looked when its last stream leaves
+	f.queue.setIdle(true)
+	check("idle again", extend(entries(8, 9)), false, 9)
+	extend(entries(10, 11))
+	f.queue.setIdle(false)
+	check("with another stream", extend(entries(12, 12)), true, 12)
+	if len(f.queue.entries) > 0 {
+		t.Errorf("the feed keeps %d entries", len(f.queue.entries))
 	}
 }
