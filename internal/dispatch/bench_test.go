@@ -43,29 +43,21 @@ func setsOf(x *index, patterns []string) (n int) {
 // upper bound of what matching one message costs a shard.
 func BenchmarkIndexWorst(b *testing.B) {
 	topic := strings.Repeat("a.", 15) + "a"
-	decoys := func(patterns []string) (all []string) { // so that each node has several children
+	decoys := func(patterns []string) (all []string) { // six more filters of each shape
 		for _, p := range patterns {
-			for i := range 3 {
-				all = append(all, strings.ReplaceAll(p, "a", fmt.Sprint("b", i)), p)
-			}
-			for i := 2; i < 31; i += 2 {
-				all = append(all, p[:i]+"c"+p[i+1:])
+			for i := range 6 {
+				all = append(all, strings.ReplaceAll(p, "a", fmt.Sprint("b", i)))
 			}
 		}
-		return all
-	}
-	var rests []string // a.** and all other prefixes, with up to four stars
-	for _, p := range starred(0, 4, "", "") {
-		for i := 1; i <= 31; i += 2 {
-			rests = append(rests, p[:i][:i-1]+"**")
-		}
+		return append(all, patterns...)
 	}
 	for name, patterns := range map[string][]string{
 		"four stars":            starred(4, 4, "", ""),
 		"four stars, no match":  starred(0, 4, "q", ""),
 		"up to four":            starred(0, 4, "", ""),
 		"with decoys, no match": decoys(starred(0, 4, "q", "")),
-		"every prefix with **":  rests,
+		"all shapes":            worst(""),
+		"all shapes, no match":  decoys(worst("q")),
 	} {
 		b.Run(name, func(b *testing.B) {
 			var x index

@@ -30,10 +30,9 @@ type Options struct {
 	Logger                  *slog.Logger
 	Budgets                 *budget.Budgets
 
-	// QueueEntries and QueueBytes bound the entries that wait for a shard, which are the
-	// bounds of the window. Beyond, its streams read from the log. A shard may always have
-	// some thousand entries, and 8 MiB.
-	QueueEntries, QueueBytes int
+	// WindowEntries and WindowBytes are the bounds of the window. While more than four times
+	// as many entries wait for a shard, or more bytes, its streams read from the log instead.
+	WindowEntries, WindowBytes int
 
 	SocketGone func() // called when a stream on a socket has ended
 }

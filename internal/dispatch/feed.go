@@ -51,7 +51,7 @@ func newFeed(d *Dispatcher, s *delivery.Shard) *feed {
 		dispatcher: d, shard: s,
 		sets:     map[string]*delivery.Set{},
 		catchUps: map[uint32]*catchUp{},
-		queue:    queue{mostEntries: max(d.opts.QueueEntries, leastQueue) + slack, mostBytes: max(d.opts.QueueBytes, leastQueueBytes), idle: true},
+		queue:    queue{mostEntries: max(queueWindows*d.opts.WindowEntries, leastQueue), mostBytes: max(d.opts.WindowBytes, leastQueueBytes), idle: true},
 		timeline: v.Timeline, generation: v.Generation, era: v.Era(), head: v.Last(),
 	}
 }
@@ -105,9 +105,9 @@ func (f *feed) warnDropped() {
 	}
 }
 
-// turnSteps is how much work one call of Advance does, as [index.match] counts it. The last
-// topic may take more: up to 9,402 steps, and one for each filter that matches it.
-const turnSteps = 4096
+// turnSteps is how much work one call of Advance does, as [index.match] counts it: a hundred
+// microseconds. The last topic may take more: a step for each filter that matches it.
+const turnSteps = 1 << 15
 
 // Advance implements [delivery.Feed]: it appends some of the entries that have arrived.
 func (f *feed) Advance() (more bool) {
@@ -132,8 +132,8 @@ func (f *feed) Advance() (more bool) {
 
 // What an entry takes beside its match, and for each set that gets it, in steps.
 const (
-	entrySteps  = 4
-	appendSteps = 2
+	entrySteps  = 64
+	appendSteps = 32
 )
 
 // next looks for the sets that get the next entry. It returns false if there is none now.

@@ -19,11 +19,11 @@ import (
 //
 // An index has no lock of its own.
 type index struct {
-	seed   maphash.Seed             // zero until the first filter is added
-	shapes [2 * shapeKinds][]*shape // by shapeKind
-	byMask map[shapeKey]*shape      // the same shapes
-	table  table[uint64, *pattern]  // by hash
-	nodes  int                      // tokens of all patterns
+	seed   maphash.Seed            // zero until the first filter is added
+	shapes [2 * shapeKinds][]shape // by shapeKind
+	at     map[shapeKey]int        // where in shapes[kind] a shape is
+	table  table[uint64, *pattern] // by hash
+	nodes  int                     // tokens of all patterns
 	memo   memo
 	round  uint64 // of match, see filterSet.round
 }
@@ -47,18 +47,23 @@ func shapeKind(tokens int, rest bool) uint8 {
 
 // A shape has the filters of one shape.
 type shape struct {
-	shapeKey
 	salt     uint64 // a part of the hash of its filters
-	patterns int
-	at       int // in index.shapes[kind]
+	seen     uint64 // has a bit for each filter, see seenBit: most shapes need no look into the table
+	mask     uint16 // of its key
+	stale    int    // filters that were removed since seen was made
+	patterns []*pattern
 }
+
+// seenBit returns the bit of shape.seen for a hash.
+func seenBit(hash uint64) uint64 { return 1 << (hash >> 58) }
 
 // A pattern is a filter of one or more sets.
 type pattern struct {
 	filter topics.Filter
 	prefix string // the filter without **
 	hash   uint64
-	shape  *shape
+	shape  shapeKey
+	at     int // in shape.patterns
 	nodes  int // tokens of prefix
 	ends   []end
 	next   *pattern // another one of the same hash, or nil
@@ -107,8 +112,8 @@ func cutRest(f topics.Filter) (prefix string, rest bool) {
 
 // add adds the filters of a set.
 func (x *index) add(set *filterSet) {
-	if x.byMask == nil {
-		x.seed, x.byMask = maphash.MakeSeed(), map[shapeKey]*shape{}
+	if x.at == nil {
+		x.seed, x.at = maphash.MakeSeed(), map[shapeKey]int{}
 	}
 	set.places = make([]place, len(set.filters))
 	for i, f := range set.filters {
@@ -127,15 +132,17 @@ func (x *index) pattern(f topics.Filter) *pattern {
 			return p
 		}
 	}
-	s := x.byMask[key]
-	if s == nil {
-		s = &shape{shapeKey: key, salt: x.salt(key), at: len(x.shapes[key.kind])}
-		x.byMask[key] = s
-		x.shapes[key.kind] = append(x.shapes[key.kind], s)
+	i, ok := x.at[key]
+	if !ok {
+		i = len(x.shapes[key.kind])
+		x.at[key] = i
+		x.shapes[key.kind] = append(x.shapes[key.kind], shape{salt: x.salt(key), mask: key.mask})
 	}
-	s.patterns++
+	s := &x.shapes[key.kind][i]
 	prefix, _ := cutRest(f)
-	p := &pattern{filter: f, prefix: prefix, hash: hash, shape: s, nodes: tokens, next: x.table.m[hash]}
+	p := &pattern{filter: f, prefix: prefix, hash: hash, shape: key, at: len(s.patterns), nodes: tokens, next: x.table.m[hash]}
+	s.patterns = append(s.patterns, p)
+	s.seen |= seenBit(hash)
 	x.table.put(hash, p)
 	x.nodes += tokens
 	return p
@@ -206,15 +213,34 @@ func (x *index) removePattern(p *pattern) {
 	} else {
 		x.table.remove(p.hash)
 	}
-	s := p.shape
-	if s.patterns--; s.patterns == 0 {
-		list := x.shapes[s.kind]
-		last := list[len(list)-1]
-		list[s.at], last.at = last, s.at
-		list[len(list)-1] = nil
-		x.shapes[s.kind] = list[:len(list)-1]
-		delete(x.byMask, s.shapeKey)
+	x.removeFromShape(p)
+}
+
+// removeFromShape removes a filter from its shape, and the shape if it was the last one.
+func (x *index) removeFromShape(p *pattern) {
+	list := x.shapes[p.shape.kind]
+	i := x.at[p.shape]
+	s := &list[i]
+	last := len(s.patterns) - 1
+	moved := s.patterns[last]
+	s.patterns[p.at], moved.at = moved, p.at
+	s.patterns[last] = nil
+	if s.patterns = s.patterns[:last]; last > 0 {
+		if s.stale++; s.stale > last {
+			s.stale, s.seen = 0, 0
+			for _, p := range s.patterns {
+				s.seen |= seenBit(p.hash)
+			}
+		}
+		return
 	}
+	delete(x.at, p.shape)
+	if last := len(list) - 1; i < last {
+		list[i] = list[last]
+		x.at[shapeKey{p.shape.kind, list[i].mask}] = i
+	}
+	list[len(list)-1] = shape{}
+	x.shapes[p.shape.kind] = list[:len(list)-1]
 }
 
 // find returns the sets whose filters match a topic, each once, and how many steps that took:
@@ -237,7 +263,7 @@ func (x *index) find(topic string, scratch *[]*filterSet) (sets []*filterSet, st
 
 // match appends the sets to found. A step is a shape that may match, or a filter that does.
 func (x *index) match(topic string, found []*filterSet) (_ []*filterSet, steps int) {
-	if len(x.byMask) == 0 {
+	if len(x.at) == 0 {
 		return found, 0
 	}
 	x.round++
@@ -252,8 +278,9 @@ func (x *index) match(topic string, found []*filterSet) (_ []*filterSet, steps i
 		var text string
 		text, _, more = strings.Cut(topic[t.starts[n]:], ".")
 		t.starts[n+1] = t.starts[n] + len(text) + len(".")
-		t.hashes[n] = x.hashToken(text, n)
-		hash ^= t.hashes[n]
+		h := x.hashToken(text, n)
+		t.add(n, h)
+		hash ^= h
 	}
 	found = x.look(&t, shapeKind(n, false), hash, found, &steps)
 	return found, steps
@@ -262,29 +289,48 @@ func (x *index) match(topic string, found []*filterSet) (_ []*filterSet, steps i
 // A split is a topic in tokens.
 type split struct {
 	topic  string
-	hashes [topics.MaxTokens]uint64
 	starts [topics.MaxTokens + 1]int // where tokens begin, and after the last one's dot
+
+	// hashes[i] has the hash of each subset of the tokens from 4i on, by a mask of 4 bits.
+	hashes [topics.MaxTokens / 4][16]uint64
+}
+
+// add adds the hash of token n.
+func (t *split) add(n int, hash uint64) {
+	sets, bit := &t.hashes[n/4], 1<<(n%4)
+	for mask := range bit {
+		sets[bit|mask] = sets[mask] ^ hash
+	}
+}
+
+// of returns the hash of the tokens in a mask.
+func (t *split) of(mask uint16) uint64 {
+	return t.hashes[0][mask&15] ^ t.hashes[1][mask>>4&15] ^ t.hashes[2][mask>>8&15] ^ t.hashes[3][mask>>12]
 }
 
 // look appends the sets that have a filter of one of the shapes of a kind, and that this call
 // of match has not found yet. hash is that of as many tokens as these shapes have.
 func (x *index) look(t *split, kind uint8, hash uint64, found []*filterSet, steps *int) []*filterSet {
-	*steps += len(x.shapes[kind])
-	for _, s := range x.shapes[kind] {
-		h := hash ^ s.salt
-		for mask := s.mask; mask != 0; mask &= mask - 1 {
-			h ^= t.hashes[bits.TrailingZeros16(mask)&(topics.MaxTokens-1)]
+	shapes := x.shapes[kind]
+	*steps += len(shapes)
+	for i := range shapes {
+		s := &shapes[i]
+		h := hash ^ s.salt ^ t.of(s.mask)
+		if s.seen&seenBit(h) == 0 {
+			continue
 		}
 		for p := x.table.m[h]; p != nil; p = p.next {
-			if !p.match(t) {
-				continue // another filter of the same hash
-			}
 			*steps += len(p.ends)
+			compared := false
 			for _, e := range p.ends {
-				if e.set.round != x.round {
-					e.set.round = x.round
-					found = append(found, e.set)
+				if e.set.round == x.round {
+					continue
 				}
+				if !compared && !p.match(t) {
+					break // another filter of the same hash
+				}
+				compared, e.set.round = true, x.round
+				found = append(found, e.set)
 			}
 		}
 	}
@@ -315,78 +361,5 @@ func (p *pattern) match(t *split) bool {
 		}
 		rest = rest[min(len(rest), len("*.")):]
 		first = star + 1
-	}
-}
-
-// A memo has what some topics matched. It has only topics that take long to match, so that a
-// topic of an ordinary hub takes no memory. It is bounded, and forgets everything when it is
-// full.
-type memo struct {
-	m    map[string][]*filterSet
-	sets int // in all lists
-}
-
-// The bounds of a memo. It takes some 3 MB at most.
-const (
-	memoSteps  = 64 // what takes fewer steps is not remembered
-	memoTopics = 4096
-	memoSets   = 1 << 18
-)
-
-func (m *memo) remember(topic string, sets []*filterSet) {
-	if len(sets) > memoSets/4 {
-		return
-	}
-	if len(m.m) == memoTopics || m.sets+len(sets) > memoSets {
-		*m = memo{}
-	}
-	if m.m == nil {
-		m.m = map[string][]*filterSet{}
-	}
-	m.m[strings.Clone(topic)] = append([]*filterSet(nil), sets...)
-	m.sets += len(sets)
-}
-
-// forget forgets the topics that some filters match. A filter with a wildcard makes it forget
-// all.
-func (m *memo) forget(filters []topics.Filter) {
-	if len(m.m) == 0 {
-		return
-	}
-	for _, f := range filters {
-		if !f.Exact() {
-			*m = memo{}
-			return
-		}
-		m.sets -= len(m.m[f.String()])
-		delete(m.m, f.String())
-	}
-}
-
-// A table is a map that becomes smaller again. (A map never does.) Callers read m.
-type table[K comparable, V any] struct {
-	m    map[K]V
-	most int // the most entries since m was made
-}
-
-// tableKept is how many entries a table has room for without becoming smaller.
-const tableKept = 4096
-
-func (t *table[K, V]) put(key K, value V) {
-	if t.m == nil {
-		t.m = map[K]V{}
-	}
-	t.m[key] = value
-	t.most = max(t.most, len(t.m))
-}
-
-func (t *table[K, V]) remove(key K) {
-	delete(t.m, key)
-	if t.most > tableKept && len(t.m) < t.most/8 {
-		smaller := make(map[K]V, len(t.m))
-		for key, value := range t.m {
-			smaller[key] = value
-		}
-		t.m, t.most = smaller, len(smaller)
 	}
 }

@@ -1,8 +1,10 @@
 package dispatch
 
 import (
+	"math/bits"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -65,7 +67,7 @@ func TestIndexFindsWhatMatches(t *testing.T) {
 	for _, set := range sets {
 		x.remove(set)
 	}
-	if x.nodes != 0 || len(x.table.m) != 0 || len(x.byMask) != 0 || slices.ContainsFunc(x.shapes[:], func(s []*shape) bool { return len(s) > 0 }) {
+	if x.nodes != 0 || len(x.table.m) != 0 || len(x.at) != 0 || slices.ContainsFunc(x.shapes[:], func(s []shape) bool { return len(s) > 0 }) {
 		t.Errorf("something is left in the index: %+v", x)
 	}
 }
@@ -114,5 +116,97 @@ func TestMatcher(t *testing.T) {
 				t.Fatalf("%v: %s matches: %v", filters, topic, got)
 			}
 		}
+	}
+}
+
+// worst is every filter of up to four * that may match a topic of 16 tokens a.
+func worst(end string) (patterns []string) {
+	patterns = starred(0, 4, end, "")
+	for tokens := range 16 {
+		for k := range 1 << tokens {
+			if bits.OnesCount(uint(k)) <= 4 {
+				prefix := ""
+				for i := range tokens {
+					prefix += "a*"[k>>i&1:][:1] + "."
+				}
+				patterns = append(patterns, prefix+"**")
+			}
+		}
+	}
+	return patterns
+}
+
+// However many filters there are, a message costs a bounded number of steps.
+func TestIndexIsBounded(t *testing.T) {
+	var x index
+	patterns := worst("")
+	for _, p := range patterns {
+		if p = strings.ReplaceAll(p, "a", "b"); strings.Contains(p, "b") {
+			patterns = append(patterns, p)
+		}
+	}
+	setsOf(&x, patterns)
+	topic := strings.Repeat("b.", 15) + "c"
+	_, steps := x.match(topic, nil)
+	found := 0
+	for _, f := range topics.MustFilters(patterns...) {
+		if f.Match(topic) {
+			found++
+		}
+	}
+	if steps-found > 9401 {
+		t.Errorf("%d steps, and %d filters that match", steps-found, found)
+	}
+	if _, steps := x.match("b.c.d", nil); steps > 15+3*15 {
+		t.Errorf("%d steps for a topic of three tokens", steps)
+	}
+}
+
+// What a topic has matched is remembered, and forgotten when it would match something else.
+func TestIndexRemembers(t *testing.T) {
+	var x index
+	var scratch []*filterSet
+	setsOf(&x, append(starred(0, 4, "q", ""), "a.**"))
+	topic := strings.Repeat("a.", 15) + "c"
+	find := func(want int) {
+		t.Helper()
+		before := len(x.memo.m)
+		sets, _ := x.find(topic, &scratch)
+		first := len(sets)
+		sets, steps := x.find(topic, &scratch)
+		if steps != 1 || len(sets) != first {
+			t.Errorf("the second time: %d steps and %d sets, the first time %d sets", steps, len(sets), first)
+		}
+		plain, _ := x.match(topic, nil)
+		if len(plain) != first || want >= 0 && first != want {
+			t.Errorf("%d sets, want %d and %d (%d topics were remembered)", first, len(plain), want, before)
+		}
+	}
+	find(-1)
+	n := len(x.memo.m[topic])
+	exact, other, wild := newSet(topic), newSet("other", "b.c"), newSet("*.a.**")
+	x.add(other)
+	if len(x.memo.m) != 1 {
+		t.Error("a filter that concerns no remembered topic makes the index forget one")
+	}
+	for i, set := range []*filterSet{exact, wild} {
+		x.add(set)
+		find(n + 1 + i)
+	}
+	x.remove(exact)
+	find(n + 1)
+	x.remove(wild)
+	find(n)
+	if allocs := testing.AllocsPerRun(100, func() { x.find(topic, &scratch) }); allocs != 0 {
+		t.Errorf("%v allocations for a topic that is remembered", allocs)
+	}
+	for i := range 3 * memoTopics {
+		x.find(topic+strconv.Itoa(i), &scratch)
+	}
+	if len(x.memo.m) > memoTopics || x.memo.sets > memoSets {
+		t.Errorf("%d topics and %d sets are remembered", len(x.memo.m), x.memo.sets)
+	}
+	if allocs := testing.AllocsPerRun(100, func() { x.match(topic, scratch[:0]) }); allocs != 0 {
+		t.Errorf("%v allocations for a topic that is not remembered", allocs)
 	}
 }

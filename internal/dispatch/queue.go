@@ -21,9 +21,11 @@ type queue struct {
 	bytes   int // of the others
 }
 
-// A queue may have so much beside a smaller window, too: a burst of a small window's size is no
-// reason to read from the log.
+// A queue may have more entries than the window, while their bytes are no more: to match
+// them takes less than to read the log for each stream. It may have so much beside a small
+// window, too.
 const (
+	queueWindows    = 4
 	leastQueue      = 4096
 	leastQueueBytes = 8 << 20
 )
