@@ -1,9 +1,11 @@
 package hub_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -28,11 +30,11 @@ func deepFilters(n int, more string) []topics.Filter {
 // miss nothing, or are told.
 func TestShardFarBehind(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		const messages = 5000
-		h := newHub(t, nil, &hub.Options{Window: 64})
+		const messages = 4500 // some more than four windows
+		var logged bytes.Buffer
+		h := newHub(t, nil, &hub.Options{Window: 1100, Logger: slog.New(slog.NewTextHandler(&logged, nil))})
 		all := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a")})
 		skips := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a"), Lag: hub.LagSkip})
-		pulled := make(chan struct{}, 2)
 		var wg sync.WaitGroup
 		first := publish(t, h, "a:first")
 		for _, s := range []*subscriber{all, skips} {
@@ -44,7 +46,7 @@ func TestShardFarBehind(t *testing.T) {
 		untilHead(h, messages+1)
 		release()
 		publish(t, h, "a:last")
-		wg.Go(func() { all.want(t, append(published, "a:last")...); pulled <- struct{}{} })
+		wg.Go(func() { all.want(t, append(published, "a:last")...) })
 		next := first[0]
 		for { // it skips, and says so, or gets everything
 			ev, err, ok := skips.next()
@@ -67,6 +69,9 @@ func TestShardFarBehind(t *testing.T) {
 			}
 		}
 		wg.Wait()
+		if !strings.Contains(logged.String(), "fallen behind") {
+			t.Error("nothing was dropped")
+		}
 	})
 }
 
@@ -180,5 +185,31 @@ func TestIndexNodesAreCounted(t *testing.T) {
 		if n := indexNodes(h); n != 0 {
 			t.Errorf("%d nodes stay taken", n)
 		}
+	})
+}
+
+// A stream may begin while a message is appended to many sets. It gets that message, once.
+func TestStreamThatBeginsInTheMiddleOfAMessage(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHub(t, nil, nil)
+		first := publish(t, h, "a:first")[0]
+		shards := len(h.Stats().Shards)
+		for i := range 1500 * shards { // more than a turn appends to
+			s := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a", fmt.Sprintf("u.%d", i))})
+			go s.next()
+		}
+		synctest.Wait()
+		release := h.Block()
+		publish(t, h, "a:second")
+		var running sync.WaitGroup
+		for i := range shards {
+			s := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a", fmt.Sprintf("new.%d", i)), LastEventID: first})
+			running.Go(func() { s.want(t, "a:second", "a:third") })
+		}
+		synctest.Wait() // they wait for the shards
+		release()
+		synctest.Wait()
+		publish(t, h, "a:third")
+		running.Wait()
 	})
 }

@@ -38,8 +38,8 @@ type Budgets struct {
 	// Filters has the topic filters of streams, with their part of the index.
 	Filters Bytes
 
-	// IndexNodes has the nodes of the index of filters, which are tokens that filters have
-	// not in common. It counts nodes, not bytes.
+	// IndexNodes has the tokens of all filters of streams, each distinct filter of a shard
+	// counted once. It counts these, not bytes.
 	IndexNodes Bytes
 
 	// Requests has what net/http keeps of a request while its stream goes on.
