@@ -9,7 +9,8 @@ import (
 )
 
 // ErrUnavailable means that the hub cannot take a subscription just now: it is stopping, has as
-// many subscribers as [Options] allow, or no descriptor for another connection.
+// many subscribers as [Options] allow, no descriptor for another connection, or no room for the
+// filters of another subscription.
 var ErrUnavailable = errors.New("hub: no subscription can be taken just now")
 
 // The reasons why a hub ends a stream: those of an [EndError], and of the event of the type

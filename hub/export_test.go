@@ -106,3 +106,17 @@ func (h *Hub) Drained() bool {
 		return false
 	}
 }
+
+// Block stops the goroutines that deliver, until release is called.
+func (h *Hub) Block() (release func()) {
+	c := make(chan struct{})
+	for _, s := range h.streams.Shards() {
+		blocked := make(chan struct{})
+		s.Do(func() {
+			close(blocked)
+			<-c
+		})
+		<-blocked
+	}
+	return func() { close(c) }
+}

@@ -117,13 +117,15 @@ func New(ctx context.Context, log eventlog.Log, opts *Options) (*Hub, error) {
 		return nil, fmt.Errorf("hub: %w", err)
 	}
 	h.streams, err = dispatch.New(log, h.window, dispatch.Options{
-		Sockets:      h.opts.TakeOver,
-		KeepAlive:    h.opts.KeepAlive,
-		WriteTimeout: h.opts.WriteTimeout,
-		Retry:        h.opts.Retry,
-		Logger:       h.opts.Logger,
-		Budgets:      h.budgets,
-		SocketGone:   func() { h.subscribers.Add(-1) },
+		Sockets:       h.opts.TakeOver,
+		KeepAlive:     h.opts.KeepAlive,
+		WriteTimeout:  h.opts.WriteTimeout,
+		Retry:         h.opts.Retry,
+		Logger:        h.opts.Logger,
+		Budgets:       h.budgets,
+		WindowEntries: h.opts.Window,
+		WindowBytes:   h.opts.WindowBytes,
+		SocketGone:    func() { h.subscribers.Add(-1) },
 	})
 	if err != nil {
 		h.window.Close()

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -100,6 +101,7 @@ func item(f delivery.Frame) (Event, error) {
 // A seat is one of the subscribers that the hub admits. It is given back once.
 type seat struct {
 	hub     *Hub
+	cursor  *dispatch.Cursor // has reserved room for the filters, until the stream begins
 	once    sync.Once
 	unwatch func() bool
 }
@@ -118,7 +120,12 @@ func (s *seat) leave() {
 func (s *seat) keep() { s.once.Do(func() {}) }
 
 func (s *seat) giveBack() {
-	s.once.Do(func() { s.hub.subscribers.Add(-1) })
+	s.once.Do(func() {
+		s.hub.subscribers.Add(-1)
+		if s.cursor != nil {
+			s.cursor.Release()
+		}
+	})
 }
 
 // admit takes a seat, which has to be given back, and finds where the subscription begins.
@@ -128,6 +135,9 @@ func (h *Hub) admit(ctx context.Context, sub Subscription) (*dispatch.Cursor, *s
 	}
 	if slices.Contains(sub.Filters, topics.Filter{}) {
 		return nil, nil, invalid("filter", "is empty")
+	}
+	if costly := func(f topics.Filter) bool { return f.Stars() > MaxStars }; slices.ContainsFunc(sub.Filters, costly) {
+		return nil, nil, invalid("filter", "has more than %d tokens *: use a final ** for the last ones, or several filters with a name in place of some", MaxStars)
 	}
 	if sub.Format != FormatData && sub.Format != FormatEnvelope {
 		return nil, nil, invalid("format", "%d is not known", sub.Format)
@@ -148,7 +158,11 @@ func (h *Hub) admit(ctx context.Context, sub Subscription) (*dispatch.Cursor, *s
 	})
 	if err != nil {
 		s.giveBack()
+		if errors.Is(err, dispatch.ErrFull) {
+			err = ErrUnavailable
+		}
 		return nil, nil, fmt.Errorf("hub: %w", err)
 	}
+	s.cursor = c
 	return c, s, nil
 }

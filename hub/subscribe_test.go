@@ -263,6 +263,7 @@ func TestSubscriptionsThatAreRefused(t *testing.T) {
 			"none":               nil,
 			"too many":           slices.Repeat(topics.MustFilters("a"), hub.MaxFilters+1),
 			"one that is no one": {topics.MustFilters("a")[0], topics.Filter{}},
+			"too many stars":     topics.MustFilters("*.*.*.*.**", "*.*.a.*.*.*"),
 		} {
 			_, err := h.Subscribe(t.Context(), hub.Subscription{Filters: filters})
 			if invalid, ok := errors.AsType[*hub.InvalidError](err); !ok || invalid.Field != "filter" {

@@ -10,6 +10,7 @@ import (
 	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 	"example.com/tidings/internal/problem"
+	"example.com/tidings/internal/quote"
 	"example.com/tidings/sse"
 	"example.com/tidings/topics"
 )
@@ -58,6 +59,12 @@ func (a *api) subscription(q url.Values) (sub hub.Subscription, err error) {
 	}
 	if sub.Filters, err = topics.ParseFilters(patterns...); err != nil {
 		return sub, badTopic(problem.InvalidFilter, "topic", err)
+	}
+	for _, f := range sub.Filters {
+		if n := f.Stars(); n > hub.MaxStars {
+			return sub, problem.FilterTooCostly.Withf("A filter of a stream has up to %d tokens *, and %s has %d. "+
+				"Use a final ** for the last ones, or several filters with a name in place of some.", hub.MaxStars, quote.Short(f.String()), n).About("topic")
+		}
 	}
 	if sub.From, err = parse(q, "from", problem.InvalidFrom, hub.ParseFrom); err != nil {
 		return sub, err

@@ -38,6 +38,10 @@ type Budgets struct {
 	// Filters has the topic filters of streams, with their part of the index.
 	Filters Bytes
 
+	// IndexNodes has the tokens of all filters of streams, each distinct filter of a shard
+	// counted once. It counts these, not bytes.
+	IndexNodes Bytes
+
 	// Requests has what net/http keeps of a request while its stream goes on.
 	Requests Bytes
 
@@ -47,6 +51,13 @@ type Budgets struct {
 
 // SmallBody is the size of the largest request body that counts as a small one.
 const SmallBody = 64 << 10
+
+// How many nodes the filters of all streams have in the index, and those of one stream. The
+// latter is what hub.MaxFilters filters of topics.MaxTokens tokens need.
+const (
+	indexNodes       = 1_000_000
+	indexNodesStream = 1_600
+)
 
 // New returns budgets with so many bytes together.
 func New(total int) *Budgets {
@@ -58,6 +69,7 @@ func New(total int) *Budgets {
 	b.SmallBodies.init("small-bodies", part(8), SmallBody)
 	b.Answers.init("answers", part(8), 1<<20)
 	b.Filters.init("filters", part(8), 256<<10)
+	b.IndexNodes.init("index-nodes", indexNodes, indexNodesStream)
 	b.Requests.init("requests", part(4), 1<<20)
 	b.Reads.init("reads", max(2, runtime.GOMAXPROCS(0)), 64)
 	return b
@@ -66,7 +78,7 @@ func New(total int) *Budgets {
 // Stats returns the figures of each budget.
 func (b *Budgets) Stats() []stats.Budget {
 	var all []stats.Budget
-	for _, x := range []*Bytes{&b.CatchUp, &b.Pinned, &b.LargeBodies, &b.SmallBodies, &b.Answers, &b.Filters, &b.Requests} {
+	for _, x := range []*Bytes{&b.CatchUp, &b.Pinned, &b.LargeBodies, &b.SmallBodies, &b.Answers, &b.Filters, &b.IndexNodes, &b.Requests} {
 		all = append(all, stats.Budget{Name: x.name, Used: x.used.Load(), Limit: x.limit, Refused: x.refused.Load()})
 	}
 	r := &b.Reads
@@ -99,7 +111,7 @@ func (b *Bytes) Take(n int) bool {
 	return true
 }
 
-// Give gives n bytes back.
+// Give gives n bytes back. A negative n takes bytes, even beyond the limit.
 func (b *Bytes) Give(n int) { b.used.Add(-int64(n)) }
 
 // Used returns how many bytes are taken.

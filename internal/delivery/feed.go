@@ -22,8 +22,9 @@ const Forms = 2
 // A Feed decides which frames the streams of a shard get. The shard calls all methods on its
 // own goroutine. They must not block.
 type Feed interface {
-	// Advance appends new frames to the shard's sets, with [Shard.Append].
-	Advance()
+	// Advance appends some new frames to the shard's sets, with [Shard.Append]. It reports
+	// whether there are more, for the next turn of the shard.
+	Advance() (more bool)
 
 	// Resettle is called when a stream's sink is no longer full, and the set has dropped
 	// frames that the stream lacks. It returns the stream to its set with [Shard.Attach].

@@ -50,16 +50,21 @@ type testFeed struct {
 
 	mu      sync.Mutex
 	arrived []func()
+	slowly  bool // Advance calls one function of arrived at a time
 }
 
-func (f *testFeed) Advance() {
+func (f *testFeed) Advance() (more bool) {
 	f.mu.Lock()
 	arrived := f.arrived
 	f.arrived = nil
+	if f.slowly && len(arrived) > 1 {
+		arrived, f.arrived, more = arrived[:1], arrived[1:], true
+	}
 	f.mu.Unlock()
 	for _, f := range arrived {
 		f()
 	}
+	return more
 }
 
 func (f *testFeed) settle(slot uint32) {

@@ -12,13 +12,12 @@ type Set struct {
 	Key any
 
 	id      uint32
-	members []uint32            // slots of the streams
-	frames  []Frame             // frames after the position from
-	from    uint64              // a position
-	base    uint64              // count of the frames before frames[0]: see slot.count
-	lagging int                 // members in the state lagging
-	dirty   bool                // in the queue Shard.dirty
-	sweep   sweep               // used while the set is Shard.sweeping
+	members []uint32 // slots of the streams
+	frames  []Frame  // frames after the position from
+	from    uint64   // a position
+	base    uint64   // count of the frames before frames[0]: see slot.count
+	lagging int      // members in the state lagging
+	sweep   sweep
 	joined  [Forms]joinedFrames // frames that were last joined for a writer, by form
 }
 
@@ -45,15 +44,19 @@ func (set *Set) trim(low uint64) {
 	if low <= set.base {
 		return
 	}
-	n := int(low - set.base)
+	n, left := int(low-set.base), int(set.total()-low)
 	set.from = set.frames[n-1].Position()
 	set.base = low
 	set.joined = [Forms]joinedFrames{}
-	if n == len(set.frames) && cap(set.frames) > maxKeptFrames {
+	switch {
+	case left == 0 && cap(set.frames) > maxKeptFrames:
 		set.frames = nil
-		return
+	case left > n: // moving them each time would cost more than appending them
+		clear(set.frames[:n])
+		set.frames = set.frames[n:]
+	default:
+		set.frames = slices.Delete(set.frames, 0, n)
 	}
-	set.frames = slices.Delete(set.frames, 0, n)
 }
 
 // NewSet returns a set without streams and frames. It holds the frames that are appended

@@ -23,6 +23,7 @@ type catchUp struct {
 	at      stage             // where the cursor is, after what it has found
 	told    uint64            // the position of the last event that it has found
 	names   eventlog.Timeline // tells the ids of what it has found last
+	placed  placed            // of a cursor that has reached the window; it belongs to whoever has the cursor
 	had     uint64            // the client's position before that
 	hadID   string            // the id of the client's last event at that position
 
@@ -89,6 +90,9 @@ func (c *catchUp) run() {
 		}
 		found.at, found.err = c.step(c.ctx, &found)
 	}
+	if found.at == inWindow {
+		c.place()
+	}
 	if c.ctx.Err() != nil {
 		found = findings{at: ended, told: c.told}
 	}
@@ -98,13 +102,22 @@ func (c *catchUp) run() {
 	}
 }
 
-// askOwed asks the feed how many entries the stream has not received, see feed.owed.
-func (c *catchUp) askOwed() (n, head uint64, ok bool) {
+// askOwed asks the feed how many entries the stream has not received, see feed.owed. It waits
+// until head is at least the given number.
+func (c *catchUp) askOwed(least uint64) (n, head uint64, ok bool) {
 	answered := make(chan struct{})
-	if !c.feed.shard.Do(func() {
-		defer close(answered)
+	var ask func()
+	ask = func() {
 		n, head, ok = c.feed.owed(c)
-	}) {
+		if ok && head < least {
+			if c.feed.shard.Do(ask) { // in a later turn
+				return
+			}
+			ok = false
+		}
+		close(answered)
+	}
+	if !c.feed.shard.Do(ask) {
 		return 0, 0, false
 	}
 	<-answered

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"example.com/tidings/eventlog"
@@ -38,12 +39,20 @@ type Cursor struct {
 	lookTo uint64        // and has to look up to this one
 	oldest bool          // the stream began with the oldest message: it misses nothing that had expired by then
 
-	// owed returns how many records up to head have matched since the stream left the
-	// window. handed is how many of them the cursor has found, or reported as missed.
-	// forgetOwed makes the number unknown. A catchUp sets the functions.
-	owed       func() (n, head uint64, ok bool)
+	// owed returns how many records up to head, which is at least least, have matched since
+	// the stream left the window. handed is how many of them the cursor has found, or
+	// reported as missed. forgetOwed makes the number unknown. A catchUp sets the functions.
+	owed       func(least uint64) (n, head uint64, ok bool)
 	forgetOwed func()
 	handed     uint64
+
+	reserved atomic.Int64 // nodes of the index, until the stream begins: see Release
+}
+
+// Release gives back what a stream has reserved that does not begin. If the stream has begun,
+// it does nothing. Any goroutine may call it.
+func (c *Cursor) Release() {
+	c.dispatcher.opts.Budgets.IndexNodes.Give(int(c.reserved.Swap(0)))
 }
 
 // A stage says where a cursor is after a step.
@@ -105,7 +114,7 @@ func (c *Cursor) step(ctx context.Context, found *findings) (stage, error) {
 		return inWindow, nil
 	}
 	if c.skip {
-		if owed, head, ok := c.owed(); ok {
+		if owed, head, ok := c.owed(c.pos); ok {
 			c.add(found, c.skipTo(owed-c.handed, head))
 			return reading, nil
 		}
@@ -165,11 +174,12 @@ func (c *Cursor) failed(ctx context.Context, err error) (stage, error) {
 
 // matches returns how many matching entries a view has after one number and up to another.
 func (c *Cursor) matches(v *window.View, after, through uint64) (n uint64) {
+	m := newMatcher(c.filters)
 	for _, e := range v.From(after + 1) {
 		if e.Seq > through {
 			break
 		}
-		if topics.MatchAny(c.filters, e.Topic) {
+		if m.match(e.Topic) {
 			n++
 		}
 	}
@@ -254,7 +264,7 @@ func (c *Cursor) passed(ctx context.Context, after uint64, b *sharedBatch) *sse.
 	if c.oldest {
 		return nil
 	}
-	if _, _, ok := c.owed(); !ok {
+	if _, _, ok := c.owed(0); !ok {
 		return c.gapSince(sse.GapExpired, after, 0)
 	}
 	missed, known := c.missed(ctx, b)
@@ -281,7 +291,7 @@ func (c *Cursor) missed(ctx context.Context, b *sharedBatch) (n uint64, known bo
 		return 0, false // of what comes after the batch some has gone, perhaps before it was counted
 	}
 	left += uint64(len(b.entries))
-	owed, head, ok := c.owed()
+	owed, head, ok := c.owed(through)
 	v := c.dispatcher.window.Load()
 	if !ok || v.Era() != c.era || v.First() > through+1 {
 		return 0, false

@@ -29,7 +29,12 @@ type Options struct {
 	Retry                   time.Duration // how long clients wait at least before they reconnect
 	Logger                  *slog.Logger
 	Budgets                 *budget.Budgets
-	SocketGone              func() // called when a stream on a socket has ended
+
+	// WindowEntries and WindowBytes are the bounds of the window. While more than four times
+	// as many entries wait for a shard, or more bytes, its streams read from the log instead.
+	WindowEntries, WindowBytes int
+
+	SocketGone func() // called when a stream on a socket has ended
 }
 
 // A Dispatcher has all streams of a hub. Its methods may be called concurrently.
@@ -41,6 +46,7 @@ type Dispatcher struct {
 	feeds  []*feed
 	pool   *pool
 	reads  *readCache
+	counts counts
 
 	drained atomic.Bool // set by Drain
 }
@@ -110,17 +116,6 @@ func (d *Dispatcher) Close(within time.Duration) error {
 	d.pool.done.Wait()
 	d.reads.close()
 	return err
-}
-
-// Subscribers returns how many streams get the messages of a topic.
-func (d *Dispatcher) Subscribers(topic string) (n int) {
-	for _, f := range d.feeds {
-		counted := make(chan int, 1)
-		if f.shard.Do(func() { counted <- f.subscribersOf(topic) }) {
-			n += <-counted
-		}
-	}
-	return n
 }
 
 func (d *Dispatcher) logBegin(s *delivery.Shard, slot uint32, remote string, filters []topics.Filter) {

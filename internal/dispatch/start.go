@@ -44,9 +44,19 @@ const (
 	StartTime                    // the oldest retained one that was stored at a time or later
 )
 
-// Begin returns a cursor at the place where a stream begins.
+// ErrFull means that there is no room for the filters of another stream.
+var ErrFull = errors.New("dispatch: the index of filters is full")
+
+// Begin returns a cursor at the place where a stream begins. It reserves room for the stream's
+// filters, or returns [ErrFull]. If the stream does not begin, the caller calls
+// [Cursor.Release].
 func (d *Dispatcher) Begin(ctx context.Context, r Request) (*Cursor, error) {
 	c := &Cursor{dispatcher: d, filters: topics.Reduce(r.Filters), skip: r.Skip}
+	nodes := d.opts.Budgets.IndexNodes.Claim()
+	if !nodes.Grow(nodesOf(c.filters)) {
+		return nil, ErrFull
+	}
+	c.reserved.Store(int64(nodesOf(c.filters)))
 	v := d.window.Load()
 	c.use(v, v.Last())
 	id, idErr := r.Start.ID, error(nil)
@@ -63,6 +73,7 @@ func (d *Dispatcher) Begin(ctx context.Context, r Request) (*Cursor, error) {
 		err = c.start(ctx, r.Start)
 	}
 	if err != nil {
+		c.Release()
 		return nil, fmt.Errorf("find where a subscription begins: %w", err)
 	}
 	if idErr != nil {

@@ -14,6 +14,7 @@ const (
 	InvalidQuery
 	InvalidTopic
 	InvalidFilter
+	FilterTooCostly
 	InvalidType
 	InvalidData
 	InvalidKey
@@ -56,6 +57,7 @@ var types = [...]struct {
 	InvalidQuery:         {"invalid-query", http.StatusBadRequest, "Invalid query string"},
 	InvalidTopic:         {"invalid-topic", http.StatusBadRequest, "Invalid topic"},
 	InvalidFilter:        {"invalid-filter", http.StatusBadRequest, "Invalid filter"},
+	FilterTooCostly:      {"filter-too-costly", http.StatusBadRequest, "Filter with too many wildcards"},
 	InvalidType:          {"invalid-type", http.StatusBadRequest, "Invalid event type"},
 	InvalidData:          {"invalid-data", http.StatusBadRequest, "Data is not valid UTF-8"},
 	InvalidKey:           {"invalid-key", http.StatusBadRequest, "Invalid idempotency key"},

@@ -30,7 +30,7 @@ var (
 	logBytesMetric      = prometheus.NewDesc("tidings_log_bytes", "Size of the stored records in files.", nil, nil)
 	verifiedMetric      = prometheus.NewDesc("tidings_log_verified_bytes", "Of these bytes, those that were read and checked since the start, or written since.", nil, nil)
 	lostMetric          = prometheus.NewDesc("tidings_log_lost_messages", "Retained messages that are known to be lost.", nil, nil)
-	budgetUsedMetric    = prometheus.NewDesc("tidings_budget_used", "What clients have of a budget, in bytes; of reads, how many are under way.", []string{"budget"}, nil)
+	budgetUsedMetric    = prometheus.NewDesc("tidings_budget_used", "What clients have of a budget, in bytes; of reads, how many are under way; of index-nodes, tokens of filters.", []string{"budget"}, nil)
 	budgetLimitMetric   = prometheus.NewDesc("tidings_budget_limit", "What clients may have of a budget together.", []string{"budget"}, nil)
 	budgetRefusedMetric = prometheus.NewDesc("tidings_budget_refused_total", "Times that a budget was used up.", []string{"budget"}, nil)
 	endsMetric          = prometheus.NewDesc("tidings_delivery_ends_total", "Streams that have ended, by reason.", []string{"shard", "reason"}, nil)
