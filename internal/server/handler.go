@@ -10,6 +10,7 @@ import (
 	"example.com/tidings/hub/httpapi"
 	"example.com/tidings/internal/problem"
 	"example.com/tidings/internal/request"
+	"example.com/tidings/sse"
 )
 
 // A route has the handlers of one path.
@@ -86,6 +87,9 @@ func (s *site) route(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		request.Refuse(w, r, err.(http.Handler))
 		return
+	}
+	if r.URL.Path == "/events" && sse.Accepts(r) {
+		defer s.conns.streaming(r)()
 	}
 	handler.ServeHTTP(w, r)
 }

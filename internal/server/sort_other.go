@@ -1,0 +1,9 @@
+//go:build !linux
+
+package server
+
+import "net"
+
+// isPlainHTTP1 returns false: on this system no connection is taken over, so each of them can
+// be a countedConn, which finds out by itself.
+func isPlainHTTP1(net.Conn) (bool, error) { return false, nil }
