@@ -5,13 +5,10 @@ import (
 	"io/fs"
 	"log/slog"
 	"math"
-	"os"
 	"path"
 	"runtime/debug"
 	"strconv"
 	"strings"
-
-	"github.com/urfave/cli/v3"
 
 	"example.com/tidings/internal/server"
 )
@@ -54,36 +51,43 @@ func validMemory(s string) error {
 	return fmt.Errorf("that is too little memory to run; give %s or more", formatSize(leastMemory))
 }
 
-// planMemory plans with --max-memory, or else what the environment's GOMEMLIMIT says, which the
-// runtime has read, or else with the limit of the cgroup or the machine. If both are given, the
-// smaller one counts for the parts, and GOMEMLIMIT for the runtime.
-func planMemory(cmd *cli.Command, system fs.FS, logger *slog.Logger) (memoryPlan, error) {
+// planMemory plans with the value of --max-memory, or else the environment's GOMEMLIMIT, of which
+// inRuntime is what the runtime has read, or else the limit of the cgroup or the machine. If both are
+// given, the smaller one counts for the parts, and GOMEMLIMIT for the runtime. flag is 0, and env
+// empty, if it is not given.
+func planMemory(flag int64, env string, inRuntime int64, system fs.FS, logger *slog.Logger) (memoryPlan, error) {
 	p := memoryPlan{limit: notLimited}
-	env := os.Getenv(goMemLimit)
 	if env != "" {
-		p.limit, p.from = debug.SetMemoryLimit(-1), goMemLimit
+		p.limit, p.from = inRuntime, goMemLimit
 	}
-	if flag := size(cmd, flagOfMemory); flag > 0 && flag < p.limit {
+	if flag > 0 && flag < p.limit {
 		p.limit, p.from, p.set = flag, "--"+flagOfMemory, env == ""
 	}
-	switch {
-	case p.limit < leastMemory:
+	if p.limit < leastMemory {
 		return p, fmt.Errorf("%s %s is too little memory to run; give %s or more", p.from, formatSize(p.limit), formatSize(leastMemory))
-	case p.limit == notLimited:
-		var most int64
-		most, p.from = systemMemory(system)
-		if most != notLimited {
-			p.limit, p.set = most-most/10-fixedMargin, env == ""
-		}
-		if p.limit < leastMemory {
-			logger.Warn("there is too little memory for the server", "limit", formatSize(most), "of", p.from, "wants", formatSize(leastMemory+leastMemory/9+fixedMargin))
-			p.limit = leastMemory
-		}
+	}
+	if p.limit == notLimited {
+		p.useSystem(system, logger)
+		p.set = p.set && env == ""
 	}
 	p.window = int(min(mostWindow, p.limit/windowPart))
 	p.clients = int(min(mostClients, p.limit/8*clientsOf8))
 	p.index = min(mostIndex, max(leastIndex, p.limit/indexPart))
 	return p, nil
+}
+
+// useSystem sets the limit from that of the cgroup or the machine, if one is known.
+func (p *memoryPlan) useSystem(system fs.FS, logger *slog.Logger) {
+	var most int64
+	if most, p.from = systemMemory(system); most == notLimited {
+		return
+	}
+	p.set = true
+	p.limit = most - most/10 - fixedMargin
+	if p.limit < leastMemory {
+		logger.Warn("there is little memory for the server", "memory", mebibytes(most), "of", p.from, "takes", mebibytes(leastMemory))
+		p.limit = leastMemory
+	}
 }
 
 // apply gives the runtime its limit, unless the environment did. Only a program should do that:

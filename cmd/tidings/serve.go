@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"syscall"
 	"time"
@@ -99,7 +100,7 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 		os.Exit(1)
 	})()
 	logger := newLogger(stderr, cmd.String("log-format"), cmd.String("log-level"))
-	memory, err := planMemory(cmd, os.DirFS("/"), logger)
+	memory, err := planMemory(size(cmd, flagOfMemory), os.Getenv(goMemLimit), debug.SetMemoryLimit(-1), os.DirFS("/"), logger)
 	if err != nil {
 		return err
 	}
@@ -135,7 +136,6 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 	if cmd.IsSet("max-subscribers") {
 		subscribers = cmd.Int("max-subscribers")
 	}
-	memory.tell(logger, subscribers, limits)
 	h, err := openHub(ctx, cmd, store, hub.Options{WindowBytes: memory.window, ClientBytes: memory.clients, MaxSubscribers: subscribers, Logger: logger})
 	if err != nil {
 		s.Close()
@@ -144,6 +144,7 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 		}
 		return failure{err}
 	}
+	memory.tell(logger, subscribers, limits)
 	fmt.Fprintf(cmd.Root().Writer, "listening on %s\n", s.URL())
 	if err := s.Run(ctx, h); err != nil {
 		return failure{err}

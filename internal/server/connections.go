@@ -3,9 +3,11 @@ package server
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -13,7 +15,7 @@ import (
 )
 
 // connections knows the open connections that net/http serves, and makes room for a newcomer
-// when there are too many: it closes the one that has waited longest for a request. Methods may
+// when there are too many: it closes the one that has waited longest for its client. Methods may
 // be called concurrently.
 type connections struct {
 	limits Limits
@@ -21,10 +23,12 @@ type connections struct {
 	freed  chan struct{}
 	closed chan struct{}
 
+	waited, lasted, refused atomic.Uint64 // connections that were closed to make room
+
 	mu      sync.Mutex
 	known   map[net.Conn]*connection
-	waiting queue // connections without a request
-	busy    queue // connections with a request that is not a stream
+	waiting queue // connections whose client has to send something: a request, or more of one
+	busy    queue // connections with a request that is no stream
 }
 
 func newConnections(limits Limits) *connections {
@@ -168,12 +172,12 @@ func (c *connections) streaming(r *http.Request) (done func()) {
 
 // How long a connection stays undisturbed although others need its place. The time is
 // shorter the fewer such connections there are, so that newcomers find room at the same rate:
-// some 4,000 a second take the places of connections without a request, and 1,000 those of
-// slow requests.
+// some 4,000 a second take the places of clients that send nothing, and 1,000 those of
+// requests that last long.
 const (
-	leastWait   = 20 * time.Millisecond
+	leastWait   = 10 * time.Millisecond
 	waitForEach = 250 * time.Microsecond
-	leastBusy   = 250 * time.Millisecond
+	leastBusy   = 100 * time.Millisecond
 	busyForEach = time.Millisecond
 	mostQuiet   = time.Second
 )
@@ -221,31 +225,89 @@ func (c *connections) full() bool {
 	if c.waiting.n+c.busy.n >= c.limits.Requests {
 		return true
 	}
+	return c.count() >= c.limits.Connections
+}
+
+// count returns how many connections are open. The caller has c.mu.
+func (c *connections) count() int {
 	n := len(c.known)
 	if c.hub != nil {
 		n += c.hub.TakenOver()
 	}
-	return n >= c.limits.Connections
+	return n
 }
 
-// makeRoom closes the connection that has waited longest for a request, or else the one with the
-// oldest request, if it may be disturbed, or if hurry is set. It reports whether there is one
+// makeRoom closes the connection that has waited longest for its client, or else the one with
+// the oldest request, if it may be disturbed, or if hurry is set. It reports whether there is one
 // that may be disturbed now or later. The caller has c.mu.
 func (c *connections) makeRoom(now time.Time, hurry bool) bool {
-	for _, q := range []struct {
-		*queue
-		quiet time.Duration
-	}{
-		{&c.waiting, max(leastWait, time.Duration(c.waiting.n)*waitForEach)},
-		{&c.busy, max(leastBusy, time.Duration(c.busy.n)*busyForEach)},
-	} {
-		if k := q.oldest(); k != nil && (hurry || now.Sub(k.since) >= min(q.quiet, mostQuiet)) {
-			k.leave() // known until it is closed
-			k.conn.Close()
+	quiet := max(leastWait, time.Duration(c.waiting.n)*waitForEach)
+	for range mostTries {
+		k := c.waiting.oldest()
+		if k == nil || !hurry && now.Sub(k.since) < min(quiet, mostQuiet) {
+			break
+		}
+		if !hasUnread(k.conn) {
+			k.close()
+			c.waited.Add(1)
 			return true
 		}
+		k.enter(&c.waiting) // it is the server that is late
+	}
+	quiet = max(leastBusy, time.Duration(c.busy.n)*busyForEach)
+	if k := c.busy.oldest(); k != nil && (hurry || now.Sub(k.since) >= min(quiet, mostQuiet)) {
+		k.close()
+		c.lasted.Add(1)
+		return true
 	}
 	return c.waiting.n+c.busy.n > 0
+}
+
+// mostTries bounds how many connections makeRoom passes over.
+const mostTries = 16
+
+// close closes a connection, which stays known until net/http notices.
+func (k *connection) close() {
+	k.leave()
+	k.conn.Close()
+}
+
+// body returns the body of a request. While it waits for the client, the connection does.
+func (c *connections) body(r *http.Request) io.ReadCloser {
+	if r.Body == http.NoBody || r.ProtoMajor != 1 {
+		return r.Body
+	}
+	conn, _ := r.Context().Value(connKey{}).(net.Conn)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if k := c.known[conn]; k != nil {
+		return &body{r.Body, c, k}
+	}
+	return r.Body
+}
+
+// A body is that of a request over HTTP/1. A connection of HTTP/2 may have others.
+type body struct {
+	io.ReadCloser
+	of   *connections
+	conn *connection
+}
+
+// Read implements [io.Reader].
+func (b *body) Read(p []byte) (int, error) {
+	b.enter(&b.of.waiting)
+	n, err := b.ReadCloser.Read(p)
+	b.enter(&b.of.busy)
+	return n, err
+}
+
+// enter puts the connection into a queue, unless it is closed.
+func (b *body) enter(q *queue) {
+	b.of.mu.Lock()
+	defer b.of.mu.Unlock()
+	if b.conn.in != nil {
+		b.conn.enter(q)
+	}
 }
 
 // A boundedListener makes room for new connections, or closes them while there is none: an
@@ -279,6 +341,7 @@ func (l *boundedListener) Accept() (net.Conn, error) {
 			return conn, nil
 		default:
 			conn.Close()
+			l.connections.refused.Add(1)
 			l.warn()
 		}
 	}

@@ -10,7 +10,6 @@ import (
 	"example.com/tidings/hub/httpapi"
 	"example.com/tidings/internal/problem"
 	"example.com/tidings/internal/request"
-	"example.com/tidings/sse"
 )
 
 // A route has the handlers of one path.
@@ -88,9 +87,10 @@ func (s *site) route(w http.ResponseWriter, r *http.Request) {
 		request.Refuse(w, r, err.(http.Handler))
 		return
 	}
-	if r.URL.Path == "/events" && sse.Accepts(r) {
+	if r.URL.Path == "/events" {
 		defer s.conns.streaming(r)()
 	}
+	r.Body = s.conns.body(r)
 	handler.ServeHTTP(w, r)
 }
 

@@ -22,14 +22,14 @@ const (
 
 	// ownFiles is how many descriptors the program needs for itself: the standard ones,
 	// listeners, and those that wait for connections.
-	ownFiles = 16
+	ownFiles = 8
 
 	// mostRequests bounds Limits.Requests: a connection without a stream costs some 16 kB.
 	mostRequests = 4096
 
 	// leastOthers is how many connections streams leave to requests, or a sixteenth of all if
 	// that is more.
-	leastOthers = 16
+	leastOthers = 24
 )
 
 // The memory that the limits count on, in bytes.

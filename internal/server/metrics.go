@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -36,6 +37,9 @@ var (
 	budgetUsedMetric    = prometheus.NewDesc("tidings_budget_used", "What clients have of a budget, in bytes; of reads, how many are under way.", []string{"budget"}, nil)
 	budgetLimitMetric   = prometheus.NewDesc("tidings_budget_limit", "What clients may have of a budget together.", []string{"budget"}, nil)
 	budgetRefusedMetric = prometheus.NewDesc("tidings_budget_refused_total", "Times that a budget was used up.", []string{"budget"}, nil)
+	openMetric          = prometheus.NewDesc("tidings_connections", "Open connections, those of streams included.", nil, nil)
+	mostOpenMetric      = prometheus.NewDesc("tidings_connections_limit", "The most connections that may be open.", nil, nil)
+	closedMetric        = prometheus.NewDesc("tidings_connections_closed_total", "Connections that were closed to make room, by why it was they.", []string{"reason"}, nil)
 	floodsMetric        = prometheus.NewDesc("tidings_http2_floods_total", "Connections of HTTP/2 that were closed because the client sent too many control frames, by the kind of the last one.", []string{"kind"}, nil)
 	endsMetric          = prometheus.NewDesc("tidings_delivery_ends_total", "Streams that have ended, by reason.", []string{"shard", "reason"}, nil)
 )
@@ -99,6 +103,21 @@ func (f *floods) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
+// Describe implements [prometheus.Collector].
+func (c *connections) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
+
+// Collect implements [prometheus.Collector].
+func (c *connections) Collect(ch chan<- prometheus.Metric) {
+	c.mu.Lock()
+	open := c.count()
+	c.mu.Unlock()
+	ch <- prometheus.MustNewConstMetric(openMetric, prometheus.GaugeValue, float64(open))
+	ch <- prometheus.MustNewConstMetric(mostOpenMetric, prometheus.GaugeValue, float64(c.limits.Connections))
+	for reason, n := range map[string]*atomic.Uint64{"waited": &c.waited, "lasted": &c.lasted, "no room": &c.refused} {
+		ch <- prometheus.MustNewConstMetric(closedMetric, prometheus.CounterValue, float64(n.Load()), reason)
+	}
+}
+
 // metrics answers GET /metrics with the metrics of the hub, the Go runtime and the
 // process, in Prometheus's text format. It requires [httpapi.ActionAdminister].
 func (s *Server) metrics(h *hub.Hub) http.Handler {
@@ -130,6 +149,7 @@ func (s *Server) collect(h *hub.Hub) func() *response {
 	}
 	registry.MustRegister(
 		hubCollector{h},
+		s.conns,
 		s.floods,
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "tidings_log_lines_dropped_total",

@@ -12,8 +12,11 @@ import (
 // scrapeWait is how long a request for the metrics waits for its scrape.
 const scrapeWait = time.Second
 
-// mostScrapeRest bounds the rest between two scrapes.
-const mostScrapeRest = 100 * time.Millisecond
+// The bounds of the rest between two scrapes.
+const (
+	leastScrapeRest = 20 * time.Millisecond
+	mostScrapeRest  = 100 * time.Millisecond
+)
 
 var errScrapeLate = errors.New("the metrics are not there in time")
 
@@ -22,6 +25,7 @@ var errScrapeLate = errors.New("the metrics are not there in time")
 // took, so that metrics cost at most half of a CPU. Methods may be called concurrently.
 type scrapes struct {
 	collect func() *response
+	rested  time.Time // when the next one may begin; of run
 
 	mu      sync.Mutex
 	running bool
@@ -61,18 +65,22 @@ func (s *scrapes) get(ctx context.Context) (*response, error) {
 // run scrapes while somebody waits for it.
 func (s *scrapes) run() {
 	for {
+		time.Sleep(time.Until(s.rested))
 		s.mu.Lock()
 		now := s.next
 		s.next = nil
-		s.running = now != nil
 		s.mu.Unlock()
-		if now == nil {
-			return
-		}
 		begin := time.Now()
 		now.response = s.collect()
+		s.rested = time.Now().Add(min(mostScrapeRest, max(leastScrapeRest, time.Since(begin))))
 		close(now.done)
-		time.Sleep(min(mostScrapeRest, time.Since(begin)))
+		s.mu.Lock()
+		s.running = s.next != nil
+		goOn := s.running
+		s.mu.Unlock()
+		if !goOn {
+			return
+		}
 	}
 }
 

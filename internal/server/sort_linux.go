@@ -2,6 +2,7 @@ package server
 
 import (
 	"net"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -10,12 +11,8 @@ import (
 // HTTP/2 does: a byte for almost every method of HTTP/1. It reads nothing. It returns an error
 // if the connection ends, or its deadline passes, before that is known.
 func isPlainHTTP1(conn net.Conn) (bool, error) {
-	tcp, ok := conn.(*net.TCPConn)
-	if !ok {
-		return false, nil
-	}
-	raw, err := tcp.SyscallConn()
-	if err != nil {
+	raw, err := rawConn(conn)
+	if err != nil || raw == nil {
 		return false, err
 	}
 	const start = "PRI" // of clientPreface, and of no method of HTTP/1
@@ -23,9 +20,7 @@ func isPlainHTTP1(conn net.Conn) (bool, error) {
 	var n int
 	var peekErr error
 	err = raw.Read(func(fd uintptr) bool {
-		for peekErr = unix.EINTR; peekErr == unix.EINTR; {
-			n, _, peekErr = unix.Recvfrom(int(fd), buf[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		}
+		n, peekErr = peek(fd, buf[:])
 		switch {
 		case peekErr == unix.EAGAIN:
 			return false
@@ -38,4 +33,35 @@ func isPlainHTTP1(conn net.Conn) (bool, error) {
 		err = peekErr
 	}
 	return err == nil && string(buf[:max(n, 0)]) != start, err
+}
+
+// hasUnread reports whether the client has sent bytes that the server has not read.
+func hasUnread(conn net.Conn) bool {
+	raw, err := rawConn(conn)
+	if err != nil || raw == nil {
+		return false
+	}
+	n := 0
+	err = raw.Control(func(fd uintptr) {
+		var buf [1]byte
+		n, _ = peek(fd, buf[:])
+	})
+	return err == nil && n > 0
+}
+
+// rawConn returns nil for a connection that is not plain TCP.
+func rawConn(conn net.Conn) (syscall.RawConn, error) {
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return nil, nil
+	}
+	return tcp.SyscallConn()
+}
+
+// peek reads what has come into buf, and leaves it there.
+func peek(fd uintptr, buf []byte) (n int, err error) {
+	for err = unix.EINTR; err == unix.EINTR; {
+		n, _, err = unix.Recvfrom(int(fd), buf, unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	}
+	return n, err
 }
