@@ -27,13 +27,15 @@ type connections struct {
 
 	mu      sync.Mutex
 	known   map[net.Conn]*connection
-	waiting queue // connections whose client has to send something: a request, or more of one
+	fresh   queue // connections whose client has to send something, and has not sent a whole request yet
+	idle    queue // such connections of clients that have
 	busy    queue // connections with a request that is no stream
 }
 
 func newConnections(limits Limits) *connections {
 	c := &connections{limits: limits, freed: make(chan struct{}, 1), closed: make(chan struct{}), known: map[net.Conn]*connection{}}
-	c.waiting.init()
+	c.fresh.init()
+	c.idle.init()
 	c.busy.init()
 	return c
 }
@@ -43,6 +45,8 @@ type connection struct {
 	conn       net.Conn
 	since      time.Time // when it came into the queue
 	streams    int       // requests of it that are streams
+	idled      bool      // was reported idle
+	served     bool      // has had a request that is done
 	in         *queue
 	prev, next *connection
 }
@@ -93,15 +97,29 @@ func bare(conn net.Conn) net.Conn {
 func (c *connections) add(conn net.Conn) {
 	k := &connection{conn: conn}
 	c.known[conn] = k
-	k.enter(&c.waiting)
+	k.enter(&c.fresh)
+}
+
+// wait puts a connection among those that wait for their client. The caller has c.mu.
+func (c *connections) wait(k *connection) {
+	if k.served {
+		k.enter(&c.idle)
+	} else {
+		k.enter(&c.fresh)
+	}
 }
 
 // state is the server's ConnState.
 func (c *connections) state(conn net.Conn, state http.ConnState) {
+	_, counted := conn.(*countedConn)
 	conn = bare(conn)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k := c.known[conn]
+	if k != nil && state == http.StateIdle {
+		k.served = !counted || k.idled // one of HTTP/2 is idle before its first request
+		k.idled = true
+	}
 	switch state {
 	case http.StateNew:
 		if k == nil { // it did not come from a boundedListener
@@ -113,7 +131,7 @@ func (c *connections) state(conn net.Conn, state http.ConnState) {
 		case state == http.StateActive:
 			k.enter(&c.busy)
 		default:
-			k.enter(&c.waiting)
+			c.wait(k)
 		}
 	case http.StateHijacked, http.StateClosed:
 		c.remove(conn)
@@ -172,15 +190,23 @@ func (c *connections) streaming(r *http.Request) (done func()) {
 
 // How long a connection stays undisturbed although others need its place. The time is
 // shorter the fewer such connections there are, so that newcomers find room at the same rate:
-// some 4,000 a second take the places of clients that send nothing, and 1,000 those of
-// requests that last long.
+// some 4,000 a second take the places of clients that have sent no whole request yet, and 1,000 those of
+// others.
 const (
-	leastWait   = 10 * time.Millisecond
-	waitForEach = 250 * time.Microsecond
-	leastBusy   = 100 * time.Millisecond
-	busyForEach = time.Millisecond
-	mostQuiet   = time.Second
+	leastFresh   = 10 * time.Millisecond
+	freshForEach = 250 * time.Microsecond
+	leastOther   = 100 * time.Millisecond
+	otherForEach = time.Millisecond
+	mostQuiet    = time.Second
 )
+
+// quietFor returns how long a connection of a queue stays undisturbed.
+func (c *connections) quietFor(q *queue) time.Duration {
+	if q == &c.fresh {
+		return min(mostQuiet, max(leastFresh, time.Duration(q.n)*freshForEach))
+	}
+	return min(mostQuiet, max(leastOther, time.Duration(q.n)*otherForEach))
+}
 
 // roomTime is how long a newcomer may wait for room, recheck how often it looks for it.
 const (
@@ -222,11 +248,14 @@ func (c *connections) admit(conn net.Conn) bool {
 
 // full reports whether a limit is reached. The caller has c.mu.
 func (c *connections) full() bool {
-	if c.waiting.n+c.busy.n >= c.limits.Requests {
+	if c.withoutStream() >= c.limits.Requests {
 		return true
 	}
 	return c.count() >= c.limits.Connections
 }
+
+// withoutStream returns how many connections have no stream. The caller has c.mu.
+func (c *connections) withoutStream() int { return c.fresh.n + c.idle.n + c.busy.n }
 
 // count returns how many connections are open. The caller has c.mu.
 func (c *connections) count() int {
@@ -241,26 +270,26 @@ func (c *connections) count() int {
 // the oldest request, if it may be disturbed, or if hurry is set. It reports whether there is one
 // that may be disturbed now or later. The caller has c.mu.
 func (c *connections) makeRoom(now time.Time, hurry bool) bool {
-	quiet := max(leastWait, time.Duration(c.waiting.n)*waitForEach)
-	for range mostTries {
-		k := c.waiting.oldest()
-		if k == nil || !hurry && now.Sub(k.since) < min(quiet, mostQuiet) {
-			break
-		}
-		if !hasUnread(k.conn) {
+	for _, q := range [...]*queue{&c.fresh, &c.idle, &c.busy} {
+		for range mostTries {
+			k := q.oldest()
+			if k == nil || !hurry && now.Sub(k.since) < c.quietFor(q) {
+				break
+			}
+			if q != &c.busy && hasUnread(k.conn) {
+				k.enter(q) // it is the server that is late
+				continue
+			}
 			k.close()
-			c.waited.Add(1)
+			if q == &c.busy {
+				c.lasted.Add(1)
+			} else {
+				c.waited.Add(1)
+			}
 			return true
 		}
-		k.enter(&c.waiting) // it is the server that is late
 	}
-	quiet = max(leastBusy, time.Duration(c.busy.n)*busyForEach)
-	if k := c.busy.oldest(); k != nil && (hurry || now.Sub(k.since) >= min(quiet, mostQuiet)) {
-		k.close()
-		c.lasted.Add(1)
-		return true
-	}
-	return c.waiting.n+c.busy.n > 0
+	return c.withoutStream() > 0
 }
 
 // mostTries bounds how many connections makeRoom passes over.
@@ -295,18 +324,22 @@ type body struct {
 
 // Read implements [io.Reader].
 func (b *body) Read(p []byte) (int, error) {
-	b.enter(&b.of.waiting)
+	b.waits(true)
 	n, err := b.ReadCloser.Read(p)
-	b.enter(&b.of.busy)
+	b.waits(false)
 	return n, err
 }
 
-// enter puts the connection into a queue, unless it is closed.
-func (b *body) enter(q *queue) {
+// waits notes whether the connection waits for its client, unless it is closed.
+func (b *body) waits(yes bool) {
 	b.of.mu.Lock()
 	defer b.of.mu.Unlock()
-	if b.conn.in != nil {
-		b.conn.enter(q)
+	switch {
+	case b.conn.in == nil:
+	case yes:
+		b.of.wait(b.conn)
+	default:
+		b.conn.enter(&b.of.busy)
 	}
 }
 

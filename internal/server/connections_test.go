@@ -142,8 +142,8 @@ func TestLimits(t *testing.T) {
 		{256, unbounded, true, server.Limits{Connections: 184, Requests: 4096, Kept: 64, Subscribers: 160}},
 		{1024, unbounded, true, server.Limits{Connections: 888, Requests: 4096, Kept: 128, Subscribers: 833}},
 		{1 << 20, unbounded, true, server.Limits{Connections: 917496, Requests: 4096, Kept: 131072, Subscribers: 913400}},
-		{1 << 20, 64 << 20, true, server.Limits{Connections: 917496, Requests: 256, Kept: 131072, Subscribers: 8192}},
-		{1 << 20, 64 << 20, false, server.Limits{Connections: 917496, Requests: 256, Kept: 131072, Subscribers: 512}},
+		{1 << 20, 64 << 20, true, server.Limits{Connections: 917496, Requests: 512, Kept: 131072, Subscribers: 8192}},
+		{1 << 20, 64 << 20, false, server.Limits{Connections: 917496, Requests: 512, Kept: 131072, Subscribers: 512}},
 		{1 << 20, 1 << 30, false, server.Limits{Connections: 917496, Requests: 4096, Kept: 131072, Subscribers: 8192}},
 	} {
 		t.Run(fmt.Sprintf("%d files, %d MiB, %v", tt.files, tt.memory>>20, tt.takeOver), func(t *testing.T) {

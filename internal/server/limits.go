@@ -34,7 +34,7 @@ const (
 
 // The memory that the limits count on, in bytes.
 const (
-	requestMemory  = 256 << 10 // of all memory, for each connection without a stream
+	requestMemory  = 128 << 10 // of all memory, for each connection without a stream
 	streamMemory   = 4 << 10   // for each stream that was taken over
 	netHTTPMemory  = 64 << 10  // for each stream that net/http serves
 	memoryOfThem   = 2         // the part of all memory that streams may have: 1/memoryOfThem
