@@ -25,11 +25,13 @@ type connections struct {
 
 	waited, lasted, refused atomic.Uint64 // connections that were closed to make room
 
-	mu      sync.Mutex
-	known   map[net.Conn]*connection
-	fresh   queue // connections whose client has to send something, and has not sent a whole request yet
-	idle    queue // such connections of clients that have
-	busy    queue // connections with a request that is no stream
+	mu    sync.Mutex
+	known map[net.Conn]*connection
+	fresh queue // connections whose client has to send something, and has not sent a whole request yet
+	idle  queue // such connections of clients that have
+	busy  queue // connections with a request that is no stream
+
+	sweeping bool // sweep will be called
 }
 
 func newConnections(limits Limits) *connections {
@@ -47,6 +49,8 @@ type connection struct {
 	streams    int       // requests of it that are streams
 	idled      bool      // was reported idle
 	served     bool      // has had a request that is done
+	head       bool      // waits for the head of a request of HTTP/1
+	before     int64     // bytes that were received before that head; -1 if sweep has to find out
 	in         *queue
 	prev, next *connection
 }
@@ -95,9 +99,10 @@ func bare(conn net.Conn) net.Conn {
 
 // add notes a connection that was accepted. The caller has c.mu.
 func (c *connections) add(conn net.Conn) {
-	k := &connection{conn: conn}
+	k := &connection{conn: conn, head: true}
 	c.known[conn] = k
 	k.enter(&c.fresh)
+	c.sweepLater()
 }
 
 // wait puts a connection among those that wait for their client. The caller has c.mu.
@@ -119,6 +124,14 @@ func (c *connections) state(conn net.Conn, state http.ConnState) {
 	if k != nil && state == http.StateIdle {
 		k.served = !counted || k.idled // one of HTTP/2 is idle before its first request
 		k.idled = true
+		if k.head = !counted; k.head {
+			k.before = -1
+			if len(c.known) >= leastSweep { // otherwise the system call is not worth it
+				n, unread := receivedBytes(conn)
+				k.before = n - unread
+			}
+		}
+		c.sweepLater()
 	}
 	switch state {
 	case http.StateNew:
@@ -129,6 +142,7 @@ func (c *connections) state(conn net.Conn, state http.ConnState) {
 		switch {
 		case k == nil || k.streams > 0:
 		case state == http.StateActive:
+			k.head = false
 			k.enter(&c.busy)
 		default:
 			c.wait(k)
@@ -288,9 +302,16 @@ func (c *connections) makeRoom(now time.Time, hurry bool) bool {
 			}
 			return true
 		}
+		if !hurry && othersForOne*q.n >= c.withoutStream() {
+			break // soon one of these may be disturbed
+		}
 	}
 	return c.withoutStream() > 0
 }
+
+// othersForOne is how many connections without a stream there are for each one of a queue that
+// is waited for, before others are disturbed.
+const othersForOne = 4
 
 // mostTries bounds how many connections makeRoom passes over.
 const mostTries = 16

@@ -137,19 +137,35 @@ func TestLimits(t *testing.T) {
 		takeOver bool
 		want     server.Limits
 	}{
-		{64, unbounded, true, server.Limits{Connections: 24, Requests: 4096, Kept: 32, Subscribers: 12}},
-		{160, unbounded, true, server.Limits{Connections: 88, Requests: 4096, Kept: 64, Subscribers: 64}},
-		{256, unbounded, true, server.Limits{Connections: 184, Requests: 4096, Kept: 64, Subscribers: 160}},
-		{1024, unbounded, true, server.Limits{Connections: 888, Requests: 4096, Kept: 128, Subscribers: 833}},
-		{1 << 20, unbounded, true, server.Limits{Connections: 917496, Requests: 4096, Kept: 131072, Subscribers: 913400}},
-		{1 << 20, 64 << 20, true, server.Limits{Connections: 917496, Requests: 512, Kept: 131072, Subscribers: 8192}},
-		{1 << 20, 64 << 20, false, server.Limits{Connections: 917496, Requests: 512, Kept: 131072, Subscribers: 512}},
-		{1 << 20, 1 << 30, false, server.Limits{Connections: 917496, Requests: 4096, Kept: 131072, Subscribers: 8192}},
+		{64, unbounded, true, server.Limits{Connections: 24, Requests: 4096, Heads: 2 << 20, Kept: 32, Subscribers: 12}},
+		{160, unbounded, true, server.Limits{Connections: 88, Requests: 4096, Heads: 2 << 20, Kept: 64, Subscribers: 64}},
+		{256, unbounded, true, server.Limits{Connections: 184, Requests: 4096, Heads: 2 << 20, Kept: 64, Subscribers: 160}},
+		{1024, unbounded, true, server.Limits{Connections: 888, Requests: 4096, Heads: 2 << 20, Kept: 128, Subscribers: 833}},
+		{1 << 20, unbounded, true, server.Limits{Connections: 917496, Requests: 4096, Heads: 2 << 20, Kept: 131072, Subscribers: 913400}},
+		{1 << 20, 64 << 20, true, server.Limits{Connections: 917496, Requests: 512, Heads: 512 << 10, Kept: 131072, Subscribers: 8192}},
+		{1 << 20, 64 << 20, false, server.Limits{Connections: 917496, Requests: 512, Heads: 512 << 10, Kept: 131072, Subscribers: 512}},
+		{1 << 20, 1 << 30, false, server.Limits{Connections: 917496, Requests: 4096, Heads: 2 << 20, Kept: 131072, Subscribers: 8192}},
 	} {
 		t.Run(fmt.Sprintf("%d files, %d MiB, %v", tt.files, tt.memory>>20, tt.takeOver), func(t *testing.T) {
 			if got := server.LimitsFor(tt.files, tt.memory, tt.takeOver); got != tt.want {
 				t.Errorf("got %+v, want %+v", got, tt.want)
 			}
 		})
+	}
+}
+
+// A request with very many fields is refused.
+func TestTooManyFields(t *testing.T) {
+	s := start(t, server.Config{})
+	for _, protocol := range protocols {
+		c := client(t, protocol)
+		var fields []string
+		for i := range 199 { // and User-Agent
+			fields = append(fields, fmt.Sprintf("X%d", i%100), "")
+		}
+		if got := send(t, c, "GET", s.url+"/", nil, fields...); got.status != 200 {
+			t.Errorf("%s: 200 fields: %d", protocol, got.status)
+		}
+		send(t, c, "GET", s.url+"/", nil, append(fields, "X", "")...).problem(t, 431, "too-many-fields")
 	}
 }

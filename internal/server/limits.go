@@ -8,6 +8,9 @@ type Limits struct {
 	// Requests is how many of them may be without a stream.
 	Requests int
 
+	// Heads is how many bytes of requests' heads may have arrived in part.
+	Heads int64
+
 	// Kept is how many descriptors connections leave to the log.
 	Kept int
 
@@ -34,6 +37,8 @@ const (
 
 // The memory that the limits count on, in bytes.
 const (
+	headsPart      = 128       // of all memory, for parts of heads
+	mostHeads      = 2 << 20   // of them
 	requestMemory  = 128 << 10 // of all memory, for each connection without a stream
 	streamMemory   = 4 << 10   // for each stream that was taken over
 	netHTTPMemory  = 64 << 10  // for each stream that net/http serves
@@ -51,6 +56,7 @@ func limitsFor(files int, memory int64, takeOver bool) Limits {
 	l.Kept = min(max(leastKept, files/8), files/2)
 	l.Connections = max(1, files-l.Kept-min(ownFiles, l.Kept))
 	l.Requests = int(min(mostRequests, max(leastRequests, memory/requestMemory)))
+	l.Heads = min(mostHeads, memory/headsPart)
 	each := int64(netHTTPMemory)
 	if takeOver {
 		each = streamMemory

@@ -40,7 +40,7 @@ const (
 const (
 	readHeaderTimeout = 10 * time.Second
 	idleTimeout       = 2 * time.Minute
-	maxHeaderBytes    = 64 << 10 // a browser sends localhost's cookies to every port
+	maxHeaderBytes    = 32 << 10 // a browser sends localhost's cookies to every port
 	maxStreams        = 100      // of a connection of HTTP/2
 
 	// shutdownGrace is how long streams and requests may take to end by
