@@ -204,14 +204,14 @@ func (c *connections) streaming(r *http.Request) (done func()) {
 
 // How long a connection stays undisturbed although others need its place. The time is
 // shorter the fewer such connections there are, so that newcomers find room at the same rate:
-// some 4,000 a second take the places of clients that have sent no whole request yet, and 1,000 those of
+// some 8,000 a second take the places of clients that have sent no whole request yet, and 1,000 those of
 // others.
 const (
 	leastFresh   = 10 * time.Millisecond
-	freshForEach = 250 * time.Microsecond
+	freshForEach = 125 * time.Microsecond
 	leastOther   = 100 * time.Millisecond
 	otherForEach = time.Millisecond
-	mostQuiet    = time.Second
+	mostQuiet    = 500 * time.Millisecond
 )
 
 // quietFor returns how long a connection of a queue stays undisturbed.

@@ -169,3 +169,24 @@ func TestTooManyFields(t *testing.T) {
 		send(t, c, "GET", s.url+"/", nil, append(fields, "X", "")...).problem(t, 431, "too-many-fields")
 	}
 }
+
+// A client that has had a request keeps its connection while others have sent none, although it
+// waits for longer.
+func TestConnectionWithoutARequestIsClosedFirst(t *testing.T) {
+	s := start(t, server.Config{Limits: server.Limits{Connections: 100, Requests: 4}})
+	served := dial(t, s.addr)
+	answers(t, served, getPage)
+	time.Sleep(200 * time.Millisecond) // so that it may be disturbed
+	fresh := []net.Conn{dial(t, s.addr), dial(t, s.addr), dial(t, s.addr)}
+	if got := answers(t, dial(t, s.addr), getPage); got != "HTTP/1.1 200 OK" {
+		t.Fatalf("a newcomer gets %q", got)
+	}
+	if !isClosed(t, fresh[0]) {
+		t.Error("the oldest connection without a request is still open")
+	}
+	io.WriteString(served, getPage)
+	served.SetReadDeadline(time.Now().Add(patience))
+	if _, err := served.Read(make([]byte, 1)); err != nil {
+		t.Errorf("the connection that has had a request: %v", err)
+	}
+}
