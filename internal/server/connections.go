@@ -50,7 +50,7 @@ type connection struct {
 	idled      bool      // was reported idle
 	served     bool      // has had a request that is done
 	head       bool      // waits for the head of a request of HTTP/1
-	before     int64     // bytes that were received before that head; -1 if sweep has to find out
+	before     int64     // bytes that were read before that head; -1 if sweep has to find out
 	in         *queue
 	prev, next *connection
 }
@@ -127,8 +127,7 @@ func (c *connections) state(conn net.Conn, state http.ConnState) {
 		if k.head = !counted; k.head {
 			k.before = -1
 			if len(c.known) >= leastSweep { // otherwise the system call is not worth it
-				n, unread := receivedBytes(conn)
-				k.before = n - unread
+				k.before = readBytes(conn)
 			}
 		}
 		c.sweepLater()

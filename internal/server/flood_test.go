@@ -67,7 +67,7 @@ func TestFloodOfControlFramesEndsTheConnection(t *testing.T) {
 		"rst_stream":    frameOf(3, 0, 1, 0, 0, 0, 8),
 		"priority":      frameOf(2, 0, 3, 0, 0, 0, 0, 1),
 		"continuation":  frameOf(9, 0, 1, 'x'),
-		"data":          padded(0, 10),
+		"data":          padded(0, 200),
 		"window_update": frameOf(8, 0, 0, 0, 0, 0, 1),
 		"other":         frameOf(16, 0, 0, 0, 0, 0, 1, 'u'), // PRIORITY_UPDATE, RFC 9218
 	} {

@@ -20,12 +20,12 @@ const (
 
 // A head is a part of a request's head.
 type head struct {
-	of               *connection
-	since            time.Time // of the connection
-	before, received int64     // bytes of the connection
+	of           *connection
+	since        time.Time // of the connection
+	before, read int64     // bytes of the connection
 }
 
-func (h *head) size() int64 { return h.received - h.before }
+func (h *head) size() int64 { return h.read - h.before }
 
 // sweepLater has heads swept. The caller has c.mu.
 func (c *connections) sweepLater() {
@@ -51,9 +51,8 @@ func (c *connections) sweep() {
 	var all int64
 	for i := range heads {
 		h := &heads[i]
-		var unread int64
-		if h.received, unread = receivedBytes(h.of.conn); h.before < 0 {
-			h.before = h.received - unread
+		if h.read = readBytes(h.of.conn); h.before < 0 {
+			h.before = h.read
 		}
 		if h.size() >= largeHead {
 			all += h.size()

@@ -49,24 +49,23 @@ func hasUnread(conn net.Conn) bool {
 	return err == nil && n > 0
 }
 
-// receivedBytes returns how many bytes have come on a connection, and how many of them the
-// server has not read.
-func receivedBytes(conn net.Conn) (n, unread int64) {
+// readBytes returns how many bytes the server has read from a connection.
+func readBytes(conn net.Conn) (n int64) {
 	raw, err := rawConn(conn)
 	if err != nil || raw == nil {
-		return 0, 0
+		return 0
 	}
 	_ = raw.Control(func(fd uintptr) { // a closed connection has nothing
 		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
 		if err != nil {
 			return
 		}
-		n = int64(info.Bytes_received)
-		if u, err := unix.IoctlGetInt(int(fd), unix.SIOCINQ); err == nil {
-			unread = int64(u)
+		// In this order, so that the difference is never too large.
+		if unread, err := unix.IoctlGetInt(int(fd), unix.SIOCINQ); err == nil {
+			n = max(0, int64(info.Bytes_received)-int64(unread))
 		}
 	})
-	return n, unread
+	return n
 }
 
 // rawConn returns nil for a connection that is not plain TCP.

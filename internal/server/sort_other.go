@@ -11,5 +11,5 @@ func isPlainHTTP1(net.Conn) (bool, error) { return false, nil }
 // hasUnread returns false: on this system that is not known.
 func hasUnread(net.Conn) bool { return false }
 
-// receivedBytes returns 0: on this system that is not known.
-func receivedBytes(net.Conn) (n, unread int64) { return 0, 0 }
+// readBytes returns 0: on this system that is not known.
+func readBytes(net.Conn) int64 { return 0 }
