@@ -21,7 +21,8 @@ func answers(t *testing.T, conn net.Conn, request string) string {
 	return strings.TrimSpace(line)
 }
 
-const getPage = "GET /style.css HTTP/1.1\r\nHost: localhost\r\n\r\n"
+// getPage is a request whose response is short, so that answers reads all of it.
+const getPage = "HEAD /style.css HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 // isClosed waits until the server has closed a connection.
 func isClosed(t *testing.T, conn net.Conn) bool {
@@ -66,6 +67,10 @@ func TestNewcomersFindRoom(t *testing.T) {
 				}
 				if !isClosed(t, first) {
 					t.Error("the connection that has waited longest is still open")
+				}
+				got = send(t, client(t, "HTTP/1.1"), "GET", s.url+"/metrics", nil).body
+				if !strings.Contains(got, "tidings_connections_closed_total{reason=\"lasted\"} 0\n") {
+					t.Error("a client that sends nothing counts as a request that lasts long")
 				}
 				post(t, client(t, "HTTP/1.1"), s.url, "alice", "hello")
 				for _, l := range streams {
