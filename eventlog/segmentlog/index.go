@@ -298,8 +298,7 @@ func (x *index) drop(st *store) {
 }
 
 func (x *index) openStore() (*store, error) {
-	opts := &x.log.opts
-	return openStore(opts.indexFiles, opts.Dir, opts.Logger, x.signal)
+	return openStore(&x.log.opts, x.signal)
 }
 
 // begin opens a store, and reads how far it has come. It reports whether there is one.

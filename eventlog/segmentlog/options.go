@@ -18,6 +18,8 @@ const (
 	DefaultMaxBytes    = 1 << 30
 	DefaultDedupWindow = 24 * time.Hour
 	DefaultReserve     = 64 << 20
+	DefaultIndexMemory = 40 << 20
+	DefaultIndexFiles  = 500
 )
 
 // Options configure [Open]. Nil and the zero value mean the defaults.
@@ -49,6 +51,12 @@ type Options struct {
 	// disk if that is less.
 	Reserve int64
 
+	// IndexMemory is how many bytes of memory the index takes for its caches. IndexFiles is
+	// how many of its files are open at a time, at least 64. The defaults are
+	// [DefaultIndexMemory] and [DefaultIndexFiles].
+	IndexMemory int64
+	IndexFiles  int
+
 	// Logger receives the log lines of the log. Nil means slog.Default.
 	Logger *slog.Logger
 
@@ -70,6 +78,8 @@ func (o *Options) withDefaults() (Options, error) {
 	opts.Dir = cmp.Or(opts.Dir, DefaultDir)
 	opts.MaxAge = cmp.Or(opts.MaxAge, DefaultMaxAge)
 	opts.MaxBytes = cmp.Or(opts.MaxBytes, DefaultMaxBytes)
+	opts.IndexMemory = cmp.Or(opts.IndexMemory, DefaultIndexMemory)
+	opts.IndexFiles = cmp.Or(opts.IndexFiles, DefaultIndexFiles)
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
@@ -90,6 +100,10 @@ func (o *Options) withDefaults() (Options, error) {
 	switch {
 	case opts.Sync < 0:
 		return opts, fmt.Errorf("the sync interval %v is negative", opts.Sync)
+	case opts.IndexMemory < 0:
+		return opts, fmt.Errorf("the memory of the index, %d bytes, is negative", opts.IndexMemory)
+	case opts.IndexFiles < 0:
+		return opts, fmt.Errorf("the number of open files of the index, %d, is negative", opts.IndexFiles)
 	case opts.DedupWindow < 0:
 		return opts, fmt.Errorf("the deduplication window %v is negative", opts.DedupWindow)
 	case opts.DedupWindow == 0:

@@ -39,6 +39,7 @@ const (
 	HostNotAllowed
 	InvalidMessage
 	KeyConflict
+	TooManyFields
 	InternalError
 	Stopping
 	Unavailable
@@ -82,6 +83,7 @@ var types = [...]struct {
 	HostNotAllowed:       {"host-not-allowed", http.StatusMisdirectedRequest, "Host not allowed"},
 	InvalidMessage:       {"invalid-message", http.StatusUnprocessableEntity, "Invalid message"},
 	KeyConflict:          {"key-conflict", http.StatusUnprocessableEntity, "Idempotency key already used for another message"},
+	TooManyFields:        {"too-many-fields", http.StatusRequestHeaderFieldsTooLarge, "Too many header fields"},
 	InternalError:        {"internal-error", http.StatusInternalServerError, "Internal server error"},
 	Stopping:             {"stopping", http.StatusServiceUnavailable, "Server is stopping"},
 	Unavailable:          {"unavailable", http.StatusServiceUnavailable, "Temporarily unavailable"},

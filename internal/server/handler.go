@@ -87,6 +87,10 @@ func (s *site) route(w http.ResponseWriter, r *http.Request) {
 		request.Refuse(w, r, err.(http.Handler))
 		return
 	}
+	if r.URL.Path == "/events" {
+		defer s.conns.streaming(r)()
+	}
+	r.Body = s.conns.body(r)
 	handler.ServeHTTP(w, r)
 }
 
@@ -105,6 +109,9 @@ func (s *site) handlerOf(h http.Header, r *http.Request) (http.Handler, error) {
 	h["X-Content-Type-Options"] = nosniff
 	h["Cross-Origin-Resource-Policy"] = sameOrigin
 	h["Vary"] = varyOrigin
+	if n := fields(r.Header); n > maxFields {
+		return nil, problem.TooManyFields.Withf("The request has %d header fields. The server takes %d. Leave some out.", n, maxFields).Set("Connection", "close")
+	}
 	if !s.hosts.allows(r.Host) {
 		return nil, s.hosts.refuse(r)
 	}
@@ -140,4 +147,16 @@ func (s *site) handlerOf(h http.Header, r *http.Request) (http.Handler, error) {
 		}
 	}
 	return handler, nil
+}
+
+// maxFields is how many header fields a request may have. In memory, small ones take twenty
+// times their size.
+const maxFields = 200
+
+// fields returns how many fields a header has.
+func fields(h http.Header) (n int) {
+	for _, values := range h {
+		n += len(values)
+	}
+	return n
 }
