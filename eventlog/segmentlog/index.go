@@ -1,6 +1,7 @@
 package segmentlog
 
 import (
+	"context"
 	"math"
 	"slices"
 	"sync"
@@ -143,7 +144,7 @@ func (x *index) memory(seq uint64) *bucket {
 
 // find returns the numbers from one up to another, of the same bucket, of the records that
 // the filters match. Removed ones are among them. ok is false if the index does not know.
-func (x *index) find(filters []topics.Filter, from, upTo uint64) (seqs []uint64, ok bool) {
+func (x *index) find(ctx context.Context, filters []topics.Filter, from, upTo uint64) (seqs []uint64, ok bool) {
 	x.mu.RLock()
 	b, st, stored := x.memory(from), x.store, bucketOf(from) < x.applied
 	x.mu.RUnlock()
@@ -163,13 +164,13 @@ func (x *index) find(filters []topics.Filter, from, upTo uint64) (seqs []uint64,
 	if !slices.ContainsFunc(filters, may) {
 		return nil, true
 	}
-	seqs, err := findStored(st, filters, from, upTo)
+	seqs, err := x.findStored(ctx, st, filters, from, upTo)
 	return seqs, err == nil
 }
 
 // live returns those of find that were not removed.
-func (x *index) live(filters []topics.Filter, from, upTo uint64) (seqs []uint64, ok bool) {
-	seqs, ok = x.find(filters, from, upTo)
+func (x *index) live(ctx context.Context, filters []topics.Filter, from, upTo uint64) (seqs []uint64, ok bool) {
+	seqs, ok = x.find(ctx, filters, from, upTo)
 	if !ok || len(seqs) == 0 {
 		return seqs, ok
 	}

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"bytes"
 	"context"
 	"net/http"
 
@@ -13,11 +14,16 @@ func IdempotencyKey(h http.Header) (string, error) {
 	return idempotency.Key(h)
 }
 
-// ParseBatch is parseBatch.
+// ParseBatch takes the messages out of a body.
 func ParseBatch(body []byte, maxMessage int) ([]hub.Message, []int, error) {
-	b, refusal := parseBatch(body, maxMessage)
-	if refusal != nil {
-		return nil, nil, refusal
+	b := batch{maxMessage: maxMessage}
+	for line := range bytes.Lines(body) {
+		if err := b.add(bytes.TrimSuffix(line, []byte("\n"))); err != nil {
+			return nil, nil, err
+		}
+	}
+	if err := b.complete(); err != nil {
+		return nil, nil, err
 	}
 	return b.messages, b.lines, nil
 }

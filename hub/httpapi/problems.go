@@ -125,8 +125,14 @@ func (a *api) unread(r *http.Request, err error) error {
 	if p := invalid(err); p != nil {
 		return p
 	}
-	if errors.Is(err, eventlog.ErrClosed) {
+	switch {
+	case errors.Is(err, eventlog.ErrClosed):
 		return stopping("The server is stopping. Ask again in a moment.")
+	case errors.Is(err, hub.ErrBusy):
+		return problem.Unavailable.With("Too many reads wait for their turn. Ask again in a moment.").Set("Retry-After", "1")
+	case errors.Is(err, eventlog.ErrReopened), errors.Is(err, eventlog.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
+		a.opts.Logger.WarnContext(r.Context(), "httpapi: the log cannot be read now", "path", r.URL.Path, "error", err)
+		return problem.Unavailable.With("The log cannot be read now. Ask again in a moment.").Set("Retry-After", "1")
 	}
 	if r.Context().Err() == nil { // otherwise nobody waits for the answer
 		a.opts.Logger.ErrorContext(r.Context(), "httpapi: the log could not be read", "path", r.URL.Path, "error", err)

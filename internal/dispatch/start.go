@@ -44,6 +44,11 @@ const (
 	StartTime                    // the oldest retained one that was stored at a time or later
 )
 
+// searches reports whether the log is searched for where the stream begins.
+func (s Start) searches() bool {
+	return s.Kind == StartLast || s.Kind == StartTime || s.Kind == StartCount && s.N > 0
+}
+
 // Begin returns a cursor at the place where a stream begins.
 func (d *Dispatcher) Begin(ctx context.Context, r Request) (*Cursor, error) {
 	c := &Cursor{dispatcher: d, filters: topics.Reduce(r.Filters), skip: r.Skip}
@@ -101,6 +106,13 @@ func (c *Cursor) start(ctx context.Context, from Start) (err error) {
 		c.pos = max(c.pos, acknowledged)
 	}
 	log, head := c.dispatcher.log, c.pos
+	if from.searches() {
+		end, err := c.dispatcher.opts.Budgets.Reads.Begin(ctx)
+		if err != nil {
+			return err
+		}
+		defer end()
+	}
 	switch from.Kind {
 	case StartNow:
 	case StartOldest:

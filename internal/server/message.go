@@ -14,6 +14,7 @@ import (
 	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 	"example.com/tidings/hub/httpapi"
+	"example.com/tidings/internal/budget"
 	"example.com/tidings/internal/idempotency"
 	"example.com/tidings/internal/problem"
 	"example.com/tidings/internal/request"
@@ -44,7 +45,9 @@ func (s *site) postMessage(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	m, err := readMessage(w, r)
+	hold := request.NewHold(budget.Of(s.hub))
+	defer hold.Release()
+	m, err := readMessage(w, r, &hold)
 	if err != nil {
 		return err
 	}
@@ -80,11 +83,11 @@ func (s *site) postMessage(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func readMessage(w http.ResponseWriter, r *http.Request) (m message, err error) {
+func readMessage(w http.ResponseWriter, r *http.Request, hold *request.Hold) (m message, err error) {
 	if err := checkBodyType(r.Header); err != nil {
 		return m, err
 	}
-	err = request.ReadBody(w, r, maxMessageBody, func() error {
+	err = request.ReadBody(w, r, hold, maxMessageBody, func() error {
 		return problem.BodyTooLarge.Withf("A message may have up to %d bytes (2 MiB) of JSON. Send a shorter one.", maxMessageBody)
 	}, func(body []byte) (err error) {
 		m, err = decodeMessage(body)
