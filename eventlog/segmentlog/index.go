@@ -36,6 +36,7 @@ type index struct {
 	wake     chan struct{} // has room for one
 	removals chan *removal // for run
 	removing removing
+	topics   atomic.Int64  // how many the store has
 	cost     atomic.Int64  // nanoseconds that writing a record to the store takes
 	meta     storeMeta     // run's
 	holed    bool          // run's: the store may lack records that could not be read
@@ -289,6 +290,7 @@ func (x *index) drop(st *store) {
 	x.mu.Unlock()
 	x.keys.unready()
 	x.meta = storeMeta{}
+	x.topics.Store(0)
 	st.close(false)
 	if x.failures++; x.failures > 3 {
 		x.retryAt = time.Now().Add(time.Minute)
@@ -330,6 +332,9 @@ func (x *index) begin() bool {
 	}
 	if err == nil {
 		err = x.keys.open(st, &meta)
+	}
+	if err == nil {
+		err = x.countTopics(st)
 	}
 	switch {
 	case err != nil && st != nil:

@@ -96,6 +96,10 @@ func (a *api) unpublished(r *http.Request, err error) *problem.Problem {
 			"Each message has a key of its own; the same one is for sending that message again.").About("key")
 	case errors.Is(err, eventlog.ErrFull):
 		return problem.InsufficientStorage.With("There is no room to store the message. What was stored before can be read; send this again when there is room.")
+	case errors.Is(err, eventlog.ErrTooManyTopics):
+		return problem.TooManyTopics.With("The log has as many topics as it takes. The message is not stored. Publish it to a topic that has messages, or again when others have expired.").About("topic")
+	case errors.Is(err, eventlog.ErrTooManyKeys):
+		return problem.TooManyKeys.With("The log remembers as many idempotency keys as it takes. The message is not stored. Send it without a key, or again when older keys are forgotten.").About("key")
 	case errors.Is(err, eventlog.ErrFailed):
 		return problem.Unavailable.With("The log has failed and stores nothing more. The message is not stored. What was stored before can be read; send this again when the server has been started again.").
 			Set("Retry-After", "1")

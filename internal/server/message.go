@@ -67,6 +67,10 @@ func (s *site) postMessage(w http.ResponseWriter, r *http.Request) error {
 		return problem.Unavailable.With("The log has failed, and the server did not store the message. Send it again when the server has been started again.").Set("Retry-After", "1")
 	case errors.Is(err, eventlog.ErrFull):
 		return problem.InsufficientStorage.With("There is no room to store the message. Stored messages can still be read. Send this one again later.")
+	case errors.Is(err, eventlog.ErrTooManyTopics):
+		return problem.TooManyTopics.With("The log has as many topics as it takes, and the server did not store the message. Send it again when others have expired.")
+	case errors.Is(err, eventlog.ErrTooManyKeys):
+		return problem.TooManyKeys.With("The log remembers as many idempotency keys as it takes, and the server did not store the message. Send it without a key, or again later.").About("key")
 	case errors.Is(err, eventlog.ErrTooLarge):
 		if e, ok := errors.AsType[*eventlog.TooLargeError](err); ok {
 			return problem.BodyTooLarge.Withf("The message takes %d bytes of storage. It may take up to %d. Send a shorter one.", e.Size, e.Limit)
