@@ -319,6 +319,14 @@ const (
 	step     = 512
 )
 
+// stopped returns ctx's error, which it asks for now and then while i grows.
+func stopped(ctx context.Context, i int) error {
+	if i%step == step-1 {
+		return ctx.Err()
+	}
+	return nil
+}
+
 func (l *memoryLog) Read(ctx context.Context, q Query) (Batch, error) {
 	r, err := l.current()
 	b := Batch{Through: q.After}
@@ -337,11 +345,11 @@ func (l *memoryLog) Read(ctx context.Context, q Query) (Batch, error) {
 		if rec.seq > q.UpTo {
 			break
 		}
-		switch {
-		case i == mostRead:
+		if i == mostRead {
 			return b, nil
-		case i%step == step-1 && ctx.Err() != nil:
-			return Batch{}, ctx.Err()
+		}
+		if err := stopped(ctx, i); err != nil {
+			return Batch{}, err
 		}
 		if topics.MatchAny(q.Filters, rec.topic) {
 			record, ok := rec.record()

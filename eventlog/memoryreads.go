@@ -44,8 +44,8 @@ func (l *memoryLog) Newest(ctx context.Context, filters []topics.Filter, after, 
 			through = rec.seq - 1
 			break
 		}
-		if i%step == step-1 && ctx.Err() != nil {
-			return nil, 0, ctx.Err()
+		if err := stopped(ctx, i); err != nil {
+			return nil, 0, err
 		}
 		if topics.MatchAny(filters, rec.topic) {
 			matching = append(matching, rec)
@@ -116,10 +116,8 @@ func (l *memoryLog) Back(ctx context.Context, filters []topics.Filter, n int, up
 		return 0, err
 	}
 	for i, rec := range slices.Backward(r.From(0)) {
-		if i%step == 0 {
-			if err := ctx.Err(); err != nil {
-				return 0, err
-			}
+		if err := stopped(ctx, i); err != nil {
+			return 0, err
 		}
 		if rec.seq <= upTo && topics.MatchAny(filters, rec.topic) && rec.content.Load() != nil {
 			if n--; n == 0 {
@@ -136,8 +134,8 @@ func (l *memoryLog) Count(ctx context.Context, filters []topics.Filter, after ui
 		return 0, 0, err
 	}
 	for i, rec := range r.From(after + 1) {
-		if i%step == step-1 && ctx.Err() != nil {
-			return 0, 0, ctx.Err()
+		if err := stopped(ctx, i); err != nil {
+			return 0, 0, err
 		}
 		if topics.MatchAny(filters, rec.topic) && rec.content.Load() != nil {
 			n++
