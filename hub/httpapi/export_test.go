@@ -36,3 +36,13 @@ func Detach(r *http.Request, n int) (context.Context, context.CancelFunc) {
 	d := detach(r, n)
 	return d, d.cancel
 }
+
+// AppendString appends a JSON string as an answer does.
+func AppendString(b []byte, s string, part int) []byte {
+	for b = append(b, '"'); len(s) > 0; {
+		n := runeEnd(s, part)
+		b = appendEscaped(b, s[:n])
+		s = s[n:]
+	}
+	return append(b, '"')
+}
