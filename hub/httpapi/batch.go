@@ -95,16 +95,19 @@ func (a *api) answerBatch(w http.ResponseWriter, r *http.Request, published []hu
 	defer out.release()
 	var line []byte
 	for i, p := range published {
-		if p.Err == nil {
+		switch {
+		case p.Err == nil:
 			line = appendStored(line[:0], p)
-		} else {
+		case i > 0 && p.Topic == published[i-1].Topic && errors.Is(p.Err, published[i-1].Err):
+			// The line is that of the message before.
+		default:
 			if s := refusal.Type.Status(); s < 500 || s == http.StatusInsufficientStorage {
 				refusal = a.unpublished(r, p.Err) // otherwise all that follow have failed with it
 			}
 			line = appendRefused(line[:0], p.Topic, refusal)
 		}
-		if i < len(published)-1 {
-			line = append(line, '\n')
+		if i > 0 {
+			out.raw("\n")
 		}
 		out.bytes(line)
 	}
