@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 	"example.com/tidings/internal/budget"
 	"example.com/tidings/internal/problem"
@@ -129,8 +130,29 @@ func (a *answer) event(e *hub.Event) {
 	a.raw(`,"data":`)
 	a.text(e.Data)
 	a.raw(`,"time":`)
-	a.json(e.Time)
+	a.time(e.Time)
 	a.raw("}")
+}
+
+// topic adds the JSON of a topic. Topics have no characters that JSON escapes.
+func (a *answer) topic(info *eventlog.TopicInfo) {
+	a.raw(`{"topic":"`)
+	a.raw(info.Topic)
+	a.raw(`","last":`)
+	a.text(info.Last.String())
+	a.raw(`,"count":`)
+	a.raw(strconv.FormatUint(info.Count, 10))
+	a.raw(`,"time":`)
+	a.time(info.Time)
+	a.raw("}")
+}
+
+// time adds a time, as encoding/json does.
+func (a *answer) time(t time.Time) {
+	if !a.ended {
+		a.room(len(time.RFC3339Nano) + len(`""`))
+		a.piece = append(t.AppendFormat(append(a.piece, '"'), time.RFC3339Nano), '"')
+	}
 }
 
 // flush sends the piece.

@@ -219,7 +219,8 @@ func TestHistoryThatBreaksOff(t *testing.T) {
 // HEAD has the head of GET, and reads no more of the log than the first piece needs.
 func TestHeadOfAnswers(t *testing.T) {
 	protocols(t, func(t *testing.T, h2 bool) {
-		s := serve(t, setting{h2: h2})
+		log := &faultyLog{Log: eventlog.NewMemory(nil)}
+		s := serve(t, setting{h2: h2, log: log})
 		id := s.publish(t, "/topics/b", "small")
 		s.fill(t, "a", sixfold, 20, 100<<10)
 		for _, path := range []string{"/topics", "/topics/b", "/topics/b/events", "/topics/b/events/" + id} {
@@ -228,8 +229,13 @@ func TestHeadOfAnswers(t *testing.T) {
 				t.Errorf("HEAD %s: %d, Content-Length %s, %s; want %d, %s", path, head.status, l, head.headers(), len(get.body), get.headers())
 			}
 		}
+		log.batches.Store(0)
 		if r := s.send(t, "HEAD", "/topics/a/events?limit=1000", ""); r.status != http.StatusOK || r.header.Get("Content-Length") != "" {
 			t.Errorf("a large one: %d, %v", r.status, r.header)
+		}
+		synctest.Wait()
+		if n := log.batches.Load(); n > 2 {
+			t.Errorf("for the head of a large one the log is read %d times", n)
 		}
 	})
 }

@@ -86,7 +86,7 @@ func (a *api) answerTopics(w http.ResponseWriter, r *http.Request, filter topics
 			if n > 0 {
 				out.raw(",")
 			}
-			out.json(found[i])
+			out.topic(&found[i])
 			after = found[i].Topic
 			n++
 		}
