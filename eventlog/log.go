@@ -25,7 +25,8 @@ type Log interface {
 	// the first message with that key had the same type and data, the result is that of
 	// the first, with Repeat. Otherwise it is [ErrKeyConflict].
 	//
-	// After [ErrKeyConflict] and [ErrTooLarge] Append goes on with the next message. After
+	// After [ErrKeyConflict], [ErrTooLarge], [ErrTooManyTopics] and [ErrTooManyKeys] Append
+	// goes on with the next message. After
 	// any other error, such as [ErrFull], it stores nothing more, and the rest has that
 	// error too. With [ErrReopened] a message may or may not have been stored. See [Failer]
 	// for a log that fails.
@@ -214,3 +215,10 @@ type TopicInfo struct {
 	Count uint64    `json:"count"` // of retained records
 	Time  time.Time `json:"time"`  // of the newest record
 }
+
+// How many topics and keys a log has at most, unless its options say otherwise. A topic costs
+// some 160 bytes, and a key some 140.
+const (
+	DefaultMaxTopics = 2_000_000
+	DefaultMaxKeys   = 10_000_000
+)

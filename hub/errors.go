@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"example.com/tidings/internal/budget"
 	"example.com/tidings/internal/delivery"
 	"example.com/tidings/topics"
 )
@@ -12,6 +13,12 @@ import (
 // many subscribers as [Options] allow, no descriptor for another connection, or no room for the
 // filters of another subscription.
 var ErrUnavailable = errors.New("hub: no subscription can be taken just now")
+
+// ErrBusy means that so many reads of the log wait for their turn that the hub refuses another one.
+// Those are what History, Topics, Topic and Event do, and the search for where a subscription
+// begins that asks for the newest messages or for those since a time. A few run at a time, and 64
+// may wait.
+var ErrBusy = budget.ErrBusy
 
 // The reasons why a hub ends a stream: those of an [EndError], and of the event of the type
 // [EndEventType]. There are no others.

@@ -302,7 +302,7 @@ func (h *Hub) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		http.Error(w, fmt.Sprintf("The %s %s.", invalid.Field, invalid.Reason), http.StatusBadRequest)
 		return
 	}
-	if !errors.Is(err, ErrUnavailable) {
+	if !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrBusy) {
 		h.opts.Logger.ErrorContext(r.Context(), "hub: a stream could not begin", "path", r.URL.Path, "error", err)
 	}
 	h.ServeUnavailable(w, r)

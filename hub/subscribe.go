@@ -39,7 +39,7 @@ type Event struct {
 // others. Subscribe takes the position before it returns. The sequence or ctx must end, to
 // release the subscription.
 //
-// Subscribe fails with an [*InvalidError], [ErrUnavailable] or an error of the log.
+// Subscribe fails with an [*InvalidError], [ErrUnavailable], [ErrBusy] or an error of the log.
 func (h *Hub) Subscribe(ctx context.Context, sub Subscription) (iter.Seq2[Event, error], error) {
 	events, _, err := h.subscribe(ctx, sub)
 	return events, err

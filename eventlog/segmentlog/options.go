@@ -8,6 +8,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/internal/logclock"
 )
 
@@ -45,6 +46,12 @@ type Options struct {
 	// default is [DefaultDedupWindow], or MaxAge if that is less.
 	DedupWindow time.Duration
 
+	// MaxTopics and MaxKeys bound how many topics have a retained message, and how many keys
+	// are remembered. A message that would add one more gets eventlog.ErrTooManyTopics or
+	// eventlog.ErrTooManyKeys. Those of the newest messages, some 65,536, may count twice.
+	// The defaults are eventlog.DefaultMaxTopics and eventlog.DefaultMaxKeys.
+	MaxTopics, MaxKeys int
+
 	// Reserve is how many bytes of the disk stay free. The log returns eventlog.ErrFull for
 	// a message that would need them. Open refuses a reserve that leaves nothing of the disk.
 	// A negative value reserves nothing. The default is [DefaultReserve], or an eighth of the
@@ -80,6 +87,8 @@ func (o *Options) withDefaults() (Options, error) {
 	opts.MaxBytes = cmp.Or(opts.MaxBytes, DefaultMaxBytes)
 	opts.IndexMemory = cmp.Or(opts.IndexMemory, DefaultIndexMemory)
 	opts.IndexFiles = cmp.Or(opts.IndexFiles, DefaultIndexFiles)
+	opts.MaxTopics = cmp.Or(opts.MaxTopics, eventlog.DefaultMaxTopics)
+	opts.MaxKeys = cmp.Or(opts.MaxKeys, eventlog.DefaultMaxKeys)
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}

@@ -29,6 +29,7 @@ import (
 //	i bucket(8) topic  the places of the topic's records in the bucket
 //	b bucket(8)        the bucket's topicFilter
 //	r bucket(8)        the places of the bucket's removed records
+//	n                  how many topics there are
 //	t topic            the topic's last number, its time, and how many records there are
 //	k chunk(4) hash    the record that a key belongs to, see keys
 //	f chunk(4)         what is known of a chunk of keys

@@ -20,6 +20,7 @@ type request struct {
 	ctx      context.Context
 	messages []eventlog.Message
 	keys     []keyed // nil if no message has a key
+	full     []bool  // the messages for whose topics there is no room; nil if there is for all
 	results  []eventlog.Appended
 	next     int // the first message that the writer has not taken
 	settled  int // messages whose result is final
@@ -235,7 +236,16 @@ func (w *writer) put(r *request, i int, now time.Time, nanos int64) (full bool, 
 		case first.seq != 0:
 			g.slots = append(g.slots, slot{r, i, first.seq, true})
 			return false, nil
+		case w.log.index.keys.count() >= w.log.opts.MaxKeys:
+			r.results[i].Err = eventlog.ErrTooManyKeys
+			r.settled++
+			return false, nil
 		}
+	}
+	if r.full != nil && r.full[i] {
+		r.results[i].Err = eventlog.ErrTooManyTopics
+		r.settled++
+		return false, nil
 	}
 	switch {
 	case len(g.buf) > 0 && len(g.buf)+size > maxGroup:

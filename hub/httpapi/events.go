@@ -93,7 +93,7 @@ func (a *api) noStream(r *http.Request, err error) error {
 	if p := invalid(err); p != nil {
 		return p
 	}
-	if !errors.Is(err, hub.ErrUnavailable) && !errors.Is(err, eventlog.ErrClosed) && r.Context().Err() == nil {
+	if !errors.Is(err, hub.ErrUnavailable) && !errors.Is(err, hub.ErrBusy) && !errors.Is(err, eventlog.ErrClosed) && r.Context().Err() == nil {
 		a.opts.Logger.ErrorContext(r.Context(), "httpapi: a stream could not begin", "error", err)
 	}
 	// An EventSource takes every status but 200 for final (WHATWG HTML 9.2.3).
@@ -101,7 +101,7 @@ func (a *api) noStream(r *http.Request, err error) error {
 		return retryLater{a.hub}
 	}
 	const soonest, spread = 2, 6 // seconds, so that not all clients come back at once
-	return problem.Unavailable.With("The server is stopping, has as many streams as it takes, or cannot read its log. Try again later.").
+	return problem.Unavailable.With("The server is stopping, has as many streams or reads of its log as it takes, or cannot read its log. Try again later.").
 		Set("Retry-After", strconv.Itoa(soonest+rand.N(spread+1)))
 }
 

@@ -22,7 +22,9 @@ func (a *api) publish(w http.ResponseWriter, r *http.Request, topic, _ string) e
 			return err
 		}
 	}
-	err := request.ReadBody(w, r, a.opts.MaxMessage, a.messageTooLarge, func(b []byte) error {
+	hold := request.NewHold(a.budgets)
+	defer hold.Release()
+	err := request.ReadBody(w, r, &hold, a.opts.MaxMessage, a.messageTooLarge, func(b []byte) error {
 		m.Data = string(b)
 		return nil
 	})

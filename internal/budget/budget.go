@@ -130,6 +130,14 @@ type Claim struct {
 	n  int
 }
 
+// Shrink gives all but n bytes back, if it has more.
+func (c *Claim) Shrink(n int) {
+	if c.n > n {
+		c.of.Give(c.n - n)
+		c.n = n
+	}
+}
+
 // Claim returns a claim without bytes.
 func (b *Bytes) Claim() Claim { return Claim{of: b} }
 
@@ -154,7 +162,7 @@ func (c *Claim) Release() {
 }
 
 // ErrBusy means that so many wait for a turn that another one is refused.
-var ErrBusy = errors.New("budget: too many wait for a turn")
+var ErrBusy = errors.New("hub: too many reads of the log wait for their turn")
 
 // Turns bounds how many do something at a time, and how many wait for that. Its methods may
 // be called concurrently.
@@ -170,6 +178,16 @@ func (t *Turns) init(name string, atOnce, waiting int) {
 	t.name, t.places, t.most = name, make(chan struct{}, atOnce), int64(waiting)
 }
 
+// continues is the key of what Continue adds to a context.
+type continues struct{}
+
+// Continue returns a context under which Begin waits however many wait already. It is for the
+// turns that follow the first one of something that cannot be refused any more. What bounds
+// their number is another budget.
+func Continue(ctx context.Context) context.Context {
+	return context.WithValue(ctx, continues{}, true)
+}
+
 // Begin waits for a turn, in no order. It returns [ErrBusy] if too many wait, and ctx's error if
 // ctx ends first. The caller calls end once.
 func (t *Turns) Begin(ctx context.Context) (end func(), err error) {
@@ -179,7 +197,7 @@ func (t *Turns) Begin(ctx context.Context) (end func(), err error) {
 		return end, nil
 	default:
 	}
-	if t.waiting.Add(1) > t.most {
+	if t.waiting.Add(1) > t.most && ctx.Value(continues{}) == nil {
 		t.waiting.Add(-1)
 		t.refused.Add(1)
 		return nil, ErrBusy

@@ -44,6 +44,11 @@ const (
 	StartTime                    // the oldest retained one that was stored at a time or later
 )
 
+// searches reports whether the log is searched for where the stream begins.
+func (s Start) searches() bool {
+	return s.Kind == StartLast || s.Kind == StartTime || s.Kind == StartCount && s.N > 0
+}
+
 // ErrFull means that there is no room for the filters of another stream.
 var ErrFull = errors.New("dispatch: the index of filters is full")
 
@@ -112,6 +117,13 @@ func (c *Cursor) start(ctx context.Context, from Start) (err error) {
 		c.pos = max(c.pos, acknowledged)
 	}
 	log, head := c.dispatcher.log, c.pos
+	if from.searches() {
+		end, err := c.dispatcher.opts.Budgets.Reads.Begin(ctx)
+		if err != nil {
+			return err
+		}
+		defer end()
+	}
 	switch from.Kind {
 	case StartNow:
 	case StartOldest:

@@ -45,6 +45,8 @@ const (
 	Unavailable
 	Unconfirmed
 	InsufficientStorage
+	TooManyTopics
+	TooManyKeys
 )
 
 var types = [...]struct {
@@ -89,6 +91,8 @@ var types = [...]struct {
 	Unavailable:          {"unavailable", http.StatusServiceUnavailable, "Temporarily unavailable"},
 	Unconfirmed:          {"unconfirmed", http.StatusServiceUnavailable, "Storage of the message is not confirmed"},
 	InsufficientStorage:  {"insufficient-storage", http.StatusInsufficientStorage, "Insufficient storage"},
+	TooManyTopics:        {"too-many-topics", http.StatusInsufficientStorage, "Too many topics"},
+	TooManyKeys:          {"too-many-keys", http.StatusInsufficientStorage, "Too many idempotency keys"},
 }
 
 // Types returns all types, ordered by status.
