@@ -44,8 +44,9 @@ func (l *Log) Remove(ctx context.Context, seqs []uint64) (n int, err error) {
 	return n, l.open()
 }
 
-// removeSome removes some records. absent says that some of them have no record.
-func (l *Log) removeSome(seqs []uint64) (n int, absent bool, err error) {
+// removeSome removes some records, and returns how many of them are gone from the disk. absent
+// says that some have no record.
+func (l *Log) removeSome(seqs []uint64) (durable int, absent bool, err error) {
 	if err := l.index.beginRemoval(); err != nil {
 		return 0, false, l.broken(err)
 	}
@@ -62,11 +63,11 @@ func (l *Log) removeSome(seqs []uint64) (n int, absent bool, err error) {
 		// Those in one segment.
 		list := l.list()
 		i := max(at(list, seqs[0]), 0)
-		n := len(seqs)
+		here := len(seqs)
 		if i+1 < len(list) {
-			n, _ = slices.BinarySearch(seqs, list[i+1].first)
+			here, _ = slices.BinarySearch(seqs, list[i+1].first)
 		}
-		erased, lost, err := list[i].erase(seqs[:n])
+		erased, lost, err := list[i].erase(seqs[:here])
 		switch {
 		case errors.Is(err, errOverwrite):
 			failed = l.broken(err)
@@ -80,7 +81,10 @@ func (l *Log) removeSome(seqs []uint64) (n int, absent bool, err error) {
 		}
 		absent = absent || len(lost) > 0
 		removed = append(removed, erased...)
-		seqs = seqs[n:]
+		if !errors.Is(err, errNotSynced) {
+			durable = len(removed)
+		}
+		seqs = seqs[here:]
 	}
 	if len(removed) == 0 {
 		settled = failed == nil
@@ -102,7 +106,7 @@ func (l *Log) removeSome(seqs []uint64) (n int, absent bool, err error) {
 		settled = failed == nil
 	case <-l.index.done:
 	}
-	return len(removed), absent, failed
+	return durable, absent, failed
 }
 
 // erase erases frames with ascending numbers, and returns their records when that is on the
@@ -154,7 +158,7 @@ func (s *segment) erase(seqs []uint64) (erased []removedRecord, absent []uint64,
 		return nil, absent, failed
 	}
 	if err := f.sync(); err != nil { // also if not all were erased: the next call passes over these
-		return erased, absent, fmt.Errorf("%w: %w", errOverwrite, err)
+		return erased, absent, fmt.Errorf("%w: %w: %w", errOverwrite, errNotSynced, err)
 	}
 	return erased, absent, failed
 }
@@ -226,6 +230,9 @@ func (s *segment) clear(h span, growing bool) error {
 
 // errOverwrite means that the disk did not take what erases a record.
 var errOverwrite = errors.New("a record cannot be erased")
+
+// errNotSynced means that the disk took it, but maybe does not have it.
+var errNotSynced = errors.New("the disk does not confirm it")
 
 // RemoveTopic implements [eventlog.Log].
 func (l *Log) RemoveTopic(ctx context.Context, topic string, upTo uint64) (n int, err error) {
