@@ -39,9 +39,16 @@ type filling struct {
 
 // attacks has all attacks, in the order of the table.
 var attacks = slices.Concat(
+	[]attack{noAttack},
 	filterAttacks, readAttacks, slowAttacks, bodyAttacks, connectionAttacks, descriptorAttacks,
 	requestAttacks, http2Attacks, frameAttacks,
 )
+
+// noAttack shows what the tool itself does to the figures.
+var noAttack = attack{name: "none", what: "nothing, for comparison", run: func(ctx context.Context, _ *target) string {
+	<-ctx.Done()
+	return ""
+}}
 
 func printAttacks(w io.Writer) {
 	for _, a := range attacks {

@@ -1,6 +1,7 @@
-package hub_test
+package soak_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ import (
 	"example.com/tidings/hub"
 	"example.com/tidings/hub/stats"
 	"example.com/tidings/internal/natstest"
+	"example.com/tidings/sse"
 	"example.com/tidings/topics"
 )
 
@@ -75,6 +77,16 @@ func TestChaos(t *testing.T) {
 type keptLog struct{ eventlog.Log }
 
 func (keptLog) Close() error { return nil }
+
+// eventually waits until something is so.
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !is(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("after %v it is not so that %s", patience, what)
+		}
+	}
+}
 
 type held struct{ descriptors, goroutines int }
 
@@ -176,11 +188,11 @@ func (c *chaos) close(h *hub.Hub) {
 		c.t.Error(err)
 	}
 	draining.Wait()
-	eventually(c.t, "a closed hub has no streams, seats or bytes", func() bool {
-		open, seats := h.Streams()
+	eventually(c.t, "a closed hub has no streams, subscribers or bytes", func() bool {
 		s := h.Stats()
-		used := slices.ContainsFunc(s.Budgets, func(b stats.Budget) bool { return b.Used != 0 })
-		return open == 0 && seats == 0 && s.Subscribers == 0 && h.TakenOver() == 0 && !used
+		streams := slices.ContainsFunc(s.Shards, func(s stats.Shard) bool { return s.Streams != 0 })
+		bytes := slices.ContainsFunc(s.Budgets, func(b stats.Budget) bool { return b.Used != 0 })
+		return !streams && !bytes && s.Subscribers == 0 && h.TakenOver() == 0
 	})
 }
 
@@ -286,25 +298,21 @@ func (f *follower) follow(protocol string) {
 
 // read reads a stream to its end.
 func (f *follower) read(conn net.Conn) {
-	c, err := newClient(conn)
-	if err != nil || c.res.StatusCode != http.StatusOK {
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil || res.StatusCode != http.StatusOK {
 		return
 	}
-	for {
-		ev, err := c.next()
-		if err != nil {
+	for ev, err := range sse.Decode(res.Body, &sse.DecodeOptions{LastEventID: f.lastID}) {
+		switch {
+		case err != nil:
 			return
+		case ev.Type == sse.GapEventType:
+			f.t.Errorf("a gap: %s", ev.Data)
+		case strings.HasPrefix(ev.Type, topics.ReservedPrefix):
+			f.lastID = ev.ID
+		default:
+			f.take(ev.ID, ev.Data)
 		}
-		if gap, ok := ev.gap(); ok {
-			f.t.Errorf("a gap: %+v", gap)
-		}
-		if strings.HasPrefix(ev.Type, "tidings.") {
-			if ev.ID != "" {
-				f.lastID = ev.ID
-			}
-			continue
-		}
-		f.take(ev.ID, ev.Data)
 	}
 }
 
