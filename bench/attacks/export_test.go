@@ -46,7 +46,7 @@ func RunShort(program string, names []string, divisor int, progress io.Writer) (
 	}
 	return runShort(trialPlan{
 		program: program, control: shortControl, progress: progress, divisor: divisor,
-		attack: 500 * time.Millisecond, term: 300 * time.Millisecond, rest: shortRecovery,
+		attack: 400 * time.Millisecond, term: 300 * time.Millisecond, rest: shortRecovery,
 	}, group)
 }
 

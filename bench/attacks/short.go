@@ -15,13 +15,16 @@ const (
 	shortEnd      = 10 * time.Second
 )
 
+// windowBytes is how much the window may grow. The short form does not fill it first.
+const windowBytes = 64 << 20
+
 var shortControl = controlSize{Taken: 4, Plain: 1, Every: 50 * time.Millisecond}
 
 // runShort has attacks hit one server, one after the other, and SIGTERM come in the middle of the
 // last. The flags are those of the first attack. It returns a sentence for each thing that an
 // attack must not do and did.
 func runShort(plan trialPlan, group []attack) (missed []string, log string, err error) {
-	t := &trial{plan: plan, attack: group[0], result: &result{}}
+	t := &trial{plan: plan, attack: group[0], result: &result{}, stored: windowBytes}
 	defer t.end()
 	for _, a := range group {
 		t.attack.http2 = t.attack.http2 || a.http2
@@ -48,10 +51,13 @@ func runShort(plan trialPlan, group []attack) (missed []string, log string, err 
 		err = t.shortEnd()
 		missed = append(missed, t.result.missedShort()...)
 	}
-	if t.main != nil {
-		log = t.main.logged()
+	if t.main == nil {
+		return missed, "", err
 	}
-	return missed, log, err
+	if err != nil && t.main.cmd != nil && t.main.ended() {
+		err = fmt.Errorf("the server has ended (%v): %w", t.main.err, err)
+	}
+	return missed, t.main.logged(), err
 }
 
 // short has an attack hit the server.

@@ -153,10 +153,13 @@ func (s *server) need(f *filling) error {
 // fullWindow is as much as the window can hold.
 var fullWindow = &filling{func(s *server) ([]string, error) { return nil, fillWindow(s) }}
 
+// windowMessages fill the window with 8 KiB each: there may be 8,192, and 64 MiB.
+const windowMessages = 8300
+
 // fillWindow publishes as much as the window can hold.
 func fillWindow(s *server) error {
 	data := strings.Repeat("w", 8<<10)
-	_, err := s.publishAll(s.many(8300), func(int) string { return batchLine("filler.window", data) })
+	_, err := s.publishAll(s.many(windowMessages), func(int) string { return batchLine("filler.window", data) })
 	return err
 }
 
