@@ -48,7 +48,7 @@ func (s *server) metrics() (map[string]float64, error) {
 // account returns what the server holds. It asks for metrics until their garbage has made the
 // server collect twice: the first collection may have begun before.
 func (s *server) account(deadline time.Time) (a account, err error) {
-	a = account{Descriptors: s.descriptors(), Goroutines: math.MaxInt, Heap: math.MaxInt64}
+	a = account{Goroutines: math.MaxInt, Heap: math.MaxInt64}
 	first := math.NaN()
 	for {
 		m, err := s.metrics()
@@ -63,6 +63,7 @@ func (s *server) account(deadline time.Time) (a account, err error) {
 		if math.IsNaN(first) {
 			first = collections
 		}
+		a.Descriptors = s.descriptors()
 		a.Goroutines = min(a.Goroutines, int(m["go_goroutines"]))
 		if collections > first || time.Now().After(deadline) {
 			a.Heap = min(a.Heap, int64(m["go_memstats_heap_inuse_bytes"]))

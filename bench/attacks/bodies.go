@@ -50,6 +50,16 @@ var bodyAttacks = []attack{
 		},
 	},
 	{
+		name: "bodies-expected",
+		what: "5,000 clients that announce a batch of 15 MiB with Expect: 100-continue, and send nothing",
+		run:  unread(5000, batchHead("Content-Length: 15728640\r\nExpect: 100-continue")),
+	},
+	{
+		name: "batches-unread",
+		what: "200 clients publish ten batches of 2,000 messages, and read no answer",
+		run:  unread(200, strings.Repeat(batchHead(fmt.Sprint("Content-Length: ", len(smallBatch)))+smallBatch, 10)),
+	},
+	{
 		name: "batches",
 		what: "ten clients publish 10,000 messages of six bytes in each batch",
 		run:  posting(10, strings.Repeat(`{"topic":"batches","data":"bbbbbb"}`+"\n", 10_000)),
@@ -104,6 +114,9 @@ var keyedMessages = &filling{func(s *server) ([]string, error) {
 	}
 	return nil, fillWindow(s)
 }}
+
+// smallBatch has 2,000 messages.
+var smallBatch = strings.Repeat(`{"topic":"batches","data":"b"}`+"\n", 2000)
 
 // batchHead returns the head of a batch.
 func batchHead(length string) string {

@@ -56,6 +56,24 @@ var filterAttacks = []attack{
 		},
 	},
 	{
+		name: "filters-long",
+		what: "the same with filters of 200 bytes",
+		run: func(ctx context.Context, t *target) string {
+			var c crowd
+			defer c.leave()
+			each(ctx, t.many(2000), 8, func(i int) { c.add(t.stream(longFilters(i))) })
+			<-ctx.Done()
+			return c.String()
+		},
+	},
+	{
+		name: "filters-http10",
+		what: "the same over HTTP/1.0",
+		run: func(ctx context.Context, t *target) string {
+			return held(ctx, t, 2000, func(i int) string { return request("GET", longFilters(i), "HTTP/1.0") })
+		},
+	},
+	{
 		name: "filters-churn",
 		what: "streams with 100 different filters that come and go",
 		run: func(ctx context.Context, t *target) string {
@@ -148,6 +166,15 @@ func literalFilters(stream int) string {
 	filters := make([]string, 100)
 	for i := range filters {
 		filters[i] = fmt.Sprintf("%d-%d.b.c.d.e.f.g.h.i.j.k.l.m.n.o.p", stream, i)
+	}
+	return streamPath(filters)
+}
+
+// longFilters returns the path of a stream with 100 filters of 200 bytes that no other stream has.
+func longFilters(stream int) string {
+	filters := make([]string, 100)
+	for i := range filters {
+		filters[i] = fmt.Sprintf("%090d.%0109d", stream, i)
 	}
 	return streamPath(filters)
 }

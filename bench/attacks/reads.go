@@ -41,6 +41,12 @@ var readAttacks = []attack{
 		run:  asking(20, "HEAD", "/topics?match=**&limit=1000"),
 	},
 	{
+		name: "topics-last-head",
+		what: "20 clients send HEAD for a stream with the newest message of each of 200,000 topics",
+		fill: manyTopics,
+		run:  asking(20, "HEAD", "/events?topic=**&from=last"),
+	},
+	{
 		name: "topics-unread",
 		what: "500 clients ask 100 times for 1,000 of 200,000 topics, and read no answer",
 		fill: manyTopics,

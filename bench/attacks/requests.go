@@ -36,7 +36,7 @@ var requestAttacks = []attack{
 		what: "1,000 streams over HTTP/1.0, with heads of 60 kB",
 		run: func(ctx context.Context, t *target) string {
 			text := request("GET", "/events?topic=nothing", "HTTP/1.0", shortFields)
-			return held(ctx, t, 1000, text)
+			return held(ctx, t, 1000, func(int) string { return text })
 		},
 	},
 	{
@@ -44,7 +44,7 @@ var requestAttacks = []attack{
 		what: "the same with the 60 kB in the query",
 		run: func(ctx context.Context, t *target) string {
 			text := request("GET", "/events?topic=nothing&x="+strings.Repeat("%41", 20_000), "HTTP/1.0")
-			return held(ctx, t, 1000, text)
+			return held(ctx, t, 1000, func(int) string { return text })
 		},
 	},
 	{
@@ -101,11 +101,11 @@ var shortFields = func() string {
 }()
 
 // held has streams that begin with a text, and go on.
-func held(ctx context.Context, t *target, clients int, text string) string {
+func held(ctx context.Context, t *target, clients int, text func(i int) string) string {
 	var c crowd
 	defer c.leave()
-	each(ctx, t.many(clients), 8, func(int) {
-		conn, err := t.send(0, text)
+	each(ctx, t.many(clients), 8, func(i int) {
+		conn, err := t.send(0, text(i))
 		if err == nil {
 			conn.SetReadDeadline(time.Now().Add(t.left()))
 			conn.Read(make([]byte, 100))
