@@ -130,20 +130,21 @@ func (r *controlReport) add(more controlReport) {
 }
 
 // shortEnd looks what the server gives back, and ends it in the middle of an attack.
-func (t *trial) shortEnd() error {
-	for _, step := range []func() error{t.recover, t.later, t.terminate} {
-		if err := step(); err != nil {
-			return err
-		}
+func (t *trial) shortEnd() (err error) {
+	if err := t.recover(); err != nil {
+		return err
 	}
-	return nil
+	if t.result.later, err = t.calm(); err != nil {
+		return err
+	}
+	return t.terminate()
 }
 
 // missedShort returns what the server has not given back, and how it ended.
 func (r *result) missedShort() (missed []string) {
 	missed = r.kept()
-	if r.later.Overdue+r.later.Lost > 0 {
-		missed = append(missed, fmt.Sprintf("%d messages have not come", r.later.Overdue+r.later.Lost))
+	if r.later.Lost > 0 || r.later.Oldest > calmAge {
+		missed = append(missed, fmt.Sprintf("%d messages were lost, and the oldest one under way is %.0f ms old", r.later.Lost, r.later.Oldest))
 	}
 	if r.ended > shortEnd || r.endErr != nil {
 		missed = append(missed, fmt.Sprintf("SIGTERM took %v: %v", r.ended, r.endErr))
