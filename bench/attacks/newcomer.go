@@ -10,8 +10,7 @@ import (
 	"time"
 )
 
-// newcomerEvery is how often newcomers come: one with a stream, one with a message, and one
-// that lists topics.
+// newcomerEvery is how often newcomers come: one with a stream, and one with a message.
 const newcomerEvery = time.Second
 
 // A newcomerReport is what newcomers were answered since the last report.
@@ -92,10 +91,10 @@ func (a answer) good() bool {
 	return a.status == 201 || a.status == 200 && bytes.Contains(a.text, []byte("event: tidings.open"))
 }
 
-// polite reports whether the newcomer is told to come back later, in the form of the API.
+// polite reports whether the newcomer is told to come back later.
 func (a answer) polite() bool {
 	if a.status == 503 {
-		return a.header.Get("Retry-After") != "" && a.header.Get("Content-Type") == "application/problem+json"
+		return a.header.Get("Retry-After") != ""
 	}
 	return a.status == 200 && bytes.Contains(a.text, []byte("event: tidings.unavailable")) && bytes.Contains(a.text, []byte("retry: "))
 }

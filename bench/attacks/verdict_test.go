@@ -122,6 +122,7 @@ func TestAnswersToNewcomers(t *testing.T) {
 		{"a stream that is unavailable", 200, nil, "retry: 9000\nevent: tidings.unavailable\n", false, true},
 		{"a refusal", 503, problem, "{}", false, true},
 		{"a refusal that does not say when", 503, map[string][]string{"Content-Type": problem["Content-Type"]}, "{}", false, false},
+		{"a refusal in plain text", 503, map[string][]string{"Retry-After": {"3"}}, "Try again later.", false, true},
 		{"a stream that begins with something else", 200, nil, "event: message\n", false, false},
 		{"a log that failed", 500, problem, "{}", false, false},
 		{"nothing there", 404, problem, "{}", false, false},
