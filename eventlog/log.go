@@ -46,7 +46,9 @@ type Log interface {
 	// and waits for more. A missing record is skipped. The sequence ends with
 	// [ErrReopened] as soon as the given generation is not the log's current one (0 never
 	// is), and yields no record of another generation. It may end with another error. It ends
-	// without an error only when ctx is done or the log is closed.
+	// without an error only when ctx is done or the log is closed. Ranged again after a
+	// break, it goes on after the records that it has yielded. One goroutine ranges it at a
+	// time.
 	Tail(ctx context.Context, generation, after uint64) iter.Seq2[[]Record, error]
 
 	// Newest returns the sequence numbers of retained records that are the newest of

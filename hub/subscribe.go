@@ -7,6 +7,7 @@ import (
 	"iter"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"example.com/tidings/eventlog"
@@ -35,9 +36,10 @@ type Event struct {
 // the stream, the last item is an [*EndError] with the reason, such as [EndStopping] when the
 // hub is closed. Any other error is that of the log, and ends the sequence.
 //
-// The sequence is ranged once, by one goroutine at a time. A slow one does not slow down
-// others. Subscribe takes the position before it returns. The sequence or ctx must end, to
-// release the subscription.
+// The sequence is ranged once: ranged again, it ends at once without an error, also on
+// another goroutine. To go on, subscribe again with the id of the last event. A slow consumer
+// does not slow down others. Subscribe takes the position before it returns. The sequence or
+// ctx must end, to release the subscription.
 //
 // Subscribe fails with an [*InvalidError], [ErrUnavailable], [ErrBusy] or an error of the log.
 func (h *Hub) Subscribe(ctx context.Context, sub Subscription) (iter.Seq2[Event, error], error) {
@@ -53,7 +55,11 @@ func (h *Hub) subscribe(ctx context.Context, sub Subscription) (iter.Seq2[Event,
 		return nil, nil, err
 	}
 	seat.watch(ctx)
+	var ranged atomic.Bool
 	return func(yield func(Event, error) bool) {
+		if ranged.Swap(true) {
+			return // the cursor belongs to the first range
+		}
 		defer seat.leave()
 		if ctx.Err() != nil {
 			return
