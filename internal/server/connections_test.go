@@ -84,21 +84,15 @@ func TestNewcomersFindRoom(t *testing.T) {
 // The connection that has waited longest goes first, and one that is used goes last.
 func TestConnectionThatWaitsLongestIsClosed(t *testing.T) {
 	s := start(t, server.Config{Limits: server.Limits{Connections: 100, Requests: 3}})
-	used, idle := dial(t, s.addr), dial(t, s.addr)
-	answers(t, used, getPage)
-	answers(t, idle, getPage)
-	third := dial(t, s.addr)
-	answers(t, third, getPage)
-	// Reads from the connection again: answers has buffered only the first response.
-	io.WriteString(used, getPage)
-	used.SetReadDeadline(time.Now().Add(patience))
-	for rest := bufio.NewReader(used); ; {
-		line, err := rest.ReadString('\n')
-		if err != nil {
-			t.Fatal(err)
+	used, idle, third := dial(t, s.addr), dial(t, s.addr), dial(t, s.addr)
+	for i, conn := range []net.Conn{used, idle, third, used} {
+		if got := answers(t, conn, getPage); got != "HTTP/1.1 200 OK" {
+			t.Fatalf("request %d gets %q", i, got)
 		}
-		if strings.HasPrefix(line, "HTTP/1.1 200") {
-			break
+		for deadline := time.Now().Add(patience); s.Idle() < min(i+1, 3); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%d connections are idle after request %d", s.Idle(), i)
+			}
 		}
 	}
 	if got := answers(t, dial(t, s.addr), getPage); got != "HTTP/1.1 200 OK" {

@@ -107,3 +107,10 @@ func Scrapes(collect func() int) func(context.Context) (int, error) {
 
 // ScrapeWait is scrapeWait.
 const ScrapeWait = scrapeWait
+
+// Idle returns how many connections wait for a further request.
+func (s *Server) Idle() int {
+	s.conns.mu.Lock()
+	defer s.conns.mu.Unlock()
+	return s.conns.idle.n
+}
