@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"hash/maphash"
+	"iter"
 	"math/bits"
 	"strings"
 
@@ -15,7 +16,8 @@ import (
 // **. The filters of one shape that match a topic have the same tokens at the other places. So
 // one look into a table finds them, however many there are. A topic costs one look for each
 // shape that can match it. As a filter of a stream has at most hub.MaxStars tokens *, a topic
-// of 16 tokens has at most 9,401 of them, and one of three tokens at most 15.
+// of 16 tokens has at most 9,401 of them, and one of three tokens at most 15. Where no filter
+// has the topic's token, only shapes with * there can match. So most topics cost less.
 //
 // An index has no lock of its own.
 type index struct {
@@ -23,6 +25,8 @@ type index struct {
 	shapes [2 * shapeKinds][]shape // by shapeKind
 	at     map[shapeKey]int        // where in shapes[kind] a shape is
 	table  table[uint64, *pattern] // by hash
+	stars  [2 * shapeKinds]int     // the most tokens * of shapes, by shapeKind
+	tokens table[uint64, int]      // how many filters have a token at a place, by hashToken
 	nodes  int                     // tokens of all patterns
 	memo   memo
 	round  uint64 // of match, see filterSet.round
@@ -137,6 +141,7 @@ func (x *index) pattern(f topics.Filter) *pattern {
 		i = len(x.shapes[key.kind])
 		x.at[key] = i
 		x.shapes[key.kind] = append(x.shapes[key.kind], shape{salt: x.salt(key), mask: key.mask})
+		x.stars[key.kind] = max(x.stars[key.kind], bits.OnesCount16(key.mask))
 	}
 	s := &x.shapes[key.kind][i]
 	prefix, _ := cutRest(f)
@@ -145,7 +150,23 @@ func (x *index) pattern(f topics.Filter) *pattern {
 	s.seen |= seenBit(hash)
 	x.table.put(hash, p)
 	x.nodes += tokens
+	for hash := range x.hashes(prefix) {
+		x.tokens.put(hash, x.tokens.m[hash]+1)
+	}
 	return p
+}
+
+// hashes yields hashToken of each token that is not *. (An empty prefix has none.)
+func (x *index) hashes(prefix string) iter.Seq[uint64] {
+	return func(yield func(uint64) bool) {
+		place := 0
+		for text := range strings.SplitSeq(prefix, ".") {
+			if text != "*" && text != "" && !yield(x.hashToken(text, place)) {
+				return
+			}
+			place++
+		}
+	}
 }
 
 // hash returns the shape and the hash of a filter, and how many tokens it has without **.
@@ -214,6 +235,13 @@ func (x *index) removePattern(p *pattern) {
 		x.table.remove(p.hash)
 	}
 	x.removeFromShape(p)
+	for hash := range x.hashes(p.prefix) {
+		if n := x.tokens.m[hash]; n > 1 {
+			x.tokens.put(hash, n-1)
+		} else {
+			x.tokens.remove(hash)
+		}
+	}
 }
 
 // removeFromShape removes a filter from its shape, and the shape if it was the last one.
@@ -280,6 +308,9 @@ func (x *index) match(topic string, found []*filterSet) (_ []*filterSet, steps i
 		t.starts[n+1] = t.starts[n] + len(text) + len(".")
 		h := x.hashToken(text, n)
 		t.add(n, h)
+		if _, known := x.tokens.m[h]; !known {
+			t.unknown |= 1 << n
+		}
 		hash ^= h
 	}
 	found = x.look(&t, shapeKind(n, false), hash, found, &steps)
@@ -290,6 +321,9 @@ func (x *index) match(topic string, found []*filterSet) (_ []*filterSet, steps i
 type split struct {
 	topic  string
 	starts [topics.MaxTokens + 1]int // where tokens begin, and after the last one's dot
+
+	// unknown has a bit for each of the tokens that no filter has at that place.
+	unknown uint16
 
 	// hashes[i] has the hash of each subset of the tokens from 4i on, by a mask of 4 bits.
 	hashes [topics.MaxTokens / 4][16]uint64
@@ -311,10 +345,16 @@ func (t *split) of(mask uint16) uint64 {
 // look appends the sets that have a filter of one of the shapes of a kind, and that this call
 // of match has not found yet. hash is that of as many tokens as these shapes have.
 func (x *index) look(t *split, kind uint8, hash uint64, found []*filterSet, steps *int) []*filterSet {
+	if bits.OnesCount16(t.unknown) > x.stars[kind] {
+		return found
+	}
 	shapes := x.shapes[kind]
 	*steps += len(shapes)
 	for i := range shapes {
 		s := &shapes[i]
+		if t.unknown&^s.mask != 0 {
+			continue
+		}
 		h := hash ^ s.salt ^ t.of(s.mask)
 		if s.seen&seenBit(h) == 0 {
 			continue

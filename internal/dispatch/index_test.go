@@ -67,7 +67,7 @@ func TestIndexFindsWhatMatches(t *testing.T) {
 	for _, set := range sets {
 		x.remove(set)
 	}
-	if x.nodes != 0 || len(x.table.m) != 0 || len(x.at) != 0 || slices.ContainsFunc(x.shapes[:], func(s []shape) bool { return len(s) > 0 }) {
+	if x.nodes != 0 || len(x.table.m) != 0 || len(x.tokens.m) != 0 || len(x.at) != 0 || slices.ContainsFunc(x.shapes[:], func(s []shape) bool { return len(s) > 0 }) {
 		t.Errorf("something is left in the index: %+v", x)
 	}
 }
@@ -146,7 +146,7 @@ func TestIndexIsBounded(t *testing.T) {
 		}
 	}
 	setsOf(&x, patterns)
-	topic := strings.Repeat("b.", 15) + "c"
+	topic := strings.Repeat("b.", 15) + "a"
 	_, steps := x.match(topic, nil)
 	found := 0
 	for _, f := range topics.MustFilters(patterns...) {
@@ -159,6 +159,15 @@ func TestIndexIsBounded(t *testing.T) {
 	}
 	if _, steps := x.match("b.c.d", nil); steps > 15+3*15 {
 		t.Errorf("%d steps for a topic of three tokens", steps)
+	}
+}
+
+// A topic whose tokens no filter has costs next to nothing, whatever filters there are.
+func TestIndexOfUnknownTokens(t *testing.T) {
+	var x index
+	setsOf(&x, worst(""))
+	if _, steps := x.match(strings.Repeat("b.", 15)+"b", nil); steps > 100 {
+		t.Errorf("%d steps", steps)
 	}
 }
 
