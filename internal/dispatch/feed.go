@@ -50,9 +50,8 @@ type arrived struct {
 
 // A filterSet is the Key of a [delivery.Set].
 type filterSet struct {
-	key     string
-	filters []topics.Filter
-	last    uint64 // the number of the entry that was last appended
+	*Booking
+	last uint64 // the number of the entry that was last appended
 }
 
 func newFeed(d *Dispatcher, s *delivery.Shard) *feed {
@@ -133,10 +132,6 @@ func (f *feed) Advance() {
 	f.entry = nil
 }
 
-// slack is how many more entries than the window a set may hold for streams that are just
-// about to get them.
-const slack = 256
-
 // match appends f.entry to a set.
 func (f *feed) match(set *delivery.Set) {
 	key := set.Key.(*filterSet)
@@ -145,11 +140,7 @@ func (f *feed) match(set *delivery.Set) {
 	}
 	key.last = f.entry.Seq
 	f.shard.Append(set, f.entry)
-	if set.Longer(slack) {
-		if v := f.dispatcher.window.Load(); v.Era() == f.era && v.First() > 0 {
-			f.shard.Forget(set, v.First()-1)
-		}
-	}
+	f.forget(set)
 }
 
 // detachAll detaches every stream from its set, because the frames up to the new head are
@@ -188,14 +179,13 @@ type End struct {
 	Reason delivery.Reason
 }
 
-// setOf returns the set of the streams with the given filters.
-func (f *feed) setOf(filters []topics.Filter) *delivery.Set {
-	key := filterKey(filters)
-	set := f.sets[key]
+// setOf returns the set of the streams with the filters of a booking.
+func (f *feed) setOf(b *Booking) *delivery.Set {
+	set := f.sets[b.key]
 	if set == nil {
-		set = f.shard.NewSet(&filterSet{key: key, filters: filters}, f.head)
-		f.sets[key] = set
-		f.index.add(set, filters)
+		set = f.shard.NewSet(&filterSet{Booking: b}, f.head)
+		f.sets[b.key] = set
+		f.index.add(set, b.filters)
 	}
 	return set
 }
@@ -215,7 +205,7 @@ func (f *feed) open(o *Opening, take func(set *delivery.Set, form, tag uint8) (s
 	if c.skip {
 		tag = skipTag
 	}
-	set := f.setOf(c.filters)
+	set := f.setOf(c.booking)
 	slot, ok := take(set, o.Form, tag)
 	if !ok {
 		if set.Len() == 0 {
@@ -283,9 +273,10 @@ func (f *feed) Resettle(slot uint32) {
 func (f *feed) detach(slot uint32, position uint64, exact bool) {
 	f.shard.Detach(slot)
 	told := f.shard.Position(slot)
+	booking := f.shard.SetOf(slot).Key.(*filterSet).Booking
 	c := &catchUp{
 		Cursor: &Cursor{
-			dispatcher: f.dispatcher, filters: f.shard.SetOf(slot).Key.(*filterSet).filters, skip: f.shard.Tag(slot) == skipTag,
+			dispatcher: f.dispatcher, booking: booking, filters: booking.filters, skip: f.shard.Tag(slot) == skipTag,
 			timeline: f.timeline, generation: f.generation, era: f.era, pos: position,
 		},
 		told: told, names: f.timeline, had: told, hadID: f.timeline.Position(told).String(), exact: exact,
@@ -303,6 +294,9 @@ func (f *feed) catchUp(slot uint32, c *catchUp) {
 // Written implements [delivery.Feed]: it goes on with a stream that has sent everything.
 func (f *feed) Written(slot uint32) {
 	c := f.catchUps[slot]
+	if c != nil && !c.running {
+		f.dispatcher.room.release(c)
+	}
 	switch {
 	case c == nil: // it has sent its first event
 		if pos := f.shard.Position(slot); !f.settle(slot, pos, pos) {
@@ -325,6 +319,7 @@ func (f *feed) returnToWindow(slot uint32, c *catchUp) bool {
 	}
 	delete(f.catchUps, slot)
 	c.cancel()
+	f.dispatcher.room.leave(c)
 	return true
 }
 
@@ -334,6 +329,7 @@ func (f *feed) found(c *catchUp, found findings) {
 	slot := c.stream.Slot
 	if !f.shard.Is(c.stream) || f.catchUps[slot] != c || f.shard.IsClosing(slot) {
 		c.cancel()
+		f.dispatcher.room.leave(c)
 		return
 	}
 	if found.err != nil {
@@ -401,7 +397,7 @@ func (f *feed) Last(slot uint32, reason delivery.Reason) delivery.Frame {
 		}
 		id = f.timeline.Position(position).String()
 	}
-	ev := sse.Event{Type: endEventType, Retry: f.dispatcher.jitteredRetry(), Data: window.JSON(endData{reason.String()}), ID: id}
+	ev := sse.Event{Type: endEventType, Retry: f.dispatcher.jitteredRetry(), Data: window.JSON(endData{endReason(reason)}), ID: id}
 	return &window.Notice{Chunk: window.Chunk(ev)}
 }
 
@@ -410,8 +406,10 @@ func (f *feed) Gone(slot uint32, reason delivery.Reason) {
 	if c := f.catchUps[slot]; c != nil {
 		delete(f.catchUps, slot)
 		c.cancel()
+		f.dispatcher.room.leave(c)
 	}
 	if f.shard.SinkOf(slot) == delivery.Socket {
+		f.shard.SetOf(slot).Key.(*filterSet).Release()
 		f.dispatcher.opts.SocketGone() // a task's goroutine knows that itself
 	}
 	f.dispatcher.logEnd(f.shard, slot, reason)
