@@ -97,6 +97,9 @@ type usedKey struct {
 	at  time.Time
 }
 
+// InMemory tells a hub that it shares the strings of the records with the log.
+func (l *memoryLog) InMemory() bool { return true }
+
 // memoryGeneration is the only generation of a log in memory.
 const memoryGeneration = 1
 

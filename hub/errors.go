@@ -10,8 +10,8 @@ import (
 )
 
 // ErrUnavailable means that the hub cannot take a subscription just now: it is stopping, has as
-// many subscribers as [Options] allow, no descriptor for another connection, or no room for the
-// filters of another subscription.
+// many subscribers as [Options] allow, no descriptor for another connection, or no room for what
+// the filters or the request take.
 var ErrUnavailable = errors.New("hub: no subscription can be taken just now")
 
 // ErrBusy means that so many reads of the log wait for their turn that the hub refuses another one.
@@ -24,7 +24,7 @@ var ErrBusy = budget.ErrBusy
 // [EndEventType]. There are no others.
 const (
 	EndStopping = "stopping" // the hub drains: another hub on the same log, or the next one, continues
-	EndLimit    = "limit"    // the client has taken nothing for Options.WriteTimeout, and so not this event either
+	EndLimit    = "limit"    // the client takes too little, or sends too much: see the comment of [Hub.ServeEvents]
 	EndExpired  = "expired"  // the time of the stream is over; not used yet
 	EndRevoked  = "revoked"  // the subscriber may no longer read the topics; not used yet
 	EndFinished = "finished" // the topic has ended: nothing more will follow; not used yet
@@ -45,7 +45,7 @@ func endError(reason delivery.Reason) error {
 	switch reason {
 	case delivery.Cut, delivery.Stopping:
 		return &EndError{EndStopping}
-	case delivery.TimedOut, delivery.Limit:
+	case delivery.TimedOut, delivery.Limit, delivery.Slow:
 		return &EndError{EndLimit}
 	case delivery.Expired:
 		return &EndError{EndExpired}

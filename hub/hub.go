@@ -18,8 +18,8 @@ import (
 
 // Options configure a [Hub]. The zero value holds the defaults.
 type Options struct {
-	// Window and WindowBytes bound the newest messages that the hub keeps in memory.
-	// They serve subscribers that are live or not far behind. Others read from the log. 0
+	// Window and WindowBytes bound the newest messages that the hub keeps in memory, in
+	// messages and in bytes of memory with the forms that were encoded. They serve subscribers that are live or not far behind. Others read from the log. 0
 	// means 8,192 messages and 64 MiB.
 	Window      int
 	WindowBytes int
@@ -111,7 +111,7 @@ func New(ctx context.Context, log eventlog.Log, opts *Options) (*Hub, error) {
 	h.budgets = budget.New(h.opts.ClientBytes)
 	var err error
 	h.window, err = window.New(ctx, log, window.Options{
-		MaxEntries: h.opts.Window, MaxBytes: h.opts.WindowBytes, Logger: h.opts.Logger,
+		MaxEntries: h.opts.Window, MaxBytes: h.opts.WindowBytes, Shared: inMemory(log), Pinned: &h.budgets.Pinned, Logger: h.opts.Logger,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("hub: %w", err)
@@ -133,6 +133,13 @@ func New(ctx context.Context, log eventlog.Log, opts *Options) (*Hub, error) {
 	}
 	h.window.Follow(h.streams)
 	return h, nil
+}
+
+// inMemory reports whether a log holds its records in memory, so that the window adds only what it
+// makes of them.
+func inMemory(log eventlog.Log) bool {
+	l, ok := log.(interface{ InMemory() bool })
+	return ok && l.InMemory()
 }
 
 // Failed returns a channel that is closed when the log has failed for good: see

@@ -48,7 +48,10 @@ const (
 // When the hub ends the stream, the last event is one of the type [EndEventType]. Then the
 // response breaks off, and ServeEvents returns an [*EndError]: several clients take a complete
 // response for the last word. If the client does not take that event, the response breaks off
-// without it. So it does if the log fails.
+// without it. So it does if the log fails. A stream ends with [EndLimit] if its client
+// has taken nothing for Options.WriteTimeout, if it takes too little of what the hub holds for it
+// while others need the room (see Options.ClientBytes), or if it sends more than 64 KiB after its
+// request.
 //
 // With [Options.TakeOver] ServeEvents returns at once where it takes the connection over: a
 // GET over HTTP/1.1 without TLS, on Linux, where no wrapper of w hides Hijack. The stream
@@ -116,6 +119,10 @@ func (h *Hub) begin(r *http.Request, sub Subscription) (*stream, error) {
 		seat.giveBack()
 		return nil, err
 	}
+	if s.shard == nil && !seat.keepRequest(r) {
+		seat.giveBack()
+		return nil, ErrUnavailable
+	}
 	return s, nil
 }
 
@@ -151,9 +158,15 @@ func (s *stream) serve(w http.ResponseWriter, r *http.Request) error {
 // output returns nil if the connection was taken over. Its stack frame is large, and does
 // not stay while the stream goes on.
 func (s *stream) output(w http.ResponseWriter, r *http.Request) (*output, error) {
+	reserved := s.shard != nil
 	if taken, err := s.takeOver(w, r); taken {
 		s.seat.leave()
 		return nil, err
+	}
+	if reserved && !s.seat.keepRequest(r) {
+		s.seat.leave()
+		s.hub.ServeUnavailable(w, r)
+		return nil, ErrUnavailable
 	}
 	return s.newOutput(w, r), nil
 }
@@ -193,6 +206,9 @@ func (s *stream) newOutput(w http.ResponseWriter, r *http.Request) *output {
 		sse:   sse.ServeOptions{KeepAlive: -1, WriteTimeout: -1, Logger: s.hub.opts.Logger},
 		rc:    http.NewResponseController(w),
 		begun: func() bool { return true },
+	}
+	if r.ProtoMajor > 1 && r.Body != nil {
+		r.Body.Close() // or net/http would hold what the client sends
 	}
 	out.task = s.hub.streams.NewTask(delivery.Writer, out.abort)
 	if timeout := s.hub.opts.WriteTimeout; timeout > 0 { // for the headers; later the shard measures the time

@@ -104,10 +104,13 @@ func item(f delivery.Frame) (Event, error) {
 	panic(fmt.Sprintf("hub: a subscription gets a %T", f))
 }
 
-// A seat is one of the subscribers that the hub admits. It is given back once.
+// A seat is one of the subscribers that the hub admits, with what it costs. It is given back
+// once.
 type seat struct {
 	hub     *Hub
 	cursor  *dispatch.Cursor // has reserved room for the filters, until the stream begins
+	booking *dispatch.Booking
+	request int // bytes that net/http holds for the stream
 	once    sync.Once
 	unwatch func() bool
 }
@@ -122,12 +125,14 @@ func (s *seat) leave() {
 	s.giveBack()
 }
 
-// keep makes leave do nothing: whoever ends the stream gives the seat back.
+// keep makes leave do nothing: the end of the stream gives the seat back.
 func (s *seat) keep() { s.once.Do(func() {}) }
 
 func (s *seat) giveBack() {
 	s.once.Do(func() {
 		s.hub.subscribers.Add(-1)
+		s.hub.budgets.Requests.Give(s.request)
+		s.booking.Release()
 		if s.cursor != nil {
 			s.cursor.Release()
 		}
@@ -154,13 +159,17 @@ func (h *Hub) admit(ctx context.Context, sub Subscription) (*dispatch.Cursor, *s
 	if h.isClosed() {
 		return nil, nil, ErrUnavailable
 	}
-	if h.subscribers.Add(1) > int64(h.opts.MaxSubscribers) {
-		h.subscribers.Add(-1)
+	booking := h.streams.Book(sub.Filters)
+	if booking == nil {
 		return nil, nil, ErrUnavailable
 	}
-	s := &seat{hub: h}
+	s := &seat{hub: h, booking: booking}
+	if h.subscribers.Add(1) > int64(h.opts.MaxSubscribers) {
+		s.giveBack()
+		return nil, nil, ErrUnavailable
+	}
 	c, err := h.streams.Begin(ctx, dispatch.Request{
-		Filters: sub.Filters, Start: sub.From.start, LastEventID: sub.LastEventID, Skip: sub.Lag == LagSkip,
+		Booking: s.booking, Start: sub.From.start, LastEventID: sub.LastEventID, Skip: sub.Lag == LagSkip,
 	})
 	if err != nil {
 		s.giveBack()

@@ -65,6 +65,8 @@ type Shard struct {
 	//   - "write timeout"
 	//   - "broken", by an error of the log
 	//   - "cut", by Close
+	//   - "slow": the client took too little of what the hub held for it, while others needed
+	//     the room
 	//   - "stopping": the hub has drained. A stream that was behind gets the rest when its
 	//     client reconnects.
 	//   - "limit", "expired", "revoked" and "finished", as the constants of package hub that

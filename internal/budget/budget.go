@@ -68,7 +68,7 @@ func New(total int) *Budgets {
 	b.LargeBodies.init("large-bodies", part(24), part(24))
 	b.SmallBodies.init("small-bodies", part(8), SmallBody)
 	b.Answers.init("answers", part(8), 1<<20)
-	b.Filters.init("filters", part(8), 256<<10)
+	b.Filters.init("filters", part(8), 1<<20)
 	b.IndexNodes.init("index-nodes", indexNodes, indexNodesStream)
 	b.Requests.init("requests", part(4), 1<<20)
 	b.Reads.init("reads", max(2, runtime.GOMAXPROCS(0)), 64)
@@ -111,7 +111,11 @@ func (b *Bytes) Take(n int) bool {
 	return true
 }
 
-// Give gives n bytes back. A negative n takes bytes, even beyond the limit.
+// Add takes n bytes that are held already, even if that is more than the budget has left. The
+// caller sees to it that some are given back soon.
+func (b *Bytes) Add(n int) { b.used.Add(int64(n)) }
+
+// Give gives n bytes back. A negative n takes bytes, as Add.
 func (b *Bytes) Give(n int) { b.used.Add(-int64(n)) }
 
 // Used returns how many bytes are taken.

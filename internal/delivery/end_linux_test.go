@@ -23,7 +23,7 @@ func TestClientsThatLeave(t *testing.T) {
 		"half close":           func(c *net.TCPConn) { c.CloseWrite() },
 		"reset":                func(c *net.TCPConn) { c.SetLinger(0); c.Close() },
 		"bytes and close":      func(c *net.TCPConn) { c.Write([]byte("more")); c.Close() },
-		"bytes and half close": func(c *net.TCPConn) { c.Write(make([]byte, 1<<20)); c.CloseWrite() },
+		"bytes and half close": func(c *net.TCPConn) { c.Write(make([]byte, 32<<10)); c.CloseWrite() },
 	} {
 		for _, state := range []string{"idle", "stalled", "detached", "finished"} {
 			t.Run(name+", "+state, func(t *testing.T) {
@@ -59,30 +59,31 @@ func TestClientsThatLeave(t *testing.T) {
 	}
 }
 
-// The shard discards what a client sends after its request, however much it is. The stream
-// goes on.
+// The shard discards up to 64 KiB that a client sends after its request, and the stream goes on.
+// It ends the stream of a client that sends more, and reads no more of that.
 func TestClientsThatSendAfterTheRequest(t *testing.T) {
 	sameDescriptors(t)
 	r := newRig(t, delivery.Options{})
 	fd, client := socket(t)
 	st := r.open(t, fd, "a", 0, "open ")
 	want(t, client, "open ")
-	flooded := make(chan int64)
-	go func() {
-		n, _ := io.CopyN(client, zeros{}, 10<<20)
-		flooded <- n
-	}()
-	for i := range 200 {
+	for i := range 64 {
+		if _, err := client.Write(make([]byte, 1<<10)); err != nil {
+			t.Fatal(err)
+		}
 		r.append("a", fmt.Sprintf("%d ", i))
 		want(t, client, fmt.Sprintf("%d ", i))
 	}
-	if n := <-flooded; n < 10<<20 {
-		t.Errorf("the shard took %d bytes of 10 MiB", n)
+	flooded := make(chan int64)
+	go func() {
+		n, _ := io.CopyN(client, zeros{}, 64<<20)
+		flooded <- n
+	}()
+	want(t, client, "limit at 64;")
+	r.ended(t, st, delivery.Limit)
+	if n := <-flooded; n > 32<<20 {
+		t.Errorf("the kernel and the shard took %d bytes", n)
 	}
-	r.append("a", "end ")
-	want(t, client, "end ")
-	client.Close()
-	r.ended(t, st, delivery.Left)
 }
 
 type zeros struct{}

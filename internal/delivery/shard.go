@@ -72,6 +72,9 @@ func newShard(opts Options) (*Shard, error) {
 		empty:         make(chan struct{}),
 		tickTime:      time.Now(),
 	}
+	if opts.Pinned == nil {
+		s.opts.Pinned = unlimited{}
+	}
 	s.drained = sync.OnceFunc(func() { close(s.empty) })
 	if opts.WriteTimeout <= 0 {
 		s.opts.WriteTimeout = math.MaxInt64
@@ -171,6 +174,9 @@ func (s *Shard) turn() bool {
 	s.serveLaggards()
 	s.keepAlivePass()
 	s.prepareTasks()
+	if s.pinsTooMuch() {
+		s.relievePins()
+	}
 	if s.draining && s.stats.Open[Socket]+s.stats.Open[Writer] == 0 {
 		s.drained()
 	}

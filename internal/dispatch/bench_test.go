@@ -33,7 +33,7 @@ func starred(least, most int, end, suffix string) (patterns []string) {
 func setsOf(x *index, patterns []string) (n int) {
 	for ; len(patterns) > 0; n++ {
 		some := patterns[:min(100, len(patterns))]
-		x.add(&filterSet{filters: topics.MustFilters(some...)})
+		x.add(&filterSet{Booking: &Booking{filters: topics.MustFilters(some...)}})
 		patterns = patterns[len(some):]
 	}
 	return n

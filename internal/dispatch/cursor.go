@@ -14,18 +14,20 @@ import (
 )
 
 // A batch that a cursor reads from the log has at most readRecords records, and ends once
-// their data has readBytes. A slow stream holds one batch.
+// their data has readBytes, or less: see Cursor.readMost. A stream takes as much of it as it
+// has room for, and one message at least.
 const (
 	readRecords = 256
-	readBytes   = 256 << 10
+	readBytes   = 128 << 10
 )
 
 // A Cursor is the place in the log of one stream that is not in the window. It reads the
 // log at the stream's pace. One goroutine uses it at a time.
 type Cursor struct {
 	dispatcher *Dispatcher
-	filters    []topics.Filter
-	skip       bool // skip to the newest message instead of reading the log, see Request
+	booking    *Booking
+	filters    []topics.Filter // of the booking
+	skip       bool            // skip to the newest message instead of reading the log, see Request
 
 	// The view whose sequence numbers pos and the others are.
 	timeline   eventlog.Timeline
@@ -38,6 +40,11 @@ type Cursor struct {
 	looked uint64        // the cursor has looked for chosen records up to this one
 	lookTo uint64        // and has to look up to this one
 	oldest bool          // the stream began with the oldest message: it misses nothing that had expired by then
+
+	// take reports whether the stream has room for an entry beside the findings. readMost is
+	// how many bytes of data fill that room, about. A catchUp sets both.
+	take     func(e *window.Entry, found *findings) bool
+	readMost int
 
 	// owed returns how many records up to head, which is at least least, have matched since
 	// the stream left the window. handed is how many of them the cursor has found, or
@@ -134,7 +141,7 @@ func (c *Cursor) add(found *findings, gap *sse.GapError) {
 
 // choose finds the next of the chosen records.
 func (c *Cursor) choose(ctx context.Context, found *findings) error {
-	for bytes := 0; len(c.chosen) > 0 && bytes < readBytes; c.chosen = c.chosen[1:] {
+	for ; len(c.chosen) > 0 && len(found.frames) < readRecords; c.chosen = c.chosen[1:] {
 		b, err := c.dispatcher.log.Read(ctx, eventlog.Query{
 			Filters: c.filters, After: c.chosen[0] - 1, UpTo: c.chosen[0], Generation: c.generation,
 			MaxRecords: 1, MaxBytes: 1,
@@ -151,8 +158,11 @@ func (c *Cursor) choose(ctx context.Context, found *findings) error {
 			found.add(window.GapNotice(gap, b.Hole), b.Hole)
 		}
 		for _, rec := range b.Records { // none if it was removed or has expired since
-			bytes += len(rec.Data)
-			found.add(c.dispatcher.window.Entry(c.timeline, rec), rec.Seq)
+			e := c.dispatcher.window.Entry(c.timeline, rec)
+			if !c.take(e, found) {
+				return nil
+			}
+			found.add(e, rec.Seq)
 		}
 	}
 	return nil
@@ -247,9 +257,13 @@ func (c *Cursor) read(ctx context.Context, upTo uint64, found *findings) error {
 	}
 	c.oldest = false
 	for _, e := range b.entries {
+		if !c.take(e, found) {
+			return nil
+		}
 		found.add(e, e.Seq)
+		c.handed++
+		c.pos = e.Seq
 	}
-	c.handed += uint64(len(b.entries))
 	c.pos = b.Through
 	return nil
 }

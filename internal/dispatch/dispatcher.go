@@ -45,6 +45,8 @@ type Dispatcher struct {
 	opts   Options
 	feeds  []*feed
 	pool   *pool
+	room   *room
+	ledger *ledger
 	reads  *readCache
 	counts counts
 
@@ -53,18 +55,22 @@ type Dispatcher struct {
 
 // New returns a dispatcher, which has to be closed.
 func New(log eventlog.Log, w *window.Window, opts Options) (*Dispatcher, error) {
-	d := &Dispatcher{log: log, window: w, opts: opts, pool: newPool(), reads: &readCache{log: log, window: w}}
+	d := &Dispatcher{log: log, window: w, opts: opts, pool: newPool()}
+	d.room = newRoom(d.pool, &opts.Budgets.CatchUp)
+	d.reads = &readCache{log: log, window: w, budget: &opts.Budgets.CatchUp}
 	var err error
 	d.Group, err = delivery.New(delivery.Options{
 		Sockets:      opts.Sockets,
 		KeepAlive:    opts.KeepAlive,
 		WriteTimeout: opts.WriteTimeout,
+		Pinned:       &opts.Budgets.Pinned,
 		Feed: func(s *delivery.Shard) delivery.Feed {
 			f := newFeed(d, s)
 			d.feeds = append(d.feeds, f)
 			return f
 		},
 	})
+	d.ledger = &ledger{budget: &opts.Budgets.Filters, shards: len(d.feeds)}
 	return d, err
 }
 
@@ -79,6 +85,13 @@ func (d *Dispatcher) Extended(entries []*window.Entry) {
 func (d *Dispatcher) Renewed(v *window.View) {
 	for _, f := range d.feeds {
 		f.renewed(v)
+	}
+}
+
+// Shrunk implements [window.Listener].
+func (d *Dispatcher) Shrunk(*window.View) {
+	for _, f := range d.feeds {
+		f.shard.Do(f.forgetOld)
 	}
 }
 
@@ -98,6 +111,7 @@ func (d *Dispatcher) Drain() {
 	for _, f := range d.feeds {
 		f.shard.Do(f.submitOutdated) // they end
 	}
+	d.room.drain()
 	d.Group.Drain()
 }
 
@@ -115,6 +129,7 @@ func (d *Dispatcher) Close(within time.Duration) error {
 	err := d.Group.Close()
 	d.pool.done.Wait()
 	d.reads.close()
+	d.room.close()
 	return err
 }
 

@@ -9,7 +9,6 @@ import (
 	"example.com/tidings/internal/delivery"
 	"example.com/tidings/internal/window"
 	"example.com/tidings/sse"
-	"example.com/tidings/topics"
 )
 
 // A feed decides what the streams of one shard get: entries of the window, or what a catchUp
@@ -174,19 +173,11 @@ func (f *feed) takeHand() bool {
 	return len(f.hand) > 0
 }
 
-// slack is how many more entries than the window a set may hold for streams that are just
-// about to get them.
-const slack = 256
-
 // append appends f.entry to a set.
 func (f *feed) append(set *filterSet) {
 	set.last = f.entry.Seq
 	f.shard.Append(set.set, f.entry)
-	if set.set.Longer(slack) {
-		if v := f.dispatcher.window.Load(); v.Era() == f.era && v.First() > 0 {
-			f.shard.Forget(set.set, v.First()-1)
-		}
-	}
+	f.forget(set.set)
 }
 
 // detachAll detaches every stream from its set, because the frames up to the new head are
@@ -230,19 +221,18 @@ type End struct {
 	Reason delivery.Reason
 }
 
-// setOf returns the set of the streams with the given filters.
-func (f *feed) setOf(filters []topics.Filter) *delivery.Set {
-	key := filterKey(filters)
-	if set := f.sets[key]; set != nil {
+// setOf returns the set of the streams with the filters of a booking.
+func (f *feed) setOf(b *Booking) *delivery.Set {
+	if set := f.sets[b.key]; set != nil {
 		return set
 	}
 	from := f.head
 	if f.entry != nil {
 		from = f.entry.Seq // the set is not among those in f.left
 	}
-	fs := &filterSet{key: key, filters: filters}
+	fs := &filterSet{Booking: b}
 	fs.set = f.shard.NewSet(fs, from)
-	f.sets[key] = fs.set
+	f.sets[b.key] = fs.set
 	f.index.add(fs)
 	return fs.set
 }
@@ -263,7 +253,7 @@ func (f *feed) open(o *Opening, take func(set *delivery.Set, form, tag uint8) (s
 		tag = skipTag
 	}
 	nodes := f.index.nodes
-	set := f.setOf(c.filters)
+	set := f.setOf(c.booking)
 	f.budget().Give(int(c.reserved.Swap(0)) - (f.index.nodes - nodes))
 	slot, ok := take(set, o.Form, tag)
 	if !ok {
@@ -316,9 +306,10 @@ func (f *feed) Resettle(slot uint32) {
 func (f *feed) detach(slot uint32, position uint64, exact bool) {
 	f.shard.Detach(slot)
 	told := f.shard.Position(slot)
+	booking := f.shard.SetOf(slot).Key.(*filterSet).Booking
 	c := &catchUp{
 		Cursor: &Cursor{
-			dispatcher: f.dispatcher, filters: f.shard.SetOf(slot).Key.(*filterSet).filters, skip: f.shard.Tag(slot) == skipTag,
+			dispatcher: f.dispatcher, booking: booking, filters: booking.filters, skip: f.shard.Tag(slot) == skipTag,
 			timeline: f.timeline, generation: f.generation, era: f.era, pos: position,
 		},
 		told: told, names: f.timeline, had: told, hadID: f.timeline.Position(told).String(), exact: exact,
@@ -336,6 +327,9 @@ func (f *feed) catchUp(slot uint32, c *catchUp) {
 // Written implements [delivery.Feed]: it goes on with a stream that has sent everything.
 func (f *feed) Written(slot uint32) {
 	c := f.catchUps[slot]
+	if c != nil && !c.running {
+		f.dispatcher.room.release(c)
+	}
 	switch {
 	case c == nil: // it has sent its first event
 		if pos := f.shard.Position(slot); !f.settle(slot, pos, pos, nil) {
@@ -358,6 +352,7 @@ func (f *feed) returnToWindow(slot uint32, c *catchUp) bool {
 	}
 	delete(f.catchUps, slot)
 	c.cancel()
+	f.dispatcher.room.leave(c)
 	return true
 }
 
@@ -367,6 +362,7 @@ func (f *feed) found(c *catchUp, found findings) {
 	slot := c.stream.Slot
 	if !f.shard.Is(c.stream) || f.catchUps[slot] != c || f.shard.IsClosing(slot) {
 		c.cancel()
+		f.dispatcher.room.leave(c)
 		return
 	}
 	if found.err != nil {
@@ -437,7 +433,7 @@ func (f *feed) Last(slot uint32, reason delivery.Reason) delivery.Frame {
 		}
 		id = f.timeline.Position(position).String()
 	}
-	ev := sse.Event{Type: endEventType, Retry: f.dispatcher.jitteredRetry(), Data: window.JSON(endData{reason.String()}), ID: id}
+	ev := sse.Event{Type: endEventType, Retry: f.dispatcher.jitteredRetry(), Data: window.JSON(endData{endReason(reason)}), ID: id}
 	return &window.Notice{Chunk: window.Chunk(ev)}
 }
 
@@ -446,9 +442,11 @@ func (f *feed) Gone(slot uint32, reason delivery.Reason) {
 	if c := f.catchUps[slot]; c != nil {
 		delete(f.catchUps, slot)
 		c.cancel()
+		f.dispatcher.room.leave(c)
 	}
 	f.dispatcher.counts.changes.Add(1)
 	if f.shard.SinkOf(slot) == delivery.Socket {
+		f.shard.SetOf(slot).Key.(*filterSet).Release()
 		f.dispatcher.opts.SocketGone() // a task's goroutine knows that itself
 	}
 	f.dispatcher.logEnd(f.shard, slot, reason)

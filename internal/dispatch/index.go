@@ -81,9 +81,8 @@ type end struct {
 
 // A filterSet is the Key of a [delivery.Set].
 type filterSet struct {
-	set     *delivery.Set
-	key     string
-	filters []topics.Filter
+	*Booking
+	set *delivery.Set
 
 	places []place // in the index, of each filter
 	round  uint64  // the last call of match that has found the set

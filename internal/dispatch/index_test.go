@@ -28,7 +28,7 @@ func randomTopic(r *rand.Rand, filter bool) string {
 
 // newSet returns a set for an index alone.
 func newSet(patterns ...string) *filterSet {
-	return &filterSet{filters: topics.MustFilters(patterns...)}
+	return &filterSet{Booking: &Booking{filters: topics.MustFilters(patterns...)}}
 }
 
 func TestIndexFindsWhatMatches(t *testing.T) {
@@ -79,7 +79,7 @@ func TestPatternMatches(t *testing.T) {
 		topic := randomTopic(r, false)
 		f := topics.MustFilters(randomTopic(r, true))[0]
 		var x index
-		set := &filterSet{filters: []topics.Filter{f}}
+		set := &filterSet{Booking: &Booking{filters: []topics.Filter{f}}}
 		x.add(set)
 		p := set.places[0].pattern
 		n := strings.Count(topic, ".") + 1

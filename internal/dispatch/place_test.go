@@ -54,15 +54,15 @@ func TestPlacingIsBounded(t *testing.T) {
 		task.Shard().Do(func() {
 			defer close(done)
 			f := task.Shard().Feed().(*feed)
-			filters := topics.MustFilters(tt.patterns...)
-			set := f.setOf(filters)
+			booking := newBooking(filterKey(topics.MustFilters(tt.patterns...)))
+			set := f.setOf(booking)
 			slot, ok := f.shard.OpenTask(task, set, 0, replayTag)
 			if !ok {
 				t.Error("the shard opens no stream")
 				return
 			}
 			defer f.shard.Break(slot, nil)
-			c := &catchUp{Cursor: &Cursor{dispatcher: d, filters: filters, era: f.era, pos: tt.after}, ctx: context.Background()}
+			c := &catchUp{Cursor: &Cursor{dispatcher: d, booking: booking, filters: booking.filters, era: f.era, pos: tt.after}, ctx: context.Background()}
 			c.place()
 			through, frames := c.placed.upTo(tt.after, 990) // as if the set had what comes later
 			if direct := f.settle(slot, tt.after, tt.after, nil); direct != tt.direct {

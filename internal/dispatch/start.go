@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"example.com/tidings/eventlog"
+	"example.com/tidings/internal/delivery"
 	"example.com/tidings/internal/window"
 	"example.com/tidings/sse"
 	"example.com/tidings/topics"
@@ -15,7 +16,7 @@ import (
 
 // A Request says what a stream gets.
 type Request struct {
-	Filters     []topics.Filter
+	Booking     *Booking
 	Start       Start
 	LastEventID string // if not empty, wins over Start; it is untrusted
 
@@ -52,11 +53,17 @@ func (s Start) searches() bool {
 // ErrFull means that there is no room for the filters of another stream.
 var ErrFull = errors.New("dispatch: the index of filters is full")
 
+// Book returns a booking of the filters of a stream. Whoever ends the stream releases it. Book
+// returns nil if the hub holds too much for filters.
+func (d *Dispatcher) Book(filters []topics.Filter) *Booking {
+	return d.ledger.book(topics.Reduce(filters))
+}
+
 // Begin returns a cursor at the place where a stream begins. It reserves room for the stream's
-// filters, or returns [ErrFull]. If the stream does not begin, the caller calls
+// filters in the index, or returns [ErrFull]. If the stream does not begin, the caller calls
 // [Cursor.Release].
 func (d *Dispatcher) Begin(ctx context.Context, r Request) (*Cursor, error) {
-	c := &Cursor{dispatcher: d, filters: topics.Reduce(r.Filters), skip: r.Skip}
+	c := &Cursor{dispatcher: d, booking: r.Booking, filters: r.Booking.filters, skip: r.Skip}
 	nodes := d.opts.Budgets.IndexNodes.Claim()
 	if !nodes.Grow(nodesOf(c.filters)) {
 		return nil, ErrFull
@@ -189,6 +196,14 @@ type (
 		Reason string `json:"reason"`
 	}
 )
+
+// endReason returns what a client is told of the reason why its stream ends.
+func endReason(reason delivery.Reason) string {
+	if reason == delivery.Slow {
+		reason = delivery.Limit
+	}
+	return reason.String()
+}
 
 // OpenEvent returns the first event of a stream, before the cursor is used for anything
 // else. Its id is where the stream begins, so that a client which is cut before the first

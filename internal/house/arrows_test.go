@@ -43,7 +43,7 @@ var places = []place{
 	{path: "internal/ringbuf", std: true},
 	{path: "internal/quote", std: true},
 	{path: "internal/delivery"},
-	{path: "internal/window", may: []string{"eventlog", "internal/delivery", "internal/ringbuf", "sse", "topics"}, std: true},
+	{path: "internal/window", may: []string{"eventlog", "internal/budget", "internal/delivery", "internal/ringbuf", "sse", "topics"}, std: true},
 	{path: "internal/budget", may: []string{"hub/stats"}, std: true},
 	{path: "internal/dispatch", may: []string{"eventlog", "internal/budget", "internal/delivery", "internal/window", "sse", "topics"}, std: true},
 	{path: "hub", may: []string{"eventlog", "hub/stats", "internal/budget", "internal/delivery", "internal/dispatch", "internal/quote", "internal/window", "sse", "topics"}, std: true},
