@@ -90,6 +90,7 @@ type Hub struct {
 	window  *window.Window
 	streams *dispatch.Dispatcher
 	budgets *budget.Budgets
+	paced   pace
 
 	subscribers atomic.Int64
 	waiting     atomic.Int64 // answers of ServeUnavailable that stay open

@@ -77,6 +77,11 @@ func (h *Hub) KeyWindow() time.Duration { return h.window.Load().KeyWindow }
 
 // append stores messages that have been checked.
 func (h *Hub) append(ctx context.Context, messages []Message) ([]eventlog.Appended, error) {
+	end, err := h.pace(ctx, len(messages))
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	h.mu.Lock()
 	if h.closed {
 		h.mu.Unlock()

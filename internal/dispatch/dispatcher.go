@@ -95,6 +95,14 @@ func (d *Dispatcher) Shrunk(*window.View) {
 	}
 }
 
+// Behind returns how many entries wait in the longest queue of a shard.
+func (d *Dispatcher) Behind() (n int) {
+	for _, f := range d.feeds {
+		n = max(n, f.queue.length())
+	}
+	return n
+}
+
 // OpenTask begins a stream that a task carries. It returns false if the dispatcher is
 // closed.
 func (d *Dispatcher) OpenTask(t *delivery.Task, o *Opening) bool {

@@ -69,6 +69,13 @@ func (q *queue) add(entries []*window.Entry) (wake bool) {
 // empty drops all entries. Callers hold mu.
 func (q *queue) empty() { q.entries, q.taken, q.bytes = nil, 0, 0 }
 
+// length returns how many entries wait.
+func (q *queue) length() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.entries) - q.taken
+}
+
 // renew drops everything for a view that was read from the log anew.
 func (q *queue) renew(v *window.View) {
 	q.mu.Lock()
