@@ -114,6 +114,16 @@ bench-fanout: ## the performance targets of tidings serve, and whether it reache
 bench-publish: ## what publishing to tidings serve costs, beside an earlier build and yardsticks: see bench/README.md
 	@bench/publish.sh
 
+# More flags of bench/attacks, as in ATTACKS='-a keys,pin -tries 1 -v'.
+ATTACKS ?=
+
+.PHONY: attacks
+attacks: ## attack tidings serve in a hundred ways, and judge what that does to others: a table, after 25 minutes
+	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT INT TERM && \
+		CGO_ENABLED=0 go build -o "$$dir/tidings" ./cmd/tidings && \
+		(cd bench && CGO_ENABLED=0 go build -o "$$dir/attacks" ./attacks) && \
+		TMPDIR="$$dir" "$$dir/attacks" -bin "$$dir/tidings" $(ATTACKS)
+
 .PHONY: api
 api: ## rewrite api.txt, after a change to the public packages
 	go test ./internal/house -run '^TestAPI$$' -count=1 -update

@@ -29,6 +29,16 @@ var (
 	// message is not stored. Stored messages can still be read.
 	ErrFailed = errors.New("eventlog: the log has failed, and stores nothing more")
 
+	// ErrTooManyTopics refuses a message on a topic without a retained message, because the
+	// log has as many topics as it takes. ErrTooManyKeys refuses one with a new key, because
+	// it remembers as many keys as it takes. Other messages are stored.
+	ErrTooManyTopics = errors.New("eventlog: too many topics")
+	ErrTooManyKeys   = errors.New("eventlog: too many idempotency keys")
+
+	// ErrUnavailable means that the log cannot be reached now. The same call may succeed
+	// later.
+	ErrUnavailable = errors.New("eventlog: the log cannot be reached now")
+
 	// ErrNotFound means that the hub found no retained record. A log may return it, too,
 	// where it finds none.
 	ErrNotFound = errors.New("eventlog: not found")

@@ -25,7 +25,8 @@ type Log interface {
 	// the first message with that key had the same type and data, the result is that of
 	// the first, with Repeat. Otherwise it is [ErrKeyConflict].
 	//
-	// After [ErrKeyConflict] and [ErrTooLarge] Append goes on with the next message. After
+	// After [ErrKeyConflict], [ErrTooLarge], [ErrTooManyTopics] and [ErrTooManyKeys] Append
+	// goes on with the next message. After
 	// any other error, such as [ErrFull], it stores nothing more, and the rest has that
 	// error too. With [ErrReopened] a message may or may not have been stored. See [Failer]
 	// for a log that fails.
@@ -45,7 +46,9 @@ type Log interface {
 	// and waits for more. A missing record is skipped. The sequence ends with
 	// [ErrReopened] as soon as the given generation is not the log's current one (0 never
 	// is), and yields no record of another generation. It may end with another error. It ends
-	// without an error only when ctx is done or the log is closed.
+	// without an error only when ctx is done or the log is closed. Ranged again after a
+	// break, it goes on after the records that it has yielded. One goroutine ranges it at a
+	// time.
 	Tail(ctx context.Context, generation, after uint64) iter.Seq2[[]Record, error]
 
 	// Newest returns the sequence numbers of retained records that are the newest of
@@ -214,3 +217,10 @@ type TopicInfo struct {
 	Count uint64    `json:"count"` // of retained records
 	Time  time.Time `json:"time"`  // of the newest record
 }
+
+// How many topics and keys a log has at most, unless its options say otherwise. A topic costs
+// some 160 bytes, and a key some 140.
+const (
+	DefaultMaxTopics = 2_000_000
+	DefaultMaxKeys   = 10_000_000
+)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"iter"
 	"log/slog"
-	"maps"
 	"math"
 	"slices"
 	"sort"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"example.com/tidings/internal/logclock"
+	"example.com/tidings/internal/nameset"
 	"example.com/tidings/internal/ringbuf"
 	"example.com/tidings/sse"
 	"example.com/tidings/topics"
@@ -34,6 +34,11 @@ type MemoryOptions struct {
 	// long as the message is retained. 0 means 2 minutes.
 	DedupWindow time.Duration
 
+	// MaxTopics and MaxKeys bound how many topics have a retained message, and how many keys
+	// are remembered. A message that would add one more gets [ErrTooManyTopics] or
+	// [ErrTooManyKeys]. 0 means [DefaultMaxTopics] and [DefaultMaxKeys].
+	MaxTopics, MaxKeys int
+
 	// Logger gets a warning when the wall clock steps far ahead: the log does not follow at
 	// once. Nil means slog.Default.
 	Logger *slog.Logger
@@ -50,6 +55,7 @@ type memoryLog struct {
 	mu      sync.Mutex
 	records ringbuf.Ring[*memoryRecord]
 	topics  map[string]*TopicInfo
+	names   nameset.Set // of topics
 	keys    map[topicKey]uint64
 	used    []usedKey     // of keys, the oldest first
 	grown   chan struct{} // closed when there is more, or at the end
@@ -91,6 +97,9 @@ type usedKey struct {
 	at  time.Time
 }
 
+// InMemory tells a hub that it shares the strings of the records with the log.
+func (l *memoryLog) InMemory() bool { return true }
+
 // memoryGeneration is the only generation of a log in memory.
 const memoryGeneration = 1
 
@@ -105,6 +114,8 @@ func NewMemory(opts *MemoryOptions) Log {
 	o.MaxAge = cmp.Or(o.MaxAge, 24*time.Hour)
 	o.MaxBytes = cmp.Or(o.MaxBytes, 64<<20)
 	o.DedupWindow = cmp.Or(o.DedupWindow, 2*time.Minute)
+	o.MaxTopics = cmp.Or(o.MaxTopics, DefaultMaxTopics)
+	o.MaxKeys = cmp.Or(o.MaxKeys, DefaultMaxKeys)
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
@@ -158,8 +169,9 @@ func (l *memoryLog) append(m Message, now time.Time) Appended {
 		return Appended{Err: &TooLargeError{int64(rec.Size()), int64(l.opts.MaxBytes)}}
 	}
 	rec.content.Store(&memoryContent{m.Type, m.Key, m.Data})
+	info := l.topics[m.Topic]
+	k := topicKey{m.Topic, m.Key}
 	if m.Key != "" {
-		k := topicKey{m.Topic, m.Key}
 		if seq, ok := l.keys[k]; ok {
 			first := l.get(seq).content.Load()
 			if first.typ != m.Type || first.data != m.Data {
@@ -167,15 +179,23 @@ func (l *memoryLog) append(m Message, now time.Time) Appended {
 			}
 			return Appended{ID: l.epochs.Position(seq), Repeat: true}
 		}
+		if len(l.keys) >= l.opts.MaxKeys {
+			return Appended{Err: ErrTooManyKeys}
+		}
+	}
+	if info == nil {
+		if len(l.topics) >= l.opts.MaxTopics {
+			return Appended{Err: ErrTooManyTopics}
+		}
+		info = &TopicInfo{Topic: strings.Clone(m.Topic)}
+		l.topics[info.Topic] = info
+		l.names.Add(info.Topic)
+	}
+	if m.Key != "" {
 		l.keys[k] = rec.seq
 		l.used = append(l.used, usedKey{k, rec.seq, now})
 	}
 	l.records = l.records.Push(rec)
-	info := l.topics[m.Topic]
-	if info == nil {
-		info = &TopicInfo{Topic: strings.Clone(m.Topic)}
-		l.topics[m.Topic] = info
-	}
 	rec.topic = info.Topic // one string for all of them
 	info.Count++
 	info.Last, info.Time = l.epochs.Position(rec.seq), now
@@ -219,6 +239,7 @@ func (l *memoryLog) uncount(rec *memoryRecord) {
 	info := l.topics[rec.topic]
 	if info.Count--; info.Count == 0 {
 		delete(l.topics, rec.topic)
+		l.names.Remove(rec.topic)
 		return
 	}
 	if info.Last.Seq != rec.seq {
@@ -294,7 +315,22 @@ func (l *memoryLog) State(context.Context) (State, error) {
 	return State{First: r.First(), Last: r.Last(), Epochs: l.epochs, Generation: memoryGeneration, KeyWindow: l.opts.DedupWindow}, nil
 }
 
-func (l *memoryLog) Read(_ context.Context, q Query) (Batch, error) {
+// A call of Read looks at no more than mostRead records. Readers look at their context after
+// step records, or topics.
+const (
+	mostRead = 64 << 10
+	step     = 512
+)
+
+// stopped returns ctx's error, which it asks for now and then while i grows.
+func stopped(ctx context.Context, i int) error {
+	if i%step == step-1 {
+		return ctx.Err()
+	}
+	return nil
+}
+
+func (l *memoryLog) Read(ctx context.Context, q Query) (Batch, error) {
 	r, err := l.current()
 	b := Batch{Through: q.After}
 	if err == nil && q.Generation > memoryGeneration {
@@ -308,9 +344,15 @@ func (l *memoryLog) Read(_ context.Context, q Query) (Batch, error) {
 		b.Through = b.Hole
 	}
 	bytes := 0
-	for _, rec := range r.From(b.Through + 1) {
+	for i, rec := range r.From(b.Through + 1) {
 		if rec.seq > q.UpTo {
 			break
+		}
+		if i == mostRead {
+			return b, nil
+		}
+		if err := stopped(ctx, i); err != nil {
+			return Batch{}, err
 		}
 		if topics.MatchAny(q.Filters, rec.topic) {
 			record, ok := rec.record()
@@ -373,115 +415,6 @@ func (l *memoryLog) Tail(ctx context.Context, generation, after uint64) iter.Seq
 	}
 }
 
-// A call of Newest looks at no more than so many topics, or records, and holds the lock
-// for that long.
-const (
-	newestTopics  = 4096
-	newestRecords = 4096
-)
-
-// Newest looks at the topics if there are few, and otherwise at the records.
-func (l *memoryLog) Newest(ctx context.Context, filters []topics.Filter, after, upTo uint64, limit int) ([]uint64, uint64, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	switch {
-	case l.closed:
-		return nil, 0, ErrClosed
-	case ctx.Err() != nil:
-		return nil, 0, ctx.Err()
-	case upTo <= after:
-		return nil, after, nil
-	}
-	l.expire(l.clock.Now())
-	if seqs, ok := l.newestByTopic(filters, after, upTo); ok {
-		if len(seqs) <= limit {
-			return seqs, upTo, nil
-		}
-		return seqs[:limit], seqs[limit-1], nil
-	}
-	var seqs []uint64
-	through := max(after, l.records.First()-1)
-	for i, rec := range l.records.From(after + 1) {
-		if rec.seq > upTo {
-			break
-		}
-		if i == newestRecords || len(seqs) == limit {
-			return seqs, through, nil
-		}
-		through = rec.seq
-		if info := l.topics[rec.topic]; info != nil && info.Last.Seq == rec.seq && topics.MatchAny(filters, rec.topic) {
-			seqs = append(seqs, rec.seq)
-		}
-	}
-	return seqs, upTo, nil
-}
-
-// newestByTopic returns what Newest does, without a limit. ok is false if there are too
-// many topics. Callers hold mu.
-func (l *memoryLog) newestByTopic(filters []topics.Filter, after, upTo uint64) (seqs []uint64, ok bool) {
-	found := map[uint64]bool{} // several filters may match a topic
-	add := func(info *TopicInfo) {
-		if info != nil && info.Last.Seq > after && info.Last.Seq <= upTo {
-			found[info.Last.Seq] = true
-		}
-	}
-	switch {
-	case !slices.ContainsFunc(filters, func(f topics.Filter) bool { return !f.Exact() }):
-		for _, f := range filters {
-			add(l.topics[f.String()])
-		}
-	case len(l.topics) <= newestTopics:
-		for topic, info := range l.topics {
-			if topics.MatchAny(filters, topic) {
-				add(info)
-			}
-		}
-	default:
-		return nil, false
-	}
-	return slices.Sorted(maps.Keys(found)), true
-}
-
-// eachTopic calls f, under mu, for each topic that has a retained record.
-func (l *memoryLog) eachTopic(f func(TopicInfo)) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
-		return ErrClosed
-	}
-	l.expire(l.clock.Now())
-	for _, info := range l.topics {
-		f(*info)
-	}
-	return nil
-}
-
-// backRecords is after how many records Back looks at its context.
-const backRecords = 1024
-
-func (l *memoryLog) Back(ctx context.Context, filters []topics.Filter, n int, upTo uint64) (uint64, error) {
-	r, err := l.current()
-	if err == nil {
-		err = ctx.Err()
-	}
-	if err != nil {
-		return 0, err
-	}
-	for i, rec := range slices.Backward(r.From(0)) {
-		if i%backRecords == 0 {
-			if err := ctx.Err(); err != nil {
-				return 0, err
-			}
-		}
-		if rec.seq <= upTo && topics.MatchAny(filters, rec.topic) && rec.content.Load() != nil {
-			if n--; n == 0 {
-				return rec.seq - 1, nil
-			}
-		}
-	}
-	return 0, nil
-}
-
 func (l *memoryLog) At(_ context.Context, t time.Time) (uint64, error) {
 	r, err := l.current()
 	if err != nil {
@@ -491,30 +424,6 @@ func (l *memoryLog) At(_ context.Context, t time.Time) (uint64, error) {
 	t = l.clock.Since(t)
 	i := sort.Search(len(records), func(i int) bool { return !records[i].time.Before(t) })
 	return r.First() + uint64(i), nil
-}
-
-func (l *memoryLog) Count(_ context.Context, filters []topics.Filter, after uint64) (n, through uint64, err error) {
-	r, err := l.current()
-	if err != nil {
-		return 0, 0, err
-	}
-	for _, rec := range r.From(after + 1) {
-		if topics.MatchAny(filters, rec.topic) && rec.content.Load() != nil {
-			n++
-		}
-	}
-	return n, max(after, r.Last()), nil
-}
-
-func (l *memoryLog) Topics(_ context.Context, filter topics.Filter, after string, limit int) ([]TopicInfo, error) {
-	var found []TopicInfo
-	err := l.eachTopic(func(info TopicInfo) {
-		if info.Topic > after && filter.Match(info.Topic) {
-			found = append(found, info)
-		}
-	})
-	slices.SortFunc(found, func(a, b TopicInfo) int { return strings.Compare(a.Topic, b.Topic) })
-	return found[:min(len(found), limit)], err
 }
 
 func (l *memoryLog) Close() error {

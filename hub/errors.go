@@ -4,19 +4,27 @@ import (
 	"errors"
 	"fmt"
 
+	"example.com/tidings/internal/budget"
 	"example.com/tidings/internal/delivery"
 	"example.com/tidings/topics"
 )
 
 // ErrUnavailable means that the hub cannot take a subscription just now: it is stopping, has as
-// many subscribers as [Options] allow, or no descriptor for another connection.
+// many subscribers as [Options] allow, no descriptor for another connection, or no room for what
+// the filters or the request take.
 var ErrUnavailable = errors.New("hub: no subscription can be taken just now")
+
+// ErrBusy means that so many reads of the log wait for their turn that the hub refuses another one.
+// Those are what History, Topics, Topic and Event do, and the search for where a subscription
+// begins that asks for the newest messages or for those since a time. A few run at a time, and 64
+// may wait.
+var ErrBusy = budget.ErrBusy
 
 // The reasons why a hub ends a stream: those of an [EndError], and of the event of the type
 // [EndEventType]. There are no others.
 const (
 	EndStopping = "stopping" // the hub drains: another hub on the same log, or the next one, continues
-	EndLimit    = "limit"    // the client has taken nothing for Options.WriteTimeout, and so not this event either
+	EndLimit    = "limit"    // the client takes too little, or sends too much: see the comment of [Hub.ServeEvents]
 	EndExpired  = "expired"  // the time of the stream is over; not used yet
 	EndRevoked  = "revoked"  // the subscriber may no longer read the topics; not used yet
 	EndFinished = "finished" // the topic has ended: nothing more will follow; not used yet
@@ -37,7 +45,7 @@ func endError(reason delivery.Reason) error {
 	switch reason {
 	case delivery.Cut, delivery.Stopping:
 		return &EndError{EndStopping}
-	case delivery.TimedOut, delivery.Limit:
+	case delivery.TimedOut, delivery.Limit, delivery.Slow:
 		return &EndError{EndLimit}
 	case delivery.Expired:
 		return &EndError{EndExpired}

@@ -31,6 +31,15 @@ func (h *Hub) Streams() (open, seats int) {
 // Wait is what keeps an answer of ServeUnavailable open.
 func (h *Hub) Wait(ctx context.Context) { h.wait(ctx) }
 
+// HoldShards has the shards do nothing until release is called.
+func (h *Hub) HoldShards() (release func()) {
+	held := make(chan struct{})
+	for _, shard := range h.streams.Shards() {
+		shard.Do(func() { <-held })
+	}
+	return func() { close(held) }
+}
+
 // Locked calls f while the locks of the hub and its window are held.
 func (h *Hub) Locked(f func()) {
 	h.mu.Lock()
@@ -96,4 +105,18 @@ func (h *Hub) Drained() bool {
 	default:
 		return false
 	}
+}
+
+// Block stops the goroutines that deliver, until release is called.
+func (h *Hub) Block() (release func()) {
+	c := make(chan struct{})
+	for _, s := range h.streams.Shards() {
+		blocked := make(chan struct{})
+		s.Do(func() {
+			close(blocked)
+			<-c
+		})
+		<-blocked
+	}
+	return func() { close(c) }
 }

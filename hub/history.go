@@ -15,6 +15,11 @@ import (
 // Topics returns up to limit topics that the filter matches and that have a retained event.
 // They are ordered by name, and begin after the given name. "" is before all names.
 func (h *Hub) Topics(ctx context.Context, filter topics.Filter, after string, limit int) ([]eventlog.TopicInfo, error) {
+	end, err := h.budgets.Reads.Begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	found, err := h.log.Topics(ctx, filter, after, limit+reservedTopics)
 	found = slices.DeleteFunc(found, func(t eventlog.TopicInfo) bool { return strings.HasPrefix(t.Topic, topics.ReservedPrefix) })
 	return found[:min(limit, len(found))], err
@@ -23,13 +28,23 @@ func (h *Hub) Topics(ctx context.Context, filter topics.Filter, after string, li
 // reservedTopics is how many topics are the hub's own.
 const reservedTopics = 1
 
+// read reads from the log when it is this reader's turn.
+func (h *Hub) read(ctx context.Context, q eventlog.Query) (eventlog.Batch, error) {
+	end, err := h.budgets.Reads.Begin(ctx)
+	if err != nil {
+		return eventlog.Batch{}, err
+	}
+	defer end()
+	return h.log.Read(ctx, q)
+}
+
 // Topic returns one topic, and how many subscribers of this hub get its messages. It fails
 // with [eventlog.ErrNotFound] if the topic has no retained event.
 func (h *Hub) Topic(ctx context.Context, name string) (info eventlog.TopicInfo, subscribers int, err error) {
 	if err := checkTopic(name); err != nil {
 		return info, 0, err
 	}
-	found, err := h.log.Topics(ctx, topics.MustFilters(name)[0], "", 1)
+	found, err := h.Topics(ctx, topics.MustFilters(name)[0], "", 1)
 	if err != nil {
 		return info, 0, err
 	}
@@ -72,7 +87,7 @@ func (h *Hub) event(ctx context.Context, filters []topics.Filter, id eventlog.Po
 	case id.Seq < state.First:
 		return Event{}, &eventlog.NotFoundError{Reason: sse.GapExpired}
 	}
-	b, err := h.log.Read(ctx, eventlog.Query{
+	b, err := h.read(ctx, eventlog.Query{
 		Filters: filters, After: id.Seq - 1, UpTo: id.Seq, Generation: state.Generation, MaxRecords: 1, MaxBytes: 1,
 	})
 	switch {
@@ -103,10 +118,10 @@ type Page struct {
 }
 
 // pageBytes bounds the data of a page.
-const pageBytes = 4 << 20
+const pageBytes = 128 << 10
 
 // History returns up to limit retained events that one of the filters matches,
-// in order, and no more once their data has 4 MiB: from the oldest on, or those
+// in order, and no more once their data has 128 KiB: from the oldest on, or those
 // after the given position, if that is not the zero Position.
 func (h *Hub) History(ctx context.Context, filters []topics.Filter, after eventlog.Position, limit int) (Page, error) {
 	for range reopenings {
@@ -137,7 +152,7 @@ func (h *Hub) history(ctx context.Context, filters []topics.Filter, after eventl
 	resumed := page.Gap != nil
 	through, bytes := from, 0
 	for len(page.Events) < limit && bytes < pageBytes && through < state.Last {
-		b, err := h.log.Read(ctx, eventlog.Query{
+		b, err := h.read(ctx, eventlog.Query{
 			Filters: filters, After: through, UpTo: state.Last, Generation: state.Generation,
 			MaxRecords: limit - len(page.Events), MaxBytes: pageBytes - bytes,
 		})

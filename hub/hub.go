@@ -18,8 +18,8 @@ import (
 
 // Options configure a [Hub]. The zero value holds the defaults.
 type Options struct {
-	// Window and WindowBytes bound the newest messages that the hub keeps in memory.
-	// They serve subscribers that are live or not far behind. Others read from the log. 0
+	// Window and WindowBytes bound the newest messages that the hub keeps in memory, in
+	// messages and in bytes of memory with the forms that were encoded. They serve subscribers that are live or not far behind. Others read from the log. 0
 	// means 8,192 messages and 64 MiB.
 	Window      int
 	WindowBytes int
@@ -96,6 +96,7 @@ type Hub struct {
 	streams *dispatch.Dispatcher
 	budgets *budget.Budgets
 	revoked revocations
+	paced   pace
 
 	subscribers atomic.Int64
 	waiting     atomic.Int64 // answers of ServeUnavailable that stay open
@@ -117,7 +118,7 @@ func New(ctx context.Context, log eventlog.Log, opts *Options) (*Hub, error) {
 	h.budgets = budget.New(h.opts.ClientBytes)
 	var err error
 	h.window, err = window.New(ctx, log, window.Options{
-		MaxEntries: h.opts.Window, MaxBytes: h.opts.WindowBytes, Logger: h.opts.Logger,
+		MaxEntries: h.opts.Window, MaxBytes: h.opts.WindowBytes, Shared: inMemory(log), Pinned: &h.budgets.Pinned, Logger: h.opts.Logger,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("hub: %w", err)
@@ -127,16 +128,18 @@ func New(ctx context.Context, log eventlog.Log, opts *Options) (*Hub, error) {
 		return nil, fmt.Errorf("hub: read what is revoked: %w", err)
 	}
 	h.streams, err = dispatch.New(log, h.window, dispatch.Options{
-		Sockets:      h.opts.TakeOver,
-		KeepAlive:    h.opts.KeepAlive,
-		WriteTimeout: h.opts.WriteTimeout,
-		Retry:        h.opts.Retry,
-		Logger:       h.opts.Logger,
-		Budgets:      h.budgets,
-		SocketGone:   func() { h.subscribers.Add(-1) },
-		Revoked:      h.revoked.refuses,
-		Own:          h.own,
-		Renewed:      h.renewed,
+		Sockets:       h.opts.TakeOver,
+		KeepAlive:     h.opts.KeepAlive,
+		WriteTimeout:  h.opts.WriteTimeout,
+		Retry:         h.opts.Retry,
+		Logger:        h.opts.Logger,
+		Budgets:       h.budgets,
+		WindowEntries: h.opts.Window,
+		WindowBytes:   h.opts.WindowBytes,
+		SocketGone:    func() { h.subscribers.Add(-1) },
+		Revoked:       h.revoked.refuses,
+		Own:           h.own,
+		Renewed:       h.renewed,
 	})
 	if err != nil {
 		h.window.Close()
@@ -145,6 +148,13 @@ func New(ctx context.Context, log eventlog.Log, opts *Options) (*Hub, error) {
 	h.window.Follow(h.streams)
 	go h.keepRevoked()
 	return h, nil
+}
+
+// inMemory reports whether a log holds its records in memory, so that the window adds only what it
+// makes of them.
+func inMemory(log eventlog.Log) bool {
+	l, ok := log.(interface{ InMemory() bool })
+	return ok && l.InMemory()
 }
 
 // Failed returns a channel that is closed when the log has failed for good: see

@@ -29,7 +29,7 @@ type Published struct {
 // Publish stores a message in the log, and returns when that is done. From then on every
 // subscriber gets it, once, or is told that it missed it. The error is an [*InvalidError],
 // [topics.ErrReserved], an error of the log such as [eventlog.ErrTooLarge],
-// [eventlog.ErrKeyConflict] or [eventlog.ErrFull], [eventlog.ErrFailed] after the log has
+// [eventlog.ErrKeyConflict], [eventlog.ErrTooManyTopics] or [eventlog.ErrFull], [eventlog.ErrFailed] after the log has
 // failed, or [eventlog.ErrClosed] after Drain. It may be wrapped. If ctx is done meanwhile the message may or may not have been stored:
 // publishing it again under the same key settles that.
 func (h *Hub) Publish(ctx context.Context, m Message) (Published, error) {
@@ -50,8 +50,8 @@ func (h *Hub) Publish(ctx context.Context, m Message) (Published, error) {
 // every message first: with a [*BatchError], or [eventlog.ErrClosed], nothing is stored.
 //
 // Otherwise there is a result for each message, whose Err says whether it is stored. After
-// [eventlog.ErrKeyConflict] and [eventlog.ErrTooLarge] the log goes on with the next
-// message. After any other error, the messages before are stored, and those after are not.
+// [eventlog.ErrKeyConflict], [eventlog.ErrTooLarge], [eventlog.ErrTooManyTopics] and
+// [eventlog.ErrTooManyKeys] the log goes on with the next message. After any other error, the messages before are stored, and those after are not.
 // Publishing the same batch again is safe if each message has a key.
 func (h *Hub) PublishBatch(ctx context.Context, messages []Message) ([]Published, error) {
 	for i, m := range messages {
@@ -77,6 +77,11 @@ func (h *Hub) KeyWindow() time.Duration { return h.window.Load().KeyWindow }
 
 // append stores messages that have been checked.
 func (h *Hub) append(ctx context.Context, messages []Message) ([]eventlog.Appended, error) {
+	end, err := h.pace(ctx, len(messages))
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	h.mu.Lock()
 	if h.closed {
 		h.mu.Unlock()

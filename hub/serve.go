@@ -48,7 +48,10 @@ const (
 // When the hub ends the stream, the last event is one of the type [EndEventType]. Then the
 // response breaks off, and ServeEvents returns an [*EndError]: several clients take a complete
 // response for the last word. If the client does not take that event, the response breaks off
-// without it. So it does if the log fails.
+// without it. So it does if the log fails. A stream ends with [EndLimit] if its client
+// has taken nothing for Options.WriteTimeout, if it takes too little of what the hub holds for it
+// while others need the room (see Options.ClientBytes), or if it sends more than 64 KiB after its
+// request.
 //
 // With [Options.TakeOver] ServeEvents returns at once where it takes the connection over: a
 // GET over HTTP/1.1 without TLS, on Linux, where no wrapper of w hides Hijack. The stream
@@ -116,6 +119,10 @@ func (h *Hub) begin(r *http.Request, sub Subscription) (*stream, error) {
 		seat.giveBack()
 		return nil, err
 	}
+	if s.shard == nil && !seat.keepRequest(r) {
+		seat.giveBack()
+		return nil, ErrUnavailable
+	}
 	return s, nil
 }
 
@@ -151,20 +158,26 @@ func (s *stream) serve(w http.ResponseWriter, r *http.Request) error {
 // output returns nil if the connection was taken over. Its stack frame is large, and does
 // not stay while the stream goes on.
 func (s *stream) output(w http.ResponseWriter, r *http.Request) (*output, error) {
+	reserved := s.shard != nil
 	if taken, err := s.takeOver(w, r); taken {
 		s.seat.leave()
 		return nil, err
 	}
+	if reserved && !s.seat.keepRequest(r) {
+		s.seat.leave()
+		s.hub.ServeUnavailable(w, r)
+		return nil, ErrUnavailable
+	}
 	return s.newOutput(w, r), nil
 }
 
-// opening returns what the stream begins with. head comes before its first event.
-func (s *stream) opening(r *http.Request, head []byte) dispatch.Opening {
+// opening returns what the stream begins with.
+func (s *stream) opening(r *http.Request) dispatch.Opening {
 	open := s.cursor.OpenEvent(s.sub.Filters, s.sub.Until)
 	return dispatch.Opening{
 		Cursor: s.cursor,
 		Form:   uint8(s.sub.Format),
-		First:  []delivery.Frame{&window.Notice{At: s.cursor.Begins(), Chunk: append(head, window.Chunk(open)...)}},
+		First:  []delivery.Frame{&window.Notice{At: s.cursor.Begins(), Chunk: window.Chunk(open)}},
 		ID:     open.ID,
 		Remote: r.RemoteAddr,
 		End:    s.sub.endWith(r.Context()),
@@ -190,13 +203,16 @@ type output struct {
 }
 
 func (s *stream) newOutput(w http.ResponseWriter, r *http.Request) *output {
-	opening := s.opening(r, nil)
+	opening := s.opening(r)
 	r, release := withoutDeadline(r)
 	out := &output{
 		w: w, r: r, release: release, hub: s.hub, seat: s.seat, opening: opening,
 		sse:   sse.ServeOptions{KeepAlive: -1, WriteTimeout: -1, Logger: s.hub.opts.Logger},
 		rc:    http.NewResponseController(w),
 		begun: func() bool { return true },
+	}
+	if r.ProtoMajor > 1 && r.Body != nil {
+		r.Body.Close() // or net/http would hold what the client sends
 	}
 	out.task = s.hub.streams.NewTask(delivery.Writer, out.abort)
 	if timeout := s.hub.opts.WriteTimeout; timeout > 0 { // for the headers; later the shard measures the time
@@ -259,12 +275,14 @@ const pieceBytes = 256 << 10
 func (out *output) texts(yield func([]byte, error) bool) {
 	out.begun()
 	if !out.hub.streams.OpenTask(out.task, &out.opening) {
-		yield(nil, &EndError{EndStopping})
+		out.tooLate(yield)
 		return
 	}
 	defer context.AfterFunc(out.r.Context(), out.task.Leave)()
 	defer out.task.Leave()
+	opened := false
 	for out.task.Next() {
+		opened = true
 		text := out.task.Text()
 		for ; len(text) > pieceBytes; text = text[pieceBytes:] {
 			if !yield(text[:pieceBytes], nil) {
@@ -277,11 +295,26 @@ func (out *output) texts(yield func([]byte, error) bool) {
 		}
 	}
 	out.task.Leave() // before the response is used for anything that may wait
+	reason, _ := out.task.Outcome()
+	if reason == delivery.Cut && !opened {
+		out.tooLate(yield)
+		return
+	}
 	if err := out.ended(); err != nil {
-		if reason, _ := out.task.Outcome(); reason >= delivery.Stopping && out.r.ProtoMajor > 1 {
+		if reason >= delivery.Stopping && out.r.ProtoMajor > 1 {
 			letRead(out.r.Context())
 		}
 		yield(nil, err)
+	}
+}
+
+// tooLate ends a stream that cannot be opened any more, as ServeUnavailable does. Its headers
+// are sent.
+func (out *output) tooLate(yield func([]byte, error) bool) {
+	text, err := out.hub.unavailableEvent(lastEventID(out.r)).AppendText(nil)
+	if yield(text, err) {
+		out.hub.wait(out.r.Context())
+		yield(nil, ErrUnavailable)
 	}
 }
 
@@ -313,7 +346,7 @@ func (h *Hub) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		http.Error(w, "The subscriber is revoked.", http.StatusUnauthorized)
 		return
 	}
-	if !errors.Is(err, ErrUnavailable) {
+	if !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrBusy) {
 		h.opts.Logger.ErrorContext(r.Context(), "hub: a stream could not begin", "path", r.URL.Path, "error", err)
 	}
 	h.ServeUnavailable(w, r)

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -35,11 +36,12 @@ type Event struct {
 // the stream, the last item is an [*EndError] with the reason, such as [EndStopping] when the
 // hub is closed. Any other error is that of the log, and ends the sequence.
 //
-// The sequence is ranged once, by one goroutine at a time. A slow one does not slow down
-// others. Subscribe takes the position before it returns. The sequence or ctx must end, to
-// release the subscription.
+// The sequence is ranged once: ranged again, it ends at once without an error, also on
+// another goroutine. To go on, subscribe again with the id of the last event. A slow consumer
+// does not slow down others. Subscribe takes the position before it returns. The sequence or
+// ctx must end, to release the subscription.
 //
-// Subscribe fails with an [*InvalidError], [ErrUnavailable] or an error of the log.
+// Subscribe fails with an [*InvalidError], [ErrUnavailable], [ErrBusy] or an error of the log.
 func (h *Hub) Subscribe(ctx context.Context, sub Subscription) (iter.Seq2[Event, error], error) {
 	events, _, err := h.subscribe(ctx, sub)
 	return events, err
@@ -53,7 +55,11 @@ func (h *Hub) subscribe(ctx context.Context, sub Subscription) (iter.Seq2[Event,
 		return nil, nil, err
 	}
 	seat.watch(ctx)
+	var ranged atomic.Bool
 	return func(yield func(Event, error) bool) {
+		if ranged.Swap(true) {
+			return // the cursor belongs to the first range
+		}
 		defer seat.leave()
 		if ctx.Err() != nil {
 			return
@@ -103,9 +109,13 @@ func item(f delivery.Frame) (Event, error) {
 	panic(fmt.Sprintf("hub: a subscription gets a %T", f))
 }
 
-// A seat is one of the subscribers that the hub admits. It is given back once.
+// A seat is one of the subscribers that the hub admits, with what it costs. It is given back
+// once.
 type seat struct {
 	hub     *Hub
+	cursor  *dispatch.Cursor // has reserved room for the filters, until the stream begins
+	booking *dispatch.Booking
+	request int // bytes that net/http holds for the stream
 	once    sync.Once
 	unwatch func() bool
 }
@@ -120,11 +130,18 @@ func (s *seat) leave() {
 	s.giveBack()
 }
 
-// keep makes leave do nothing: whoever ends the stream gives the seat back.
+// keep makes leave do nothing: the end of the stream gives the seat back.
 func (s *seat) keep() { s.once.Do(func() {}) }
 
 func (s *seat) giveBack() {
-	s.once.Do(func() { s.hub.subscribers.Add(-1) })
+	s.once.Do(func() {
+		s.hub.subscribers.Add(-1)
+		s.hub.budgets.Requests.Give(s.request)
+		s.booking.Release()
+		if s.cursor != nil {
+			s.cursor.Release()
+		}
+	})
 }
 
 // admit takes a seat, which has to be given back, and finds where the subscription begins.
@@ -134,6 +151,9 @@ func (h *Hub) admit(ctx context.Context, sub Subscription) (*dispatch.Cursor, *s
 	}
 	if slices.Contains(sub.Filters, topics.Filter{}) {
 		return nil, nil, invalid("filter", "is empty")
+	}
+	if costly := func(f topics.Filter) bool { return f.Stars() > MaxStars }; slices.ContainsFunc(sub.Filters, costly) {
+		return nil, nil, invalid("filter", "has more than %d tokens *: use a final ** for the last ones, or several filters with a name in place of some", MaxStars)
 	}
 	if sub.Format != FormatData && sub.Format != FormatEnvelope {
 		return nil, nil, invalid("format", "%d is not known", sub.Format)
@@ -150,17 +170,25 @@ func (h *Hub) admit(ctx context.Context, sub Subscription) (*dispatch.Cursor, *s
 	if sub.Subject != "" && h.Revoked(sub.Subject, sub.Issued) {
 		return nil, nil, &EndError{EndRevoked}
 	}
-	if h.subscribers.Add(1) > int64(h.opts.MaxSubscribers) {
-		h.subscribers.Add(-1)
+	booking := h.streams.Book(sub.Filters)
+	if booking == nil {
 		return nil, nil, ErrUnavailable
 	}
-	s := &seat{hub: h}
+	s := &seat{hub: h, booking: booking}
+	if h.subscribers.Add(1) > int64(h.opts.MaxSubscribers) {
+		s.giveBack()
+		return nil, nil, ErrUnavailable
+	}
 	c, err := h.streams.Begin(ctx, dispatch.Request{
-		Filters: sub.Filters, Start: sub.From.start, LastEventID: sub.LastEventID, Skip: sub.Lag == LagSkip,
+		Booking: s.booking, Start: sub.From.start, LastEventID: sub.LastEventID, Skip: sub.Lag == LagSkip,
 	})
 	if err != nil {
 		s.giveBack()
+		if errors.Is(err, dispatch.ErrFull) {
+			err = ErrUnavailable
+		}
 		return nil, nil, fmt.Errorf("hub: %w", err)
 	}
+	s.cursor = c
 	return c, s, nil
 }

@@ -263,6 +263,7 @@ func TestSubscriptionsThatAreRefused(t *testing.T) {
 			"none":               nil,
 			"too many":           slices.Repeat(topics.MustFilters("a"), hub.MaxFilters+1),
 			"one that is no one": {topics.MustFilters("a")[0], topics.Filter{}},
+			"too many stars":     topics.MustFilters("*.*.*.*.**", "*.*.a.*.*.*"),
 		} {
 			_, err := h.Subscribe(t.Context(), hub.Subscription{Filters: filters})
 			if invalid, ok := errors.AsType[*hub.InvalidError](err); !ok || invalid.Field != "filter" {
@@ -373,6 +374,78 @@ func TestConsumerThatNeverComesBack(t *testing.T) {
 		}
 		if ev, err, ok := next(); ok {
 			t.Errorf("then comes %s", text(ev, err))
+		}
+	})
+}
+
+// A subscription's sequence is ranged once. Ranged again it ends at once, however the first
+// loop ended, and no seat is given back twice.
+func TestSubscriptionRangedAgainEnds(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		end  func(h *hub.Hub, cancel context.CancelFunc) // what ends the first loop; nil for a break
+	}{
+		{"after a break", nil},
+		{"after the end of its context", func(_ *hub.Hub, cancel context.CancelFunc) { cancel() }},
+		{"after the end of the hub", func(h *hub.Hub, _ context.CancelFunc) { h.Drain() }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				h := newHub(t, nil, nil)
+				publish(t, h, "a:1", "a:2", "a:3")
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				events, err := h.Subscribe(ctx, hub.Subscription{Filters: topics.MustFilters("a"), From: hub.FromStart()})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for ev, err := range events {
+					if err == nil && tt.end == nil {
+						break
+					} else if err == nil && ev.Data == "3" {
+						tt.end(h, cancel)
+					}
+				}
+				synctest.Wait()
+				for ev, err := range events {
+					t.Errorf("ranged again, the sequence yields %q", text(ev, err))
+				}
+				synctest.Wait()
+				if open, seats := h.Streams(); open != 0 || seats != 0 {
+					t.Errorf("%d streams and %d seats are left", open, seats)
+				}
+			})
+		})
+	}
+}
+
+// While one goroutine ranges a subscription's sequence, it ends at once on another one.
+func TestSubscriptionRangedTwiceAtATime(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHub(t, nil, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		events, err := h.Subscribe(ctx, hub.Subscription{Filters: topics.MustFilters("a")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make(chan string, 1)
+		go func() {
+			for ev, err := range events {
+				got <- text(ev, err)
+			}
+			close(got)
+		}()
+		synctest.Wait()
+		for ev, err := range events {
+			t.Errorf("ranged twice, the sequence yields %q", text(ev, err))
+		}
+		publish(t, h, "a:1")
+		if first := <-got; first != "a:1" {
+			t.Errorf("the first loop gets %q", first)
+		}
+		cancel()
+		if more, ok := <-got; ok {
+			t.Errorf("the first loop gets %q", more)
 		}
 	})
 }

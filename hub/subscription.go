@@ -22,6 +22,12 @@ const (
 	// MaxFilters is how many filters one subscription may have.
 	MaxFilters = 100
 
+	// MaxStars is how many tokens of one of these filters may be *. A last ** does not count.
+	// It bounds in how many places the hub looks for the subscribers of a message: 9,401 for
+	// a topic of 16 tokens. Without it there would be 131,071. What only reads, such as
+	// [Hub.History] and [Hub.Topics], takes any filter.
+	MaxStars = 4
+
 	// MaxFromCount is how many of the newest messages a subscription may begin with. The
 	// hub has to find them before it can send the first event.
 	MaxFromCount = 100_000
@@ -30,8 +36,8 @@ const (
 // A Subscription says what a subscriber wants. The hub authorises nothing: whoever fills in
 // the filters decides what the subscriber may read.
 type Subscription struct {
-	// Filters select the topics, 1 to [MaxFilters]. A message that several of them match
-	// comes once.
+	// Filters select the topics, 1 to [MaxFilters] with up to [MaxStars] tokens * each. A
+	// message that several of them match comes once.
 	Filters []topics.Filter
 
 	// From says where to begin. The zero value is now: the subscriber gets messages that

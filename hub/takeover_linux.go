@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -66,40 +67,61 @@ func (s *stream) adopt(conn net.Conn, header http.Header, r *http.Request) error
 		if !h.notTCP.Swap(true) {
 			h.opts.Logger.Warn("hub: connections are not taken over any more, because they are not plain TCP", "type", fmt.Sprintf("%T", conn))
 		}
-		h.turnAway(conn, header, r)
+		s.turnAway(conn, header, r)
 		return fmt.Errorf("%w: a %T cannot be taken over", ErrUnavailable, conn)
 	}
 	fd, err := delivery.Detach(tcp)
 	if err != nil {
 		h.opts.Logger.Warn("hub: a stream could not begin", "error", err)
-		h.turnAway(conn, header, r)
+		s.turnAway(conn, header, r)
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	opening := s.opening(r, head(header))
-	if !h.streams.OpenSocket(s.shard, fd, &opening) {
+	opening := s.opening(r)
+	opening.Head = head(header)
+	answer := s.turnedAway(opening.Head, header, r)
+	tooLate := func() {
+		delivery.Write(fd, answer()) // the socket of a new stream has room
+		h.wait(h.window.Context())
 		delivery.Close(fd)
-		return &EndError{EndStopping}
+	}
+	opening.TooLate = func() { go tooLate() }
+	if !h.streams.OpenSocket(s.shard, fd, &opening) {
+		tooLate()
+		return ErrUnavailable
 	}
 	return nil
 }
 
 // turnAway answers as ServeUnavailable does, on a connection that is no longer net/http's. The
 // caller closes it.
-func (h *Hub) turnAway(conn net.Conn, header http.Header, r *http.Request) {
+func (s *stream) turnAway(conn net.Conn, header http.Header, r *http.Request) {
+	h := s.hub
 	if h.opts.WriteTimeout > 0 {
 		conn.SetWriteDeadline(time.Now().Add(h.opts.WriteTimeout))
 	}
-	if !sse.Accepts(r) {
+	if _, err := conn.Write(s.turnedAway(head(header), header, r)()); err == nil {
+		h.wait(r.Context())
+	}
+}
+
+// turnedAway returns a function that returns the whole answer of ServeUnavailable. head is that of
+// the stream. The function may be called when the handler has returned, and others use its
+// header and request.
+func (s *stream) turnedAway(head []byte, header http.Header, r *http.Request) func() []byte {
+	h, id := s.hub, s.sub.LastEventID
+	if sse.Accepts(r) {
+		return func() []byte { return append(slices.Clip(head), window.Chunk(h.unavailableEvent(id))...) }
+	}
+	header = header.Clone()
+	return func() []byte {
 		header.Set("Retry-After", h.retryAfter())
 		header.Set("Content-Type", "text/plain; charset=utf-8")
+		var b bytes.Buffer
 		(&http.Response{
 			StatusCode: http.StatusServiceUnavailable, ProtoMajor: 1, ProtoMinor: 1, Header: header, Close: true,
 			ContentLength: int64(len(tryLater)), Body: io.NopCloser(strings.NewReader(tryLater)),
-		}).Write(conn)
-		return
-	}
-	if _, err := conn.Write(append(head(header), window.Chunk(h.unavailableEvent(r))...)); err == nil {
-		h.wait(r.Context())
+		}).Write(&b)
+		return b.Bytes()
 	}
 }
 

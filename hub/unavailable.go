@@ -39,7 +39,7 @@ func (h *Hub) ServeUnavailable(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	sse.Serve(w, r, func(yield func(sse.Event, error) bool) {
-		if yield(h.unavailableEvent(r), nil) {
+		if yield(h.unavailableEvent(lastEventID(r)), nil) {
 			h.wait(r.Context())
 			yield(sse.Event{}, errBrokenOff)
 		}
@@ -60,10 +60,11 @@ func (h *Hub) retryAfter() string {
 	return strconv.Itoa(int((h.retryLater() + time.Second - 1) / time.Second))
 }
 
-// unavailableEvent returns the only event for a request whose stream cannot be taken now.
-func (h *Hub) unavailableEvent(r *http.Request) sse.Event {
+// unavailableEvent returns the only event for a client whose stream cannot be taken now. lastID is
+// the id that the client has sent.
+func (h *Hub) unavailableEvent(lastID string) sse.Event {
 	ev := sse.Event{Type: UnavailableEventType, Retry: h.retryLater(), Data: "{}"}
-	if id, err := eventlog.ParsePosition(lastEventID(r)); err == nil {
+	if id, err := eventlog.ParsePosition(lastID); err == nil {
 		ev.ID = id.String()
 	}
 	return ev

@@ -70,6 +70,11 @@ func (f *Filter) UnmarshalText(text []byte) (err error) {
 // Exact reports whether the filter is a topic, and matches only that one.
 func (f Filter) Exact() bool { return f.pattern != "" && !strings.Contains(f.pattern, "*") }
 
+// Stars returns how many tokens of the filter are *. A last ** does not count.
+func (f Filter) Stars() int {
+	return strings.Count(strings.TrimSuffix(f.pattern, "**"), "*") // a * is a token of its own
+}
+
 // Match reports whether the filter matches a topic. It does not allocate.
 func (f Filter) Match(topic string) bool {
 	pattern := f.pattern

@@ -4,6 +4,7 @@ package main_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,6 +15,10 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	main "example.com/tidings/cmd/tidings"
+	"example.com/tidings/eventlog"
+	"example.com/tidings/hub"
 )
 
 // complaint returns the lines of stderr that are not of the log.
@@ -139,4 +144,33 @@ func TestSecondServerOnAFolder(t *testing.T) {
 		t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
 	}
 	post(t, p.url, said("two"))
+}
+
+// A failedLog has failed for good.
+type failedLog struct{ eventlog.Log }
+
+func (failedLog) Failed() <-chan struct{} { return nil }
+func (failedLog) Err() error              { return errors.New("the disk has failed; check it") }
+
+// A server that does not stop in time says why: the log's reason if that has failed, however long
+// the disk then hangs.
+func TestWhyLate(t *testing.T) {
+	for want, log := range map[string]eventlog.Log{
+		"the disk has failed; check it":                   failedLog{eventlog.NewMemory(nil)},
+		"the server has not stopped within 2.3s of the s": eventlog.NewMemory(nil),
+	} {
+		h, err := hub.New(t.Context(), log, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := main.WhyLate(h); !strings.HasPrefix(got.Error(), want) {
+			t.Errorf("it says %q, want %q", got, want)
+		}
+		if err := h.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if got := main.WhyLate(nil); got == nil {
+		t.Error("while the log opens, it says nothing")
+	}
 }

@@ -327,6 +327,8 @@ func TestErrors(t *testing.T) {
 		{name: "no limit in memory", args: "serve --memory --retention-bytes 0", code: 2, says: []string{"--retention-bytes 0", "--memory"}},
 		{name: "messages that are too large", args: "serve --max-message 8MiB", code: 2, says: []string{"max-message", "7MiB"}},
 		{name: "messages of nothing", args: "serve --max-message 0", code: 2, says: []string{"max-message", "7MiB"}},
+		{name: "too little memory", args: "serve --max-memory 1MiB", code: 2, says: []string{"max-memory", "too little memory to run; give 48MiB or more"}},
+		{name: "memory that is no size", args: "serve --max-memory much", code: 2, says: []string{"max-memory", "want a number of bytes"}},
 		{name: "a negative number of subscribers", args: "serve --max-subscribers -1", code: 2, says: []string{"max-subscribers", "0 or more"}},
 
 		{name: "TIDINGS_ADDR", env: "TIDINGS_ADDR=0.0.0.0:0", args: "serve", code: 2, says: []string{"0.0.0.0:0"}},
@@ -510,6 +512,8 @@ func TestHelpNamesEverySetting(t *testing.T) {
 		"--reserve SIZE":           "TIDINGS_RESERVE",
 		"--max-message SIZE":       "TIDINGS_MAX_MESSAGE",
 		"--max-subscribers N":      "TIDINGS_MAX_SUBSCRIBERS",
+		"--max-memory SIZE":        "TIDINGS_MAX_MEMORY",
+		"--h2c":                    "TIDINGS_H2C",
 		"--buffer N":               "TIDINGS_BUFFER",
 		"--keep-alive DURATION":    "TIDINGS_KEEP_ALIVE",
 		"--take-over":              "TIDINGS_TAKE_OVER",

@@ -9,7 +9,10 @@ import (
 	"math"
 	"os"
 	"os/signal"
+	"runtime"
+	"runtime/debug"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -54,10 +57,22 @@ func serveCommand() *cli.Command {
 			text("addr", server.DefaultAddr, nil, "listen on `HOST:PORT`; port 0 picks a free port"),
 		}, storeFlags(), []cli.Flag{
 			text("max-message", formatSize(defaultMessage), validSize(1, maxMessage), "refuse messages of POST /topics and /batch with more data than `SIZE`"),
-			number("max-subscribers", 0, between(0, math.MaxInt), "serve up to `N` streams, and ask further clients to retry later; 0 means no limit"),
+			&cli.IntFlag{
+				Name: "max-subscribers", Sources: env("TIDINGS_MAX_SUBSCRIBERS"),
+				Usage:       "serve up to `N` streams, and ask further clients to retry later; 0 means no limit; by default what the descriptors and the memory allow",
+				Validator:   between(0, math.MaxInt),
+				HideDefault: true,
+			},
+			&cli.StringFlag{
+				Name: flagOfMemory, Sources: env("TIDINGS_MAX_MEMORY"),
+				Usage:       "use up to `SIZE` of memory; by default what the cgroup or the machine has, less a margin",
+				Validator:   validMemory,
+				HideDefault: true,
+			},
 			number("buffer", defaultBuffer, between(1, maxBuffer), "keep the newest `N` messages in memory; subscribers that are further behind read from the log"),
 			period("keep-alive", server.DefaultKeepAlive, notNegative, "send a keep-alive comment after `DURATION` of silence on a stream; 0 sends none"),
 			toggle("take-over", true, "on Linux, serve streams without net/http at a fraction of the cost; --take-over=false uses net/http"),
+			toggle("h2c", false, "let clients speak HTTP/2 without TLS, as proxies may"),
 			list("allow-host", "accept requests for the host `NAME` besides localhost; repeat the flag, or separate names with commas"),
 			list("allow-origin", "let pages of `ORIGIN`, such as http://localhost:5173, read and post; repeat the flag, or separate origins with commas"),
 			toggle("insecure-anonymous", false, "without --keys and --jwt-key, allow an --addr that other machines can reach; anyone who reaches it can read and post everything"),
@@ -78,8 +93,9 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 	// Otherwise the server would die when the reader of its log does.
 	signal.Ignore(syscall.SIGPIPE)
 	stderr := cmd.Root().ErrWriter
+	var opened atomic.Pointer[hub.Hub]
 	defer exitAfter(ctx, stopTime, func() {
-		fmt.Fprintf(stderr, "tidings: the server has not stopped within %v of the signal, and ends now; what it has acknowledged is stored\n", stopTime)
+		fmt.Fprintf(stderr, "tidings: %v\n", whyLate(opened.Load()))
 		if w, ok := stderr.(*lossyWriter); ok {
 			w.Flush(flushTime)
 		}
@@ -90,7 +106,13 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	store, err := newStore(cmd, logger)
+	memory, err := planMemory(size(cmd, flagOfMemory), os.Getenv(goMemLimit), debug.SetMemoryLimit(-1), os.DirFS("/"), logger)
+	if err != nil {
+		return err
+	}
+	memory.apply()
+	limits := server.NewLimits(memory.limit, cmd.Bool("take-over") && runtime.GOOS == "linux")
+	store, err := newStore(cmd, memory, limits, logger)
 	if err != nil {
 		return err
 	}
@@ -104,6 +126,8 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 		MaxMessage:        int(size(cmd, "max-message")),
 		DefaultTopic:      defaultTopic,
 		KeepAlive:         keepAlive(cmd.Duration("keep-alive")),
+		H2C:               cmd.Bool("h2c"),
+		Limits:            limits,
 		Logger:            logger,
 		DroppedLines:      droppedLines(stderr),
 	})
@@ -120,7 +144,11 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 		}
 		return failure{err}
 	}
-	h, err := openHub(ctx, cmd, store, logger)
+	subscribers := limits.Subscribers
+	if cmd.IsSet("max-subscribers") {
+		subscribers = cmd.Int("max-subscribers")
+	}
+	h, err := openHub(ctx, cmd, store, hub.Options{WindowBytes: memory.window, ClientBytes: memory.clients, MaxSubscribers: subscribers, Logger: logger})
 	if err != nil {
 		s.Close()
 		if ctx.Err() != nil {
@@ -135,6 +163,8 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 			}
 		})
 	}
+	opened.Store(h)
+	memory.tell(logger, subscribers, limits)
 	fmt.Fprintf(cmd.Root().Writer, "listening on %s\n", s.URL())
 	if err := s.Run(ctx, h); err != nil {
 		return failure{err}
@@ -145,6 +175,17 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 // stopTime is how long the server may take to stop after a signal. Service managers kill what
 // does not stop, and a deployment waits for it.
 const stopTime = 2300 * time.Millisecond
+
+// whyLate says why the server has not stopped within stopTime: the log's own reason if that has
+// failed, since then the disk may hang. h is nil while the log opens.
+func whyLate(h *hub.Hub) error {
+	if h != nil {
+		if err := h.Err(); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("the server has not stopped within %v of the signal, and ends now; what it has acknowledged is stored", stopTime)
+}
 
 // exitAfter calls exit some time after ctx is done, unless stop is called before.
 func exitAfter(ctx context.Context, wait time.Duration, exit func()) (stop func()) {
@@ -174,25 +215,21 @@ func droppedLines(w io.Writer) func() uint64 {
 // defaultTopic is the topic of a stream whose request names none, and of POST /messages.
 const defaultTopic = "messages"
 
-// openHub opens the store and starts a hub on it.
-func openHub(ctx context.Context, cmd *cli.Command, store store, logger *slog.Logger) (*hub.Hub, error) {
+// openHub opens the store and starts a hub on it. It adds the settings of cmd to opts.
+func openHub(ctx context.Context, cmd *cli.Command, store store, opts hub.Options) (*hub.Hub, error) {
 	start := time.Now()
 	log, err := store.open(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var state eventlog.State
-	h, err := hub.New(ctx, log, &hub.Options{
-		Window:         cmd.Int("buffer"),
-		MaxMessage:     int(max(hubMessage, size(cmd, "max-message"))),
-		MaxSubscribers: cmd.Int("max-subscribers"),
-		KeepAlive:      keepAlive(cmd.Duration("keep-alive")),
-		WriteTimeout:   server.DefaultWriteTimeout,
-		TakeOver:       cmd.Bool("take-over"),
-
-		MaxCredentialAge: cmd.Duration("max-token-age"),
-		Logger:           logger,
-	})
+	opts.Window = cmd.Int("buffer")
+	opts.MaxMessage = int(max(hubMessage, size(cmd, "max-message")))
+	opts.KeepAlive = keepAlive(cmd.Duration("keep-alive"))
+	opts.WriteTimeout = server.DefaultWriteTimeout
+	opts.TakeOver = cmd.Bool("take-over")
+	opts.MaxCredentialAge = cmd.Duration("max-token-age")
+	h, err := hub.New(ctx, log, &opts)
 	if err == nil {
 		state, err = log.State(ctx)
 	}
@@ -200,7 +237,7 @@ func openHub(ctx context.Context, cmd *cli.Command, store store, logger *slog.Lo
 		log.Close()
 		return nil, err
 	}
-	logger.Info("messages are stored", "in", store.where, "messages", state.Last+1-state.First, "opened_in", time.Since(start).Round(time.Millisecond))
+	opts.Logger.Info("messages are stored", "in", store.where, "messages", state.Last+1-state.First, "opened_in", time.Since(start).Round(time.Millisecond))
 	return h, nil
 }
 

@@ -132,8 +132,12 @@ func formatSize(n int64) string {
 	return strconv.FormatInt(n, 10)
 }
 
-// size returns the value, in bytes, of a flag whose validator is validSize.
+// size returns the value, in bytes, of a flag whose validator is validSize. It is 0 if the
+// flag has none.
 func size(cmd *cli.Command, flag string) int64 {
+	if cmd.String(flag) == "" {
+		return 0
+	}
 	n, err := parseSize(cmd.String(flag))
 	if err != nil {
 		panic(err)

@@ -15,6 +15,7 @@ import (
 	"example.com/tidings/eventlog"
 	"example.com/tidings/eventlog/natslog"
 	"example.com/tidings/eventlog/segmentlog"
+	"example.com/tidings/internal/server"
 )
 
 // memoryBytes is the default of --retention-bytes with --memory.
@@ -84,7 +85,7 @@ type store struct {
 }
 
 // newStore returns the store of the settings. An error is one line that says what is wrong.
-func newStore(cmd *cli.Command, logger *slog.Logger) (store, error) {
+func newStore(cmd *cli.Command, memory memoryPlan, limits server.Limits, logger *slog.Logger) (store, error) {
 	if err := contradiction(cmd); err != nil {
 		return store{}, err
 	}
@@ -106,7 +107,7 @@ func newStore(cmd *cli.Command, logger *slog.Logger) (store, error) {
 	}
 	opts := &segmentlog.Options{
 		Dir: cmd.String("data"), MaxAge: age, MaxBytes: bytes, DedupWindow: window,
-		Logger: logger,
+		IndexMemory: memory.index, IndexFiles: min(segmentlog.DefaultIndexFiles, limits.Kept/2), Logger: logger,
 	}
 	if cmd.IsSet("reserve") { // otherwise it is less on a small disk
 		opts.Reserve = bound(size(cmd, "reserve"))

@@ -30,7 +30,7 @@ func (l *Log) Append(ctx context.Context, messages []eventlog.Message) []eventlo
 		} else {
 			results[i].Err = stop
 		}
-		if err := results[i].Err; !errors.Is(err, eventlog.ErrKeyConflict) && !errors.Is(err, eventlog.ErrTooLarge) {
+		if err := results[i].Err; !errors.Is(err, eventlog.ErrKeyConflict) && !errors.Is(err, eventlog.ErrTooLarge) && !errors.Is(err, eventlog.ErrTooManyTopics) {
 			stop = err
 		}
 	}
@@ -48,6 +48,15 @@ func (l *Log) append(ctx context.Context, g *generation, m eventlog.Message) eve
 	msg := &nats.Msg{Subject: l.names.subject(m.Topic), Data: []byte(m.Data), Header: nats.Header{}}
 	if m.Type != "" {
 		msg.Header.Set(typeHeader, encodeType(m.Type))
+	}
+	if g.count.Load() >= int64(l.opts.MaxTopics) {
+		has, err := l.hasTopic(ctx, m.Topic)
+		switch {
+		case err != nil:
+			return eventlog.Appended{Err: err}
+		case !has:
+			return eventlog.Appended{Err: eventlog.ErrTooManyTopics}
+		}
 	}
 	var gone uint64 // the number that the key has used, and whose message is gone
 	for range keyUses {

@@ -4,12 +4,8 @@ import (
 	"context"
 	"errors"
 	"iter"
-	"maps"
 	"math"
-	"slices"
 	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 
 	"example.com/tidings/eventlog"
 	"example.com/tidings/topics"
@@ -107,32 +103,4 @@ func (l *Log) Count(ctx context.Context, filters []topics.Filter, after uint64) 
 		n++
 	}
 	return n, max(last, after), nil
-}
-
-// Topics implements [eventlog.Log].
-func (l *Log) Topics(ctx context.Context, filter topics.Filter, after string, limit int) (infos []eventlog.TopicInfo, err error) {
-	defer l.ended(&err)
-	g := l.now.Load()
-	info, err := l.info(ctx, jetstream.WithSubjectFilter(l.names.filter(filter)))
-	if err != nil {
-		return nil, err
-	}
-	for _, subject := range slices.Sorted(maps.Keys(info.State.Subjects)) {
-		topic := l.names.topic(subject)
-		if topic <= after {
-			continue
-		}
-		if len(infos) == limit {
-			break
-		}
-		r, err := l.one(ctx, getRequest{LastFor: subject})
-		if errors.Is(err, eventlog.ErrNotFound) {
-			continue // it has just been removed
-		}
-		if err != nil {
-			return nil, err
-		}
-		infos = append(infos, eventlog.TopicInfo{Topic: topic, Count: info.State.Subjects[subject], Last: g.epochs.Position(r.Seq), Time: r.Time})
-	}
-	return infos, nil
 }

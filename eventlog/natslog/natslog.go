@@ -58,6 +58,8 @@ type generation struct {
 	epochs eventlog.Timeline // one
 	holes  holes
 	wide   wide
+	topics topicNames
+	count  atomic.Int64  // topics, as of the last answer that says so
 	head   atomic.Uint64 // the greatest sequence number seen
 	bytes  atomic.Int64  // the stream's MaxBytes, as far as known
 	gone   chan struct{} // closed when another generation takes over
@@ -221,8 +223,8 @@ func (l *Log) Close() error {
 }
 
 var (
-	errNoStream     = errors.New("natslog: the NATS server has no JetStream, or the stream has no leader")
-	errDisconnected = errors.New("natslog: there is no connection to NATS, or it was lost during the request")
+	errNoStream     = fmt.Errorf("natslog: %w: the NATS server has no JetStream, or the stream has no leader", eventlog.ErrUnavailable)
+	errDisconnected = fmt.Errorf("natslog: %w: there is no connection to NATS, or it was lost during the request", eventlog.ErrUnavailable)
 )
 
 // failed translates the error of a request. ctx is that of the caller.
@@ -236,6 +238,8 @@ func failed(ctx context.Context, err error) error {
 		return errDisconnected
 	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrNoStreamResponse):
 		return errNoStream
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		return fmt.Errorf("natslog: %w: %w", eventlog.ErrUnavailable, err)
 	case errors.Is(err, nats.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("natslog: no answer from NATS within %v: %w", requestTimeout, err)
 	}

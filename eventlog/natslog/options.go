@@ -9,6 +9,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"example.com/tidings/eventlog"
 )
 
 // The defaults of [Options].
@@ -53,6 +55,12 @@ type Options struct {
 	// [DefaultDedupWindow], or MaxAge if that is less.
 	DedupWindow time.Duration
 
+	// MaxTopics bounds how many topics have a retained message. A message that would add one
+	// more gets eventlog.ErrTooManyTopics. The log asks the servers for the number every 5
+	// seconds. Meanwhile some more may come. The default is eventlog.DefaultMaxTopics. The
+	// servers have the keys, and do not bound their number.
+	MaxTopics int
+
 	// Logger receives the log lines of the log. Nil means slog.Default.
 	Logger *slog.Logger
 }
@@ -63,6 +71,7 @@ func (o *Options) withDefaults() (Options, error) {
 		opts = *o
 	}
 	opts.URL = cmp.Or(opts.URL, nats.DefaultURL)
+	opts.MaxTopics = cmp.Or(opts.MaxTopics, eventlog.DefaultMaxTopics)
 	opts.Stream = cmp.Or(opts.Stream, DefaultStream)
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()

@@ -17,11 +17,27 @@ import (
 // Requests that need the latest state go to the stream's leader. Any replica may answer a
 // batch, as of an earlier state.
 
-// info asks the leader about the stream.
+// info asks the leader about the stream. If the stream was made again, and the log not yet
+// opened anew, info returns [eventlog.ErrReopened]: the new stream lacks what readers ask for.
 func (l *Log) info(ctx context.Context, opts ...jetstream.StreamInfoOpt) (*jetstream.StreamInfo, error) {
+	g := l.now.Load()
+	info, err := l.ask(ctx, g, opts...)
+	if err != nil {
+		return nil, err
+	}
+	if !g.isOf(info) {
+		l.suspect()
+		return nil, eventlog.ErrReopened
+	}
+	g.count.Store(int64(info.State.NumSubjects))
+	return info, nil
+}
+
+// ask is info for any stream of the name.
+func (l *Log) ask(ctx context.Context, g *generation, opts ...jetstream.StreamInfoOpt) (*jetstream.StreamInfo, error) {
 	within, cancel := l.request(ctx)
 	defer cancel()
-	info, err := l.now.Load().stream.Info(within, opts...)
+	info, err := g.stream.Info(within, opts...)
 	return info, failed(ctx, err)
 }
 

@@ -36,6 +36,8 @@ func (l *Log) open(ctx context.Context) error {
 		number: 1, stream: stream, gone: make(chan struct{}),
 		epochs: eventlog.Timeline{{ID: info.Config.Metadata[epochKey], First: 1}},
 	}
+	g.topics.filling = make(chan struct{}, 1)
+	g.count.Store(int64(info.State.NumSubjects))
 	g.bytes.Store(info.Config.MaxBytes)
 	g.advance(info.State.LastSeq)
 	for _, seq := range info.State.Deleted {
@@ -164,17 +166,23 @@ func (l *Log) watch() {
 	}
 }
 
+// isOf reports whether the leader's answer is about the stream of the generation, and not one
+// that was made again under its name.
+func (g *generation) isOf(info *jetstream.StreamInfo) bool {
+	return info.Config.Metadata[epochKey] == g.epochs[0].ID
+}
+
 // changed returns why the stream is no longer the same, or "".
 func (l *Log) changed() string {
 	g := l.now.Load()
 	head := g.head.Load()
-	info, err := l.info(l.closing)
+	info, err := l.ask(l.closing, g)
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		return "the stream is gone"
 	case err != nil:
 		return "" // it cannot be asked now
-	case info.Config.Metadata[epochKey] != g.epochs[0].ID:
+	case !g.isOf(info):
 		return "the stream was made again"
 	case l.reused.Swap(false):
 		return fmt.Sprintf("the stream has lost its end, and assigns numbers up to %d again", head)

@@ -93,6 +93,7 @@ func (l *Log) consume(ctx context.Context, g *generation, after *uint64, yield f
 	defer consuming.Stop()
 	for {
 		var records []eventlog.Record
+		before := *after
 		select {
 		case m := <-messages:
 			records = l.appendNext(records, after, m)
@@ -115,6 +116,7 @@ func (l *Log) consume(ctx context.Context, g *generation, after *uint64, yield f
 			return false, eventlog.ErrReopened
 		}
 		g.advance(*after)
+		g.topics.follow(before, records, *after)
 		if len(records) > 0 && (ctx.Err() != nil || !yield(records, nil)) {
 			return false, nil
 		}

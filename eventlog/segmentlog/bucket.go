@@ -156,50 +156,59 @@ func (b *bucket) topic(name string) (t bucketTopic, ok bool) {
 }
 
 // find returns the numbers from one up to another, in the bucket, of the records that the
-// filters match. live leaves removed ones out.
+// filters match. live leaves removed ones out. It holds no lock while it matches: the writer
+// would wait.
 func (b *bucket) find(filters []topics.Filter, from, upTo uint64, live bool) []uint64 {
 	b.mu.RLock()
-	defer b.mu.RUnlock()
-	matched, any := b.match(filters)
-	if !any {
-		return nil
+	named := b.topics // names never change
+	set := make([]bool, len(named))
+	begin := placeOf(from)
+	var places []uint32
+	if end := min(placeOf(upTo), len(b.places)-1); begin <= end {
+		places = slices.Clone(b.places[begin : end+1])
 	}
-	var seqs []uint64
-	end := min(placeOf(upTo), len(b.places)-1)
-	for p := placeOf(from); p <= end; p++ {
-		v := b.places[p]
-		if v == 0 || v&removedPlace != 0 && live {
-			continue
-		}
-		if matched(v&^removedPlace - 1) {
-			seqs = append(seqs, seqOf(b.n, p))
-		}
-	}
-	return seqs
-}
-
-// match returns which ids the filters match. any is false if there is none. Callers hold mu.
-func (b *bucket) match(filters []topics.Filter) (matched func(id uint32) bool, any bool) {
-	if len(filters) == 1 && filters[0].Exact() {
-		want, ok := b.byName[filters[0].String()]
-		return func(id uint32) bool { return id == want }, ok
-	}
-	set := make([]bool, len(b.topics))
+	any := false
 	for _, f := range filters {
 		if f.Exact() {
 			if id, ok := b.byName[f.String()]; ok {
 				set[id], any = true, true
 			}
+		}
+	}
+	b.mu.RUnlock()
+	if match(named, filters, set) {
+		any = true
+	}
+	if !any {
+		return nil
+	}
+	var seqs []uint64
+	for i, v := range places {
+		if v == 0 || v&removedPlace != 0 && live {
+			continue
+		}
+		if set[v&^removedPlace-1] {
+			seqs = append(seqs, seqOf(b.n, begin+i))
+		}
+	}
+	return seqs
+}
+
+// match adds the topics that one of the filters with wildcards matches to a set. It reports
+// whether there is any.
+func match(named []bucketTopic, filters []topics.Filter, set []bool) (any bool) {
+	for _, f := range filters {
+		if f.Exact() {
 			continue
 		}
 		prefix := literalPrefix(f)
-		for id := range b.topics {
-			if name := b.topics[id].name; !set[id] && strings.HasPrefix(name, prefix) && f.Match(name) {
+		for id := range named {
+			if name := named[id].name; !set[id] && strings.HasPrefix(name, prefix) && f.Match(name) {
 				set[id], any = true, true
 			}
 		}
 	}
-	return func(id uint32) bool { return set[id] }, any
+	return any
 }
 
 // literalPrefix returns what every topic begins with that a filter matches.
@@ -208,20 +217,37 @@ func literalPrefix(f topics.Filter) string {
 	return prefix
 }
 
-// sort returns the names of the bucket's topics in their order.
+// sort returns the ids of the bucket's topics in the order of their names. It holds no lock
+// while it sorts: the writer would wait.
 func (b *bucket) sort() []uint32 {
+	b.mu.RLock()
+	named, old := b.topics, b.sorted // names never change, nor do ids once they are in sorted
+	b.mu.RUnlock()
+	if len(old) == len(named) {
+		return old
+	}
+	added := make([]uint32, 0, len(named)-len(old))
+	for id := len(old); id < len(named); id++ {
+		added = append(added, uint32(id))
+	}
+	compare := func(x, y uint32) int { return strings.Compare(named[x].name, named[y].name) }
+	slices.SortFunc(added, compare)
+	all := make([]uint32, 0, len(named))
+	for len(old) > 0 && len(added) > 0 {
+		next := &old
+		if compare(added[0], old[0]) < 0 {
+			next = &added
+		}
+		all = append(all, (*next)[0])
+		*next = (*next)[1:]
+	}
+	all = append(append(all, old...), added...)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if n := len(b.sorted); n < len(b.topics) {
-		all := make([]uint32, 0, len(b.topics))
-		all = append(all, b.sorted...)
-		for id := n; id < len(b.topics); id++ {
-			all = append(all, uint32(id))
-		}
-		slices.SortFunc(all, func(x, y uint32) int { return strings.Compare(b.topics[x].name, b.topics[y].name) })
+	if len(b.sorted) < len(all) {
 		b.sorted = all
 	}
-	return b.sorted
+	return all
 }
 
 // namesFrom returns an iterator over the names of the bucket's topics, from one on.

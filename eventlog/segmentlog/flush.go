@@ -73,7 +73,7 @@ func (x *index) flush(buckets []*bucket, sealed int) error {
 			}
 			meta.gone = gone
 		}
-		if err := changeTopics(db, batch, changes); err != nil {
+		if err := x.changeTopics(db, batch, changes); err != nil {
 			return err
 		}
 		flushed, err := x.keys.put(batch, &meta)
@@ -201,20 +201,22 @@ func (x *index) takeBucket(db *pebble.DB, n uint64) ([]change, error) {
 	return changes, err
 }
 
-// changeTopics changes the topics in the store.
-func changeTopics(db *pebble.DB, batch *pebble.Batch, changes []change) error {
+// changeTopics changes the topics in the store, and how many there are.
+func (x *index) changeTopics(db *pebble.DB, batch *pebble.Batch, changes []change) error {
 	slices.SortStableFunc(changes, func(a, b change) int { return strings.Compare(a.topic, b.topic) })
 	it, err := db.NewIter(&pebble.IterOptions{LowerBound: []byte("t"), UpperBound: []byte("u")})
 	if err != nil {
 		return err
 	}
 	defer it.Close()
+	more := int64(0)
 	var key, value []byte
 	for i := 0; i < len(changes); {
 		topic := changes[i].topic
 		key = append(append(key[:0], 't'), topic...)
 		var v topicValue
-		if it.SeekGE(key) && string(it.Key()) == string(key) {
+		had := it.SeekGE(key) && string(it.Key()) == string(key)
+		if had {
 			old, err := it.ValueAndErr()
 			if err != nil {
 				return err
@@ -231,6 +233,12 @@ func changeTopics(db *pebble.DB, batch *pebble.Batch, changes []change) error {
 				v.last, v.nanos = c.last, c.nanos
 			}
 		}
+		switch {
+		case count > 0 && !had:
+			more++
+		case count <= 0 && had:
+			more--
+		}
 		if count <= 0 {
 			err = batch.Delete(key, nil)
 		} else {
@@ -242,7 +250,10 @@ func changeTopics(db *pebble.DB, batch *pebble.Batch, changes []change) error {
 			return err
 		}
 	}
-	return it.Error()
+	if err := it.Error(); err != nil {
+		return err
+	}
+	return x.addTopics(batch, more)
 }
 
 // readRemoved reads the places of all removed records in a store.
@@ -308,6 +319,7 @@ func (x *index) removeStored(db *pebble.DB, n uint64, records []removedRecord) e
 	if err := putRemoved(batch, n, removed); err != nil {
 		return err
 	}
+	gone := int64(0)
 	for topic, count := range counts {
 		key := append([]byte("t"), topic...)
 		old, err := get(db, key)
@@ -316,6 +328,9 @@ func (x *index) removeStored(db *pebble.DB, n uint64, records []removedRecord) e
 		}
 		v := decodeTopic(old)
 		if v.count <= uint64(count) {
+			if old != nil {
+				gone++
+			}
 			err = batch.Delete(key, nil)
 		} else {
 			v.count -= uint64(count)
@@ -331,6 +346,9 @@ func (x *index) removeStored(db *pebble.DB, n uint64, records []removedRecord) e
 		if err != nil {
 			return err
 		}
+	}
+	if err := x.addTopics(batch, -gone); err != nil {
+		return err
 	}
 	return batch.Commit(pebble.NoSync)
 }

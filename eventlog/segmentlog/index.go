@@ -1,6 +1,7 @@
 package segmentlog
 
 import (
+	"context"
 	"math"
 	"slices"
 	"sync"
@@ -35,6 +36,7 @@ type index struct {
 	wake     chan struct{} // has room for one
 	removals chan *removal // for run
 	removing removing
+	topics   atomic.Int64  // how many the store has
 	cost     atomic.Int64  // nanoseconds that writing a record to the store takes
 	meta     storeMeta     // run's
 	holed    bool          // run's: the store may lack records that could not be read
@@ -143,7 +145,7 @@ func (x *index) memory(seq uint64) *bucket {
 
 // find returns the numbers from one up to another, of the same bucket, of the records that
 // the filters match. Removed ones are among them. ok is false if the index does not know.
-func (x *index) find(filters []topics.Filter, from, upTo uint64) (seqs []uint64, ok bool) {
+func (x *index) find(ctx context.Context, filters []topics.Filter, from, upTo uint64) (seqs []uint64, ok bool) {
 	x.mu.RLock()
 	b, st, stored := x.memory(from), x.store, bucketOf(from) < x.applied
 	x.mu.RUnlock()
@@ -163,13 +165,13 @@ func (x *index) find(filters []topics.Filter, from, upTo uint64) (seqs []uint64,
 	if !slices.ContainsFunc(filters, may) {
 		return nil, true
 	}
-	seqs, err := findStored(st, filters, from, upTo)
+	seqs, err := x.findStored(ctx, st, filters, from, upTo)
 	return seqs, err == nil
 }
 
 // live returns those of find that were not removed.
-func (x *index) live(filters []topics.Filter, from, upTo uint64) (seqs []uint64, ok bool) {
-	seqs, ok = x.find(filters, from, upTo)
+func (x *index) live(ctx context.Context, filters []topics.Filter, from, upTo uint64) (seqs []uint64, ok bool) {
+	seqs, ok = x.find(ctx, filters, from, upTo)
 	if !ok || len(seqs) == 0 {
 		return seqs, ok
 	}
@@ -288,6 +290,7 @@ func (x *index) drop(st *store) {
 	x.mu.Unlock()
 	x.keys.unready()
 	x.meta = storeMeta{}
+	x.topics.Store(0)
 	st.close(false)
 	if x.failures++; x.failures > 3 {
 		x.retryAt = time.Now().Add(time.Minute)
@@ -298,8 +301,7 @@ func (x *index) drop(st *store) {
 }
 
 func (x *index) openStore() (*store, error) {
-	opts := &x.log.opts
-	return openStore(opts.indexFiles, opts.Dir, opts.Logger, x.signal)
+	return openStore(&x.log.opts, x.signal)
 }
 
 // begin opens a store, and reads how far it has come. It reports whether there is one.
@@ -329,6 +331,9 @@ func (x *index) begin() bool {
 	}
 	if err == nil {
 		err = x.keys.open(st, &meta)
+	}
+	if err == nil {
+		err = x.countTopics(st)
 	}
 	switch {
 	case err != nil && st != nil:

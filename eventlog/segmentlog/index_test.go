@@ -280,11 +280,33 @@ func topicOf(seq uint64) string {
 // A data folder that was taken away is not made again by the index.
 func TestIndexWithoutItsFolder(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "gone")
-	if st, err := openStore(indexDisk{vfs.Default}, dir, quiet(), func() {}); err == nil {
+	if st, err := openStore(&Options{Dir: dir, indexFiles: indexDisk{vfs.Default}, Logger: quiet()}, func() {}); err == nil {
 		st.close(false)
 		t.Error("there is an index without the folder of the log")
 	}
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the folder: %v", err)
+	}
+}
+
+// With little memory and few files the index answers the same. Other values are refused.
+func TestIndexWithLittleMemory(t *testing.T) {
+	opts := Options{Dir: t.TempDir(), IndexMemory: 1 << 20, IndexFiles: 64, Sync: time.Hour, segmentBytes: 1 << 20, Logger: quiet()}
+	for _, n := range []int{70_000, 1000} { // the second time, the index is opened again
+		l := opened(t, opts)
+		publishTopics(t, l, n)
+		l.indexed(t)
+		for _, topic := range []string{"t.1", "rare"} {
+			if infos, err := l.Topics(t.Context(), filterOf(topic), "", 10); err != nil || len(infos) != 1 || infos[0].Count == 0 {
+				t.Errorf("%s: %+v, %v", topic, infos, err)
+			}
+		}
+		closeLog(t, l)
+	}
+	for name, opts := range map[string]Options{"memory": {IndexMemory: -1}, "number of open files": {IndexFiles: -1}} {
+		opts.Dir = t.TempDir()
+		if _, err := Open(t.Context(), &opts); err == nil || !strings.Contains(err.Error(), name+" of the index, -1") {
+			t.Errorf("a negative %s: %v", name, err)
+		}
 	}
 }

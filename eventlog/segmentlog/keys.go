@@ -72,6 +72,7 @@ type keys struct {
 	through uint64            // the last record whose key may be in pending
 	version uint64            // grows when keys go to the store
 	chunks  []*chunk          // of the store, the oldest first
+	stored  int               // how many keys the chunks have
 	ready   chan struct{}     // closed while every key is known
 	whole   bool              // ready is closed
 }
@@ -197,6 +198,21 @@ func (k *keys) used(key keyed, now time.Time) (keyed, error) {
 		return keyed{}, nil
 	}
 	return first, nil
+}
+
+// count returns how many keys are remembered.
+func (k *keys) count() int {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return len(k.recent) + k.stored
+}
+
+// setChunks sets the chunks of the store. The goroutine of the index calls it, with mu held.
+func (k *keys) setChunks(chunks []*chunk) {
+	k.chunks, k.stored = chunks, 0
+	for _, c := range chunks {
+		k.stored += c.n
+	}
 }
 
 // remember remembers a key that the writer is about to write.
@@ -329,6 +345,7 @@ func (k *keys) flushed(stored []keyed) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.version++
+	k.setChunks(k.chunks)
 	for i := range stored {
 		if k.recent[stored[i].hash].seq == stored[i].seq {
 			delete(k.recent, stored[i].hash)
@@ -348,7 +365,7 @@ func (k *keys) expire() error {
 	}
 	expired := k.chunks[:n]
 	k.mu.Lock()
-	k.chunks = k.chunks[n:]
+	k.setChunks(k.chunks[n:])
 	k.mu.Unlock()
 	return k.index.store.use(func(db *pebble.DB) error {
 		next := expired[n-1].id + 1
@@ -386,7 +403,7 @@ func (k *keys) open(st *store, meta *storeMeta) error {
 	})
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.chunks = chunks
+	k.setChunks(chunks)
 	k.version++
 	return err
 }
@@ -402,7 +419,7 @@ func (k *keys) complete() bool {
 func (k *keys) unready() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.chunks = nil
+	k.setChunks(nil)
 	k.version++
 	if k.whole {
 		k.whole, k.ready = false, make(chan struct{})
@@ -458,43 +475,4 @@ func (x *index) rebuildKeys() error {
 	k.through = max(k.through, last)
 	close(k.ready)
 	return nil
-}
-
-func keyKey(chunk uint32, hash keyHash) []byte {
-	b := binary.BigEndian.AppendUint32([]byte("k"), chunk)
-	return append(b, hash[:]...)
-}
-
-func chunkKey(id uint32) []byte { return binary.BigEndian.AppendUint32([]byte("f"), id) }
-
-// put adds what is known of a chunk to a batch. A whole chunk gets no more keys.
-func (c *chunk) put(batch *pebble.Batch, whole bool) error {
-	b := binary.BigEndian.AppendUint64(nil, uint64(c.n))
-	b = binary.BigEndian.AppendUint64(b, uint64(c.first))
-	b = binary.BigEndian.AppendUint64(b, uint64(c.last))
-	if whole && c.filter != nil {
-		b = c.filter.append(b)
-	}
-	return batch.Set(chunkKey(c.id), b, nil)
-}
-
-func decodeChunk(key, value []byte) (*chunk, bool) {
-	if len(key) != 5 || len(value) < 24 {
-		return nil, false
-	}
-	be := binary.BigEndian
-	c := &chunk{id: be.Uint32(key[1:]), n: int(be.Uint64(value)), first: int64(be.Uint64(value[8:])), last: int64(be.Uint64(value[16:]))}
-	c.filter, _ = decodeFilter(value[24:])
-	return c, true
-}
-
-// fill makes the filter of a chunk from its keys in the store.
-func (c *chunk) fill(db *pebble.DB) error {
-	c.filter = new(filter)
-	return each(db, keyKey(c.id, keyHash{}), keyKey(c.id+1, keyHash{}), func(key, _ []byte) error {
-		if len(key) == 21 {
-			c.filter.add(keyHash(key[5:]))
-		}
-		return nil
-	})
 }

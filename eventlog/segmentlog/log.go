@@ -71,7 +71,7 @@ func (l *Log) Append(ctx context.Context, messages []eventlog.Message) []eventlo
 		return nil
 	}
 	r := requests.Get().(*request)
-	r.ctx, r.next, r.settled = ctx, 0, 0
+	r.ctx, r.next, r.settled, r.full = ctx, 0, 0, nil
 	r.messages = append(r.messages[:0], messages...)
 	r.results = make([]eventlog.Appended, len(messages))
 	err := cmp.Or(l.open(), ctx.Err(), l.Err())
@@ -79,6 +79,7 @@ func (l *Log) Append(ctx context.Context, messages []eventlog.Message) []eventlo
 		err = l.index.keys.prepare(ctx, r)
 	}
 	if err == nil {
+		l.index.admit(r)
 		err = l.writer.push(r)
 	}
 	if err != nil {

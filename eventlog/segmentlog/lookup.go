@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -15,8 +16,14 @@ import (
 	"example.com/tidings/topics"
 )
 
-// findStored is [index.find] in a store.
-func findStored(st *store, filters []topics.Filter, from, upTo uint64) (seqs []uint64, err error) {
+// step is after how many topics a reader of the index looks at its context.
+const step = 256
+
+// stopped returns why nobody needs the answer of a reader any more, or nil.
+func (l *Log) stopped(ctx context.Context) error { return cmp.Or(ctx.Err(), l.closing.Err()) }
+
+// findStored is find in a store.
+func (x *index) findStored(ctx context.Context, st *store, filters []topics.Filter, from, upTo uint64) (seqs []uint64, err error) {
 	n := bucketOf(from)
 	add := func(value []byte) {
 		for _, p := range decodePlaces(value) {
@@ -25,6 +32,7 @@ func findStored(st *store, filters []topics.Filter, from, upTo uint64) (seqs []u
 			}
 		}
 	}
+	seen := 0
 	err = st.use(func(db *pebble.DB) error {
 		for _, f := range filters {
 			if f.Exact() {
@@ -40,8 +48,14 @@ func findStored(st *store, filters []topics.Filter, from, upTo uint64) (seqs []u
 				if f.Match(string(key[9:])) {
 					add(value)
 				}
+				if seen++; seen%step == 0 {
+					return x.log.stopped(ctx)
+				}
 				return nil
 			})
+			if x.log.stopped(ctx) != nil {
+				return nil // the store is in order
+			}
 			if err != nil {
 				return err
 			}
@@ -49,7 +63,7 @@ func findStored(st *store, filters []topics.Filter, from, upTo uint64) (seqs []u
 		return nil
 	})
 	slices.Sort(seqs)
-	return slices.Compact(seqs), err
+	return slices.Compact(seqs), cmp.Or(err, x.log.stopped(ctx))
 }
 
 // A topicsView is what the index knows of the topics at one time.
@@ -62,8 +76,9 @@ type topicsView struct {
 	removed func(n uint64) []uint16
 }
 
-// view calls f with a view. It returns false if the index does not have everything.
-func (x *index) view(f func(v *topicsView) error) (ok bool, err error) {
+// view calls f with a view. It returns false if the index does not have everything. f's error is
+// one of the store, unless nobody needs the answer any more.
+func (x *index) view(ctx context.Context, f func(v *topicsView) error) (ok bool, err error) {
 	x.mu.RLock()
 	st, whole := x.store, x.whole
 	buckets := append(slices.Clone(x.sealed), x.open)
@@ -88,7 +103,7 @@ func (x *index) view(f func(v *topicsView) error) (ok bool, err error) {
 		}
 		// Those before are in the snapshot.
 		buckets = slices.DeleteFunc(buckets, func(b *bucket) bool { return b.n < meta.applied })
-		return f(&topicsView{
+		err = f(&topicsView{
 			log: x.log, db: snap, gone: meta.gone, first: first, buckets: buckets,
 			removed: func(n uint64) []uint16 {
 				x.mu.RLock()
@@ -96,7 +111,14 @@ func (x *index) view(f func(v *topicsView) error) (ok bool, err error) {
 				return x.removed[n]
 			},
 		})
+		if x.log.stopped(ctx) != nil {
+			return nil // the store is in order
+		}
+		return err
 	})
+	if err == nil {
+		err = x.log.stopped(ctx)
+	}
 	if errors.Is(err, errStore) {
 		return false, nil
 	}
@@ -192,8 +214,11 @@ func (v *topicsView) names(ctx context.Context, filter topics.Filter, after stri
 		sources = append(sources, s)
 	}
 	for n := 0; ; n++ {
-		if n%256 == 0 && ctx.Err() != nil {
-			return ctx.Err()
+		if n%step == step-1 {
+			if err := v.log.stopped(ctx); err != nil {
+				return err
+			}
+			runtime.Gosched() // a list is less urgent than a message
 		}
 		name, found := "", false
 		if it.Valid() {
@@ -259,7 +284,7 @@ func (l *Log) Topics(ctx context.Context, filter topics.Filter, after string, li
 		infos = append(infos, eventlog.TopicInfo{Topic: name, Last: l.epochs.Position(v.last), Count: v.count, Time: time.Unix(0, v.nanos).UTC()})
 		return len(infos) < limit
 	}
-	ok, err := l.index.view(func(v *topicsView) error { return v.each(ctx, filter, after, add) })
+	ok, err := l.index.view(ctx, func(v *topicsView) error { return v.each(ctx, filter, after, add) })
 	if ok || err != nil {
 		return infos, l.ended(err)
 	}
@@ -288,7 +313,7 @@ func (l *Log) Newest(ctx context.Context, filters []topics.Filter, after, upTo u
 		return nil, after, err
 	}
 	few := false
-	ok, err := l.index.view(func(v *topicsView) (err error) {
+	ok, err := l.index.view(ctx, func(v *topicsView) (err error) {
 		seqs, few, err = v.newestByTopic(ctx, filters, after, upTo)
 		return err
 	})
@@ -372,7 +397,7 @@ func (l *Log) newestByRecord(ctx context.Context, filters []topics.Filter, after
 	for i := range b.Records {
 		last[b.Records[i].Topic] = b.Records[i].Seq
 	}
-	ok, err := l.index.view(func(v *topicsView) error {
+	ok, err := l.index.view(ctx, func(v *topicsView) error {
 		for topic, seq := range last {
 			newest, err := v.last(topic)
 			if err != nil {
@@ -395,7 +420,7 @@ func (l *Log) newestByRecord(ctx context.Context, filters []topics.Filter, after
 // filters match and that were not removed. every says that they match everything.
 func (l *Log) liveIn(ctx context.Context, filters []topics.Filter, every bool, from, upTo uint64) (seqs []uint64, err error) {
 	if !every {
-		if seqs, ok := l.index.live(filters, from, upTo); ok {
+		if seqs, ok := l.index.live(ctx, filters, from, upTo); ok {
 			return seqs, nil
 		}
 	}
@@ -434,86 +459,4 @@ func (l *Log) Back(ctx context.Context, filters []topics.Filter, n int, upTo uin
 		last = from - 1
 	}
 	return 0, nil
-}
-
-// Count implements [eventlog.Log].
-func (l *Log) Count(ctx context.Context, filters []topics.Filter, after uint64) (n, through uint64, err error) {
-	if err := l.open(); err != nil {
-		return 0, 0, err
-	}
-	every := matchesAll(filters)
-	from := max(after+1, l.first.Load())
-	if len(filters) == 1 && !every && after < from-1 {
-		if n, through, ok, err := l.countTopics(ctx, filters[0]); ok || err != nil {
-			return n, max(after, through), l.ended(err)
-		}
-	}
-	through = l.lastSeq()
-	for ; from <= through; from = bucketEnd(from) + 1 {
-		upTo := min(bucketEnd(from), through)
-		if every {
-			if found, ok := l.countAll(from, upTo); ok {
-				n += found
-				continue
-			}
-		}
-		seqs, err := l.liveIn(ctx, filters, every, from, upTo)
-		if err != nil {
-			return 0, 0, l.ended(err)
-		}
-		n += uint64(len(seqs))
-	}
-	return n, max(after, through), nil
-}
-
-// countTopics returns how many records are retained of the topics that a filter matches, and
-// the number of the last record. ok is false if records were added meanwhile.
-func (l *Log) countTopics(ctx context.Context, filter topics.Filter) (n, through uint64, ok bool, err error) {
-	through = l.lastSeq()
-	ok, err = l.index.view(func(v *topicsView) error {
-		if filter.Exact() {
-			info, err := v.one(filter.String())
-			n = info.count
-			return err
-		}
-		return v.each(ctx, filter, "", func(_ string, info topicValue) bool {
-			n += info.count
-			return true
-		})
-	})
-	return n, through, ok && l.lastSeq() == through, err
-}
-
-// countAll returns how many records there are from a number up to another, in one bucket. ok
-// is false if that is not known.
-func (l *Log) countAll(from, upTo uint64) (n uint64, ok bool) {
-	x := l.index
-	x.mu.RLock()
-	b, removed, whole := x.memory(from), x.removed[bucketOf(from)], x.whole
-	x.mu.RUnlock()
-	if !whole {
-		return 0, false
-	}
-	n = upTo - from + 1
-	if b != nil {
-		removed = b.removedPlaces()
-	}
-	for _, p := range removed {
-		if p := int(p); p >= placeOf(from) && p <= placeOf(upTo) {
-			n--
-		}
-	}
-	for after := from - 1; after < upTo; {
-		limit, err := l.intactUpTo(after, upTo)
-		if err != nil {
-			return 0, false
-		}
-		if limit >= upTo {
-			break
-		}
-		h := l.holeAfter(limit, upTo)
-		n -= h.last - h.first + 1
-		after = h.last
-	}
-	return n, true
 }

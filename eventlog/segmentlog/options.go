@@ -8,6 +8,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/internal/logclock"
 )
 
@@ -18,6 +19,8 @@ const (
 	DefaultMaxBytes    = 1 << 30
 	DefaultDedupWindow = 24 * time.Hour
 	DefaultReserve     = 64 << 20
+	DefaultIndexMemory = 40 << 20
+	DefaultIndexFiles  = 500
 )
 
 // Options configure [Open]. Nil and the zero value mean the defaults.
@@ -43,11 +46,23 @@ type Options struct {
 	// default is [DefaultDedupWindow], or MaxAge if that is less.
 	DedupWindow time.Duration
 
+	// MaxTopics and MaxKeys bound how many topics have a retained message, and how many keys
+	// are remembered. A message that would add one more gets eventlog.ErrTooManyTopics or
+	// eventlog.ErrTooManyKeys. Those of the newest messages, some 65,536, may count twice.
+	// The defaults are eventlog.DefaultMaxTopics and eventlog.DefaultMaxKeys.
+	MaxTopics, MaxKeys int
+
 	// Reserve is how many bytes of the disk stay free. The log returns eventlog.ErrFull for
 	// a message that would need them. Open refuses a reserve that leaves nothing of the disk.
 	// A negative value reserves nothing. The default is [DefaultReserve], or an eighth of the
 	// disk if that is less.
 	Reserve int64
+
+	// IndexMemory is how many bytes of memory the index takes for its caches. IndexFiles is
+	// how many of its files are open at a time, at least 64. The defaults are
+	// [DefaultIndexMemory] and [DefaultIndexFiles].
+	IndexMemory int64
+	IndexFiles  int
 
 	// Logger receives the log lines of the log. Nil means slog.Default.
 	Logger *slog.Logger
@@ -70,6 +85,10 @@ func (o *Options) withDefaults() (Options, error) {
 	opts.Dir = cmp.Or(opts.Dir, DefaultDir)
 	opts.MaxAge = cmp.Or(opts.MaxAge, DefaultMaxAge)
 	opts.MaxBytes = cmp.Or(opts.MaxBytes, DefaultMaxBytes)
+	opts.IndexMemory = cmp.Or(opts.IndexMemory, DefaultIndexMemory)
+	opts.IndexFiles = cmp.Or(opts.IndexFiles, DefaultIndexFiles)
+	opts.MaxTopics = cmp.Or(opts.MaxTopics, eventlog.DefaultMaxTopics)
+	opts.MaxKeys = cmp.Or(opts.MaxKeys, eventlog.DefaultMaxKeys)
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
@@ -90,6 +109,10 @@ func (o *Options) withDefaults() (Options, error) {
 	switch {
 	case opts.Sync < 0:
 		return opts, fmt.Errorf("the sync interval %v is negative", opts.Sync)
+	case opts.IndexMemory < 0:
+		return opts, fmt.Errorf("the memory of the index, %d bytes, is negative", opts.IndexMemory)
+	case opts.IndexFiles < 0:
+		return opts, fmt.Errorf("the number of open files of the index, %d, is negative", opts.IndexFiles)
 	case opts.DedupWindow < 0:
 		return opts, fmt.Errorf("the deduplication window %v is negative", opts.DedupWindow)
 	case opts.DedupWindow == 0:

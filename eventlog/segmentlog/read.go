@@ -278,7 +278,7 @@ func (r *reading) search(ctx context.Context) error {
 			continue
 		}
 		limit := min(intact, bucketEnd(r.pos+1))
-		seqs, ok := r.log.index.find(r.q.Filters, r.pos+1, limit)
+		seqs, ok := r.log.index.find(ctx, r.q.Filters, r.pos+1, limit)
 		if first := r.log.first.Load(); r.pos+1 < first {
 			// The index may have forgotten what has expired meanwhile.
 			r.hole(first-1, sse.GapExpired)

@@ -29,13 +29,16 @@ import (
 //	i bucket(8) topic  the places of the topic's records in the bucket
 //	b bucket(8)        the bucket's topicFilter
 //	r bucket(8)        the places of the bucket's removed records
+//	n                  how many topics there are
 //	t topic            the topic's last number, its time, and how many records there are
 //	k chunk(4) hash    the record that a key belongs to, see keys
 //	f chunk(4)         what is known of a chunk of keys
 type store struct {
-	files vfs.FS
-	dir   string
-	log   *slog.Logger
+	files     vfs.FS
+	dir       string
+	memory    int64
+	openFiles int
+	log       *slog.Logger
 
 	using  sync.RWMutex // held to read while db is used
 	db     *pebble.DB
@@ -63,17 +66,26 @@ var errStore = errors.New("segmentlog: the index cannot be read")
 
 const storePrefix = "index"
 
+// The sizes of Pebble's memtables, of which there are up to four: a fifth of the index's memory.
+const (
+	leastMemTable = 1 << 20
+	mostMemTable  = 8 << 20
+)
+
 // openStore opens the newest store in a folder, or makes one. It removes all others.
-func openStore(files vfs.FS, dir string, logger *slog.Logger, broken func()) (*store, error) {
+func openStore(o *Options, broken func()) (*store, error) {
 	anew := func() *store {
-		return &store{files: files, dir: filepath.Join(dir, storePrefix), log: logger, broken: broken, gone: make(chan struct{})}
+		return &store{
+			files: o.indexFiles, dir: filepath.Join(o.Dir, storePrefix), memory: o.IndexMemory, openFiles: o.IndexFiles,
+			log: o.Logger, broken: broken, gone: make(chan struct{}),
+		}
 	}
 	s := anew()
 	err := s.open()
 	if err != nil {
-		logger.Warn("the index of the log cannot be opened; it is made again", "error", err)
+		o.Logger.Warn("the index of the log cannot be opened; it is made again", "error", err)
 		s = anew()
-		if err = files.RemoveAll(s.dir); err == nil {
+		if err = o.indexFiles.RemoveAll(s.dir); err == nil {
 			err = s.open()
 		}
 	}
@@ -108,19 +120,19 @@ func (s *store) openDB() (err error) {
 			err = fmt.Errorf("%v", p)
 		}
 	}()
-	cache := pebble.NewCache(40 << 20) // memtables count, too
+	cache := pebble.NewCache(s.memory) // memtables count, too
 	defer cache.Unref()
 	opts := &pebble.Options{
 		FS:                          s.files,
 		Cache:                       cache,
 		DisableWAL:                  true,
 		FormatMajorVersion:          pebble.FormatNewest,
-		MemTableSize:                8 << 20,
+		MemTableSize:                uint64(min(mostMemTable, max(leastMemTable, s.memory/5))),
 		MemTableStopWritesThreshold: 4,
 		L0CompactionThreshold:       8, // topics change all over: fewer compactions write them less often
 		LBaseMaxBytes:               512 << 20,
 		L0StopWritesThreshold:       1000, // a stalled store could not be closed
-		MaxOpenFiles:                500,
+		MaxOpenFiles:                s.openFiles,
 		Logger:                      storeLogger{s},
 		EventListener: &pebble.EventListener{
 			BackgroundError: func(err error) { s.failed(err) },

@@ -12,14 +12,19 @@ import (
 	"example.com/tidings/eventlog"
 )
 
-// maxGroup is how many bytes the writer writes at once, unless one message is larger.
-const maxGroup = 4 << 20
+// The bounds of what the writer writes at once. A message that comes meanwhile waits for that.
+const (
+	maxGroup = 4 << 20 // bytes, unless one message is larger
+	maxTurn  = 2048    // messages of one request if it is alone
+	turn     = 256     // messages of each request otherwise: a large batch does not hold up others
+)
 
 // A request is the messages of one Append.
 type request struct {
 	ctx      context.Context
 	messages []eventlog.Message
 	keys     []keyed // nil if no message has a key
+	full     []bool  // the messages for whose topics there is no room; nil if there is for all
 	results  []eventlog.Appended
 	next     int // the first message that the writer has not taken
 	settled  int // messages whose result is final
@@ -28,7 +33,7 @@ type request struct {
 
 var requests = sync.Pool{New: func() any { return &request{done: make(chan struct{}, 1)} }}
 
-// A writer writes requests in the order in which they come. While the disk syncs a group of
+// A writer writes requests in the order in which they come, large ones in turns. While the disk syncs a group of
 // messages, the next group gathers in the queue.
 type writer struct {
 	log *Log
@@ -105,6 +110,7 @@ func (w *writer) run() {
 		for w.linger(); w.take(); w.linger() {
 			for len(w.waiting) > 0 {
 				w.write()
+				w.join()
 			}
 		}
 	}
@@ -156,6 +162,18 @@ func (w *writer) take() bool {
 	return len(w.waiting) > 0
 }
 
+// join adds the queue to the requests that have had a turn and are not settled.
+func (w *writer) join() {
+	if len(w.waiting) == 0 {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.waiting = append(w.waiting, w.queue...)
+	clear(w.queue)
+	w.queue = w.queue[:0]
+}
+
 // write writes a group of the waiting requests, and settles it.
 func (w *writer) write() {
 	g := &w.group
@@ -192,7 +210,10 @@ func (w *writer) gather(now time.Time) error {
 	if err := w.log.Err(); err != nil {
 		return err
 	}
-	nanos := nanosOf(now)
+	nanos, most := nanosOf(now), maxTurn
+	if len(w.waiting) > 1 {
+		most = turn
+	}
 	for _, r := range w.waiting {
 		if err := r.ctx.Err(); err != nil && r.next == 0 {
 			for i := range r.results {
@@ -200,7 +221,7 @@ func (w *writer) gather(now time.Time) error {
 			}
 			r.next, r.settled = len(r.messages), len(r.messages)
 		}
-		for ; r.next < len(r.messages); r.next++ {
+		for end := min(len(r.messages), r.next+most); r.next < end; r.next++ {
 			if full, err := w.put(r, r.next, now, nanos); full || err != nil {
 				return err
 			}
@@ -235,7 +256,16 @@ func (w *writer) put(r *request, i int, now time.Time, nanos int64) (full bool, 
 		case first.seq != 0:
 			g.slots = append(g.slots, slot{r, i, first.seq, true})
 			return false, nil
+		case w.log.index.keys.count() >= w.log.opts.MaxKeys:
+			r.results[i].Err = eventlog.ErrTooManyKeys
+			r.settled++
+			return false, nil
 		}
+	}
+	if r.full != nil && r.full[i] {
+		r.results[i].Err = eventlog.ErrTooManyTopics
+		r.settled++
+		return false, nil
 	}
 	switch {
 	case len(g.buf) > 0 && len(g.buf)+size > maxGroup:
@@ -358,7 +388,7 @@ func (w *writer) settle(err error) {
 			s.r.results[s.i].ID = eventlog.Position{Epoch: w.log.epoch, Seq: s.seq}
 		}
 	}
-	n := 0
+	left := w.waiting[:0]
 	for _, r := range w.waiting {
 		if err != nil {
 			rest := err
@@ -371,12 +401,13 @@ func (w *writer) settle(err error) {
 			}
 		}
 		if r.settled < len(r.messages) {
-			break
+			left = append(left, r)
+			continue
 		}
-		n++
 		r.done <- struct{}{}
 	}
-	w.waiting = w.waiting[:copy(w.waiting, w.waiting[n:])]
+	clear(w.waiting[len(left):])
+	w.waiting = left
 }
 
 // roll goes on with a new segment, which has room for a frame of a size.

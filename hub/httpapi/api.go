@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"example.com/tidings/hub"
+	"example.com/tidings/internal/budget"
 	"example.com/tidings/internal/problem"
 	"example.com/tidings/internal/request"
 )
@@ -65,8 +66,9 @@ func (o *Options) cloneWithDefaults() Options {
 
 // api is the handler.
 type api struct {
-	hub  *hub.Hub
-	opts Options
+	hub     *hub.Hub
+	budgets *budget.Budgets // of the hub
+	opts    Options
 }
 
 // New returns the HTTP API of h. Nil options are the defaults.
@@ -74,7 +76,7 @@ type api struct {
 // The handler judges by r.URL.Path. Under a prefix it is mounted with
 // http.StripPrefix, which chi's Mount needs too; a Location has the prefix.
 func New(h *hub.Hub, opts *Options) http.Handler {
-	return &api{hub: h, opts: opts.cloneWithDefaults()}
+	return &api{hub: h, budgets: budget.Of(h), opts: opts.cloneWithDefaults()}
 }
 
 // A handler answers a request, or returns an error that is an http.Handler. It gets the

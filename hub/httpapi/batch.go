@@ -6,7 +6,6 @@ import (
 	"mime"
 	"net/http"
 	"slices"
-	"strconv"
 
 	"example.com/tidings/hub"
 	"example.com/tidings/internal/idempotency"
@@ -28,14 +27,16 @@ func (a *api) publishBatch(w http.ResponseWriter, r *http.Request, _, _ string) 
 			return err
 		}
 	}
-	var batch batch
-	err := request.ReadBody(w, r, a.opts.MaxBatch, a.batchTooLarge, func(b []byte) error {
-		var refusal *problem.Problem
-		if batch, refusal = parseBatch(b, a.opts.MaxMessage); refusal != nil {
-			return refusal
-		}
-		return nil
+	batch := batch{maxMessage: a.opts.MaxMessage}
+	hold := request.NewHold(a.budgets)
+	defer hold.Release()
+	err := request.ReadLines(w, r, &hold, a.opts.MaxBatch, a.batchTooLarge, func(line []byte) (int, error) {
+		err := batch.add(line)
+		return batch.size(), err
 	})
+	if err == nil {
+		err = batch.complete()
+	}
 	if err != nil {
 		return err
 	}
@@ -57,6 +58,8 @@ func (a *api) publishBatch(w http.ResponseWriter, r *http.Request, _, _ string) 
 		}
 		return refusal
 	}
+	hold.Shrink(batch.answered())
+	batch.messages, batch.lines = nil, nil
 	a.answerBatch(w, r, published)
 	return nil
 }
@@ -108,34 +111,39 @@ func (a *api) batchTooLarge() error {
 // the status alone the batch has failed.
 func (a *api) answerBatch(w http.ResponseWriter, r *http.Request, published []hub.Published) {
 	status := http.StatusOK
-	size := 0
-	for _, p := range published {
-		size += len(p.Topic) + len(p.ID.Epoch) + len("-") + 20 + len(`{"id":"","topic":"","status":201}`) + 1
-	}
-	b := make([]byte, 0, size)
 	var refusal *problem.Problem // the last one
 	for _, p := range published {
-		if p.Err == nil {
-			b = appendStored(b, p)
-			continue
-		}
-		if refusal == nil || refusal.Type.Status() < 500 {
-			refusal = a.unpublished(r, p.Err) // otherwise all that follow have failed with it
-		}
-		if status == http.StatusOK {
+		if p.Err != nil {
+			refusal = a.unpublished(r, p.Err)
 			status = refusal.Type.Status()
 			if after := refusal.Header.Get("Retry-After"); after != "" {
 				w.Header().Set("Retry-After", after)
 			}
+			break
 		}
-		b = appendRefused(b, p.Topic, refusal)
 	}
-	h := w.Header()
-	h.Set("Content-Type", "application/x-ndjson")
-	h.Set("Content-Length", strconv.Itoa(len(b)))
-	h.Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	w.Write(b)
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	out := a.answer(w, r, status)
+	defer out.release()
+	var line []byte
+	for i, p := range published {
+		switch {
+		case p.Err == nil:
+			line = appendStored(line[:0], p)
+		case i > 0 && p.Topic == published[i-1].Topic && errors.Is(p.Err, published[i-1].Err):
+			// The line is that of the message before.
+		default:
+			if s := refusal.Type.Status(); s < 500 || s == http.StatusInsufficientStorage {
+				refusal = a.unpublished(r, p.Err) // otherwise all that follow have failed with it
+			}
+			line = appendRefused(line[:0], p.Topic, refusal)
+		}
+		if i > 0 {
+			out.raw("\n")
+		}
+		out.bytes(line)
+	}
+	out.end()
 }
 
 // appendStored appends the line of a message that is stored. Neither ids nor
@@ -146,9 +154,9 @@ func appendStored(b []byte, p hub.Published) []byte {
 	b = append(b, `","topic":"`...)
 	b = append(b, p.Topic...)
 	if p.Repeat {
-		return append(b, "\",\"status\":200}\n"...)
+		return append(b, `","status":200}`...)
 	}
-	return append(b, "\",\"status\":201}\n"...)
+	return append(b, `","status":201}`...)
 }
 
 // appendRefused appends the line of a message that the log refused.
@@ -162,5 +170,5 @@ func appendRefused(b []byte, topic string, refusal *problem.Problem) []byte {
 	if err != nil {
 		panic(err) // strings and integers always marshal
 	}
-	return append(append(b, line...), '\n')
+	return append(b, line...)
 }

@@ -10,6 +10,7 @@ import (
 	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 	"example.com/tidings/internal/problem"
+	"example.com/tidings/internal/quote"
 	"example.com/tidings/sse"
 	"example.com/tidings/topics"
 )
@@ -26,7 +27,7 @@ func (a *api) serveEvents(w http.ResponseWriter, r *http.Request, _, _ string) e
 
 // stream returns the stream that a request asks for.
 func (a *api) stream(r *http.Request) (http.Handler, error) {
-	q, err := parseQuery(r)
+	q, err := parseQuery(r, "format", "from", "lag", "lastEventId", "topic")
 	if err != nil {
 		return nil, err
 	}
@@ -61,6 +62,12 @@ func (a *api) subscription(q url.Values) (sub hub.Subscription, err error) {
 	if sub.Filters, err = topics.ParseFilters(patterns...); err != nil {
 		return sub, badTopic(problem.InvalidFilter, "topic", err)
 	}
+	for _, f := range sub.Filters {
+		if n := f.Stars(); n > hub.MaxStars {
+			return sub, problem.FilterTooCostly.Withf("A filter of a stream has up to %d tokens *, and %s has %d. "+
+				"Use a final ** for the last ones, or several filters with a name in place of some.", hub.MaxStars, quote.Short(f.String()), n).About("topic")
+		}
+	}
 	if sub.From, err = parse(q, "from", problem.InvalidFrom, hub.ParseFrom); err != nil {
 		return sub, err
 	}
@@ -91,7 +98,7 @@ func (a *api) noStream(r *http.Request, err error) error {
 	if _, ok := errors.AsType[*hub.EndError](err); ok { // since it was authorized
 		return revoked()
 	}
-	if !errors.Is(err, hub.ErrUnavailable) && !errors.Is(err, eventlog.ErrClosed) && r.Context().Err() == nil {
+	if !errors.Is(err, hub.ErrUnavailable) && !errors.Is(err, hub.ErrBusy) && !errors.Is(err, eventlog.ErrClosed) && r.Context().Err() == nil {
 		a.opts.Logger.ErrorContext(r.Context(), "httpapi: a stream could not begin", "error", err)
 	}
 	// An EventSource takes every status but 200 for final (WHATWG HTML 9.2.3).
@@ -99,7 +106,7 @@ func (a *api) noStream(r *http.Request, err error) error {
 		return retryLater{a.hub}
 	}
 	const soonest, spread = 2, 6 // seconds, so that not all clients come back at once
-	return problem.Unavailable.With("The server is stopping, has as many streams as it takes, or cannot read its log. Try again later.").
+	return problem.Unavailable.With("The server is stopping, has as many streams or reads of its log as it takes, or cannot read its log. Try again later.").
 		Set("Retry-After", strconv.Itoa(soonest+rand.N(spread+1)))
 }
 

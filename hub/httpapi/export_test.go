@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"bytes"
 	"context"
 	"net/http"
 
@@ -13,11 +14,16 @@ func IdempotencyKey(h http.Header) (string, error) {
 	return idempotency.Key(h)
 }
 
-// ParseBatch is parseBatch.
+// ParseBatch takes the messages out of a body.
 func ParseBatch(body []byte, maxMessage int) ([]hub.Message, []int, error) {
-	b, refusal := parseBatch(body, maxMessage)
-	if refusal != nil {
-		return nil, nil, refusal
+	b := batch{maxMessage: maxMessage}
+	for line := range bytes.Lines(body) {
+		if err := b.add(bytes.TrimSuffix(line, []byte("\n"))); err != nil {
+			return nil, nil, err
+		}
+	}
+	if err := b.complete(); err != nil {
+		return nil, nil, err
 	}
 	return b.messages, b.lines, nil
 }
@@ -29,4 +35,14 @@ var ValidJSON = validJSON
 func Detach(r *http.Request, n int) (context.Context, context.CancelFunc) {
 	d := detach(r, n)
 	return d, d.cancel
+}
+
+// AppendString appends a JSON string as an answer does.
+func AppendString(b []byte, s string, part int) []byte {
+	for b = append(b, '"'); len(s) > 0; {
+		n := runeEnd(s, part)
+		b = appendEscaped(b, s[:n])
+		s = s[n:]
+	}
+	return append(b, '"')
 }

@@ -3,21 +3,21 @@ package httpapi
 import (
 	"errors"
 	"net/http"
+	"strconv"
 
 	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
+	"example.com/tidings/internal/budget"
 	"example.com/tidings/internal/problem"
 	"example.com/tidings/sse"
 	"example.com/tidings/topics"
 )
 
-// history is the JSON of GET /topics/{topic}/events.
-type history struct {
-	Gap    *gap              `json:"gap,omitempty"` // before the first event
-	Events []hub.Event       `json:"events"`
-	Next   eventlog.Position `json:"next"` // the "after" of the next page, and a Last-Event-ID
-	More   bool              `json:"more"` // the next page has events now
-}
+// The bounds of a page of history, and how many of its events are read at once.
+const (
+	historyBytes = 4 << 20 // of data
+	eventsAtOnce = 256
+)
 
 // A gap has the members of the event tidings.gap.
 type gap struct {
@@ -29,7 +29,7 @@ type gap struct {
 
 // showHistory answers GET /topics/{topic}/events.
 func (a *api) showHistory(w http.ResponseWriter, r *http.Request, topic, _ string) error {
-	q, err := parseQuery(r)
+	q, err := parseQuery(r, "after", "limit")
 	if err != nil {
 		return err
 	}
@@ -48,20 +48,73 @@ func (a *api) showHistory(w http.ResponseWriter, r *http.Request, topic, _ strin
 	if err := a.checkReadable(r, topic); err != nil {
 		return err
 	}
-	page, err := a.hub.History(r.Context(), topics.MustFilters(topic), after, limit)
+	return a.answerHistory(w, r, topics.MustFilters(topic), after, limit)
+}
+
+// answerHistory answers with a page of history. Its members are gap, if events are missing
+// before the first one, events, next, which is the "after" of the next page and a
+// Last-Event-ID, and more: whether the next page has events now.
+func (a *api) answerHistory(w http.ResponseWriter, r *http.Request, filters []topics.Filter, after eventlog.Position, limit int) error {
+	page, err := a.hub.History(r.Context(), filters, after, min(limit, eventsAtOnce))
 	if err != nil {
 		return a.unread(r, err)
 	}
-	answer := history{Events: page.Events, Next: page.Next, More: page.More}
-	if answer.Events == nil {
-		answer.Events = []hub.Event{} // [] in JSON, not null
+	out := a.answer(w, r, http.StatusOK)
+	defer out.release()
+	size := pageSize(page)
+	if !out.hold(size) {
+		return tooMany()
 	}
+	out.raw("{")
 	if g := page.Gap; g != nil {
-		answer.Gap = &gap{g.Reason, g.After, g.Next, g.Missed}
+		out.raw(`"gap":`)
+		out.json(gap{g.Reason, g.After, g.Next, g.Missed})
+		out.raw(",")
 	}
-	answerJSON(w, answer)
+	out.raw(`"events":[`)
+	for n, bytes := 0, 0; ; {
+		for i := range page.Events {
+			if n > 0 {
+				out.raw(",")
+			}
+			out.event(&page.Events[i])
+			n++
+		}
+		bytes += size
+		if !page.More || n >= limit || bytes >= historyBytes || out.ended {
+			break
+		}
+		next, err := a.hub.History(budget.Continue(r.Context()), filters, page.Next, min(limit-n, eventsAtOnce))
+		if err != nil && !out.begun {
+			return a.unread(r, err)
+		}
+		if err != nil {
+			a.unread(r, err) // logs it
+			out.breakOff()
+		}
+		size = pageSize(next)
+		if next.Gap != nil || !out.hold(size) {
+			break // the next page begins here
+		}
+		page = next
+	}
+	out.raw(`],"next":`)
+	out.text(page.Next.String())
+	out.raw(`,"more":` + strconv.FormatBool(page.More) + "}")
+	out.end()
 	return nil
 }
+
+// pageSize returns about how many bytes a page takes.
+func pageSize(page hub.Page) (n int) {
+	for i := range page.Events {
+		n += eventSize(&page.Events[i])
+	}
+	return n
+}
+
+// eventSize returns about how many bytes an event takes.
+func eventSize(e *hub.Event) int { return 200 + len(e.Topic) + len(e.Type) + len(e.Data) }
 
 // goneBecause says what happened to an event, by the reason of a NotFoundError.
 var goneBecause = map[string]string{
@@ -89,6 +142,12 @@ func (a *api) showEvent(w http.ResponseWriter, r *http.Request, topic, id string
 	if err != nil {
 		return a.unread(r, err)
 	}
-	answerJSON(w, event)
+	out := a.answer(w, r, http.StatusOK)
+	defer out.release()
+	if !out.hold(eventSize(&event)) {
+		return tooMany()
+	}
+	out.event(&event)
+	out.end()
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"unicode/utf8"
 
 	"example.com/tidings/hub"
@@ -14,14 +15,39 @@ import (
 	"example.com/tidings/internal/request"
 )
 
-// A batch is the messages of a body, each with the number of its line.
+// A batch takes the messages out of the lines of a body.
 type batch struct {
+	maxMessage int
+
 	messages []hub.Message
-	lines    []int
+	lines    []int  // the number of each message's line
+	number   int    // of the last line
+	topic    string // of the last message
+	texts    int    // bytes of what the messages are made of
+}
+
+// perMessage is about how much memory a message of a batch takes beside its strings, with its
+// result and the log's.
+const perMessage = 256
+
+// size returns about how much memory the messages take.
+func (b *batch) size() int { return b.texts + perMessage*cap(b.messages) }
+
+// answered returns about how much memory their results take.
+func (b *batch) answered() (n int) {
+	topic := ""
+	for i := range b.messages {
+		if m := &b.messages[i]; m.Topic != topic {
+			topic = m.Topic
+			n += len(topic)
+		}
+		n += perMessage
+	}
+	return n
 }
 
 // topics returns the topics of the batch, each once.
-func (b batch) topics() []string {
+func (b *batch) topics() []string {
 	var topics []string
 	seen := map[string]bool{}
 	for _, m := range b.messages {
@@ -39,42 +65,47 @@ const (
 	whitespace = " \t\r" // of JSON, within a line
 )
 
-// parseBatch takes the messages out of a body. It is refused with the problem of
-// its first bad line.
-func parseBatch(body []byte, maxMessage int) (batch, *problem.Problem) {
-	most := min(bytes.Count(body, []byte("\n"))+1, MaxBatchMessages)
-	b := batch{messages: make([]hub.Message, 0, most), lines: make([]int, 0, most)}
-	number := 0
-	topic := "" // of the line before
-	for len(body) > 0 {
-		var line []byte
-		line, body, _ = bytes.Cut(body, []byte("\n"))
-		number++
-		if len(bytes.Trim(line, whitespace)) == 0 {
-			continue
-		}
-		if len(b.messages) == MaxBatchMessages {
-			return b, problem.TooManyMessages.Withf("A batch may have up to %d messages. Send several.", MaxBatchMessages)
-		}
-		m, refusal := parseLine(line, topic)
-		if refusal == nil {
-			if err := checkTopic("topic", m.Topic); err != nil {
-				refusal = err.(*problem.Problem)
-			} else if len(m.Data) > maxMessage {
-				refusal = problem.MessageTooLarge.Withf("A message may have up to %d bytes of data. Send a shorter one.", maxMessage)
-			}
-		}
-		if refusal != nil {
-			return b, onLine(number, refusal)
-		}
-		b.messages = append(b.messages, m)
-		b.lines = append(b.lines, number)
-		topic = m.Topic
+// add takes the message out of a line, unless that has white space only. It returns the
+// problem of a bad line.
+func (b *batch) add(line []byte) error {
+	b.number++
+	if len(bytes.Trim(line, whitespace)) == 0 {
+		return nil
 	}
+	if len(b.messages) == MaxBatchMessages {
+		return problem.TooManyMessages.Withf("A batch may have up to %d messages. Send several.", MaxBatchMessages)
+	}
+	m, refusal := parseLine(line, b.topic)
+	if refusal == nil {
+		if err := checkTopic("topic", m.Topic); err != nil {
+			refusal = err.(*problem.Problem)
+		} else if len(m.Data) > b.maxMessage {
+			refusal = problem.MessageTooLarge.Withf("A message may have up to %d bytes of data. Send a shorter one.", b.maxMessage)
+		}
+	}
+	if refusal != nil {
+		return onLine(b.number, refusal)
+	}
+	if len(b.messages) == cap(b.messages) {
+		more := min(max(128, cap(b.messages)), MaxBatchMessages-cap(b.messages))
+		b.messages, b.lines = slices.Grow(b.messages, more), slices.Grow(b.lines, more)
+	}
+	b.messages = append(b.messages, m)
+	b.lines = append(b.lines, b.number)
+	b.texts += len(m.Type) + len(m.Key) + len(m.Data)
+	if m.Topic != b.topic {
+		b.texts += len(m.Topic)
+		b.topic = m.Topic
+	}
+	return nil
+}
+
+// complete returns the problem of a batch that has no message.
+func (b *batch) complete() error {
 	if len(b.messages) == 0 {
-		return b, problem.InvalidJSON.With("The batch is empty. " + batchForm)
+		return problem.InvalidJSON.With("The batch is empty. " + batchForm)
 	}
-	return b, nil
+	return nil
 }
 
 // onLine says on which line a problem is.

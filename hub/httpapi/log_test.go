@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
@@ -50,6 +51,8 @@ type faultyLog struct {
 	mu    sync.Mutex
 	reads error // that reading fails with, see failReads
 
+	batches atomic.Int64 // read with another filter than the hub's own
+
 	eventlog.Log
 	appends func(m hub.Message) error // nil for what succeeds
 	waits   bool                      // Append and Topics wait until their context is done
@@ -93,6 +96,13 @@ func (l *faultyLog) Append(ctx context.Context, messages []hub.Message) []eventl
 		results[i] = l.Log.Append(ctx, messages[i:i+1])[0]
 	}
 	return results
+}
+
+func (l *faultyLog) Read(ctx context.Context, q eventlog.Query) (eventlog.Batch, error) {
+	if q.Filters[0].Exact() {
+		l.batches.Add(1)
+	}
+	return l.Log.Read(ctx, q)
 }
 
 func (l *faultyLog) Topics(ctx context.Context, f topics.Filter, after string, limit int) ([]eventlog.TopicInfo, error) {

@@ -96,6 +96,10 @@ func (a *api) unpublished(r *http.Request, err error) *problem.Problem {
 			"Each message has a key of its own; the same one is for sending that message again.").About("key")
 	case errors.Is(err, eventlog.ErrFull):
 		return problem.InsufficientStorage.With("There is no room to store the message. What was stored before can be read; send this again when there is room.")
+	case errors.Is(err, eventlog.ErrTooManyTopics):
+		return problem.TooManyTopics.With("The log has as many topics as it takes. The message is not stored. Publish it to a topic that has messages, or again when others have expired.").About("topic")
+	case errors.Is(err, eventlog.ErrTooManyKeys):
+		return problem.TooManyKeys.With("The log remembers as many idempotency keys as it takes. The message is not stored. Send it without a key, or again when older keys are forgotten.").About("key")
 	case errors.Is(err, eventlog.ErrFailed):
 		return problem.Unavailable.With("The log has failed and stores nothing more. The message is not stored. What was stored before can be read; send this again when the server has been started again.").
 			Set("Retry-After", "1")
@@ -125,8 +129,14 @@ func (a *api) unread(r *http.Request, err error) error {
 	if p := invalid(err); p != nil {
 		return p
 	}
-	if errors.Is(err, eventlog.ErrClosed) {
+	switch {
+	case errors.Is(err, eventlog.ErrClosed):
 		return stopping("The server is stopping. Ask again in a moment.")
+	case errors.Is(err, hub.ErrBusy):
+		return problem.Unavailable.With("Too many reads wait for their turn. Ask again in a moment.").Set("Retry-After", "1")
+	case errors.Is(err, eventlog.ErrReopened), errors.Is(err, eventlog.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
+		a.opts.Logger.WarnContext(r.Context(), "httpapi: the log cannot be read now", "path", r.URL.Path, "error", err)
+		return problem.Unavailable.With("The log cannot be read now. Ask again in a moment.").Set("Retry-After", "1")
 	}
 	if r.Context().Err() == nil { // otherwise nobody waits for the answer
 		a.opts.Logger.ErrorContext(r.Context(), "httpapi: the log could not be read", "path", r.URL.Path, "error", err)

@@ -24,7 +24,9 @@ func (a *api) publish(w http.ResponseWriter, r *http.Request, topic, _ string) e
 		}
 		m.Key = d.scope(m.Key)
 	}
-	err := request.ReadBody(w, r, a.opts.MaxMessage, a.messageTooLarge, func(b []byte) error {
+	hold := request.NewHold(a.budgets)
+	defer hold.Release()
+	err := request.ReadBody(w, r, &hold, a.opts.MaxMessage, a.messageTooLarge, func(b []byte) error {
 		m.Data = string(b)
 		return nil
 	})
@@ -49,7 +51,7 @@ func (a *api) readHead(r *http.Request, m *hub.Message) error {
 	if err := checkTopic("topic", m.Topic); err != nil {
 		return err
 	}
-	q, err := parseQuery(r)
+	q, err := parseQuery(r, "type")
 	if err != nil {
 		return err
 	}

@@ -11,13 +11,10 @@ import (
 	"example.com/tidings/internal/quote"
 )
 
-// parameters are the names of all routes' parameters.
-var parameters = []string{"after", "format", "from", "lag", "lastEventId", "limit", "match", "topic", "type"}
-
-// parseQuery returns the parameters of the URL. Those that no route knows are
-// ignored: caches, proxies and clients add some of their own. One that is a mistyped name of
-// ours is refused: the request would mean something else than its sender thinks.
-func parseQuery(r *http.Request) (url.Values, error) {
+// parseQuery returns the parameters of the URL. known are the names of the route's own. Others
+// are ignored: caches, proxies and clients add some of their own. One that is a mistyped name of
+// the route's own is refused: the request would mean something else than its sender thinks.
+func parseQuery(r *http.Request, known ...string) (url.Values, error) {
 	if r.URL.RawQuery == "" {
 		return nil, nil
 	}
@@ -27,21 +24,21 @@ func parseQuery(r *http.Request) (url.Values, error) {
 			"Encode them as %25 and %3B.")
 	}
 	for given := range q {
-		if name := meant(given); name != "" {
+		if name := meant(given, known); name != "" {
 			return nil, problem.InvalidQuery.Withf("The parameter %s is not known. Its right spelling is %s.", quote.Short(given), name).About(name)
 		}
 	}
 	return q, nil
 }
 
-// meant returns the parameter that a name is a mistyped form of, or "". The two are equal but
-// for case, - and _, and for an s at the end or a last letter that is doubled.
-func meant(given string) string {
-	if slices.Contains(parameters, given) {
+// meant returns the known parameter that a name is a mistyped form of, or "". The two are equal
+// but for case, - and _, and for an s at the end or a last letter that is doubled.
+func meant(given string, known []string) string {
+	if slices.Contains(known, given) {
 		return ""
 	}
 	plain := strings.NewReplacer("-", "", "_", "").Replace(strings.ToLower(given))
-	for _, name := range parameters {
+	for _, name := range known {
 		rest, ok := strings.CutPrefix(plain, strings.ToLower(name))
 		if ok && (rest == "" || rest == "s" || rest == name[len(name)-1:]) {
 			return name

@@ -38,7 +38,9 @@ func (a *api) revoke(w http.ResponseWriter, r *http.Request, subject, _ string) 
 		return err
 	}
 	before := time.Now()
-	err := request.ReadBody(w, r, maxRevocation, func() error {
+	hold := request.NewHold(a.budgets)
+	defer hold.Release()
+	err := request.ReadBody(w, r, &hold, maxRevocation, func() error {
 		return problem.BodyTooLarge.Withf("A revocation has up to %d bytes. %s", maxRevocation, revocationForm)
 	}, func(body []byte) (err error) {
 		before, err = parseRevocation(body, before)

@@ -5,20 +5,18 @@ import (
 	"net/http"
 
 	"example.com/tidings/eventlog"
+	"example.com/tidings/internal/budget"
 	"example.com/tidings/internal/problem"
 	"example.com/tidings/internal/request"
 	"example.com/tidings/topics"
 )
 
-// topicList is the JSON of GET /topics.
-type topicList struct {
-	Topics []eventlog.TopicInfo `json:"topics"`
-	Next   string               `json:"next,omitempty"` // the "after" of the next page, if there is one
-}
+// topicsAtOnce is how many topics of a page are read at once.
+const topicsAtOnce = 256
 
 // listTopics answers GET /topics.
 func (a *api) listTopics(w http.ResponseWriter, r *http.Request, _, _ string) error {
-	q, err := parseQuery(r)
+	q, err := parseQuery(r, "after", "limit", "match")
 	if err != nil {
 		return err
 	}
@@ -46,20 +44,66 @@ func (a *api) listTopics(w http.ResponseWriter, r *http.Request, _, _ string) er
 	if _, err := a.authorize(r, Access{Action: ActionRead, Filters: []topics.Filter{filter}}); err != nil {
 		return err
 	}
-	found, err := a.hub.Topics(r.Context(), filter, after, limit+1)
-	if err != nil {
-		return a.unread(r, err)
+	return a.answerTopics(w, r, filter, after, limit)
+}
+
+// answerTopics answers with a page of topics, which has the members topics and next: the
+// "after" of the next page, if there is one.
+func (a *api) answerTopics(w http.ResponseWriter, r *http.Request, filter topics.Filter, after string, limit int) error {
+	out := a.answer(w, r, http.StatusOK)
+	defer out.release()
+	ctx := r.Context()
+	n := 0
+	for more := true; more && !out.ended; {
+		atOnce := min(limit+1-n, topicsAtOnce)
+		found, err := a.hub.Topics(ctx, filter, after, atOnce)
+		switch {
+		case err != nil && !out.begun:
+			return a.unread(r, err)
+		case err != nil:
+			a.unread(r, err) // logs it
+			out.breakOff()
+		case !out.hold(sizeOf(found)):
+			if n == 0 {
+				return tooMany()
+			}
+			out.raw(`],"next":`)
+			out.text(after)
+			out.raw("}")
+			out.end()
+			return nil
+		case n == 0:
+			out.raw(`{"topics":[`)
+		}
+		for i := range found {
+			if n == limit {
+				out.raw(`],"next":`)
+				out.text(after)
+				out.raw("}")
+				out.end()
+				return nil
+			}
+			if n > 0 {
+				out.raw(",")
+			}
+			out.topic(&found[i])
+			after = found[i].Topic
+			n++
+		}
+		more = len(found) == atOnce
+		ctx = budget.Continue(r.Context())
 	}
-	list := topicList{Topics: found}
-	if list.Topics == nil {
-		list.Topics = []eventlog.TopicInfo{} // [] in JSON, not null
-	}
-	if len(found) > limit {
-		list.Topics = found[:limit]
-		list.Next = found[limit-1].Topic
-	}
-	answerJSON(w, list)
+	out.raw("]}")
+	out.end()
 	return nil
+}
+
+// sizeOf returns about how many bytes topics take.
+func sizeOf(infos []eventlog.TopicInfo) (n int) {
+	for i := range infos {
+		n += 100 + len(infos[i].Topic)
+	}
+	return n
 }
 
 // topicInfo is the JSON of GET /topics/{topic}.
@@ -88,7 +132,7 @@ func (a *api) showTopic(w http.ResponseWriter, r *http.Request, topic, _ string)
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
-	answerJSON(w, topicInfo{info, subscribers})
+	a.answerJSON(w, r, topicInfo{info, subscribers})
 	return nil
 }
 

@@ -96,6 +96,9 @@ func TestParametersOfListsAreChecked(t *testing.T) {
 			{"/topics/a/events?after=" + id + "&after=" + id, 400, "invalid-id", "after"},
 			{"/topics/a/events?after=%", 400, "invalid-query", ""},
 			{"/topics/a.*/events", 400, "invalid-topic", "topic"},
+			{"/topics?limits=1", 400, "invalid-query", "limit"},
+			{"/topics?Match=a", 400, "invalid-query", "match"},
+			{"/topics/a/events?After=" + id, 400, "invalid-query", "after"},
 		} {
 			r := s.get(t, tt.path)
 			if r.status != tt.status {
@@ -160,5 +163,20 @@ func TestTopicETag(t *testing.T) {
 			t.Errorf("after another event: %d", r.status)
 		}
 		s.get(t, "/topics/b", "If-None-Match", "*").problem(t, 404, "topic-not-found")
+	})
+}
+
+// A parameter that a route does not have is ignored, however it is spelled: no right spelling
+// would help.
+func TestParametersOfOtherRoutes(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := serve(t, setting{})
+		s.publish(t, "/topics/a?From=start&limits=1", "x")
+		for _, path := range []string{"/topics?From=start&Types=x", "/topics/a/events?topics=b&Match=b&lag=none", "/topics/a?limits=1"} {
+			if r := s.get(t, path); r.status != 200 || !strings.Contains(r.body, `"a"`) {
+				t.Errorf("%s: %d %s", path, r.status, r.body)
+			}
+		}
+		s.listen(t, "/events?Limit=1&match=b&Types=x")
 	})
 }

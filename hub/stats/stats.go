@@ -25,7 +25,7 @@ type Hub struct {
 // A Budget has the figures of one kind of cost that clients cause.
 type Budget struct {
 	Name        string
-	Used, Limit int64  // bytes; of "reads", how many read at the moment and how many may
+	Used, Limit int64  // bytes; of "reads", how many read at the moment and how many may; of "index-nodes", nodes
 	Refused     uint64 // times that the budget was used up
 }
 
@@ -65,6 +65,8 @@ type Shard struct {
 	//   - "write timeout"
 	//   - "broken", by an error of the log
 	//   - "cut", by Close
+	//   - "slow": the client took too little of what the hub held for it, while others needed
+	//     the room
 	//   - "stopping": the hub has drained. A stream that was behind gets the rest when its
 	//     client reconnects.
 	//   - "limit", "expired", "revoked" and "finished", as the constants of package hub that

@@ -38,6 +38,10 @@ type Budgets struct {
 	// Filters has the topic filters of streams, with their part of the index.
 	Filters Bytes
 
+	// IndexNodes has the tokens of all filters of streams, each distinct filter of a shard
+	// counted once. It counts these, not bytes.
+	IndexNodes Bytes
+
 	// Requests has what net/http keeps of a request while its stream goes on.
 	Requests Bytes
 
@@ -48,6 +52,13 @@ type Budgets struct {
 // SmallBody is the size of the largest request body that counts as a small one.
 const SmallBody = 64 << 10
 
+// How many nodes the filters of all streams have in the index, and those of one stream. The
+// latter is what hub.MaxFilters filters of topics.MaxTokens tokens need.
+const (
+	indexNodes       = 1_000_000
+	indexNodesStream = 1_600
+)
+
 // New returns budgets with so many bytes together.
 func New(total int) *Budgets {
 	part := func(of96 int) int64 { return int64(total) / 96 * int64(of96) }
@@ -57,7 +68,8 @@ func New(total int) *Budgets {
 	b.LargeBodies.init("large-bodies", part(24), part(24))
 	b.SmallBodies.init("small-bodies", part(8), SmallBody)
 	b.Answers.init("answers", part(8), 1<<20)
-	b.Filters.init("filters", part(8), 256<<10)
+	b.Filters.init("filters", part(8), 1<<20)
+	b.IndexNodes.init("index-nodes", indexNodes, indexNodesStream)
 	b.Requests.init("requests", part(4), 1<<20)
 	b.Reads.init("reads", max(2, runtime.GOMAXPROCS(0)), 64)
 	return b
@@ -66,7 +78,7 @@ func New(total int) *Budgets {
 // Stats returns the figures of each budget.
 func (b *Budgets) Stats() []stats.Budget {
 	var all []stats.Budget
-	for _, x := range []*Bytes{&b.CatchUp, &b.Pinned, &b.LargeBodies, &b.SmallBodies, &b.Answers, &b.Filters, &b.Requests} {
+	for _, x := range []*Bytes{&b.CatchUp, &b.Pinned, &b.LargeBodies, &b.SmallBodies, &b.Answers, &b.Filters, &b.IndexNodes, &b.Requests} {
 		all = append(all, stats.Budget{Name: x.name, Used: x.used.Load(), Limit: x.limit, Refused: x.refused.Load()})
 	}
 	r := &b.Reads
@@ -99,7 +111,11 @@ func (b *Bytes) Take(n int) bool {
 	return true
 }
 
-// Give gives n bytes back.
+// Add takes n bytes that are held already, even if that is more than the budget has left. The
+// caller sees to it that some are given back soon.
+func (b *Bytes) Add(n int) { b.used.Add(int64(n)) }
+
+// Give gives n bytes back. A negative n takes bytes, as Add.
 func (b *Bytes) Give(n int) { b.used.Add(-int64(n)) }
 
 // Used returns how many bytes are taken.
@@ -116,6 +132,14 @@ func (b *Bytes) Refuse() { b.refused.Add(1) }
 type Claim struct {
 	of *Bytes
 	n  int
+}
+
+// Shrink gives all but n bytes back, if it has more.
+func (c *Claim) Shrink(n int) {
+	if c.n > n {
+		c.of.Give(c.n - n)
+		c.n = n
+	}
 }
 
 // Claim returns a claim without bytes.
@@ -142,7 +166,7 @@ func (c *Claim) Release() {
 }
 
 // ErrBusy means that so many wait for a turn that another one is refused.
-var ErrBusy = errors.New("budget: too many wait for a turn")
+var ErrBusy = errors.New("hub: too many reads of the log wait for their turn")
 
 // Turns bounds how many do something at a time, and how many wait for that. Its methods may
 // be called concurrently.
@@ -158,6 +182,16 @@ func (t *Turns) init(name string, atOnce, waiting int) {
 	t.name, t.places, t.most = name, make(chan struct{}, atOnce), int64(waiting)
 }
 
+// continues is the key of what Continue adds to a context.
+type continues struct{}
+
+// Continue returns a context under which Begin waits however many wait already. It is for the
+// turns that follow the first one of something that cannot be refused any more. What bounds
+// their number is another budget.
+func Continue(ctx context.Context) context.Context {
+	return context.WithValue(ctx, continues{}, true)
+}
+
 // Begin waits for a turn, in no order. It returns [ErrBusy] if too many wait, and ctx's error if
 // ctx ends first. The caller calls end once.
 func (t *Turns) Begin(ctx context.Context) (end func(), err error) {
@@ -167,7 +201,7 @@ func (t *Turns) Begin(ctx context.Context) (end func(), err error) {
 		return end, nil
 	default:
 	}
-	if t.waiting.Add(1) > t.most {
+	if t.waiting.Add(1) > t.most && ctx.Value(continues{}) == nil {
 		t.waiting.Add(-1)
 		t.refused.Add(1)
 		return nil, ErrBusy

@@ -109,6 +109,9 @@ func (s *Shard) startTask(t *Task) (work, over bool) {
 func (s *Shard) reportDone(t *Task) {
 	b := &s.baton
 	b.mu.Lock()
+	t.text = nil
+	clear(t.frames)
+	t.frames = t.frames[:0]
 	b.done = append(b.done, t.stream)
 	// While a task holds the baton, there is no need to wake the shard: the last holder
 	// wakes it.

@@ -23,7 +23,8 @@
 //     and calls the methods of its feed. Unless noted, methods of Shard and Set must be
 //     called on that goroutine: by the feed, or by functions given to [Shard.Do].
 //  2. The shard's goroutine waits only for its own wake-up. It takes the locks of its inbox
-//     and its baton. Its feed takes the feed's lock and that of the pool of catch-ups.
+//     and its baton. Its feed takes the feed's lock, those of the pool and the room of
+//     catch-ups, and that of the ledger of filters. Frames have locks for what they count.
 //     Nobody holds one of them while waiting. (The hub's feed also logs: a logger that blocks stops its shard.)
 //  3. The shard owns a task's work (its text or frames) until it wakes the task for it. The
 //     task's goroutine then owns the work until it asks for more with [Task.Next].

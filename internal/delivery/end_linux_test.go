@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -21,7 +23,7 @@ func TestClientsThatLeave(t *testing.T) {
 		"half close":           func(c *net.TCPConn) { c.CloseWrite() },
 		"reset":                func(c *net.TCPConn) { c.SetLinger(0); c.Close() },
 		"bytes and close":      func(c *net.TCPConn) { c.Write([]byte("more")); c.Close() },
-		"bytes and half close": func(c *net.TCPConn) { c.Write(make([]byte, 1<<20)); c.CloseWrite() },
+		"bytes and half close": func(c *net.TCPConn) { c.Write(make([]byte, 32<<10)); c.CloseWrite() },
 	} {
 		for _, state := range []string{"idle", "stalled", "detached", "finished"} {
 			t.Run(name+", "+state, func(t *testing.T) {
@@ -57,30 +59,31 @@ func TestClientsThatLeave(t *testing.T) {
 	}
 }
 
-// The shard discards what a client sends after its request, however much it is. The stream
-// goes on.
+// The shard discards up to 64 KiB that a client sends after its request, and the stream goes on.
+// It ends the stream of a client that sends more, and reads no more of that.
 func TestClientsThatSendAfterTheRequest(t *testing.T) {
 	sameDescriptors(t)
 	r := newRig(t, delivery.Options{})
 	fd, client := socket(t)
 	st := r.open(t, fd, "a", 0, "open ")
 	want(t, client, "open ")
-	flooded := make(chan int64)
-	go func() {
-		n, _ := io.CopyN(client, zeros{}, 10<<20)
-		flooded <- n
-	}()
-	for i := range 200 {
+	for i := range 64 {
+		if _, err := client.Write(make([]byte, 1<<10)); err != nil {
+			t.Fatal(err)
+		}
 		r.append("a", fmt.Sprintf("%d ", i))
 		want(t, client, fmt.Sprintf("%d ", i))
 	}
-	if n := <-flooded; n < 10<<20 {
-		t.Errorf("the shard took %d bytes of 10 MiB", n)
+	flooded := make(chan int64)
+	go func() {
+		n, _ := io.CopyN(client, zeros{}, 64<<20)
+		flooded <- n
+	}()
+	want(t, client, "limit at 64;")
+	r.ended(t, st, delivery.Limit)
+	if n := <-flooded; n > 32<<20 {
+		t.Errorf("the kernel and the shard took %d bytes", n)
 	}
-	r.append("a", "end ")
-	want(t, client, "end ")
-	client.Close()
-	r.ended(t, st, delivery.Left)
 }
 
 type zeros struct{}
@@ -254,6 +257,8 @@ func TestOpenDuringClose(t *testing.T) {
 			if !r.shard.Do(func() {
 				if slot, ok := r.shard.Open(fd, r.set("a"), 0, 0); ok {
 					r.shard.Send(slot, rawFrames("open "), 0)
+				} else {
+					delivery.Close(fd)
 				}
 			}) {
 				delivery.Close(fd)
@@ -294,6 +299,55 @@ func TestNoDescriptorLeft(t *testing.T) {
 	if rest, err := io.ReadAll(client); len(rest) > 0 || err != nil {
 		t.Errorf("after Close the client gets %q, %v", rest, err)
 	}
+}
+
+// A descriptor that epoll refuses stays the caller's, and its reservation is given back.
+func TestRefusedSocket(t *testing.T) {
+	sameDescriptors(t)
+	r := newRig(t, delivery.Options{})
+	file, err := os.Create(filepath.Join(t.TempDir(), "file")) // epoll watches no files
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	before := r.group.Sockets()
+	r.group.Take()
+	r.do(t, func() {
+		if _, ok := r.shard.Open(int(file.Fd()), r.set("a"), 0, 0); ok {
+			t.Error("the shard opens a stream")
+		}
+	})
+	if got := r.group.Sockets(); got != before {
+		t.Errorf("%d descriptors are reserved, want %d", got, before)
+	}
+	delivery.Write(int(file.Fd()), []byte("try later"))
+	if b, err := os.ReadFile(file.Name()); string(b) != "try later" || err != nil {
+		t.Errorf("the file has %q, %v", b, err)
+	}
+}
+
+// A stream that is concluded before its full socket took anything still gets the head of its
+// response, and then the last frame.
+func TestHeadOfAConcludedStream(t *testing.T) {
+	sameDescriptors(t)
+	r := newRig(t, delivery.Options{})
+	fd, client := pipe(t)
+	unix.Write(fd, make([]byte, page))
+	r.group.Take()
+	var st delivery.Stream
+	r.do(t, func() {
+		slot, _ := r.shard.Open(fd, r.set("a"), 0, 0)
+		st = r.shard.Name(slot)
+		r.shard.SendHead(slot, []byte("head "))
+		r.shard.Send(slot, rawFrames("open "), 0)
+		r.shard.Conclude(slot, delivery.Expired)
+	})
+	if _, err := io.ReadFull(client, make([]byte, page)); err != nil {
+		t.Fatal(err)
+	}
+	want(t, client, "head expired at 0;")
+	client.Close()
+	r.ended(t, st, delivery.Expired)
 }
 
 // withLimit lowers the limit of open files while f runs.

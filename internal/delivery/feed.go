@@ -12,8 +12,38 @@ type Frame interface {
 	// one of the feed's forms. form is less than Forms. With a nil chunk the shard ends the stream as Broken.
 	Wire(form uint8) []byte
 
-	// Size returns about how many bytes of memory the frame takes.
+	// Size returns about how many bytes of memory the frame takes, without its forms.
 	Size() int
+}
+
+// NoForm is the form of what an iterator holds: the frame itself.
+const NoForm = 255
+
+// A Pinnable is a [Frame] that counts what it takes while streams hold it that take nothing.
+type Pinnable interface {
+	// Part returns what a stream holds of the frame that was handed it in a form. The
+	// method may be called concurrently.
+	Part(form uint8) Pinner
+}
+
+// A Pinner is what a stream holds of a frame. Its methods may be called concurrently.
+type Pinner interface {
+	// Pin and Unpin are called when a stream begins and ends to hold it.
+	Pin()
+	Unpin()
+
+	// Pinned returns how many bytes a stream frees that no longer holds it. That is 0 if
+	// others than streams hold it anyway.
+	Pinned() int
+}
+
+// A Budget counts bytes. Its methods may be called concurrently.
+type Budget interface {
+	Add(n int)  // takes bytes, also beyond the limit
+	Give(n int) // gives them back
+	Used() int
+	Limit() int
+	Refuse() // counts a stream that ends because the budget is used up
 }
 
 // Forms is the number of forms that a frame can have.
@@ -22,8 +52,9 @@ const Forms = 2
 // A Feed decides which frames the streams of a shard get. The shard calls all methods on its
 // own goroutine. They must not block.
 type Feed interface {
-	// Advance appends new frames to the shard's sets, with [Shard.Append].
-	Advance()
+	// Advance appends some new frames to the shard's sets, with [Shard.Append]. It reports
+	// whether there are more, for the next turn of the shard.
+	Advance() (more bool)
 
 	// Resettle is called when a stream's sink is no longer full, and the set has dropped
 	// frames that the stream lacks. It returns the stream to its set with [Shard.Attach].
@@ -78,12 +109,13 @@ const (
 	Expired  // the stream's time is over
 	Revoked  // somebody has ended the stream
 	Finished // nothing more will follow
+	Slow     // the client takes too little while others need the room
 
 	reasons
 )
 
 // reasonNames are the names of the reasons in logs and metrics, and in the events of the feed.
-var reasonNames = [...]string{"client left", "write timeout", "broken", "cut", "stopping", "limit", "expired", "revoked", "finished"}
+var reasonNames = [...]string{"client left", "write timeout", "broken", "cut", "stopping", "limit", "expired", "revoked", "finished", "slow"}
 
 var _ = [1]int{}[len(reasonNames)-int(reasons)] // does not compile if a name is missing
 
@@ -106,6 +138,11 @@ type Options struct {
 	// WriteTimeout is how long a socket or a writer may take nothing while frames or bytes
 	// wait for it. Zero or less means forever.
 	WriteTimeout time.Duration
+
+	// Pinned counts what streams hold that take nothing, of frames that are [Pinnable] and
+	// of frames that were joined. If that exceeds its limit, the shards end the streams that
+	// have taken nothing for longest. Nil means no limit.
+	Pinned Budget
 
 	// Feed creates the feed of a shard.
 	Feed func(*Shard) Feed

@@ -89,7 +89,7 @@ func (g *Group) Drained(stop <-chan time.Time) {
 func (g *Group) Close() error {
 	var errs []error
 	for _, s := range g.shards {
-		s.Do(s.close)
+		s.close()
 		<-s.done
 		errs = append(errs, s.sockets.close())
 	}

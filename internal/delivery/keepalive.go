@@ -15,6 +15,7 @@ func (s *Shard) onTick() {
 		}
 	}
 	s.concludeDue()
+	s.relievePins()
 	if s.scanFrom >= len(s.slots) {
 		s.scanFrom = 0
 	}

@@ -2,8 +2,10 @@ package delivery_test
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,7 +20,39 @@ type testFrame struct {
 	position uint64
 	text     string
 	onWire   func() // if not nil, called by Wire
+	pins     atomic.Int32
+	budget   *testBudget
 }
+
+// A testFrame is what a stream holds of it, in any form.
+func (f *testFrame) Part(uint8) delivery.Pinner { return f }
+
+func (f *testFrame) Pin() {
+	if f.pins.Add(1) == 1 {
+		f.budget.Add(len(f.text))
+	}
+}
+
+func (f *testFrame) Unpin() {
+	if f.pins.Add(-1) == 0 {
+		f.budget.Give(len(f.text))
+	}
+}
+
+func (f *testFrame) Pinned() int { return len(f.text) / int(f.pins.Load()) }
+
+// A testBudget counts what streams pin.
+type testBudget struct {
+	used    atomic.Int64
+	limit   int
+	refused atomic.Int32
+}
+
+func (b *testBudget) Add(n int)  { b.used.Add(int64(n)) }
+func (b *testBudget) Give(n int) { b.used.Add(-int64(n)) }
+func (b *testBudget) Used() int  { return int(b.used.Load()) }
+func (b *testBudget) Limit() int { return b.limit }
+func (b *testBudget) Refuse()    { b.refused.Add(1) }
 
 func (f *testFrame) Position() uint64 { return f.position }
 
@@ -48,18 +82,25 @@ type testFeed struct {
 
 	ends map[delivery.Stream]delivery.Reason
 
+	budget *testBudget // for what streams pin
+
 	mu      sync.Mutex
 	arrived []func()
+	slowly  bool // Advance calls one function of arrived at a time
 }
 
-func (f *testFeed) Advance() {
+func (f *testFeed) Advance() (more bool) {
 	f.mu.Lock()
 	arrived := f.arrived
 	f.arrived = nil
+	if f.slowly && len(arrived) > 1 {
+		arrived, f.arrived, more = arrived[:1], arrived[1:], true
+	}
 	f.mu.Unlock()
 	for _, f := range arrived {
 		f()
 	}
+	return more
 }
 
 func (f *testFeed) settle(slot uint32) {
@@ -125,7 +166,7 @@ func (f *testFeed) set(name string) *delivery.Set {
 // add adds a frame to the set with a name. It must be called on the shard's goroutine.
 func (f *testFeed) add(name, text string) *testFrame {
 	f.last++
-	frame := &testFrame{position: f.last, text: text}
+	frame := &testFrame{position: f.last, text: text, budget: f.budget}
 	f.history[name] = append(f.history[name], frame)
 	if set := f.sets[name]; set != nil {
 		f.shard.Append(set, frame)
@@ -139,11 +180,13 @@ type rig struct {
 	group *delivery.Group
 }
 
-// newPortableRig returns a group without sockets.
+// newPortableRig returns a group without sockets. Its streams may pin any number of bytes. When
+// it is closed, they pin none.
 func newPortableRig(t *testing.T, opts delivery.Options) *rig {
 	t.Helper()
 	f := &testFeed{sets: map[string]*delivery.Set{}, history: map[string][]delivery.Frame{}, ends: map[delivery.Stream]delivery.Reason{}}
-	opts.Shards = 1
+	f.budget = &testBudget{limit: math.MaxInt}
+	opts.Shards, opts.Pinned = 1, f.budget
 	if opts.WriteTimeout == 0 {
 		opts.WriteTimeout = patience
 	}
@@ -158,6 +201,9 @@ func newPortableRig(t *testing.T, opts delivery.Options) *rig {
 	t.Cleanup(func() {
 		if err := group.Close(); err != nil {
 			t.Error(err)
+		}
+		if n := f.budget.Used(); n != 0 {
+			t.Errorf("%d bytes stay pinned", n)
 		}
 	})
 	return &rig{f, group}

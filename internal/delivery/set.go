@@ -12,14 +12,13 @@ type Set struct {
 	Key any
 
 	id      uint32
-	members []uint32            // slots of the streams
-	frames  []Frame             // frames after the position from
-	from    uint64              // a position
-	base    uint64              // count of the frames before frames[0]: see slot.count
-	lagging int                 // members in the state lagging
-	dirty   bool                // in the queue Shard.dirty
-	sweep   sweep               // used while the set is Shard.sweeping
-	joined  [Forms]joinedFrames // frames that were last joined for a writer, by form
+	members []uint32 // slots of the streams
+	frames  []Frame  // frames after the position from
+	from    uint64   // a position
+	base    uint64   // count of the frames before frames[0]: see slot.count
+	lagging int      // members in the state lagging
+	sweep   sweep
+	joined  [Forms]*joinedFrames // frames that were last joined for a writer, by form
 }
 
 // firstCount is the base of a new set. Prepended frames lower the base.
@@ -34,8 +33,19 @@ func (set *Set) From() uint64 { return set.from }
 // Len returns how many streams are in the set.
 func (set *Set) Len() int { return len(set.members) }
 
-// Longer reports whether a set holds more than n frames.
-func (set *Set) Longer(n int) bool { return len(set.frames) > n }
+// Exceeds reports whether a set holds more than so many frames, or bytes of frames, up to a
+// position.
+func (set *Set) Exceeds(position uint64, frames, bytes int) bool {
+	for i, f := range set.frames {
+		if f.Position() > position {
+			return false
+		}
+		if bytes -= f.Size(); bytes < 0 || i == frames {
+			return true
+		}
+	}
+	return false
+}
 
 // maxKeptFrames is the largest capacity that an empty list of frames keeps.
 const maxKeptFrames = 64
@@ -45,15 +55,19 @@ func (set *Set) trim(low uint64) {
 	if low <= set.base {
 		return
 	}
-	n := int(low - set.base)
+	n, left := int(low-set.base), int(set.total()-low)
 	set.from = set.frames[n-1].Position()
 	set.base = low
-	set.joined = [Forms]joinedFrames{}
-	if n == len(set.frames) && cap(set.frames) > maxKeptFrames {
+	set.joined = [Forms]*joinedFrames{}
+	switch {
+	case left == 0 && cap(set.frames) > maxKeptFrames:
 		set.frames = nil
-		return
+	case left > n: // moving them each time would cost more than appending them
+		clear(set.frames[:n])
+		set.frames = set.frames[n:]
+	default:
+		set.frames = slices.Delete(set.frames, 0, n)
 	}
-	set.frames = slices.Delete(set.frames, 0, n)
 }
 
 // NewSet returns a set without streams and frames. It holds the frames that are appended
@@ -84,13 +98,13 @@ func (s *Shard) Prepend(set *Set, frames []Frame, from uint64) {
 	set.frames = slices.Insert(set.frames, 0, frames...)
 	set.base -= uint64(len(frames))
 	set.from = from
-	set.joined = [Forms]joinedFrames{} // its counts may now belong to other frames
+	set.joined = [Forms]*joinedFrames{} // its counts may now belong to other frames
 }
 
 // Reset drops all frames of a set. The set then holds the frames that are appended after
 // from. Streams that lack dropped frames must be resettled or detached.
 func (s *Shard) Reset(set *Set, from uint64) {
-	set.base, set.frames, set.from, set.joined = set.total(), nil, from, [Forms]joinedFrames{}
+	set.base, set.frames, set.from, set.joined = set.total(), nil, from, [Forms]*joinedFrames{}
 }
 
 // Forget drops the frames of a set up to a position. Streams that lack dropped frames must

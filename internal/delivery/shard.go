@@ -17,14 +17,14 @@ type Shard struct {
 	free              []uint32
 	sets              []*Set // by id
 	freeSets          []uint32
-	dirty             queue[*Set]              // sets that wait for a sweep
-	sweeping          *Set                     // the set of the current sweep, or nil
+	sweeps            queue[*Set]              // sets that wait for a sweep or its next piece
 	laggingSockets    queue[Stream]            // lagging streams on sockets
 	pendingWrites     map[uint32]*pendingWrite // by slot
 	mostPendingWrites int                      // the most entries that the map has had
 	out               outgoing
 	ends              schedule // of streams with a known end
-	draining          bool
+	toDrain           bool     // drain was called
+	draining          bool     // each stream ends once it has all its frames
 	closing           bool
 
 	tasks        []*Task // by slot.handle
@@ -50,6 +50,7 @@ type Shard struct {
 
 	// Any goroutine may use these.
 	woken   atomic.Bool   // a wake-up is pending
+	ending  atomic.Bool   // close was called
 	wakeC   chan struct{} // has capacity 1
 	done    chan struct{} // closed when the shard's goroutine has ended
 	empty   chan struct{} // closed by drained
@@ -70,6 +71,9 @@ func newShard(opts Options) (*Shard, error) {
 		done:          make(chan struct{}),
 		empty:         make(chan struct{}),
 		tickTime:      time.Now(),
+	}
+	if opts.Pinned == nil {
+		s.opts.Pinned = unlimited{}
 	}
 	s.drained = sync.OnceFunc(func() { close(s.empty) })
 	if opts.WriteTimeout <= 0 {
@@ -130,7 +134,7 @@ func (s *Shard) run() {
 	defer close(s.done)
 	defer s.ticker.Stop()
 	defer s.cutAll()
-	for !s.closing {
+	for !s.ending.Load() {
 		select {
 		case <-s.wakeC:
 			s.woken.Store(false) // before the turn, so that later work wakes the shard again
@@ -149,10 +153,11 @@ func (s *Shard) run() {
 
 // The most of each kind of work in one turn. Each takes some hundred microseconds.
 const (
-	turnTodo       = 8   // functions
-	turnSweep      = 256 // streams
-	turnLaggards   = 4   // streams
-	turnKeepAlives = 64  // keep-alives and checks of peers
+	turnTodo       = 8       // functions
+	turnSweep      = 256     // streams
+	turnBytes      = 1 << 20 // to streams of sets
+	turnLaggards   = 4       // streams
+	turnKeepAlives = 64      // keep-alives and checks of peers
 )
 
 // turn does some of the pending work. It reports whether more may be left.
@@ -161,15 +166,22 @@ func (s *Shard) turn() bool {
 	more = s.poll() || more
 	s.takeFinished()
 	// A stream late in a sweep also gets, in one write, the frames that arrived meanwhile.
-	s.feed.Advance()
+	behind := s.feed.Advance()
+	if s.toDrain && !behind {
+		s.startDraining()
+	}
 	s.sweep()
 	s.serveLaggards()
 	s.keepAlivePass()
 	s.prepareTasks()
+	if s.pinsTooMuch() {
+		s.relievePins()
+	}
 	if s.draining && s.stats.Open[Socket]+s.stats.Open[Writer] == 0 {
 		s.drained()
 	}
-	return !s.closing && (more || s.sweeping != nil || s.dirty.len() > 0 || s.laggingSockets.len() > 0 || s.scanFrom < len(s.slots))
+	more = more || behind || s.sweeps.len() > 0 || s.laggingSockets.len() > 0 || s.scanFrom < len(s.slots)
+	return more && !s.ending.Load()
 }
 
 // takeInbox calls some functions of the inbox. It reports whether there were any.
@@ -188,21 +200,30 @@ func (s *Shard) takeInbox() (more bool) {
 	return n > 0
 }
 
-// drain makes each stream end once it has all its frames.
-func (s *Shard) drain() {
-	s.draining = true
+// drain makes each stream end once it has all its frames, including those that the feed has
+// not appended yet.
+func (s *Shard) drain() { s.toDrain = true }
+
+// startDraining is called after drain, when the feed has appended everything.
+func (s *Shard) startDraining() {
+	s.toDrain, s.draining = false, true
 	s.Sets(s.markDirty)
 }
 
-// close ends the shard's goroutine. Do then refuses further functions.
+// close ends the shard's goroutine after its current turn. Do then refuses further functions.
+// Any goroutine may call close.
 func (s *Shard) close() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.closed, s.closing = true, true
+	s.closed = true
+	s.mu.Unlock()
+	s.ending.Store(true)
+	s.Wake()
 }
 
-// cutAll calls the functions that are left in the inbox, and then ends all streams.
+// cutAll calls the functions that are left in the inbox, which open no streams any more, and
+// then ends all streams.
 func (s *Shard) cutAll() {
+	s.closing = true
 	for s.takeInbox() {
 	}
 	for i := range s.slots {

@@ -59,6 +59,7 @@ const (
 // A pendingWrite holds what goes out before frames of the set. Few streams have one.
 type pendingWrite struct {
 	rest  []byte    // the end of a partly written frame: a chunk must be completed
+	pin   Pinner    // the frame of rest, if it is of the set; or nil
 	queue []Frame   // frames after rest; other streams may share the slice
 	since time.Time // when the client last took something, or when the stream was ended
 	acked uint64    // bytes that the peer had acknowledged at that time
@@ -67,6 +68,15 @@ type pendingWrite struct {
 	// Of a stream that is closing.
 	reason    Reason
 	concluded bool // by Conclude: the client has only a short time to take the rest
+}
+
+// finishRest forgets rest, which was written.
+func (pw *pendingWrite) finishRest() {
+	pw.rest = nil
+	if pw.pin != nil {
+		pw.pin.Unpin()
+		pw.pin = nil
+	}
 }
 
 // advance removes frames from the queue that were handed over.
@@ -217,7 +227,7 @@ func (s *Shard) end(i uint32, reason Reason, err error) {
 	s.feed.Gone(i, reason)
 	s.removeMember(i)
 	if sl.sink == Socket {
-		s.closeSocket(sl, reason)
+		s.closeSocket(i, reason)
 	} else {
 		if reason == Finished && sl.sink == Writer && sl.busy {
 			err = errBusy
@@ -263,6 +273,7 @@ func (s *Shard) pendingWriteOf(i uint32) *pendingWrite {
 
 func (s *Shard) dropPendingWrite(i uint32) {
 	s.mostPendingWrites = max(s.mostPendingWrites, len(s.pendingWrites))
+	s.pendingWrites[i].finishRest()
 	delete(s.pendingWrites, i)
 	s.slots[i].hasPendingWrite = false
 	if len(s.pendingWrites) == 0 && s.mostPendingWrites > 1024 {

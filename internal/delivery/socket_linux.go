@@ -18,6 +18,8 @@ type sockets struct {
 	epfd    int
 	watched chan struct{} // closed when watch has returned
 
+	received map[uint32]int // bytes that clients have sent after their requests, by slot
+
 	events [64]unix.EpollEvent
 	info   unix.TCPInfo
 	iov    [burstFrames]unix.Iovec
@@ -50,6 +52,7 @@ func (s *Shard) openSockets() error {
 	}
 	k := &s.sockets
 	k.ep, k.epfd, k.watched = os.NewFile(uintptr(epfd), "epoll"), epfd, make(chan struct{})
+	k.received = map[uint32]int{}
 	raw, err := k.ep.SyscallConn()
 	if err != nil {
 		k.ep.Close()
@@ -85,12 +88,11 @@ func (k *sockets) close() error {
 // Open makes a socket a stream of a set, in a reservation of [Group.Take]. The shard owns the
 // socket from now on. The stream is detached: the feed must send its first frames. form is
 // the form of its frames, and tag is for the feed. If the kernel refuses or the shard is
-// closing, Open closes the socket and ok is false.
+// closing, ok is false, and the socket remains the caller's. The reservation is given back.
 func (s *Shard) Open(fd int, set *Set, form, tag uint8) (slotNumber uint32, ok bool) {
 	i, gen := s.freeSlot()
 	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP | edge, Fd: int32(i), Pad: int32(gen)}
-	if err := unix.EpollCtl(s.sockets.epfd, unix.EPOLL_CTL_ADD, fd, &ev); err != nil || s.closing {
-		unix.Close(fd)
+	if s.closing || unix.EpollCtl(s.sockets.epfd, unix.EPOLL_CTL_ADD, fd, &ev) != nil {
 		s.Yield()
 		return 0, false
 	}
@@ -101,17 +103,23 @@ func (s *Shard) Open(fd int, set *Set, form, tag uint8) (slotNumber uint32, ok b
 // edge is EPOLLET. The constant in package unix is negative.
 const edge = 1 << 31
 
+// Write writes to a socket that no shard has taken. It does not block: what does not fit into the
+// socket's buffer is dropped.
+func Write(fd int, b []byte) { _, _ = unix.Write(fd, b) }
+
 // Close closes a descriptor that no shard has taken.
 func Close(fd int) { unix.Close(fd) }
 
 // closeSocket closes the descriptor of a stream that has ended.
-func (s *Shard) closeSocket(sl *slot, reason Reason) {
-	if reason == TimedOut {
+func (s *Shard) closeSocket(slotNumber uint32, reason Reason) {
+	sl := &s.slots[slotNumber]
+	if reason == TimedOut || reason == Slow {
 		// Otherwise the kernel goes on offering unread bytes to the client.
 		unix.SetsockoptLinger(int(sl.handle), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 	}
 	unix.Close(int(sl.handle)) // the only descriptor, so epoll forgets it too
 	s.Yield()
+	delete(s.sockets.received, slotNumber)
 }
 
 // shutSocket tells the client that no more bytes follow.
@@ -155,8 +163,11 @@ func (s *Shard) handleEvent(st Stream, events uint32) {
 	case events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0:
 		s.end(st.Slot, s.disconnectReason(st.Slot), nil)
 		return
-	case events&unix.EPOLLIN != 0 && !s.discard(st.Slot):
-		return
+	case events&unix.EPOLLIN != 0:
+		s.discard(st.Slot)
+		if !s.Is(st) {
+			return
+		}
 	}
 	if events&unix.EPOLLOUT != 0 && s.slots[st.Slot].stalled {
 		s.serve(st.Slot)
@@ -181,23 +192,29 @@ func (s *Shard) rearm(i uint32) bool {
 	return unix.EpollCtl(s.sockets.epfd, unix.EPOLL_CTL_MOD, int(sl.handle), &ev) == nil
 }
 
+// mostReceived is how many bytes a client may send after its request.
+const mostReceived = 64 << 10
+
 // discard reads what a client sends after its request, and throws it away. If the client has
-// nothing more to send, discard ends the stream and returns false.
-func (s *Shard) discard(i uint32) bool {
-	// MSG_TRUNC lets the kernel discard this many bytes without copying them.
-	const enough = 64 << 10
-	for range 4 {
-		n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(s.slots[i].handle), 0, enough, unix.MSG_DONTWAIT|unix.MSG_TRUNC, 0, 0)
+// nothing more to send, or sends too much, discard ends the stream.
+func (s *Shard) discard(i uint32) {
+	received := s.sockets.received
+	for had := received[i]; had <= mostReceived; {
+		// MSG_TRUNC lets the kernel discard the bytes without copying them.
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(s.slots[i].handle), 0, mostReceived, unix.MSG_DONTWAIT|unix.MSG_TRUNC, 0, 0)
 		switch {
-		case errno == unix.EAGAIN || errno == unix.EINTR:
-			return true
+		case errno == unix.EAGAIN:
+			return
+		case errno == unix.EINTR:
+			continue
 		case errno != 0 || n == 0:
 			s.end(i, s.disconnectReason(i), nil)
-			return false
+			return
 		}
+		had += int(n)
+		received[i] = had
 	}
-	s.rearm(i) // other streams have their turn before the rest
-	return true
+	s.Conclude(i, Limit) // nobody reads the rest
 }
 
 // write writes s.out, and returns how many bytes the socket took. Its system calls do not
@@ -268,7 +285,7 @@ func (s *Shard) serveSocket(i uint32) {
 			}
 			return
 		}
-		pw.rest = nil
+		pw.finishRest()
 		pw.advance(out.queued)
 		if len(pw.queue) == 0 {
 			s.afterPending(i)
@@ -295,7 +312,7 @@ func (s *Shard) wroteSome(i uint32, n int) {
 			s.stall(i)
 			return
 		}
-		pw.rest = nil
+		pw.finishRest()
 	}
 	queued := min(whole-out.rest, out.queued)
 	frames := whole - out.rest - queued
@@ -304,6 +321,10 @@ func (s *Shard) wroteSome(i uint32, n int) {
 		if queued < out.queued {
 			queued++
 		} else {
+			if f, ok := s.sets[sl.set].frames[out.first+frames].(Pinnable); ok {
+				pw.pin = f.Part(sl.form)
+				pw.pin.Pin()
+			}
 			frames++
 		}
 	}
@@ -326,9 +347,8 @@ func (s *Shard) tickSocket(i uint32, pw *pendingWrite) {
 	sl := &s.slots[i]
 	since := s.tickTime.Sub(pw.since) - s.tick // pw.since may be up to a tick too early
 	check := (s.clock+uint16(i))%s.peerCheckTicks == 0 || since > s.opts.WriteTimeout
-	if sl.stalled && check && s.readTCPInfo(sl) && s.sockets.info.Bytes_acked != pw.acked {
-		// The client reads, but has not made room for a write yet.
-		pw.acked, pw.since, since = s.sockets.info.Bytes_acked, s.tickTime, 0
+	if sl.stalled && check && s.hasTaken(sl, pw) {
+		since = 0
 	}
 	switch {
 	case sl.stalled && since > s.opts.WriteTimeout:
@@ -336,6 +356,19 @@ func (s *Shard) tickSocket(i uint32, pw *pendingWrite) {
 	case sl.state == closing && !sl.stalled && since > linger:
 		s.end(i, pw.reason, nil)
 	}
+}
+
+// hasTaken reports whether the client of a stalled stream has taken something since the last
+// call, although it has not made room for a write yet.
+func (s *Shard) hasTaken(sl *slot, pw *pendingWrite) bool {
+	if !s.readTCPInfo(sl) || s.sockets.info.Bytes_acked == pw.acked {
+		return false
+	}
+	pw.acked = s.sockets.info.Bytes_acked
+	if !pw.concluded {
+		pw.since = s.tickTime
+	}
+	return true
 }
 
 // peerChecks is how often TCP_INFO is read during the write timeout.

@@ -1,38 +1,54 @@
 package delivery
 
-// A sweep goes through a set's streams, and hands each one the frames that it lacks. Between
-// two steps the shard does other work, so streams may come and go.
+// A sweep goes through a set's streams, and hands each one the frames that it lacks. It does
+// so in pieces. Between two pieces other sets have their turn and the shard does other work,
+// so a big set or one of slow clients delays no other set, and streams may come and go.
 type sweep struct {
+	queued   bool   // the set is in Shard.sweeps
+	dirty    bool   // the set needs a sweep after the current one, if there is one
+	current  bool   // the set is in the middle of a sweep
 	next     int    // index of the next member
 	minCount uint64 // smallest slot.count of the streams that still need frames
 	again    bool   // a visited stream needs another sweep
 }
 
-// sweep continues the current sweep, and then sweeps dirty sets.
+// A piece of a sweep visits at most pieceStreams, and ends once they have taken pieceBytes.
+const (
+	pieceStreams = 64
+	pieceBytes   = 256 << 10
+)
+
+// sweep does pieces of sweeps, each time of the set that has waited longest.
 func (s *Shard) sweep() {
-	for n := 0; n < turnSweep; n++ {
-		set := s.sweeping
-		if set == nil {
-			if s.dirty.len() == 0 {
-				return
-			}
-			set = s.dirty.take()
-			set.dirty = false
-			set.sweep = sweep{minCount: set.total()}
-			s.sweeping = set
+	bytes := s.stats.Bytes
+	for visits := 0; s.sweeps.len() > 0 && visits < turnSweep && s.stats.Bytes-bytes < turnBytes; {
+		set := s.sweeps.take()
+		set.sweep.queued = false
+		if !set.sweep.current {
+			set.sweep = sweep{current: true, minCount: set.total()}
 		}
-		if set.sweep.next < len(set.members) {
-			i := set.members[set.sweep.next]
-			set.sweep.next++
-			s.visit(set, i)
-			continue
-		}
-		s.sweeping = nil
-		set.trim(set.sweep.minCount)
-		if set.sweep.again {
-			s.markDirty(set)
+		visits += 1 + s.sweepPiece(set)
+		if set.sweep.current || set.sweep.dirty {
+			s.queueSweep(set)
 		}
 	}
+}
+
+// sweepPiece goes on with the sweep of a set. It returns how many streams it has visited.
+func (s *Shard) sweepPiece(set *Set) (visits int) {
+	sw := &set.sweep
+	for bytes := s.stats.Bytes; sw.next < len(set.members); visits++ {
+		if visits == pieceStreams || s.stats.Bytes-bytes >= pieceBytes {
+			return visits
+		}
+		i := set.members[sw.next]
+		sw.next++
+		s.visit(set, i)
+	}
+	sw.current = false
+	set.trim(sw.minCount)
+	sw.dirty = sw.dirty || sw.again
+	return visits
 }
 
 // visit hands a stream the frames of its set that it lacks.
@@ -56,16 +72,24 @@ func (s *Shard) visit(set *Set, i uint32) {
 // lacks. It keeps none for a stalled or busy stream. If the set then drops frames which that
 // stream lacks, [Feed.Resettle] returns the stream to the set later.
 func (s *Shard) keepFramesFor(sl *slot) {
-	if (sl.state == live || sl.state == lagging) && !sl.stalled && !sl.busy && s.sweeping != nil && s.sweeping.id == sl.set {
-		s.sweeping.sweep.minCount = min(s.sweeping.sweep.minCount, sl.count)
+	if (sl.state == live || sl.state == lagging) && !sl.stalled && !sl.busy {
+		if set := s.sets[sl.set]; set.sweep.current {
+			set.sweep.minCount = min(set.sweep.minCount, sl.count)
+		}
 	}
 }
 
-// markDirty queues a set for a sweep.
+// markDirty has a set swept, after its current sweep if there is one.
 func (s *Shard) markDirty(set *Set) {
-	if !set.dirty {
-		set.dirty = true
-		s.dirty.add(set)
+	set.sweep.dirty = true
+	s.queueSweep(set)
+}
+
+// queueSweep queues a set for its next piece, unless it is queued already.
+func (s *Shard) queueSweep(set *Set) {
+	if !set.sweep.queued {
+		set.sweep.queued = true
+		s.sweeps.add(set)
 	}
 }
 
@@ -80,7 +104,7 @@ func (s *Shard) addMember(i uint32, set *Set) {
 func (s *Shard) removeMember(i uint32) {
 	set := s.sets[s.slots[i].set]
 	hole := int(s.slots[i].member)
-	if s.sweeping == set && hole < set.sweep.next {
+	if set.sweep.current && hole < set.sweep.next {
 		set.sweep.next--
 		s.moveMember(set, set.sweep.next, hole)
 		hole = set.sweep.next

@@ -30,6 +30,9 @@ type Task struct {
 	// Owned by the shard.
 	stream     Stream
 	seenPieces uint32 // pieces at the last checkTask
+	queued     int    // how many of frames are not of the set
+	pins       []Pinner
+	joined     *joinedFrames // what text is, if it was joined
 
 	// Guarded by the baton's mu.
 	batonState batonState
@@ -51,8 +54,7 @@ func (t *Task) Shard() *Shard { return t.shard }
 // stream has ended or Leave was called.
 func (t *Task) Next() bool {
 	if t.working {
-		t.working, t.text = false, nil
-		clear(t.frames)
+		t.working = false
 		t.shard.reportDone(t)
 	}
 	for {
@@ -134,6 +136,7 @@ func (s *Shard) taskOf(i uint32) *Task {
 // closeTask tells a task that its stream has ended. If the task is busy, it calls abort.
 func (s *Shard) closeTask(sl *slot, reason Reason, err error) {
 	t := s.tasks[sl.handle]
+	t.unpin()
 	s.tasks[sl.handle] = nil
 	s.freeTasks = append(s.freeTasks, sl.handle)
 	if s.finishTask(t, reason, err) && sl.busy && t.abort != nil {
@@ -200,10 +203,10 @@ func (s *Shard) prepareTask(st Stream) {
 	}
 	t := s.tasks[sl.handle]
 	if sl.sink == Writer {
-		t.text = s.joinPieces(sl)
+		t.text = s.textOf(sl, t)
 		s.stats.Bytes += uint64(len(t.text))
 	} else {
-		t.frames = append(t.frames[:0], out.frames[:out.n]...)
+		t.frames, t.queued = append(t.frames[:0], out.frames[:out.n]...), out.queued
 		clear(out.frames[:out.n])
 	}
 	if pw != nil {
@@ -226,28 +229,57 @@ type joinedFrames struct {
 	first uint64 // count before the first frame
 	n     int    // number of frames
 	bytes []byte
+	users int            // busy tasks that have the bytes
+	in    **joinedFrames // where others find them, or nil
+	count Budget
 }
 
-// joinPieces joins the pieces of s.out. Writers that lack the same frames of a set share the
-// result.
-func (s *Shard) joinPieces(sl *slot) []byte {
-	out := &s.out
+// leave is called when a task no longer has the bytes. The last one forgets them.
+func (j *joinedFrames) leave() {
+	if j.users--; j.users > 0 {
+		return
+	}
+	j.count.Give(len(j.bytes))
+	if j.in != nil && *j.in == j {
+		*j.in = nil
+	}
+}
+
+// textOf returns the pieces of s.out as one text, which the task has until unpin. Writers that
+// lack the same frames of a set share it.
+func (s *Shard) textOf(sl *slot, t *Task) []byte {
+	out, set := &s.out, s.sets[sl.set]
 	if out.n == 1 {
+		if out.queued == 0 {
+			t.pin(set.frames[out.first:out.first+1], sl.form)
+		}
 		return out.pieces[0]
 	}
-	set := s.sets[sl.set]
-	cached := &set.joined[sl.form]
-	if out.queued == 0 && cached.first == sl.count && cached.n == out.n {
-		return cached.bytes
+	shared := &set.joined[sl.form]
+	if out.queued > 0 {
+		shared = nil
 	}
-	joined := make([]byte, 0, out.bytes)
+	if shared == nil || *shared == nil || (*shared).first != sl.count || (*shared).n != out.n {
+		t.joined = s.join(sl.count, shared)
+	} else {
+		t.joined = *shared
+	}
+	t.joined.users++
+	return t.joined.bytes
+}
+
+// join joins the pieces of s.out. Others find the result in shared, if that is not nil.
+func (s *Shard) join(first uint64, shared **joinedFrames) *joinedFrames {
+	out := &s.out
+	j := &joinedFrames{first: first, n: out.n, bytes: make([]byte, 0, out.bytes), in: shared, count: s.opts.Pinned}
 	for _, piece := range out.pieces[:out.n] {
-		joined = append(joined, piece...)
+		j.bytes = append(j.bytes, piece...)
 	}
-	if out.queued == 0 {
-		*cached = joinedFrames{sl.count, out.n, joined}
+	j.count.Add(len(j.bytes))
+	if shared != nil {
+		*shared = j
 	}
-	return joined
+	return j
 }
 
 // takeFinished continues the streams whose tasks have finished their work.
@@ -259,6 +291,7 @@ func (s *Shard) takeFinished() {
 		}
 		sl := &s.slots[st.Slot]
 		sl.busy = false
+		s.tasks[sl.handle].unpin()
 		if sl.stalled {
 			sl.stalled = false
 			s.stats.Stalled--
@@ -282,6 +315,9 @@ func (s *Shard) checkTask(i uint32) {
 		sl.stalled = true
 		s.stats.Stalled++
 		s.markDirty(s.sets[sl.set]) // which need not keep frames for a stalled task
+		if sl.sink == Iterator {
+			s.pinFrames(t)
+		}
 	}
 	if sl.sink == Writer && s.writeTimeoutTicks > 0 && silent > s.writeTimeoutTicks {
 		s.end(i, TimedOut, nil)

@@ -35,13 +35,17 @@ type run struct {
 	form  uint8
 }
 
-func (out *outgoing) reset(sink Sink) {
+func (s *Shard) resetOut(sink Sink) {
+	out := &s.out
 	out.n, out.bytes, out.rest, out.queued, out.run, out.iovReady = 0, 0, 0, 0, run{}, false
 	switch sink {
 	case Socket:
 		out.maxPieces, out.maxBytes = burstFrames, burstBytes
 	case Writer:
 		out.maxPieces, out.maxBytes = burstFrames, taskBytes
+		if pinned := s.opts.Pinned; pinned.Used() > pinned.Limit() {
+			out.maxPieces = 1 // nothing needs to be joined
+		}
 	case Iterator:
 		out.maxPieces, out.maxBytes = taskFrames, taskBytes
 	}
@@ -84,7 +88,7 @@ func (s *Shard) collect(sl *slot, pw *pendingWrite) bool {
 		out.first = int(sl.count - set.base)
 		return true // the previous stream lacked the same frames
 	}
-	out.reset(sl.sink)
+	s.resetOut(sl.sink)
 	if pw != nil {
 		if len(pw.rest) > 0 {
 			out.rest = 1
@@ -153,6 +157,10 @@ func (s *Shard) Send(slot uint32, frames []Frame, position uint64) {
 		s.serve(slot)
 	}
 }
+
+// SendHead hands a new stream on a socket what comes before its first frame. The client gets it
+// however the stream ends, even by [Shard.Conclude]. Nothing is written before Send.
+func (s *Shard) SendHead(slot uint32, head []byte) { s.ensurePendingWrite(slot).rest = head }
 
 // afterPending continues a stream that has been handed everything in its pendingWrite.
 func (s *Shard) afterPending(i uint32) {

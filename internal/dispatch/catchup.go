@@ -7,6 +7,7 @@ import (
 
 	"example.com/tidings/eventlog"
 	"example.com/tidings/internal/delivery"
+	"example.com/tidings/internal/window"
 )
 
 // A catchUp reads the log for one stream that is not in the window. While running is set,
@@ -23,8 +24,12 @@ type catchUp struct {
 	at      stage             // where the cursor is, after what it has found
 	told    uint64            // the position of the last event that it has found
 	names   eventlog.Timeline // tells the ids of what it has found last
+	placed  placed            // of a cursor that has reached the window; it belongs to whoever has the cursor
 	had     uint64            // the client's position before that
 	hadID   string            // the id of the client's last event at that position
+
+	form uint8 // of the frames that the stream is sent; window.NoForm for an iterator
+	hold       // belongs to the dispatcher's room
 
 	// exact is whether the stream's set has counted every matching entry since the stream
 	// was detached.
@@ -49,6 +54,11 @@ func (f *findings) add(frame delivery.Frame, position uint64) {
 func (c *catchUp) bind(f *feed, slot uint32) {
 	c.feed, c.stream = f, f.shard.Name(slot)
 	c.ctx, c.cancel = context.WithCancel(f.dispatcher.window.Context())
+	c.form = f.shard.Form(slot)
+	if f.shard.SinkOf(slot) == delivery.Iterator {
+		c.form = window.NoForm
+	}
+	c.Cursor.take = c.takeEntry
 	c.Cursor.owed = c.askOwed
 	c.Cursor.forgetOwed = c.setInexact
 }
@@ -79,15 +89,26 @@ func (c *catchUp) submit() {
 	c.feed.dispatcher.pool.submit(c)
 }
 
-// run reads on until it finds something to send, and hands it to the feed.
+// run reads on until it finds something to send, and hands it to the feed. If there is no room
+// for that, it returns, and the room submits the catchUp again.
 func (c *catchUp) run() {
 	found := findings{told: c.told}
+	room := c.feed.dispatcher.room
+	c.begin(room.target())
 	for len(found.frames) == 0 && found.at == reading && found.err == nil {
 		if c.ctx.Err() != nil {
 			found.at = ended
 			break
 		}
+		c.lacks = 0
 		found.at, found.err = c.step(c.ctx, &found)
+		if c.lacks > 0 && len(found.frames) == 0 && found.err == nil && !room.take(c, c.lacks) {
+			return
+		}
+	}
+	room.keep(c)
+	if found.at == inWindow {
+		c.place()
 	}
 	if c.ctx.Err() != nil {
 		found = findings{at: ended, told: c.told}
@@ -95,16 +116,54 @@ func (c *catchUp) run() {
 	found.names = c.timeline
 	if !c.feed.shard.Do(func() { c.feed.found(c, found) }) {
 		c.cancel()
+		room.leave(c)
 	}
 }
 
-// askOwed asks the feed how many entries the stream has not received, see feed.owed.
-func (c *catchUp) askOwed() (n, head uint64, ok bool) {
+// takeEntry reports whether the stream has room for an entry beside those that were found.
+// Otherwise it notes how much room is lacking.
+func (c *catchUp) takeEntry(e *window.Entry, found *findings) bool {
+	n := e.Cost(c.form)
+	room := c.feed.dispatcher.room
+	switch {
+	case len(found.frames) > 0 && c.spent+n > c.target:
+		return false
+	case !room.grow(c, c.spent+n):
+		c.lacks = n
+		return false
+	}
+	c.spent += n
+	c.data += len(e.Data)
+	return true
+}
+
+// begin begins a run that may take so many bytes of room. It expects that messages take as many
+// bytes for each byte of data as the last ones did.
+func (c *catchUp) begin(target int) {
+	growth := 1
+	if c.data > 0 {
+		growth = max(1, c.spent/c.data)
+	}
+	c.target, c.readMost = target, max(1, target/growth)
+	c.spent, c.data = 0, 0
+}
+
+// askOwed asks the feed how many entries the stream has not received, see feed.owed. It waits
+// until head is at least the given number.
+func (c *catchUp) askOwed(least uint64) (n, head uint64, ok bool) {
 	answered := make(chan struct{})
-	if !c.feed.shard.Do(func() {
-		defer close(answered)
+	var ask func()
+	ask = func() {
 		n, head, ok = c.feed.owed(c)
-	}) {
+		if ok && head < least {
+			if c.feed.shard.Do(ask) { // in a later turn
+				return
+			}
+			ok = false
+		}
+		close(answered)
+	}
+	if !c.feed.shard.Do(ask) {
 		return 0, 0, false
 	}
 	<-answered

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"example.com/tidings/eventlog"
@@ -14,18 +15,20 @@ import (
 )
 
 // A batch that a cursor reads from the log has at most readRecords records, and ends once
-// their data has readBytes. A slow stream holds one batch.
+// their data has readBytes, or less: see Cursor.readMost. A stream takes as much of it as it
+// has room for, and one message at least.
 const (
 	readRecords = 256
-	readBytes   = 256 << 10
+	readBytes   = 128 << 10
 )
 
 // A Cursor is the place in the log of one stream that is not in the window. It reads the
 // log at the stream's pace. One goroutine uses it at a time.
 type Cursor struct {
 	dispatcher *Dispatcher
-	filters    []topics.Filter
-	skip       bool // skip to the newest message instead of reading the log, see Request
+	booking    *Booking
+	filters    []topics.Filter // of the booking
+	skip       bool            // skip to the newest message instead of reading the log, see Request
 
 	// The view whose sequence numbers pos and the others are.
 	timeline   eventlog.Timeline
@@ -39,12 +42,25 @@ type Cursor struct {
 	lookTo uint64        // and has to look up to this one
 	oldest bool          // the stream began with the oldest message: it misses nothing that had expired by then
 
-	// owed returns how many records up to head have matched since the stream left the
-	// window. handed is how many of them the cursor has found, or reported as missed.
-	// forgetOwed makes the number unknown. A catchUp sets the functions.
-	owed       func() (n, head uint64, ok bool)
+	// take reports whether the stream has room for an entry beside the findings. readMost is
+	// how many bytes of data fill that room, about. A catchUp sets both.
+	take     func(e *window.Entry, found *findings) bool
+	readMost int
+
+	// owed returns how many records up to head, which is at least least, have matched since
+	// the stream left the window. handed is how many of them the cursor has found, or
+	// reported as missed. forgetOwed makes the number unknown. A catchUp sets the functions.
+	owed       func(least uint64) (n, head uint64, ok bool)
 	forgetOwed func()
 	handed     uint64
+
+	reserved atomic.Int64 // nodes of the index, until the stream begins: see Release
+}
+
+// Release gives back what a stream has reserved that does not begin. If the stream has begun,
+// it does nothing. Any goroutine may call it.
+func (c *Cursor) Release() {
+	c.dispatcher.opts.Budgets.IndexNodes.Give(int(c.reserved.Swap(0)))
 }
 
 // A stage says where a cursor is after a step.
@@ -106,7 +122,7 @@ func (c *Cursor) step(ctx context.Context, found *findings) (stage, error) {
 		return inWindow, nil
 	}
 	if c.skip {
-		if owed, head, ok := c.owed(); ok {
+		if owed, head, ok := c.owed(c.pos); ok {
 			c.add(found, c.skipTo(owed-c.handed, head))
 			return reading, nil
 		}
@@ -126,7 +142,7 @@ func (c *Cursor) add(found *findings, gap *sse.GapError) {
 
 // choose finds the next of the chosen records.
 func (c *Cursor) choose(ctx context.Context, found *findings) error {
-	for bytes := 0; len(c.chosen) > 0 && bytes < readBytes; c.chosen = c.chosen[1:] {
+	for ; len(c.chosen) > 0 && len(found.frames) < readRecords; c.chosen = c.chosen[1:] {
 		b, err := c.dispatcher.log.Read(ctx, eventlog.Query{
 			Filters: c.filters, After: c.chosen[0] - 1, UpTo: c.chosen[0], Generation: c.generation,
 			MaxRecords: 1, MaxBytes: 1,
@@ -146,8 +162,11 @@ func (c *Cursor) choose(ctx context.Context, found *findings) error {
 			if strings.HasPrefix(rec.Topic, topics.ReservedPrefix) {
 				continue
 			}
-			bytes += len(rec.Data)
-			found.add(c.dispatcher.window.Entry(c.timeline, rec), rec.Seq)
+			e := c.dispatcher.window.Entry(c.timeline, rec)
+			if !c.take(e, found) {
+				return nil
+			}
+			found.add(e, rec.Seq)
 		}
 	}
 	return nil
@@ -169,11 +188,12 @@ func (c *Cursor) failed(ctx context.Context, err error) (stage, error) {
 
 // matches returns how many matching entries a view has after one number and up to another.
 func (c *Cursor) matches(v *window.View, after, through uint64) (n uint64) {
+	m := newMatcher(c.filters)
 	for _, e := range v.From(after + 1) {
 		if e.Seq > through {
 			break
 		}
-		if topics.MatchAny(c.filters, e.Topic) {
+		if m.match(e.Topic) {
 			n++
 		}
 	}
@@ -241,9 +261,13 @@ func (c *Cursor) read(ctx context.Context, upTo uint64, found *findings) error {
 	}
 	c.oldest = false
 	for _, e := range b.entries {
+		if !c.take(e, found) {
+			return nil
+		}
 		found.add(e, e.Seq)
+		c.handed++
+		c.pos = e.Seq
 	}
-	c.handed += uint64(len(b.entries))
 	c.pos = b.Through
 	return nil
 }
@@ -258,7 +282,7 @@ func (c *Cursor) passed(ctx context.Context, after uint64, b *sharedBatch) *sse.
 	if c.oldest {
 		return nil
 	}
-	if _, _, ok := c.owed(); !ok {
+	if _, _, ok := c.owed(0); !ok {
 		return c.gapSince(sse.GapExpired, after, 0)
 	}
 	missed, known := c.missed(ctx, b)
@@ -285,7 +309,7 @@ func (c *Cursor) missed(ctx context.Context, b *sharedBatch) (n uint64, known bo
 		return 0, false // of what comes after the batch some has gone, perhaps before it was counted
 	}
 	left += uint64(len(b.entries))
-	owed, head, ok := c.owed()
+	owed, head, ok := c.owed(through)
 	v := c.dispatcher.window.Load()
 	if !ok || v.Era() != c.era || v.First() > through+1 {
 		return 0, false

@@ -30,7 +30,12 @@ type Options struct {
 	Retry                   time.Duration // how long clients wait at least before they reconnect
 	Logger                  *slog.Logger
 	Budgets                 *budget.Budgets
-	SocketGone              func() // called when a stream on a socket has ended
+
+	// WindowEntries and WindowBytes are the bounds of the window. While more than four times
+	// as many entries wait for a shard, or more bytes, its streams read from the log instead.
+	WindowEntries, WindowBytes int
+
+	SocketGone func() // called when a stream on a socket has ended
 
 	// Revoked reports whether a subject may no longer read with a credential that was issued
 	// at a time, or at a time that is unknown.
@@ -50,7 +55,10 @@ type Dispatcher struct {
 	opts   Options
 	feeds  []*feed
 	pool   *pool
+	room   *room
+	ledger *ledger
 	reads  *readCache
+	counts counts
 
 	drained atomic.Bool // set by Drain
 	told    uint64      // the last entry of Extended; the window calls it under a lock
@@ -58,18 +66,22 @@ type Dispatcher struct {
 
 // New returns a dispatcher, which has to be closed.
 func New(log eventlog.Log, w *window.Window, opts Options) (*Dispatcher, error) {
-	d := &Dispatcher{log: log, window: w, opts: opts, pool: newPool(), reads: &readCache{log: log, window: w}}
+	d := &Dispatcher{log: log, window: w, opts: opts, pool: newPool()}
+	d.room = newRoom(d.pool, &opts.Budgets.CatchUp)
+	d.reads = &readCache{log: log, window: w, budget: &opts.Budgets.CatchUp}
 	var err error
 	d.Group, err = delivery.New(delivery.Options{
 		Sockets:      opts.Sockets,
 		KeepAlive:    opts.KeepAlive,
 		WriteTimeout: opts.WriteTimeout,
+		Pinned:       &opts.Budgets.Pinned,
 		Feed: func(s *delivery.Shard) delivery.Feed {
 			f := newFeed(d, s)
 			d.feeds = append(d.feeds, f)
 			return f
 		},
 	})
+	d.ledger = &ledger{budget: &opts.Budgets.Filters, shards: len(d.feeds)}
 	return d, err
 }
 
@@ -98,6 +110,21 @@ func (d *Dispatcher) Renewed(v *window.View) {
 	}
 }
 
+// Shrunk implements [window.Listener].
+func (d *Dispatcher) Shrunk(*window.View) {
+	for _, f := range d.feeds {
+		f.shard.Do(f.forgetOld)
+	}
+}
+
+// Behind returns how many entries wait in the longest queue of a shard.
+func (d *Dispatcher) Behind() (n int) {
+	for _, f := range d.feeds {
+		n = max(n, f.queue.length())
+	}
+	return n
+}
+
 // OpenTask begins a stream that a task carries. It returns false if the dispatcher is
 // closed.
 func (d *Dispatcher) OpenTask(t *delivery.Task, o *Opening) bool {
@@ -114,6 +141,7 @@ func (d *Dispatcher) Drain() {
 	for _, f := range d.feeds {
 		f.shard.Do(f.submitOutdated) // they end
 	}
+	d.room.drain()
 	d.Group.Drain()
 }
 
@@ -131,18 +159,8 @@ func (d *Dispatcher) Close(within time.Duration) error {
 	err := d.Group.Close()
 	d.pool.done.Wait()
 	d.reads.close()
+	d.room.close()
 	return err
-}
-
-// Subscribers returns how many streams get the messages of a topic.
-func (d *Dispatcher) Subscribers(topic string) (n int) {
-	for _, f := range d.feeds {
-		counted := make(chan int, 1)
-		if f.shard.Do(func() { counted <- f.subscribersOf(topic) }) {
-			n += <-counted
-		}
-	}
-	return n
 }
 
 func (d *Dispatcher) logBegin(s *delivery.Shard, slot uint32, remote string, filters []topics.Filter) {

@@ -2,11 +2,11 @@ package dispatch
 
 import (
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"example.com/tidings/eventlog"
+	"example.com/tidings/internal/budget"
 	"example.com/tidings/internal/delivery"
 	"example.com/tidings/internal/window"
 	"example.com/tidings/sse"
@@ -20,7 +20,7 @@ type feed struct {
 	shard      *delivery.Shard
 
 	sets  map[string]*delivery.Set // by their filters' key
-	index index[*delivery.Set]
+	index index
 
 	// The sets have every matching entry up to head, a number of this generation and era.
 	timeline   eventlog.Timeline
@@ -28,8 +28,15 @@ type feed struct {
 	era        int
 	head       uint64
 
-	entry   *window.Entry // while match is called for it
-	matched func(*delivery.Set)
+	queue   queue
+	arrived atomic.Bool // the queue is not empty, or may not be
+
+	hand    []*window.Entry // taken from the queue, in room
+	room    [64]*window.Entry
+	entry   *window.Entry // the entry after head, while some of its sets lack it, or nil
+	left    []*filterSet  // those sets
+	scratch []*filterSet  // scratch space of the index
+	count   []*filterSet  // the same, for subscribersOf
 
 	catchUps map[uint32]*catchUp // of the streams that are not in the window, by slot
 	subjects subjects
@@ -37,90 +44,109 @@ type feed struct {
 	position   []delivery.Frame // the keep-alive that tells positionAt, or nil
 	positionAt uint64
 
-	news atomic.Bool // arrived is not empty
-	mu   sync.Mutex
-	idle bool // the shard has no streams, and need not wake for entries
-	arrived
-}
-
-// arrived is what the window has told a feed since the feed last looked.
-type arrived struct {
-	view    *window.View // not nil if the window was read from the log anew
-	passed  uint64       // the last entry that came while the feed was idle
-	entries []*window.Entry
-}
-
-// A filterSet is the Key of a [delivery.Set].
-type filterSet struct {
-	key     string
-	filters []topics.Filter
-	last    uint64 // the number of the entry that was last appended
+	warned time.Time // by warnDropped
 }
 
 func newFeed(d *Dispatcher, s *delivery.Shard) *feed {
 	v := d.window.Load()
-	f := &feed{
+	return &feed{
 		dispatcher: d, shard: s,
 		sets:     map[string]*delivery.Set{},
 		catchUps: map[uint32]*catchUp{},
-		timeline: v.Timeline, generation: v.Generation, era: v.Era(), head: v.Last(), idle: true,
+		queue:    queue{mostEntries: max(queueWindows*d.opts.WindowEntries, leastQueue), mostBytes: max(d.opts.WindowBytes, leastQueueBytes), idle: true},
+		timeline: v.Timeline, generation: v.Generation, era: v.Era(), head: v.Last(),
 	}
-	f.matched = f.match
-	return f
 }
 
 // extended tells the feed of new entries. It is for any goroutine.
 func (f *feed) extended(entries []*window.Entry) {
-	if f.take(entries) {
+	wake := f.queue.add(entries)
+	f.arrived.Store(true)
+	if wake {
 		f.shard.Wake()
 	}
 }
 
-// take reports whether the shard has to wake for new entries.
-func (f *feed) take(entries []*window.Entry) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.news.Store(true)
-	if f.idle && len(entries) > 0 {
-		f.passed = entries[len(entries)-1].Seq
-		return false
-	}
-	f.arrived.entries = append(f.arrived.entries, entries...)
-	return true
-}
-
-// setIdle notes whether the shard has streams. An idle feed gets no entries.
-func (f *feed) setIdle(idle bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.idle = idle
-}
-
 // renewed tells the feed of a view that was read from the log anew. It is for any goroutine.
 func (f *feed) renewed(v *window.View) {
-	f.mu.Lock()
-	f.arrived = arrived{view: v}
-	f.mu.Unlock()
-	f.news.Store(true)
+	f.queue.renew(v)
+	f.arrived.Store(true)
 	f.shard.Wake()
 }
 
-// Advance appends the entries that have arrived to the sets.
-func (f *feed) Advance() {
-	if !f.news.Swap(false) {
+// look takes the news of the queue.
+func (f *feed) look() {
+	if !f.arrived.Load() {
 		return
 	}
-	f.mu.Lock()
-	a := f.arrived
-	f.arrived = arrived{}
-	f.mu.Unlock()
-	if a.view != nil {
-		v := a.view
+	n := f.queue.news()
+	if v := n.view; v != nil {
 		f.detachAll(v.Last(), func() { f.timeline, f.generation, f.era = v.Timeline, v.Generation, v.Era() })
+		f.dropHand()
 		f.submitOutdated()
 	}
-	f.head = max(f.head, a.passed)
-	for _, e := range a.entries {
+	if n.dropped > 0 {
+		f.warnDropped()
+		f.detachAll(n.dropped, func() {})
+		f.dropHand()
+	}
+	f.head = max(f.head, n.passed)
+}
+
+// dropHand drops the entries that were taken from the queue.
+func (f *feed) dropHand() {
+	f.hand, f.entry, f.left = nil, nil, nil
+	clear(f.room[:])
+}
+
+// warnDropped logs, at most once a minute, that the queue has dropped entries.
+func (f *feed) warnDropped() {
+	if now := time.Now(); now.Sub(f.warned) > time.Minute {
+		f.warned = now
+		f.dispatcher.opts.Logger.Warn("hub: a shard has fallen behind the window; its streams catch up from the log")
+	}
+}
+
+// turnSteps is how much work one call of Advance does, as [index.match] counts it: a hundred
+// microseconds. The last topic may take more: a step for each filter that matches it.
+const turnSteps = 1 << 15
+
+// Advance implements [delivery.Feed]: it appends some of the entries that have arrived.
+func (f *feed) Advance() (more bool) {
+	f.look()
+	for steps := 0; f.entry != nil || f.next(&steps); {
+		for ; len(f.left) > 0 && steps < turnSteps; f.left = f.left[1:] {
+			if set := f.left[0]; !set.gone {
+				f.append(set)
+				steps += appendSteps
+			}
+		}
+		if len(f.left) > 0 {
+			return true
+		}
+		f.head, f.entry = f.entry.Seq, nil
+		if steps >= turnSteps {
+			return true
+		}
+	}
+	return false
+}
+
+// What an entry takes beside its match, and for each set that gets it, in steps.
+const (
+	entrySteps  = 64
+	appendSteps = 32
+)
+
+// next looks for the sets that get the next entry. It returns false if there is none now.
+func (f *feed) next(steps *int) bool {
+	for {
+		if len(f.hand) == 0 && !f.takeHand() {
+			return false
+		}
+		e := f.hand[0]
+		f.hand[0] = nil
+		f.hand = f.hand[1:]
 		switch {
 		case e.Seq <= f.head:
 			continue
@@ -128,32 +154,35 @@ func (f *feed) Advance() {
 			// Records between were removed before this node read them.
 			f.detachAll(e.Seq-1, func() {})
 		}
+		var n int
 		if !strings.HasPrefix(e.Topic, topics.ReservedPrefix) {
-			f.entry = e
-			f.index.match(e.Topic, f.matched)
+			f.left, n = f.index.find(e.Topic, &f.scratch)
 		}
-		f.head = e.Seq
+		f.entry = e
+		*steps += n + entrySteps
+		return true
 	}
-	f.entry = nil
 }
 
-// slack is how many more entries than the window a set may hold for streams that are just
-// about to get them.
-const slack = 256
+// takeHand takes entries from the queue. It returns false if there are none, or if there are
+// news first.
+func (f *feed) takeHand() bool {
+	if !f.arrived.Load() {
+		return false
+	}
+	f.arrived.Store(false) // before it looks, so that what comes later sets it again
+	var left bool
+	if f.hand, left = f.queue.take(f.room[:0]); left {
+		f.arrived.Store(true)
+	}
+	return len(f.hand) > 0
+}
 
-// match appends f.entry to a set.
-func (f *feed) match(set *delivery.Set) {
-	key := set.Key.(*filterSet)
-	if key.last == f.entry.Seq { // another filter of the set has matched
-		return
-	}
-	key.last = f.entry.Seq
-	f.shard.Append(set, f.entry)
-	if set.Longer(slack) {
-		if v := f.dispatcher.window.Load(); v.Era() == f.era && v.First() > 0 {
-			f.shard.Forget(set, v.First()-1)
-		}
-	}
+// append appends f.entry to a set.
+func (f *feed) append(set *filterSet) {
+	set.last = f.entry.Seq
+	f.shard.Append(set.set, f.entry)
+	f.forget(set.set)
 }
 
 // detachAll detaches every stream from its set, because the frames up to the new head are
@@ -180,11 +209,16 @@ func (f *feed) detachAll(head uint64, change func()) {
 type Opening struct {
 	Cursor *Cursor
 	Form   uint8            // of its frames
+	Head   []byte           // of a response on a socket; the client gets it in any case
 	First  []delivery.Frame // come before everything else
 	ID     string           // of the event in First
 	Remote string           // the client's address, for the log
 	End    *End             // nil for a stream that goes on
 	Holder Holder
+
+	// TooLate is called if OpenSocket has returned true and the stream cannot be opened. The
+	// socket remains the caller's. TooLate must not block.
+	TooLate func()
 }
 
 // An End says when and how a stream ends.
@@ -193,16 +227,20 @@ type End struct {
 	Reason delivery.Reason
 }
 
-// setOf returns the set of the streams with the given filters.
-func (f *feed) setOf(filters []topics.Filter) *delivery.Set {
-	key := filterKey(filters)
-	set := f.sets[key]
-	if set == nil {
-		set = f.shard.NewSet(&filterSet{key: key, filters: filters}, f.head)
-		f.sets[key] = set
-		f.index.add(set, filters)
+// setOf returns the set of the streams with the filters of a booking.
+func (f *feed) setOf(b *Booking) *delivery.Set {
+	if set := f.sets[b.key]; set != nil {
+		return set
 	}
-	return set
+	from := f.head
+	if f.entry != nil {
+		from = f.entry.Seq // the set is not among those in f.left
+	}
+	fs := &filterSet{Booking: b}
+	fs.set = f.shard.NewSet(fs, from)
+	f.sets[b.key] = fs.set
+	f.index.add(fs)
+	return fs.set
 }
 
 // The tags of streams.
@@ -214,13 +252,15 @@ const (
 // open begins a stream. take makes whatever carries the stream a member of its set. If take
 // fails, open returns false.
 func (f *feed) open(o *Opening, take func(set *delivery.Set, form, tag uint8) (slot uint32, ok bool)) bool {
-	f.setIdle(false)
-	f.Advance()
+	f.queue.setIdle(false)
+	f.look()
 	c, tag := o.Cursor, replayTag
 	if c.skip {
 		tag = skipTag
 	}
-	set := f.setOf(c.filters)
+	nodes := f.index.nodes
+	set := f.setOf(c.booking)
+	f.budget().Give(int(c.reserved.Swap(0)) - (f.index.nodes - nodes))
 	slot, ok := take(set, o.Form, tag)
 	if !ok {
 		if set.Len() == 0 {
@@ -228,6 +268,7 @@ func (f *feed) open(o *Opening, take func(set *delivery.Set, form, tag uint8) (s
 		}
 		return false
 	}
+	f.dispatcher.counts.changes.Add(1)
 	f.dispatcher.logBegin(f.shard, slot, o.Remote, c.filters)
 	if end := o.End; end != nil {
 		f.shard.EndAt(slot, end.Until, end.Reason)
@@ -237,6 +278,9 @@ func (f *feed) open(o *Opening, take func(set *delivery.Set, form, tag uint8) (s
 	if c.era != f.era || !c.isInWindow() {
 		f.catchUp(slot, &catchUp{Cursor: c, told: told, names: c.timeline, had: told, hadID: o.ID})
 	}
+	if o.Head != nil {
+		f.shard.SendHead(slot, o.Head)
+	}
 	f.shard.Send(slot, o.First, told)
 	f.hold(slot, o.Holder)
 	return true
@@ -244,42 +288,22 @@ func (f *feed) open(o *Opening, take func(set *delivery.Set, form, tag uint8) (s
 
 // Vacated implements [delivery.Feed]: it forgets a set that has lost its last stream.
 func (f *feed) Vacated(set *delivery.Set) {
-	key := set.Key.(*filterSet)
-	f.index.remove(set, key.filters)
-	delete(f.sets, key.key)
+	fs, nodes := set.Key.(*filterSet), f.index.nodes
+	fs.gone = true
+	f.index.remove(fs)
+	f.budget().Give(nodes - f.index.nodes)
+	delete(f.sets, fs.key)
 	if len(f.sets) == 0 {
-		f.setIdle(true)
+		f.queue.setIdle(true)
 	}
 }
 
-// settle attaches a stream to its set after a position, if the window reaches back to that.
-// has is the last position that the client received. No matching event lies between has and
-// position.
-func (f *feed) settle(slot uint32, position, has uint64) bool {
-	set := f.shard.SetOf(slot)
-	if position < set.From() {
-		v := f.dispatcher.window.Load()
-		if v.Era() != f.era || position+1 < v.First() {
-			return false
-		}
-		var frames []delivery.Frame
-		for _, e := range v.From(position + 1) {
-			if e.Seq > set.From() {
-				break
-			}
-			if topics.MatchAny(set.Key.(*filterSet).filters, e.Topic) {
-				frames = append(frames, e)
-			}
-		}
-		f.shard.Prepend(set, frames, position)
-	}
-	f.shard.Attach(slot, position, has)
-	return true
-}
+// budget returns the budget of the nodes of all indexes.
+func (f *feed) budget() *budget.Bytes { return &f.dispatcher.opts.Budgets.IndexNodes }
 
 // Resettle implements [delivery.Feed].
 func (f *feed) Resettle(slot uint32) {
-	if pos := f.shard.Position(slot); !f.settle(slot, pos, pos) {
+	if pos := f.shard.Position(slot); !f.settle(slot, pos, pos, nil) {
 		f.detach(slot, pos, true)
 	}
 }
@@ -289,9 +313,10 @@ func (f *feed) Resettle(slot uint32) {
 func (f *feed) detach(slot uint32, position uint64, exact bool) {
 	f.shard.Detach(slot)
 	told := f.shard.Position(slot)
+	booking := f.shard.SetOf(slot).Key.(*filterSet).Booking
 	c := &catchUp{
 		Cursor: &Cursor{
-			dispatcher: f.dispatcher, filters: f.shard.SetOf(slot).Key.(*filterSet).filters, skip: f.shard.Tag(slot) == skipTag,
+			dispatcher: f.dispatcher, booking: booking, filters: booking.filters, skip: f.shard.Tag(slot) == skipTag,
 			timeline: f.timeline, generation: f.generation, era: f.era, pos: position,
 		},
 		told: told, names: f.timeline, had: told, hadID: f.timeline.Position(told).String(), exact: exact,
@@ -309,9 +334,12 @@ func (f *feed) catchUp(slot uint32, c *catchUp) {
 // Written implements [delivery.Feed]: it goes on with a stream that has sent everything.
 func (f *feed) Written(slot uint32) {
 	c := f.catchUps[slot]
+	if c != nil && !c.running {
+		f.dispatcher.room.release(c)
+	}
 	switch {
 	case c == nil: // it has sent its first event
-		if pos := f.shard.Position(slot); !f.settle(slot, pos, pos) {
+		if pos := f.shard.Position(slot); !f.settle(slot, pos, pos, nil) {
 			f.detach(slot, pos, false)
 		}
 	case c.running:
@@ -325,12 +353,13 @@ func (f *feed) Written(slot uint32) {
 
 // returnToWindow attaches a stream to its set again, if its catchUp has reached the window.
 func (f *feed) returnToWindow(slot uint32, c *catchUp) bool {
-	f.Advance()
-	if c.era != f.era || f.catchUps[slot] != c || !f.settle(slot, c.pos, c.told) {
+	f.look()
+	if c.era != f.era || f.catchUps[slot] != c || !f.settle(slot, c.pos, c.told, &c.placed) {
 		return false
 	}
 	delete(f.catchUps, slot)
 	c.cancel()
+	f.dispatcher.room.leave(c)
 	return true
 }
 
@@ -340,6 +369,7 @@ func (f *feed) found(c *catchUp, found findings) {
 	slot := c.stream.Slot
 	if !f.shard.Is(c.stream) || f.catchUps[slot] != c || f.shard.IsClosing(slot) {
 		c.cancel()
+		f.dispatcher.room.leave(c)
 		return
 	}
 	if found.err != nil {
@@ -370,17 +400,20 @@ func (f *feed) submitOutdated() {
 // owed returns how many entries, up to head, were appended to the set of a stream that
 // catches up since the stream was detached. ok is false if the number is unknown.
 func (f *feed) owed(c *catchUp) (n, head uint64, ok bool) {
-	f.Advance()
+	f.look()
 	if !c.exact || !f.shard.Is(c.stream) || f.catchUps[c.stream.Slot] != c {
 		return 0, 0, false
 	}
-	return f.shard.Owed(c.stream.Slot), f.head, true
+	head = f.head
+	if fs := f.shard.SetOf(c.stream.Slot).Key.(*filterSet); f.entry != nil && fs.last == f.entry.Seq {
+		head = f.entry.Seq
+	}
+	return f.shard.Owed(c.stream.Slot), head, true
 }
 
 // KeepAlive implements [delivery.Feed]: it tells a stream how far the log has gone on, if it
 // has.
 func (f *feed) KeepAlive(slot uint32) ([]delivery.Frame, uint64) {
-	f.Advance()
 	pos := f.shard.Position(slot)
 	if f.shard.IsDetached(slot) || f.shard.Owed(slot) > 0 || f.head <= pos {
 		return keepAliveFrames, pos
@@ -407,7 +440,7 @@ func (f *feed) Last(slot uint32, reason delivery.Reason) delivery.Frame {
 		}
 		id = f.timeline.Position(position).String()
 	}
-	ev := sse.Event{Type: endEventType, Retry: f.dispatcher.jitteredRetry(), Data: window.JSON(endData{reason.String()}), ID: id}
+	ev := sse.Event{Type: endEventType, Retry: f.dispatcher.jitteredRetry(), Data: window.JSON(endData{endReason(reason)}), ID: id}
 	return &window.Notice{Chunk: window.Chunk(ev)}
 }
 
@@ -417,8 +450,11 @@ func (f *feed) Gone(slot uint32, reason delivery.Reason) {
 	if c := f.catchUps[slot]; c != nil {
 		delete(f.catchUps, slot)
 		c.cancel()
+		f.dispatcher.room.leave(c)
 	}
+	f.dispatcher.counts.changes.Add(1)
 	if f.shard.SinkOf(slot) == delivery.Socket {
+		f.shard.SetOf(slot).Key.(*filterSet).Release()
 		f.dispatcher.opts.SocketGone() // a task's goroutine knows that itself
 	}
 	f.dispatcher.logEnd(f.shard, slot, reason)
@@ -426,12 +462,9 @@ func (f *feed) Gone(slot uint32, reason delivery.Reason) {
 
 // subscribersOf returns how many of the shard's streams get the messages of a topic.
 func (f *feed) subscribersOf(topic string) (n int) {
-	seen := map[*delivery.Set]bool{}
-	f.index.match(topic, func(set *delivery.Set) {
-		if !seen[set] {
-			seen[set] = true
-			n += set.Len()
-		}
-	})
+	sets, _ := f.index.find(topic, &f.count)
+	for _, set := range sets {
+		n += set.set.Len()
+	}
 	return n
 }

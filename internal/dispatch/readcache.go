@@ -2,12 +2,12 @@ package dispatch
 
 import (
 	"context"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"example.com/tidings/eventlog"
+	"example.com/tidings/internal/budget"
 	"example.com/tidings/internal/window"
 	"example.com/tidings/topics"
 )
@@ -19,10 +19,15 @@ const (
 	maxBatches = 32 // each of up to readBytes and a record
 )
 
+// A batch that takes more than a sixteenth of the bytes for all of them is not shared, because
+// its messages may grow a lot when they are encoded.
+const batchShare = 16
+
 // A readCache has the batches that were read from the log a moment ago.
 type readCache struct {
 	log    eventlog.Log
 	window *window.Window
+	budget *budget.Bytes // a part of it is for the batches
 
 	mu     sync.Mutex
 	m      map[batchKey]*sharedBatch
@@ -41,28 +46,18 @@ type batchKey struct {
 type sharedBatch struct {
 	eventlog.Batch
 	entries []*window.Entry
+	account *window.Account // of the entries, while the batch is shared
+
+	owns bool // account counts the entries; guarded by the readCache's mu
 
 	done chan struct{} // closed when all else is set
 	err  error
 	read time.Time
 }
 
-// filterKey returns a string that is the same for all cursors with the same filters.
-func filterKey(filters []topics.Filter) string {
-	if len(filters) == 1 {
-		return filters[0].String()
-	}
-	patterns := make([]string, len(filters))
-	for i, f := range filters {
-		patterns[i] = f.String()
-	}
-	slices.Sort(patterns)
-	return strings.Join(patterns, " ")
-}
-
 // read returns the next batch for a cursor.
 func (s *readCache) read(ctx context.Context, c *Cursor, upTo uint64) (*sharedBatch, error) {
-	key := batchKey{filterKey(c.filters), c.pos, c.generation}
+	key := batchKey{c.booking.key, c.pos, c.generation}
 	s.mu.Lock()
 	b := s.m[key]
 	if b != nil && time.Since(b.read) < sharedFor {
@@ -78,11 +73,16 @@ func (s *readCache) read(ctx context.Context, c *Cursor, upTo uint64) (*sharedBa
 		}
 		return s.readAlone(ctx, c, upTo)
 	}
-	b = &sharedBatch{done: make(chan struct{}), read: time.Now()}
-	if len(s.m) >= maxBatches {
-		s.forgetOld()
+	if b != nil {
+		s.drop(key, b)
 	}
-	if len(s.m) < maxBatches {
+	b = &sharedBatch{done: make(chan struct{}), read: time.Now(), account: window.NewAccount(s.budget)}
+	shared := !s.isFull()
+	if !shared {
+		s.forgetOld()
+		shared = !s.isFull()
+	}
+	if shared {
 		if s.m == nil {
 			s.m = map[batchKey]*sharedBatch{}
 		}
@@ -97,14 +97,63 @@ func (s *readCache) read(ctx context.Context, c *Cursor, upTo uint64) (*sharedBa
 		b.Batch, b.entries = own.Batch, own.entries
 	}
 	b.err = err
+	if shared {
+		s.share(key, b)
+	}
 	close(b.done)
 	return b, err
+}
+
+// share has the account of a batch that was read count its entries, if the batch is still to
+// be shared.
+func (s *readCache) share(key batchKey, b *sharedBatch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.m[key] != b {
+		return
+	}
+	for _, e := range b.entries {
+		e.Own(b.account)
+	}
+	b.owns = true
+	if b.account.Bytes() > s.most()/batchShare {
+		s.drop(key, b)
+	}
+}
+
+// most returns how many bytes all batches may take.
+func (s *readCache) most() int { return s.budget.Limit() / cacheShare }
+
+// isFull reports whether no other batch can be shared. If the messages of those that are have
+// grown a lot, nothing is shared any more. Callers hold mu.
+func (s *readCache) isFull() bool {
+	total := 0
+	for _, b := range s.m {
+		total += b.account.Bytes()
+	}
+	if total > 2*s.most() {
+		for key, b := range s.m {
+			s.drop(key, b)
+		}
+	}
+	return total > s.most() || len(s.m) >= maxBatches
+}
+
+// drop ends the sharing of a batch. Callers hold mu.
+func (s *readCache) drop(key batchKey, b *sharedBatch) {
+	delete(s.m, key)
+	if b.owns {
+		b.owns = false
+		for _, e := range b.entries {
+			e.Disown()
+		}
+	}
 }
 
 func (s *readCache) readAlone(ctx context.Context, c *Cursor, upTo uint64) (*sharedBatch, error) {
 	found, err := s.log.Read(ctx, eventlog.Query{
 		Filters: c.filters, After: c.pos, UpTo: upTo, Generation: c.generation,
-		MaxRecords: readRecords, MaxBytes: readBytes,
+		MaxRecords: readRecords, MaxBytes: min(c.readMost, readBytes),
 	})
 	if err != nil {
 		return nil, err
@@ -137,7 +186,7 @@ func (s *readCache) expire() {
 func (s *readCache) forgetOld() {
 	for key, b := range s.m {
 		if time.Since(b.read) >= sharedFor {
-			delete(s.m, key)
+			s.drop(key, b)
 		}
 	}
 }
@@ -148,6 +197,9 @@ func (s *readCache) close() {
 	defer s.mu.Unlock()
 	if s.forget != nil {
 		s.forget.Stop()
+	}
+	for key, b := range s.m {
+		s.drop(key, b)
 	}
 	s.m, s.forget = nil, nil
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"example.com/tidings/eventlog"
+	"example.com/tidings/internal/delivery"
 	"example.com/tidings/internal/window"
 	"example.com/tidings/sse"
 	"example.com/tidings/topics"
@@ -15,7 +16,7 @@ import (
 
 // A Request says what a stream gets.
 type Request struct {
-	Filters     []topics.Filter
+	Booking     *Booking
 	Start       Start
 	LastEventID string // if not empty, wins over Start; it is untrusted
 
@@ -44,9 +45,30 @@ const (
 	StartTime                    // the oldest retained one that was stored at a time or later
 )
 
-// Begin returns a cursor at the place where a stream begins.
+// searches reports whether the log is searched for where the stream begins.
+func (s Start) searches() bool {
+	return s.Kind == StartLast || s.Kind == StartTime || s.Kind == StartCount && s.N > 0
+}
+
+// ErrFull means that there is no room for the filters of another stream.
+var ErrFull = errors.New("dispatch: the index of filters is full")
+
+// Book returns a booking of the filters of a stream. Whoever ends the stream releases it. Book
+// returns nil if the hub holds too much for filters.
+func (d *Dispatcher) Book(filters []topics.Filter) *Booking {
+	return d.ledger.book(topics.Reduce(filters))
+}
+
+// Begin returns a cursor at the place where a stream begins. It reserves room for the stream's
+// filters in the index, or returns [ErrFull]. If the stream does not begin, the caller calls
+// [Cursor.Release].
 func (d *Dispatcher) Begin(ctx context.Context, r Request) (*Cursor, error) {
-	c := &Cursor{dispatcher: d, filters: topics.Reduce(r.Filters), skip: r.Skip}
+	c := &Cursor{dispatcher: d, booking: r.Booking, filters: r.Booking.filters, skip: r.Skip}
+	nodes := d.opts.Budgets.IndexNodes.Claim()
+	if !nodes.Grow(nodesOf(c.filters)) {
+		return nil, ErrFull
+	}
+	c.reserved.Store(int64(nodesOf(c.filters)))
 	v := d.window.Load()
 	c.use(v, v.Last())
 	id, idErr := r.Start.ID, error(nil)
@@ -63,6 +85,7 @@ func (d *Dispatcher) Begin(ctx context.Context, r Request) (*Cursor, error) {
 		err = c.start(ctx, r.Start)
 	}
 	if err != nil {
+		c.Release()
 		return nil, fmt.Errorf("find where a subscription begins: %w", err)
 	}
 	if idErr != nil {
@@ -101,6 +124,13 @@ func (c *Cursor) start(ctx context.Context, from Start) (err error) {
 		c.pos = max(c.pos, acknowledged)
 	}
 	log, head := c.dispatcher.log, c.pos
+	if from.searches() {
+		end, err := c.dispatcher.opts.Budgets.Reads.Begin(ctx)
+		if err != nil {
+			return err
+		}
+		defer end()
+	}
 	switch from.Kind {
 	case StartNow:
 	case StartOldest:
@@ -170,6 +200,14 @@ type (
 		Reason string `json:"reason"`
 	}
 )
+
+// endReason returns what a client is told of the reason why its stream ends.
+func endReason(reason delivery.Reason) string {
+	if reason == delivery.Slow {
+		reason = delivery.Limit
+	}
+	return reason.String()
+}
 
 // OpenEvent returns the first event of a stream, before the cursor is used for anything
 // else. Its id is where the stream begins, so that a client which is cut before the first

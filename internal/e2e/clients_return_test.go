@@ -103,6 +103,7 @@ var foreigners = []foreign{
 		name: "fetch-event-source", rule: "a reader on fetch that resolves on a complete response comes back after a broken one",
 		run: inNode("fetch-event-source"), message: plainMessage, lastWord: true,
 	},
+	{name: "PHP", rule: "fopen, over HTTP/1.0", run: runPHP, message: plainMessage},
 	{
 		name: "Chromium", rule: "the standard", message: plainMessage,
 		run: runPage(`<script>new EventSource(%q).onmessage = (e) => {

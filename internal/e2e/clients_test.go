@@ -95,14 +95,16 @@ func installClients(npm string) (dir string, err error) {
 	return dir, nil
 }
 
-// A nodeReader is a client in Node.
-type nodeReader struct {
+// A processReader is a client that is a process of its own.
+type processReader struct {
+	process *os.Process
+
 	mu       sync.Mutex
 	messages []string
 	final    string
 }
 
-func (r *nodeReader) got(*testing.T) ([]string, string) {
+func (r *processReader) got(*testing.T) ([]string, string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.messages), r.final
@@ -114,6 +116,18 @@ func runNode(t *testing.T, client, url string) reader {
 	node, dir := program(t, "node"), npmPackages(t)
 	cmd := exec.CommandContext(t.Context(), node, "clients.mjs", client, url)
 	cmd.Dir = dir
+	return runProcess(t, cmd)
+}
+
+// runPHP starts client.php. It ends with the test.
+func runPHP(t *testing.T, s *switching, query string) reader {
+	t.Helper()
+	return runProcess(t, exec.CommandContext(t.Context(), program(t, "php"), filepath.Join(clientsDir, "client.php"), s.url+"/events?"+query))
+}
+
+// runProcess starts a client that prints a line of JSON for each message.
+func runProcess(t *testing.T, cmd *exec.Cmd) *processReader {
+	t.Helper()
 	cmd.WaitDelay = time.Second
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -122,7 +136,7 @@ func runNode(t *testing.T, client, url string) reader {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	r, read := &nodeReader{}, make(chan struct{})
+	r, read := &processReader{process: cmd.Process}, make(chan struct{})
 	t.Cleanup(func() {
 		<-read
 		cmd.Wait()

@@ -182,7 +182,7 @@ func TestCurlReadsWhatCurlPosts(t *testing.T) {
 	for _, v := range curlVersions {
 		t.Run(v.name, func(t *testing.T) {
 			t.Parallel()
-			s := startSite(t, server.Config{})
+			s := startSite(t, server.Config{H2C: true})
 			reader := curl(t, "-N", v.flag, s.URL+"/events")
 			at := reader.open(t)
 			poster := curl(t, v.flag, s.URL+"/messages", "-H", "content-type: application/json", "-d", `{"user":"ada","text":"hello"}`)

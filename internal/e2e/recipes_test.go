@@ -86,3 +86,38 @@ func TestRecipes(t *testing.T) {
 		t.Errorf("the recipes that ran are %v, want one in each language of %v", ran, interpreters)
 	}
 }
+
+// A recipe whose message is too large is told so, although its library sends all of the message
+// before it reads.
+func TestRecipesAreToldOfRefusals(t *testing.T) {
+	t.Parallel()
+	doc, err := os.ReadFile("../../docs/recipes.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	p := startProcess(t, dir, "127.0.0.1:0")
+	for _, tt := range []struct{ language, interpreter, file, large, says string }{
+		{"python", "python3", "large.py", `"x" * 5_000_000`, "HTTP Error 413"},
+		{"php", "php", "large.php", `str_repeat("x", 5_000_000)`, "413 Request Entity Too Large"},
+		{"js", "node", "large.mjs", `"x".repeat(5_000_000)`, "A message may have up to 524288 bytes"},
+	} {
+		block := regexp.MustCompile("(?ms)^```" + tt.language + "\n(.*?)^```$").FindStringSubmatch(string(doc))
+		if block == nil || strings.Count(block[1], `"shipped"`) != 1 {
+			t.Fatalf("docs/recipes.md has another recipe in %s", tt.language)
+		}
+		text := strings.NewReplacer("http://127.0.0.1:8080", p.URL, `"shipped"`, tt.large).Replace(block[1])
+		file := filepath.Join(dir, tt.file)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		interpreter := program(t, tt.interpreter)
+		for range 2 {
+			cmd := exec.CommandContext(t.Context(), interpreter, file)
+			cmd.Env = append(cmd.Environ(), "no_proxy=*")
+			if out, _ := cmd.CombinedOutput(); !strings.Contains(string(out), tt.says) {
+				t.Errorf("%s: the program says\n%s\nwithout %q", tt.language, out, tt.says)
+			}
+		}
+	}
+}

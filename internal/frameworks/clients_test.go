@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	launchdarkly "github.com/launchdarkly/eventsource"
 	r3labs "github.com/r3labs/sse/v2"
 	gosse "github.com/tmaxmax/go-sse"
 
@@ -26,10 +27,15 @@ import (
 var goClients = []struct {
 	name, rule string
 	lastWord   bool // a response that is complete is the last word
-	read       func(ctx context.Context, url string, message func(string)) error
+
+	// showsHalves says that the client takes the beginning of an event that was cut off for an
+	// event without an id.
+	showsHalves bool
+
+	read func(ctx context.Context, url string, message func(string)) error
 }{
 	{
-		name: "r3labs/sse", rule: "returns after a complete response, comes back after a broken one", lastWord: true,
+		name: "r3labs/sse", rule: "returns after a complete response, comes back after a broken one", lastWord: true, showsHalves: true,
 		read: func(ctx context.Context, url string, message func(string)) error {
 			return r3labs.NewClient(url).SubscribeRawWithContext(ctx, func(ev *r3labs.Event) {
 				if len(ev.Event) == 0 {
@@ -48,6 +54,29 @@ var goClients = []struct {
 			conn := gosse.NewConnection(req)
 			conn.SubscribeMessages(func(ev gosse.Event) { message(ev.Data) })
 			return conn.Connect()
+		},
+	},
+	{
+		name: "launchdarkly", rule: "comes back after every end",
+		read: func(ctx context.Context, url string, message func(string)) error {
+			req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+			if err != nil {
+				return err
+			}
+			// Stream.Close hangs if an event is on its way.
+			onError := func(error) launchdarkly.StreamErrorHandlerResult {
+				return launchdarkly.StreamErrorHandlerResult{CloseNow: ctx.Err() != nil}
+			}
+			stream, err := launchdarkly.SubscribeWithRequestAndOptions(req, launchdarkly.StreamOptionErrorHandler(onError))
+			if err != nil {
+				return err
+			}
+			for ev := range stream.Events {
+				if ev.Event() == "" {
+					message(ev.Data())
+				}
+			}
+			return ctx.Err()
 		},
 	},
 }

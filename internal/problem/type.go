@@ -14,6 +14,7 @@ const (
 	InvalidQuery
 	InvalidTopic
 	InvalidFilter
+	FilterTooCostly
 	InvalidType
 	InvalidData
 	InvalidKey
@@ -43,11 +44,14 @@ const (
 	HostNotAllowed
 	InvalidMessage
 	KeyConflict
+	TooManyFields
 	InternalError
 	Stopping
 	Unavailable
 	Unconfirmed
 	InsufficientStorage
+	TooManyTopics
+	TooManyKeys
 )
 
 var types = [...]struct {
@@ -61,6 +65,7 @@ var types = [...]struct {
 	InvalidQuery:         {"invalid-query", http.StatusBadRequest, "Invalid query string"},
 	InvalidTopic:         {"invalid-topic", http.StatusBadRequest, "Invalid topic"},
 	InvalidFilter:        {"invalid-filter", http.StatusBadRequest, "Invalid filter"},
+	FilterTooCostly:      {"filter-too-costly", http.StatusBadRequest, "Filter with too many wildcards"},
 	InvalidType:          {"invalid-type", http.StatusBadRequest, "Invalid event type"},
 	InvalidData:          {"invalid-data", http.StatusBadRequest, "Data is not valid UTF-8"},
 	InvalidKey:           {"invalid-key", http.StatusBadRequest, "Invalid idempotency key"},
@@ -90,11 +95,14 @@ var types = [...]struct {
 	HostNotAllowed:       {"host-not-allowed", http.StatusMisdirectedRequest, "Host not allowed"},
 	InvalidMessage:       {"invalid-message", http.StatusUnprocessableEntity, "Invalid message"},
 	KeyConflict:          {"key-conflict", http.StatusUnprocessableEntity, "Idempotency key already used for another message"},
+	TooManyFields:        {"too-many-fields", http.StatusRequestHeaderFieldsTooLarge, "Too many header fields"},
 	InternalError:        {"internal-error", http.StatusInternalServerError, "Internal server error"},
 	Stopping:             {"stopping", http.StatusServiceUnavailable, "Server is stopping"},
 	Unavailable:          {"unavailable", http.StatusServiceUnavailable, "Temporarily unavailable"},
 	Unconfirmed:          {"unconfirmed", http.StatusServiceUnavailable, "Storage of the message is not confirmed"},
 	InsufficientStorage:  {"insufficient-storage", http.StatusInsufficientStorage, "Insufficient storage"},
+	TooManyTopics:        {"too-many-topics", http.StatusInsufficientStorage, "Too many topics"},
+	TooManyKeys:          {"too-many-keys", http.StatusInsufficientStorage, "Too many idempotency keys"},
 }
 
 // Types returns all types, ordered by status.

@@ -1,6 +1,8 @@
 // Package ringbuf has the newest items of a numbered sequence.
 package ringbuf
 
+import "unsafe"
+
 // An Item knows how much memory it takes, in bytes. The size does not change.
 type Item interface{ Size() int }
 
@@ -12,6 +14,7 @@ type Ring[T Item] struct {
 	// items has room behind its end. It belongs to whoever pushes next: of the values
 	// that share it, only the newest is pushed to.
 	items   []T
+	array   int // capacity of the array of items
 	bytes   int // of items
 	dropped int // bytes that the array of items still refers to, before its beginning
 }
@@ -28,6 +31,9 @@ func (r Ring[T]) Last() uint64 { return r.first + uint64(len(r.items)) - 1 }
 // Len returns how many items there are.
 func (r Ring[T]) Len() int { return len(r.items) }
 
+// Overhead returns how many bytes the ring takes beside its items.
+func (r Ring[T]) Overhead() int { return r.array * int(unsafe.Sizeof(*new(T))) }
+
 // From returns the items with the given number and greater ones. Callers do not change
 // the slice.
 func (r Ring[T]) From(number uint64) []T {
@@ -42,8 +48,12 @@ func (r Ring[T]) From(number uint64) []T {
 
 // Push adds an item after the last one.
 func (r Ring[T]) Push(item T) Ring[T] {
+	moves := len(r.items) == cap(r.items)
 	r.items = append(r.items, item)
 	r.bytes += item.Size()
+	if moves {
+		r.array, r.dropped = cap(r.items), 0
+	}
 	return r
 }
 
@@ -56,9 +66,9 @@ func (r Ring[T]) Drop(n int) Ring[T] {
 	r.items = r.items[n:]
 	r.first += uint64(n)
 	// Otherwise the array would keep dropped items alive until it is full.
-	if r.dropped > r.bytes/4+64<<10 {
+	if r.dropped > r.bytes/16+16<<10 {
 		r.items = append(make([]T, 0, len(r.items)+len(r.items)/4+16), r.items...)
-		r.dropped = 0
+		r.array, r.dropped = cap(r.items), 0
 	}
 	return r
 }

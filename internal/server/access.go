@@ -13,7 +13,7 @@ func (s *Server) authorize(r *http.Request, access httpapi.Access) error {
 	if s.cfg.Authorize == nil {
 		return nil
 	}
-	_, err := httpapi.Ask(s.conns.hub.Load(), s.log, r, access, s.cfg.Authorize)
+	_, err := httpapi.Ask(s.conns.hub, s.log, r, access, s.cfg.Authorize)
 	return err
 }
 

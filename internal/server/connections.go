@@ -1,73 +1,413 @@
 package server
 
 import (
+	"context"
+	"errors"
+	"io"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"example.com/tidings/hub"
 )
 
-// keptFiles is how many descriptors connections may not use. The log opens files all the
-// time and fails without descriptors.
-const keptFiles = 64
-
-// connections counts the open connections. Methods may be called concurrently.
+// connections knows the open connections that net/http serves, and makes room for a newcomer
+// when there are too many: it closes the one that has waited longest for its client. Methods may
+// be called concurrently.
 type connections struct {
-	most int // connections at once
-	open atomic.Int64
-	hub  atomic.Pointer[hub.Hub]
+	limits Limits
+	hub    *hub.Hub // set before the first connection comes
+	freed  chan struct{}
+	closed chan struct{}
+
+	waited, lasted, refused atomic.Uint64 // connections that were closed to make room
+
+	mu    sync.Mutex
+	known map[net.Conn]*connection
+	fresh queue // connections whose client has to send something, and has not sent a whole request yet
+	idle  queue // such connections of clients that have
+	busy  queue // connections with a request that is no stream
+
+	sweeping bool // sweep will be called
 }
 
-func newConnections() *connections {
-	n := descriptors()
-	return &connections{most: n - min(keptFiles, n/16)}
+func newConnections(limits Limits) *connections {
+	c := &connections{limits: limits, freed: make(chan struct{}, 1), closed: make(chan struct{}), known: map[net.Conn]*connection{}}
+	c.fresh.init()
+	c.idle.init()
+	c.busy.init()
+	return c
+}
+
+// A connection is an element of the queue that it is in, if any.
+type connection struct {
+	conn       net.Conn
+	since      time.Time // when it came into the queue
+	streams    int       // requests of it that are streams
+	idled      bool      // was reported idle
+	served     bool      // has had a request that is done
+	head       bool      // waits for the head of a request of HTTP/1
+	before     int64     // bytes that were read before that head; -1 if sweep has to find out
+	in         *queue
+	prev, next *connection
+}
+
+// A queue has connections in the order in which they came into it.
+type queue struct {
+	root connection // prev of it is the newest, next the oldest
+	n    int
+}
+
+func (q *queue) init() { q.root.prev, q.root.next = &q.root, &q.root }
+
+// oldest returns nil if the queue is empty.
+func (q *queue) oldest() *connection {
+	if q.n == 0 {
+		return nil
+	}
+	return q.root.next
+}
+
+// leave takes the connection out of its queue.
+func (k *connection) leave() {
+	if k.in != nil {
+		k.prev.next, k.next.prev = k.next, k.prev
+		k.in.n--
+		k.in = nil
+	}
+}
+
+// enter puts it at the end of a queue.
+func (k *connection) enter(q *queue) {
+	k.leave()
+	k.prev, k.next, k.in = q.root.prev, &q.root, q
+	k.prev.next, k.next.prev = k, k
+	q.n++
+	k.since = time.Now()
+}
+
+// bare returns the connection of the operating system.
+func bare(conn net.Conn) net.Conn {
+	if c, ok := conn.(*countedConn); ok {
+		return c.Conn
+	}
+	return conn
+}
+
+// add notes a connection that was accepted. The caller has c.mu.
+func (c *connections) add(conn net.Conn) {
+	k := &connection{conn: conn, head: true}
+	c.known[conn] = k
+	k.enter(&c.fresh)
+	c.sweepLater()
+}
+
+// wait puts a connection among those that wait for their client. The caller has c.mu.
+func (c *connections) wait(k *connection) {
+	if k.served {
+		k.enter(&c.idle)
+	} else {
+		k.enter(&c.fresh)
+	}
 }
 
 // state is the server's ConnState.
-func (c *connections) state(_ net.Conn, state http.ConnState) {
+func (c *connections) state(conn net.Conn, state http.ConnState) {
+	_, counted := conn.(*countedConn)
+	conn = bare(conn)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k := c.known[conn]
+	if k != nil && state == http.StateIdle {
+		k.served = !counted || k.idled // one of HTTP/2 is idle before its first request
+		k.idled = true
+		if k.head = !counted; k.head {
+			k.before = -1
+			if len(c.known) >= leastSweep { // otherwise the system call is not worth it
+				k.before = readBytes(conn)
+			}
+		}
+		c.sweepLater()
+	}
 	switch state {
 	case http.StateNew:
-		c.open.Add(1)
+		if k == nil { // it did not come from a boundedListener
+			c.add(conn)
+		}
+	case http.StateActive, http.StateIdle:
+		switch {
+		case k == nil || k.streams > 0:
+		case state == http.StateActive:
+			k.head = false
+			k.enter(&c.busy)
+		default:
+			c.wait(k)
+		}
 	case http.StateHijacked, http.StateClosed:
-		c.open.Add(-1)
+		c.remove(conn)
 	}
 }
 
-// full reports whether connections use all their descriptors, without the connection
-// that was just accepted.
+// gone notes that a connection is closed that net/http has not seen.
+func (c *connections) gone(conn net.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.remove(conn)
+}
+
+// remove forgets a connection. The caller has c.mu.
+func (c *connections) remove(conn net.Conn) {
+	k := c.known[conn]
+	if k == nil {
+		return
+	}
+	k.leave()
+	delete(c.known, conn)
+	select {
+	case c.freed <- struct{}{}:
+	default:
+	}
+}
+
+// connKey is the key of a request's connection in its context.
+type connKey struct{}
+
+// context is the server's ConnContext.
+func (c *connections) context(ctx context.Context, conn net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, bare(conn))
+}
+
+// streaming notes that a request is a stream, until done is called. Its connection is not
+// closed for a newcomer meanwhile: the number of streams has a bound of its own.
+func (c *connections) streaming(r *http.Request) (done func()) {
+	conn, _ := r.Context().Value(connKey{}).(net.Conn)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k := c.known[conn]
+	if k == nil {
+		return func() {}
+	}
+	k.streams++
+	k.leave()
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if k.streams--; k.streams == 0 && c.known[conn] == k {
+			k.enter(&c.busy)
+		}
+	}
+}
+
+// How long a connection stays undisturbed although others need its place. The time is
+// shorter the fewer such connections there are, so that newcomers find room at the same rate:
+// some 8,000 a second take the places of clients that have sent no whole request yet, and 1,000 those of
+// others.
+const (
+	leastFresh   = 10 * time.Millisecond
+	freshForEach = 125 * time.Microsecond
+	leastOther   = 100 * time.Millisecond
+	otherForEach = time.Millisecond
+	mostQuiet    = 500 * time.Millisecond
+)
+
+// quietFor returns how long a connection of a queue stays undisturbed.
+func (c *connections) quietFor(q *queue) time.Duration {
+	if q == &c.fresh {
+		return min(mostQuiet, max(leastFresh, time.Duration(q.n)*freshForEach))
+	}
+	return min(mostQuiet, max(leastOther, time.Duration(q.n)*otherForEach))
+}
+
+// roomTime is how long a newcomer may wait for room, recheck how often it looks for it.
+const (
+	roomTime = time.Second
+	recheck  = 10 * time.Millisecond
+)
+
+// admit waits until there is room for a connection that was accepted, and notes it. It
+// returns false if there is none.
+func (c *connections) admit(conn net.Conn) bool {
+	var timer *time.Timer
+	for begin := time.Now(); ; {
+		now := time.Now()
+		c.mu.Lock()
+		if !c.full() {
+			c.add(conn)
+			c.mu.Unlock()
+			return true
+		}
+		possible := c.makeRoom(now, false)
+		c.mu.Unlock()
+		if !possible || now.Sub(begin) > roomTime {
+			return false
+		}
+		if timer == nil {
+			timer = time.NewTimer(recheck)
+			defer timer.Stop()
+		} else {
+			timer.Reset(recheck)
+		}
+		select {
+		case <-c.freed:
+		case <-timer.C:
+		case <-c.closed:
+			return false
+		}
+	}
+}
+
+// full reports whether a limit is reached. The caller has c.mu.
 func (c *connections) full() bool {
-	n := int(c.open.Load())
-	if h := c.hub.Load(); h != nil {
-		n += h.TakenOver()
+	if c.withoutStream() >= c.limits.Requests {
+		return true
 	}
-	return n >= c.most
+	return c.count() >= c.limits.Connections
 }
 
-// A boundedListener closes new connections while no descriptor is left. An EventSource
-// reconnects by itself, as after any lost connection. Accept is for one goroutine at a
+// withoutStream returns how many connections have no stream. The caller has c.mu.
+func (c *connections) withoutStream() int { return c.fresh.n + c.idle.n + c.busy.n }
+
+// count returns how many connections are open. The caller has c.mu.
+func (c *connections) count() int {
+	n := len(c.known)
+	if c.hub != nil {
+		n += c.hub.TakenOver()
+	}
+	return n
+}
+
+// makeRoom closes the connection that has waited longest for its client, or else the one with
+// the oldest request, if it may be disturbed, or if hurry is set. It reports whether there is one
+// that may be disturbed now or later. The caller has c.mu.
+func (c *connections) makeRoom(now time.Time, hurry bool) bool {
+	for _, q := range [...]*queue{&c.fresh, &c.idle, &c.busy} {
+		for range mostTries {
+			k := q.oldest()
+			if k == nil || !hurry && now.Sub(k.since) < c.quietFor(q) {
+				break
+			}
+			if q != &c.busy && hasUnread(k.conn) {
+				k.enter(q) // it is the server that is late
+				continue
+			}
+			k.close()
+			if q == &c.busy {
+				c.lasted.Add(1)
+			} else {
+				c.waited.Add(1)
+			}
+			return true
+		}
+		if !hurry && othersForOne*q.n >= c.withoutStream() {
+			break // soon one of these may be disturbed
+		}
+	}
+	return c.withoutStream() > 0
+}
+
+// othersForOne is how many connections without a stream there are for each one of a queue that
+// is waited for, before others are disturbed.
+const othersForOne = 4
+
+// mostTries bounds how many connections makeRoom passes over.
+const mostTries = 16
+
+// close closes a connection, which stays known until net/http notices.
+func (k *connection) close() {
+	k.leave()
+	k.conn.Close()
+}
+
+// body returns the body of a request. While it waits for the client, the connection does.
+func (c *connections) body(r *http.Request) io.ReadCloser {
+	if r.Body == http.NoBody || r.ProtoMajor != 1 {
+		return r.Body
+	}
+	conn, _ := r.Context().Value(connKey{}).(net.Conn)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if k := c.known[conn]; k != nil {
+		return &body{r.Body, c, k}
+	}
+	return r.Body
+}
+
+// A body is that of a request over HTTP/1. A connection of HTTP/2 may have others.
+type body struct {
+	io.ReadCloser
+	of   *connections
+	conn *connection
+}
+
+// Read implements [io.Reader].
+func (b *body) Read(p []byte) (int, error) {
+	b.waits(true)
+	n, err := b.ReadCloser.Read(p)
+	b.waits(false)
+	return n, err
+}
+
+// waits notes whether the connection waits for its client, unless it is closed.
+func (b *body) waits(yes bool) {
+	b.of.mu.Lock()
+	defer b.of.mu.Unlock()
+	switch {
+	case b.conn.in == nil:
+	case yes:
+		b.of.wait(b.conn)
+	default:
+		b.conn.enter(&b.of.busy)
+	}
+}
+
+// A boundedListener makes room for new connections, or closes them while there is none: an
+// EventSource reconnects by itself, as after any lost connection. Accept is for one goroutine at a
 // time.
 type boundedListener struct {
 	net.Listener
 	connections *connections
 	warn        func()
-	warned      time.Time
+	close       sync.Once
 }
 
-// warnEvery is the shortest time between two warnings about closed connections.
-const warnEvery = 10 * time.Second
+// Close implements [net.Listener].
+func (l *boundedListener) Close() error {
+	l.close.Do(func() { close(l.connections.closed) })
+	return l.Listener.Close()
+}
 
+// Accept implements [net.Listener].
 func (l *boundedListener) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.Listener.Accept()
-		if err != nil || !l.connections.full() {
-			return conn, err
-		}
-		conn.Close()
-		if now := time.Now(); now.Sub(l.warned) > warnEvery {
-			l.warned = now
+		switch {
+		case errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE):
+			// Serve would wait for up to a second.
+			l.warn()
+			l.connections.hurry()
+		case err != nil:
+			return nil, err
+		case l.connections.admit(conn):
+			return conn, nil
+		default:
+			conn.Close()
+			l.connections.refused.Add(1)
 			l.warn()
 		}
+	}
+}
+
+// hurry makes room when the process has no descriptor left, and waits a moment for it.
+func (c *connections) hurry() {
+	c.mu.Lock()
+	c.makeRoom(time.Now(), true)
+	c.mu.Unlock()
+	select {
+	case <-c.freed:
+	case <-time.After(recheck):
+	case <-c.closed:
 	}
 }

@@ -1,6 +1,9 @@
 package server
 
 import (
+	"context"
+	"io"
+	"log/slog"
 	"net"
 	"net/http"
 
@@ -29,3 +32,85 @@ const (
 	ManyConnections = manyConnections
 	QuietFor        = quietFor
 )
+
+// A Frame is what a frameScanner finds.
+type Frame struct {
+	Kind, Flags     byte
+	Length, Content int
+	Stream          uint32
+}
+
+// Frames returns the frames that begin in the chunks, which one side of a connection sends.
+func Frames(chunks ...[]byte) (all []Frame) {
+	var s frameScanner
+	for _, chunk := range chunks {
+		s.scan(chunk, func(f frame) {
+			all = append(all, Frame{Kind: f.kind, Flags: f.flags, Length: f.length, Content: f.content, Stream: f.stream})
+		})
+	}
+	return all
+}
+
+// Floods counts the floods of several connections.
+type Floods = floods
+
+// NewFloods returns Floods that warn nobody.
+func NewFloods() *Floods { return newFloods(func(string, net.Addr) {}) }
+
+// Counted returns a connection whose frames are counted.
+func Counted(conn net.Conn, f *Floods) net.Conn { return newCountedConn(conn, f) }
+
+// Closed returns how many connections were closed because of a flood, by kind.
+func (f *floods) Closed() map[string]int {
+	all := map[string]int{}
+	for kind := range f.closed {
+		if n := f.closed[kind].Load(); n > 0 {
+			all[floodNames[kind]] = int(n)
+		}
+	}
+	return all
+}
+
+// The limits of floods.
+const (
+	ControlRate  = controlRate
+	ControlBurst = controlBurst
+	OwnBurst     = ownBurst
+	SharedRate   = sharedRate
+	SharedBurst  = sharedBurst
+	UpdateBytes  = updateBytes
+)
+
+// LimitsFor returns the limits for so many descriptors.
+var LimitsFor = limitsFor
+
+// NewWarnings returns the log of net/http, and a function that logs what was left out.
+func NewWarnings(log *slog.Logger) (w io.Writer, close func()) {
+	all := newWarnings(log)
+	return all, all.close
+}
+
+// WarnEvery is warnEvery.
+const WarnEvery = warnEvery
+
+// Scrapes returns a function that returns the status of a scrape that collect has made.
+func Scrapes(collect func() int) func(context.Context) (int, error) {
+	s := &scrapes{collect: func() *response { return &response{status: collect()} }}
+	return func(ctx context.Context) (int, error) {
+		r, err := s.get(ctx)
+		if err != nil {
+			return 0, err
+		}
+		return r.status, nil
+	}
+}
+
+// ScrapeWait is scrapeWait.
+const ScrapeWait = scrapeWait
+
+// Idle returns how many connections wait for a further request.
+func (s *Server) Idle() int {
+	s.conns.mu.Lock()
+	defer s.conns.mu.Unlock()
+	return s.conns.idle.n
+}

@@ -50,7 +50,7 @@ type site struct {
 // Handler returns an http.Handler that serves h, without listening. It accepts only
 // the host names of loopback until Listen binds another address.
 func (s *Server) Handler(h *hub.Hub) http.Handler {
-	s.conns.hub.Store(h)
+	s.conns.hub = h
 	st := &site{
 		Server: s,
 		hub:    h,
@@ -99,6 +99,10 @@ func (s *site) route(w http.ResponseWriter, r *http.Request) {
 		request.Refuse(w, r, err.(http.Handler))
 		return
 	}
+	if r.URL.Path == "/events" {
+		defer s.conns.streaming(r)()
+	}
+	r.Body = s.conns.body(r)
 	handler.ServeHTTP(w, r)
 }
 
@@ -117,6 +121,9 @@ func (s *site) handlerOf(h http.Header, r *http.Request) (http.Handler, error) {
 	h["X-Content-Type-Options"] = nosniff
 	h["Cross-Origin-Resource-Policy"] = sameOrigin
 	h["Vary"] = varyOrigin
+	if n := fields(r.Header); n > maxFields {
+		return nil, problem.TooManyFields.Withf("The request has %d header fields. The server takes %d. Leave some out.", n, maxFields).Set("Connection", "close")
+	}
 	if !s.hosts.allows(r.Host) {
 		return nil, s.hosts.refuse(r)
 	}
@@ -152,4 +159,16 @@ func (s *site) handlerOf(h http.Header, r *http.Request) (http.Handler, error) {
 		}
 	}
 	return handler, nil
+}
+
+// maxFields is how many header fields a request may have. In memory, small ones take twenty
+// times their size.
+const maxFields = 200
+
+// fields returns how many fields a header has.
+func fields(h http.Header) (n int) {
+	for _, values := range h {
+		n += len(values)
+	}
+	return n
 }

@@ -14,6 +14,7 @@ import (
 	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 	"example.com/tidings/hub/httpapi"
+	"example.com/tidings/internal/budget"
 	"example.com/tidings/internal/idempotency"
 	"example.com/tidings/internal/problem"
 	"example.com/tidings/internal/request"
@@ -44,7 +45,9 @@ func (s *site) postMessage(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	m, err := readMessage(w, r)
+	hold := request.NewHold(budget.Of(s.hub))
+	defer hold.Release()
+	m, err := readMessage(w, r, &hold)
 	if err != nil {
 		return err
 	}
@@ -64,6 +67,10 @@ func (s *site) postMessage(w http.ResponseWriter, r *http.Request) error {
 		return problem.Unavailable.With("The log has failed, and the server did not store the message. Send it again when the server has been started again.").Set("Retry-After", "1")
 	case errors.Is(err, eventlog.ErrFull):
 		return problem.InsufficientStorage.With("There is no room to store the message. Stored messages can still be read. Send this one again later.")
+	case errors.Is(err, eventlog.ErrTooManyTopics):
+		return problem.TooManyTopics.With("The log has as many topics as it takes, and the server did not store the message. Send it again when others have expired.")
+	case errors.Is(err, eventlog.ErrTooManyKeys):
+		return problem.TooManyKeys.With("The log remembers as many idempotency keys as it takes, and the server did not store the message. Send it without a key, or again later.").About("key")
 	case errors.Is(err, eventlog.ErrTooLarge):
 		if e, ok := errors.AsType[*eventlog.TooLargeError](err); ok {
 			return problem.BodyTooLarge.Withf("The message takes %d bytes of storage. It may take up to %d. Send a shorter one.", e.Size, e.Limit)
@@ -80,11 +87,11 @@ func (s *site) postMessage(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func readMessage(w http.ResponseWriter, r *http.Request) (m message, err error) {
+func readMessage(w http.ResponseWriter, r *http.Request, hold *request.Hold) (m message, err error) {
 	if err := checkBodyType(r.Header); err != nil {
 		return m, err
 	}
-	err = request.ReadBody(w, r, maxMessageBody, func() error {
+	err = request.ReadBody(w, r, hold, maxMessageBody, func() error {
 		return problem.BodyTooLarge.Withf("A message may have up to %d bytes (2 MiB) of JSON. Send a shorter one.", maxMessageBody)
 	}, func(body []byte) (err error) {
 		m, err = decodeMessage(body)

@@ -1,9 +1,11 @@
 package server
 
 import (
-	"log/slog"
+	"log"
+	"maps"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -11,6 +13,8 @@ import (
 
 	"example.com/tidings/hub"
 	"example.com/tidings/hub/httpapi"
+	"example.com/tidings/internal/budget"
+	"example.com/tidings/internal/problem"
 )
 
 // The metrics of a hub. docs/http-api.md lists them.
@@ -30,9 +34,13 @@ var (
 	logBytesMetric      = prometheus.NewDesc("tidings_log_bytes", "Size of the stored records in files.", nil, nil)
 	verifiedMetric      = prometheus.NewDesc("tidings_log_verified_bytes", "Of these bytes, those that were read and checked since the start, or written since.", nil, nil)
 	lostMetric          = prometheus.NewDesc("tidings_log_lost_messages", "Retained messages that are known to be lost.", nil, nil)
-	budgetUsedMetric    = prometheus.NewDesc("tidings_budget_used", "What clients have of a budget, in bytes; of reads, how many are under way.", []string{"budget"}, nil)
+	budgetUsedMetric    = prometheus.NewDesc("tidings_budget_used", "What clients have of a budget, in bytes; of reads, how many are under way; of index-nodes, tokens of filters.", []string{"budget"}, nil)
 	budgetLimitMetric   = prometheus.NewDesc("tidings_budget_limit", "What clients may have of a budget together.", []string{"budget"}, nil)
 	budgetRefusedMetric = prometheus.NewDesc("tidings_budget_refused_total", "Times that a budget was used up.", []string{"budget"}, nil)
+	openMetric          = prometheus.NewDesc("tidings_connections", "Open connections, those of streams included.", nil, nil)
+	mostOpenMetric      = prometheus.NewDesc("tidings_connections_limit", "The most connections that may be open.", nil, nil)
+	closedMetric        = prometheus.NewDesc("tidings_connections_closed_total", "Connections that were closed to make room, by why it was they.", []string{"reason"}, nil)
+	floodsMetric        = prometheus.NewDesc("tidings_http2_floods_total", "Connections of HTTP/2 that were closed because the client sent too many control frames, by the kind of the last one.", []string{"kind"}, nil)
 	endsMetric          = prometheus.NewDesc("tidings_delivery_ends_total", "Streams that have ended, by reason.", []string{"shard", "reason"}, nil)
 )
 
@@ -85,9 +93,55 @@ func (c hubCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
+// Describe implements [prometheus.Collector].
+func (f *floods) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(f, ch) }
+
+// Collect implements [prometheus.Collector].
+func (f *floods) Collect(ch chan<- prometheus.Metric) {
+	for kind := range f.closed {
+		ch <- prometheus.MustNewConstMetric(floodsMetric, prometheus.CounterValue, float64(f.closed[kind].Load()), floodNames[kind])
+	}
+}
+
+// Describe implements [prometheus.Collector].
+func (c *connections) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
+
+// Collect implements [prometheus.Collector].
+func (c *connections) Collect(ch chan<- prometheus.Metric) {
+	c.mu.Lock()
+	open := c.count()
+	c.mu.Unlock()
+	ch <- prometheus.MustNewConstMetric(openMetric, prometheus.GaugeValue, float64(open))
+	ch <- prometheus.MustNewConstMetric(mostOpenMetric, prometheus.GaugeValue, float64(c.limits.Connections))
+	for reason, n := range map[string]*atomic.Uint64{"waited": &c.waited, "lasted": &c.lasted, "no room": &c.refused} {
+		ch <- prometheus.MustNewConstMetric(closedMetric, prometheus.CounterValue, float64(n.Load()), reason)
+	}
+}
+
 // metrics answers GET /metrics with the metrics of the hub, the Go runtime and the
 // process, in Prometheus's text format. It requires [httpapi.ActionAdminister].
 func (s *Server) metrics(h *hub.Hub) http.Handler {
+	scrapes := &scrapes{collect: s.collect(h)}
+	answers := &budget.Of(h).Answers
+	return errorHandler(func(w http.ResponseWriter, r *http.Request) error {
+		if err := s.authorize(r, httpapi.Access{Action: httpapi.ActionAdminister}); err != nil {
+			return err
+		}
+		res, err := scrapes.get(r.Context())
+		if err != nil || !answers.Take(res.body.Len()) {
+			return problem.Unavailable.With("The server is busy with other requests for its metrics. Try again later.").Set("Retry-After", "1")
+		}
+		defer answers.Give(res.body.Len())
+		maps.Copy(w.Header(), res.header)
+		w.Header().Set("Content-Length", strconv.Itoa(res.body.Len()))
+		w.WriteHeader(res.status)
+		_, _ = w.Write(res.body.Bytes()) // a client that has left is no error
+		return nil
+	})
+}
+
+// collect returns a function that returns the metrics. Calls must not overlap.
+func (s *Server) collect(h *hub.Hub) func() *response {
 	registry := prometheus.NewRegistry()
 	dropped := s.cfg.DroppedLines
 	if dropped == nil {
@@ -95,6 +149,8 @@ func (s *Server) metrics(h *hub.Hub) http.Handler {
 	}
 	registry.MustRegister(
 		hubCollector{h},
+		s.conns,
+		s.floods,
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "tidings_log_lines_dropped_total",
 			Help: "Lines of the server's own log that were dropped, because nobody read them.",
@@ -103,14 +159,13 @@ func (s *Server) metrics(h *hub.Hub) http.Handler {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	show := promhttp.HandlerFor(registry, promhttp.HandlerOpts{
-		ErrorLog:      slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
-		ErrorHandling: promhttp.ContinueOnError,
+		ErrorLog:           log.New(s.warnings, "", 0),
+		ErrorHandling:      promhttp.ContinueOnError,
+		DisableCompression: true,
 	})
-	return errorHandler(func(w http.ResponseWriter, r *http.Request) error {
-		if err := s.authorize(r, httpapi.Access{Action: httpapi.ActionAdminister}); err != nil {
-			return err
-		}
-		show.ServeHTTP(w, r)
-		return nil
-	})
+	return func() *response {
+		res := &response{status: http.StatusOK, header: http.Header{}}
+		show.ServeHTTP(res, &http.Request{}) // which accepts the text format
+		return res
+	}
 }

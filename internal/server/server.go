@@ -17,7 +17,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"slices"
@@ -41,7 +43,8 @@ const (
 const (
 	readHeaderTimeout = 10 * time.Second
 	idleTimeout       = 2 * time.Minute
-	maxHeaderBytes    = 64 << 10 // a browser sends localhost's cookies to every port
+	maxHeaderBytes    = 32 << 10 // a browser sends localhost's cookies to every port
+	maxStreams        = 100      // of a connection of HTTP/2
 
 	// shutdownGrace is how long streams and requests may take to end by
 	// themselves. With it the program exits within a second of a signal.
@@ -105,6 +108,13 @@ type Config struct {
 	// DefaultReadTimeout.
 	ReadTimeout time.Duration
 
+	// H2C lets clients speak HTTP/2 without TLS (prior knowledge).
+	H2C bool
+
+	// Limits bound the connections. The zero value means those of [NewLimits] without a
+	// bound of memory.
+	Limits Limits
+
 	// Logger is where the server logs. Nil means slog.Default().
 	Logger *slog.Logger
 
@@ -125,6 +135,8 @@ type Server struct {
 	cookie   cookiePolicy
 	http     *http.Server
 	conns    *connections
+	floods   *floods
+	warnings *warnings
 	listener net.Listener
 	abandon  context.CancelFunc // ends the context of every request
 }
@@ -139,6 +151,9 @@ func New(cfg Config) (*Server, error) {
 	cfg.ReadTimeout = cmp.Or(cfg.ReadTimeout, DefaultReadTimeout)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
+	}
+	if cfg.Limits == (Limits{}) {
+		cfg.Limits = NewLimits(math.MaxInt64, true)
 	}
 	s := &Server{cfg: cfg, log: cfg.Logger}
 	if err := checkAddr(cfg.Addr); err != nil {
@@ -164,7 +179,18 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Auth != nil {
 		s.cfg.Authorize = s.decide
 	}
+	s.conns = newConnections(cfg.Limits)
+	s.warnings = newWarnings(s.log)
+	s.floods = newFloods(func(kind string, remote net.Addr) {
+		s.warnings.warn("closing an HTTP/2 connection: the client has sent too many control frames", "kind", kind, "remote", remote.String())
+	})
+	s.http = s.newHTTP()
+	return s, nil
+}
 
+// newHTTP returns the http.Server, without a handler.
+func (s *Server) newHTTP() *http.Server {
+	cfg := &s.cfg
 	pingAfter := cfg.KeepAlive
 	if pingAfter < 0 {
 		pingAfter = DefaultKeepAlive // without keep-alives, pings go on
@@ -173,13 +199,13 @@ func New(cfg Config) (*Server, error) {
 	s.abandon = abandon
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
-	protocols.SetUnencryptedHTTP2(true)
-	s.conns = newConnections()
-	s.http = &http.Server{
+	protocols.SetUnencryptedHTTP2(cfg.H2C)
+	return &http.Server{
 		ConnState:         s.conns.state,
+		ConnContext:       s.conns.context,
 		Protocols:         protocols,
 		BaseContext:       func(net.Listener) context.Context { return base },
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+		ErrorLog:          log.New(s.warnings, "", 0),
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
@@ -196,9 +222,14 @@ func New(cfg Config) (*Server, error) {
 			SendPingTimeout:  pingAfter,
 			PingTimeout:      cfg.WriteTimeout,
 			WriteByteTimeout: cfg.WriteTimeout,
+			// These bound the memory of a connection. net/http takes that of a frame as
+			// soon as it has the frame's header, a mebibyte by default.
+			MaxConcurrentStreams:          maxStreams,
+			MaxReadFrameSize:              16 << 10,
+			MaxReceiveBufferPerConnection: 256 << 10,
+			MaxReceiveBufferPerStream:     128 << 10,
 		},
 	}
-	return s, nil
 }
 
 // use makes h the hub that the server serves.
@@ -220,12 +251,10 @@ func (s *Server) URL() string { return "http://" + s.listener.Addr().String() }
 // the hub fails. It may be called once, after Listen.
 func (s *Server) Run(ctx context.Context, h *hub.Hub) error {
 	defer s.abandon()
+	defer s.warnings.close()
 	s.use(h)
 	served := make(chan error, 1)
-	listener := &boundedListener{Listener: s.listener, connections: s.conns, warn: func() {
-		s.log.Warn("closing new connections: the process has almost reached its limit of file descriptors (ulimit -n)")
-	}}
-	go func() { served <- s.http.Serve(newPacedListener(listener)) }()
+	go func() { served <- s.http.Serve(s.clients()) }()
 	select {
 	case err := <-served:
 		s.http.Close()
@@ -259,6 +288,18 @@ func (s *Server) Run(ctx context.Context, h *hub.Hub) error {
 	}
 	s.log.Info("stopped")
 	return nil
+}
+
+// clients returns the listener from which clients come.
+func (s *Server) clients() net.Listener {
+	bounded := &boundedListener{Listener: s.listener, connections: s.conns, warn: func() {
+		s.warnings.warn("closing new connections: too many are open; see --max-subscribers, and the limit of file descriptors (ulimit -n)")
+	}}
+	paced := newPacedListener(bounded)
+	if s.cfg.H2C {
+		return newSortingListener(paced, s.floods, s.conns.gone)
+	}
+	return paced
 }
 
 // closeHub closes the hub. Once its log has failed, it gives up after failedGrace.

@@ -52,6 +52,7 @@ func startOn(t *testing.T, cfg server.Config, messages eventlog.Log, opts hub.Op
 		cfg.Addr = "127.0.0.1:0"
 	}
 	cfg.DefaultTopic = "messages"
+	cfg.H2C = !strings.Contains(t.Name(), "HTTP/1.1")
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -109,16 +110,20 @@ func (r *running) wantSubscribers(t *testing.T, want int) {
 }
 
 // protocols are the protocols in which the tests check each promise. In a subtest with
-// the name takenOver the hub takes connections over, where it can.
-var protocols = []string{"HTTP/1.1", takenOver, "h2c"}
+// the name takenOver the hub takes connections over, where it can. In one with a name of HTTP/1.1
+// the server does not speak HTTP/2.
+var protocols = []string{"HTTP/1.1", takenOver, h2c}
 
-const takenOver = "HTTP/1.1 taken over"
+const (
+	takenOver = "HTTP/1.1 taken over"
+	h2c       = "h2c"
+)
 
 // client returns a client of one of the protocols.
 func client(t *testing.T, protocol string) *http.Client {
 	transport := &http.Transport{Protocols: new(http.Protocols), DisableCompression: true}
 	transport.Protocols.SetHTTP1(strings.HasPrefix(protocol, "HTTP/1.1"))
-	transport.Protocols.SetUnencryptedHTTP2(protocol == "h2c")
+	transport.Protocols.SetUnencryptedHTTP2(protocol == h2c)
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport}
 }

@@ -4,6 +4,7 @@ package window
 
 import (
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -19,6 +20,8 @@ const (
 	Data     uint8 = iota // the message's type and data
 	Envelope              // no type, and an Event as JSON
 	forms
+
+	NoForm = delivery.NoForm // of what an iterator gets
 )
 
 var _ = [1]int{}[delivery.Forms-forms] // does not compile if delivery has another number of forms
@@ -32,11 +35,10 @@ type Entry struct {
 	// before it.
 	before eventlog.Position
 
-	chunks [delivery.Forms]atomic.Pointer[[]byte] // by form
-}
+	chunks [delivery.Forms]atomic.Pointer[chunk] // by form
 
-// entryOverhead is what an entry takes beside its strings.
-const entryOverhead = 208
+	holding
+}
 
 // NewEntry returns the entry of a record whose number the timeline names.
 func NewEntry(names eventlog.Timeline, rec eventlog.Record) *Entry {
@@ -50,8 +52,13 @@ func NewEntry(names eventlog.Timeline, rec eventlog.Record) *Entry {
 // Position returns the entry's sequence number.
 func (e *Entry) Position() uint64 { return e.Seq }
 
-// Size returns about how much memory the entry takes, with one encoded form.
-func (e *Entry) Size() int { return len(e.Topic) + len(e.Type) + 2*len(e.Data) + entryOverhead }
+// Size returns how much memory the entry takes without its encoded forms.
+func (e *Entry) Size() int {
+	if e.account != nil && e.account.shared {
+		return entryBytes
+	}
+	return entryBytes + allocated(len(e.Topic)) + allocated(len(e.Type)) + allocated(len(e.Data))
+}
 
 // Gap returns the gap that takes the place of a record which cannot be sent, and nil for
 // every other record.
@@ -64,16 +71,19 @@ func (e *Entry) Gap() *sse.GapError {
 
 // Wire returns the event in a form, as a chunk of an HTTP/1.1 body. It is encoded once, for
 // the first caller. (If several are first, one result is kept.)
-func (e *Entry) Wire(form uint8) []byte {
+func (e *Entry) Wire(form uint8) []byte { return e.chunk(form).wire }
+
+func (e *Entry) chunk(form uint8) *chunk {
 	at := &e.chunks[form]
-	if chunk := at.Load(); chunk != nil {
-		return *chunk
+	if c := at.Load(); c != nil {
+		return c
 	}
-	chunk := Chunk(e.encode(form))
-	if !at.CompareAndSwap(nil, &chunk) {
-		return *at.Load()
+	c := newChunk(Chunk(e.encode(form)))
+	if !at.CompareAndSwap(nil, c) {
+		return at.Load()
 	}
-	return chunk
+	e.ownChunk(c)
+	return c
 }
 
 // encode returns the message as an event. A subscriber gets every message that was
@@ -159,12 +169,15 @@ func GapEvent(gap *sse.GapError) sse.Event {
 	return ev
 }
 
+// digits is how many hexadecimal digits the size of a chunk may have: enough for 4 GiB.
+const digits = 8
+
 // Chunk returns an event as a chunk of an HTTP/1.1 body (RFC 9112, section 7.1), or nil
 // if it cannot be encoded.
 func Chunk(ev sse.Event) []byte {
-	const digits = 8 // enough for 4 GiB
 	room := digits + len("\r\n")
-	b := make([]byte, room, room+len(ev.Data)+len(ev.Data)/64+len(ev.ID)+len(ev.Type)+48)
+	lines := 1 + strings.Count(ev.Data, "\n") + strings.Count(ev.Data, "\r")
+	b := slices.Grow([]byte(nil), room+len(ev.Data)+lines*len("data: ")+len(ev.ID)+len(ev.Type)+48)[:room]
 	b, err := ev.AppendText(b)
 	if err != nil {
 		return nil

@@ -10,14 +10,16 @@ import (
 	"time"
 
 	"example.com/tidings/eventlog"
-	"example.com/tidings/internal/ringbuf"
+	"example.com/tidings/internal/budget"
 	"example.com/tidings/topics"
 )
 
 // Options configure a [Window]. There are no defaults.
 type Options struct {
 	MaxEntries int
-	MaxBytes   int
+	MaxBytes   int           // of memory, with the forms that were encoded
+	Shared     bool          // the log holds the records in memory anyway
+	Pinned     *budget.Bytes // counts what others hold of entries that have left the window
 	Logger     *slog.Logger
 }
 
@@ -26,6 +28,7 @@ type Options struct {
 type Listener interface {
 	Extended(entries []*Entry)
 	Renewed(v *View) // it was read from the log anew
+	Shrunk(v *View)  // it has lost its oldest entries, without new ones
 }
 
 // A Window follows a log, and holds its newest entries. Its methods may be called
@@ -39,6 +42,7 @@ type Window struct {
 	running sync.WaitGroup
 
 	view    atomic.Pointer[View] // stored under mu
+	grown   chan struct{}        // receives when the window takes too much memory
 	invalid invalids
 
 	mu           sync.Mutex
@@ -51,7 +55,7 @@ type Window struct {
 // New returns a window that holds the newest entries of a log. It fails if they cannot be
 // read.
 func New(ctx context.Context, log eventlog.Log, opts Options) (*Window, error) {
-	w := &Window{log: log, opts: opts}
+	w := &Window{log: log, opts: opts, grown: make(chan struct{}, 1)}
 	w.moved.L = &w.mu
 	w.ctx, w.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if err := w.reload(ctx); err != nil {
@@ -108,7 +112,9 @@ func (w *Window) reload(ctx context.Context) error {
 	if n := uint64(w.opts.MaxEntries); state.Last > n {
 		after = max(after, state.Last-n)
 	}
-	next := View{Ring: ringbuf.New[*Entry](after + 1), Timeline: state.Epochs, Generation: state.Generation, KeyWindow: state.KeyWindow}
+	next := View{Timeline: state.Epochs, Generation: state.Generation, KeyWindow: state.KeyWindow}
+	next.account = &Account{shared: w.opts.Shared, pinned: w.opts.Pinned, grown: w.grown}
+	next.begin(after + 1)
 	everything := topics.MustFilters("**")
 	for after < state.Last {
 		b, err := w.log.Read(ctx, eventlog.Query{
@@ -119,7 +125,7 @@ func (w *Window) reload(ctx context.Context) error {
 			return fmt.Errorf("read the newest messages: %w", err)
 		}
 		if b.Hole > 0 {
-			next.Ring = ringbuf.New[*Entry](b.Hole + 1)
+			next.begin(b.Hole + 1)
 		}
 		for _, rec := range b.Records {
 			w.push(&next, rec)
@@ -127,12 +133,13 @@ func (w *Window) reload(ctx context.Context) error {
 		after = b.Through
 	}
 	if next.Last() < state.Last { // the newest ones are lost
-		next.Ring = ringbuf.New[*Entry](state.Last + 1)
+		next.begin(state.Last + 1)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	next.eras = []era{{last: state.Last}}
-	if was := w.view.Load(); was != nil {
+	was := w.view.Load()
+	if was != nil {
 		// Another generation of the same epoch is a log that has lost its end. If it
 		// already reaches further than the window did, the place of the loss is unknown.
 		same := was.Timeline[len(was.Timeline)-1].ID == next.Timeline[len(next.Timeline)-1].ID
@@ -140,6 +147,11 @@ func (w *Window) reload(ctx context.Context) error {
 		next.eras = append(was.eras[:len(was.eras):len(was.eras)], era{state.Last, lost})
 	}
 	w.view.Store(&next)
+	if was != nil {
+		for _, e := range was.From(0) {
+			e.Disown()
+		}
+	}
 	w.acknowledged = min(w.acknowledged, state.Last)
 	if w.listener != nil {
 		w.listener.Renewed(&next)
@@ -153,11 +165,12 @@ func (w *Window) push(v *View, rec eventlog.Record) *Entry {
 	if rec.Seq != v.Last()+1 {
 		// Records between were removed before this node read them. A stream that is
 		// behind learns that from the log.
-		v.Ring = ringbuf.New[*Entry](rec.Seq)
+		v.begin(rec.Seq)
 	}
 	e := w.Entry(v.Timeline, rec)
+	e.Own(v.account)
 	v.Ring = v.Push(e)
-	v.Ring = v.Drop(v.Excess(w.opts.MaxEntries, w.opts.MaxBytes))
+	v.shrink(w.opts.MaxEntries, w.opts.MaxBytes)
 	return e
 }
 
@@ -218,13 +231,17 @@ func (w *Window) renew() error {
 const expireInterval = time.Second
 
 // expire drops entries that the log no longer retains. Otherwise a stream would deliver
-// messages that the history reports as expired.
+// messages that the history reports as expired. It also drops the oldest ones when the forms
+// that were encoded take too much memory.
 func (w *Window) expire() {
 	ticker := time.NewTicker(expireInterval)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ticker.C:
+		case <-w.grown:
+			w.shrink()
+			continue
 		case <-w.ctx.Done():
 			return
 		}
@@ -233,11 +250,21 @@ func (w *Window) expire() {
 			continue // tail reports it
 		}
 		w.mu.Lock()
-		if next := *w.view.Load(); state.First > next.First() && state.Generation == next.Generation {
-			next.Ring = next.Drop(int(min(state.First-next.First(), uint64(next.Len()))))
+		if next := *w.view.Load(); next.expire(state) {
 			w.view.Store(&next)
 		}
 		w.mu.Unlock()
+	}
+}
+
+// shrink drops the oldest entries until the window takes no more memory than it may.
+func (w *Window) shrink() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	next := *w.view.Load()
+	if next.shrink(w.opts.MaxEntries, w.opts.MaxBytes) {
+		w.view.Store(&next)
+		w.listener.Shrunk(&next)
 	}
 }
 
@@ -250,6 +277,11 @@ func (w *Window) extend(records []eventlog.Record) {
 	for _, rec := range records {
 		if rec.Seq > next.Last() {
 			added = append(added, w.push(&next, rec))
+		}
+	}
+	if w.opts.Shared { // or the window would hold what the log has dropped
+		if state, err := w.log.State(w.ctx); err == nil {
+			next.expire(state)
 		}
 	}
 	w.view.Store(&next)

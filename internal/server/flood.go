@@ -1,0 +1,268 @@
+package server
+
+import (
+	"encoding/binary"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// What a client may send on a connection of HTTP/2 beside requests and their bodies. An honest
+// client sends a frame or two for each stream, and for each 4 KiB that it has read.
+const (
+	controlRate  = 200  // frames a second
+	controlBurst = 1000 // frames at once
+
+	// Of its burst, a connection has ownBurst for itself. Beyond that, all connections
+	// together may send so many frames: a client that floods one connection after the other would get a
+	// new burst each time.
+	ownBurst    = 100
+	sharedRate  = 5000
+	sharedBurst = 16 * controlBurst
+
+	// updateBytes is how many bytes of DATA allow a client one WINDOW_UPDATE: the client of
+	// net/http sends two for each 4 KiB that it has read. A DATA frame counts as 4 KiB at
+	// least, because some clients send two for each frame.
+	updateBytes = 2 << 10
+	updateFrame = 2 * updateBytes
+
+	// mostUpdates bounds the WINDOW_UPDATEs that are allowed because of earlier DATA. So many
+	// are for 128 MiB.
+	mostUpdates = 1 << 16
+
+	// smallData is the content below which a DATA frame that does not end a body counts as a
+	// control frame.
+	smallData = 16
+
+	// goAwayTime is how long a client may take to read why its connection ends.
+	goAwayTime = 100 * time.Millisecond
+)
+
+// A floodKind is the kind of the frame that was one too many.
+type floodKind int
+
+const (
+	floodPing floodKind = iota
+	floodSettings
+	floodReset
+	floodRefused // streams that the server has reset
+	floodPriority
+	floodContinuation
+	floodData // DATA that is empty, or almost
+	floodWindowUpdate
+	floodOther // all other frames, most of which net/http ignores
+	floodKinds
+)
+
+// floodNames are the values of the label of the metric.
+var floodNames = [floodKinds]string{"ping", "settings", "rst_stream", "refused", "priority", "continuation", "data", "window_update", "other"}
+
+// floods counts the connections that were closed because of a flood, by kind. Its methods may
+// be called concurrently.
+type floods struct {
+	closed [floodKinds]atomic.Uint64
+	warn   func(kind string, remote net.Addr)
+
+	mu     sync.Mutex
+	shared bucket // control frames of all connections
+}
+
+func newFloods(warn func(kind string, remote net.Addr)) *floods {
+	return &floods{warn: warn, shared: bucket{n: sharedBurst, at: time.Now()}}
+}
+
+// take takes one of the frames that all connections share.
+func (f *floods) take() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.shared.refill(time.Now(), sharedRate, sharedBurst)
+	f.shared.n--
+	if f.shared.n < 0 {
+		f.shared.n = 0
+		return false
+	}
+	return true
+}
+
+// A bucket has how many frames may be sent.
+type bucket struct {
+	n  float64
+	at time.Time // when it had n
+}
+
+// refill adds what has come since, at a rate of so many a second and up to burst.
+func (b *bucket) refill(now time.Time, rate, burst float64) {
+	b.n = min(burst, b.n+now.Sub(b.at).Seconds()*rate)
+	b.at = now
+}
+
+// A countedConn is a connection that may be one of HTTP/2, seen as plaintext: below TLS it
+// would see ciphertext. It closes the connection when the client floods it with frames that cost the
+// server more than the client. It has no ConnectionState, so http.Server serves it as HTTP/2 without TLS.
+// A client that does not begin with the preface of HTTP/2 is not counted.
+//
+// Read and Write may be called concurrently, each by one goroutine at a time.
+type countedConn struct {
+	net.Conn
+	floods *floods
+	ended  atomic.Bool
+
+	// Of the goroutine that reads.
+	preface int // bytes of the preface that the client has sent
+	plain   bool
+	in      frameScanner
+	newest  uint32 // stream that the client has begun
+
+	writing sync.Mutex // of the next two
+	out     frameScanner
+	closed  bool // no more is written
+
+	mu      sync.Mutex // of the rest
+	control bucket     // control frames that the client may send
+	updates int        // bytes of DATA that allow WINDOW_UPDATEs
+}
+
+func newCountedConn(conn net.Conn, f *floods) *countedConn {
+	return &countedConn{Conn: conn, floods: f, control: bucket{n: controlBurst, at: time.Now()}}
+}
+
+// Read returns io.EOF when the client has sent too many frames.
+func (c *countedConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if kind, flooded := c.received(p[:n]); flooded {
+		c.end(kind)
+		return 0, io.EOF
+	}
+	return n, err
+}
+
+// received counts what the client has sent. It reports whether that is a flood.
+func (c *countedConn) received(p []byte) (kind floodKind, flooded bool) {
+	if c.preface < len(clientPreface) && !c.plain {
+		n := min(len(p), len(clientPreface)-c.preface)
+		c.plain = !strings.HasPrefix(clientPreface[c.preface:], string(p[:n]))
+		c.preface += n
+		p = p[n:]
+	}
+	if c.plain || len(p) == 0 {
+		return 0, false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.control.refill(time.Now(), controlRate, controlBurst)
+	c.in.scan(p, func(f frame) {
+		if k, counts := c.kindOf(f); counts && !flooded && !c.take() {
+			kind, flooded = k, true
+		}
+	})
+	return kind, flooded
+}
+
+// take counts a control frame. It returns false if that was one too many. The caller has c.mu.
+func (c *countedConn) take() bool {
+	c.control.n--
+	return c.control.n >= controlBurst-ownBurst || c.control.n >= 0 && c.floods.take()
+}
+
+// kindOf returns the kind of a frame from the client, and whether it counts as a control
+// frame. A header block that begins a stream, or ends one as trailers, does not: the number of streams
+// is bounded, and the end of a stream counts if one side resets it.
+func (c *countedConn) kindOf(f frame) (kind floodKind, counts bool) {
+	switch f.kind {
+	case frameHeaders:
+		c.newest = max(c.newest, f.stream)
+		return 0, false
+	case frameData:
+		return floodData, f.content < smallData && f.flags&flagEndStream == 0
+	case frameWindowUpdate:
+		if c.updates >= updateBytes {
+			c.updates -= updateBytes
+			return 0, false
+		}
+		return floodWindowUpdate, true
+	case framePing:
+		return floodPing, true
+	case frameSettings:
+		return floodSettings, true
+	case frameRSTStream:
+		return floodReset, true
+	case framePriority:
+		return floodPriority, true
+	case frameContinuation:
+		return floodContinuation, true
+	}
+	return floodOther, true
+}
+
+// Write returns net.ErrClosed when the server has to reset too many streams.
+func (c *countedConn) Write(p []byte) (int, error) {
+	c.writing.Lock()
+	if c.closed {
+		c.writing.Unlock()
+		return 0, net.ErrClosed
+	}
+	flooded := c.sends(p)
+	n, err := c.Conn.Write(p)
+	c.writing.Unlock()
+	if flooded {
+		c.end(floodRefused)
+	}
+	return n, err
+}
+
+// sends counts what the server sends: DATA, which allows WINDOW_UPDATEs, and resets, to which a
+// client can drive the server as fast as it can reset streams itself.
+func (c *countedConn) sends(p []byte) (flooded bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.out.scan(p, func(f frame) {
+		switch {
+		case f.kind == frameData && f.length > 0:
+			c.updates = min(mostUpdates*updateBytes, c.updates+max(updateFrame, f.length))
+		case f.kind == frameRSTStream:
+			c.control.refill(time.Now(), controlRate, controlBurst)
+			flooded = flooded || !c.take()
+		}
+	})
+	return flooded
+}
+
+// end tells the client that it sends too much, if it can be told at once, and closes the
+// connection.
+func (c *countedConn) end(kind floodKind) {
+	if c.ended.Swap(true) {
+		return
+	}
+	c.floods.closed[kind].Add(1)
+	c.floods.warn(floodNames[kind], c.RemoteAddr())
+	if c.goAway() {
+		time.Sleep(goAwayTime) // unread bytes would make the kernel drop what was sent
+	}
+	c.Conn.Close()
+}
+
+// goAway sends a GOAWAY and ends the sending side. It does nothing, and returns false, while
+// another write is under way or a frame is half sent.
+func (c *countedConn) goAway() bool {
+	const enhanceYourCalm = 11 // RFC 9113, section 7
+	if !c.writing.TryLock() {
+		return false
+	}
+	defer c.writing.Unlock()
+	if c.closed || !c.out.between() {
+		return false
+	}
+	c.closed = true
+	b := []byte{0, 0, 8, frameGoAway, 0, 0, 0, 0, 0}
+	b = binary.BigEndian.AppendUint32(b, c.newest)
+	b = binary.BigEndian.AppendUint32(b, enhanceYourCalm)
+	c.SetWriteDeadline(time.Now().Add(goAwayTime))
+	_, err := c.Conn.Write(b)
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && err == nil {
+		err = half.CloseWrite()
+	}
+	return err == nil
+}
