@@ -23,7 +23,7 @@ type account struct {
 // metrics returns the values of GET /metrics, by name with labels.
 func (s *server) metrics() (map[string]float64, error) {
 	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	res, err := client.Get("http://" + s.addr + "/metrics")
+	res, err := client.Get("http://" + s.admin + "/metrics")
 	if err != nil {
 		return nil, err
 	}

@@ -231,13 +231,17 @@ var attackersClient = &http.Client{
 	Transport: &http.Transport{MaxIdleConnsPerHost: 100},
 }
 
-// hammer asks for a path as fast as the answers come.
+// hammer asks for a path of the server, or for a URL, as fast as the answers come.
 func (t *target) hammer(ctx context.Context, workers int, method, path string) string {
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: workers}}
 	defer client.CloseIdleConnections()
+	url := path
+	if strings.HasPrefix(path, "/") {
+		url = "http://" + t.addr + path
+	}
 	statuses := newTally()
 	n := repeat(ctx, workers, func(_, _ int) {
-		req, err := http.NewRequestWithContext(ctx, method, "http://"+t.addr+path, nil)
+		req, err := http.NewRequestWithContext(ctx, method, url, nil)
 		if err != nil {
 			panic(err) // the attack is wrong
 		}

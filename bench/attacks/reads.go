@@ -176,12 +176,14 @@ var readAttacks = []attack{
 	},
 	{
 		name: "metrics",
-		what: "5,000 streams; eight clients ask for the metrics",
-		run:  besideStreams(5000, 8, "/metrics"),
+		what: "5,000 streams; eight programs ask for the metrics, on the address for the operator",
+		run: func(ctx context.Context, t *target) string {
+			return besideStreams(5000, 8, "http://"+t.admin+"/metrics")(ctx, t)
+		},
 	},
 	{
-		name: "metrics-unread",
-		what: "500 clients ask 100 times for the metrics, and read nothing",
+		name: "absent-unread",
+		what: "500 clients ask 100 times for a path that is not there, and read nothing",
 		run:  unread(500, strings.Repeat(get("/metrics"), 100)),
 	},
 	{
@@ -272,7 +274,7 @@ func replaying(streams int, path string) func(context.Context, *target) string {
 	}
 }
 
-// besideStreams has streams that do nothing, and clients that ask for a path.
+// besideStreams has streams that do nothing, and clients that ask for a path or a URL.
 func besideStreams(streams, clients int, path string) func(context.Context, *target) string {
 	return func(ctx context.Context, t *target) string {
 		var c crowd

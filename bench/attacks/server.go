@@ -29,6 +29,7 @@ const endPatience = 20 * time.Second
 // A server is a process of tidings serve with a data folder.
 type server struct {
 	addr    string
+	admin   string // where the metrics are: addr for an earlier build
 	program string
 	flags   []string
 	env     []string
@@ -57,8 +58,14 @@ func newServer(plan trialPlan, a attack) (*server, error) {
 	if a.http2 && knowsFlag(plan.program, "--h2c") {
 		flags = append(flags, "--h2c")
 	}
+	if knowsFlag(plan.program, adminFlag) {
+		flags = append(flags, adminFlag, "127.0.0.1:0")
+	}
 	return &server{program: plan.program, flags: flags, env: plan.env, files: a.files, divisor: plan.divisor, dir: dir, filled: map[*filling][]string{}}, nil
 }
+
+// adminFlag is the flag for the address of the metrics.
+const adminFlag = "--admin-addr"
 
 // knowsFlag reports whether tidings serve has a flag. An earlier build serves HTTP/2 without
 // --h2c.
@@ -98,6 +105,10 @@ func (s *server) start() error {
 	}
 	lines := bufio.NewReader(stdout)
 	line, _ := lines.ReadString('\n')
+	second := ""
+	if slices.Contains(s.flags, adminFlag) {
+		second, _ = lines.ReadString('\n')
+	}
 	s.exited = make(chan struct{})
 	go func() {
 		io.Copy(io.Discard, lines)
@@ -109,7 +120,10 @@ func (s *server) start() error {
 		s.kill()
 		return fmt.Errorf("the server's first line is %q; its log is %s", line, s.logged())
 	}
-	s.addr = addr
+	s.addr, s.admin = addr, addr
+	if admin, ok := strings.CutPrefix(strings.TrimSpace(second), "admin on http://"); ok {
+		s.admin = admin
+	}
 	s.takePeak()
 	go s.sample(s.cmd.Process, s.exited)
 	return nil

@@ -10,7 +10,7 @@
 //	load storm  -addr HOST:PORT …
 //	load tls    -addr HOST:PORT -tls HOST:PORT -pid PID …
 //
-// It talks to tidings serve, and over TLS to tlshub. Without TLS it uses one
+// It talks to tidings serve, and over TLS to tidings serve, tlshub or a proxy. Without TLS it uses one
 // thread. It only looks at each message, because it shares the machine with the
 // server. It prints one line of JSON, and fails if it could not measure. Missing
 // messages are part of the result, not a failure.

@@ -12,6 +12,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +27,7 @@ type securedResult struct {
 	Connections int     `json:"connections"`
 	Messages    int     `json:"messages"`
 	CPU         float64 `json:"srv_us_per_deliv"` // the server's, user and system, in microseconds
+	Memory      float64 `json:"kb_per_stream"`    // that the server's anonymous memory has grown by, after the pause, in kB of 1,000 bytes
 	PerSecond   float64 `json:"deliv_per_s"`
 	Took        float64 `json:"wall_s"`
 	Missing     int     `json:"missing"`   // messages, over all streams
@@ -33,9 +35,10 @@ type securedResult struct {
 	Closed      int     `json:"closed"`    // streams that the server has closed
 }
 
-// secured opens streams over TLS and publishes messages to their topic without TLS.
-// It publishes the next message when fewer than -flight are in flight. It reports
-// what a delivery costs the server.
+// secured opens streams over TLS and publishes messages to their topic, without TLS
+// unless -addr and -tls are the same address. It publishes the next message when fewer
+// than -flight are in flight. It reports what a delivery costs the server, and what a
+// stream at rest does.
 //
 // Each stream has a goroutine, because net/http handles HTTP/2. The goroutine only
 // looks at each message's number.
@@ -44,7 +47,8 @@ func secured(args []string) (any, error) {
 	flags := flag.NewFlagSet("load tls", flag.ExitOnError)
 	t.register(flags)
 	tlsAddr := flags.String("tls", "127.0.0.1:8443", "the server for TLS, on a loopback address")
-	pid := flags.Int("pid", 0, "the server's process")
+	var pids processes
+	flags.Var(&pids, "pid", "the server's process; repeat the flag for a proxy's")
 	protocol := flags.String("protocol", "h2", "h2 for HTTP/2, h1 for HTTP/1.1, where each stream has a connection of its own")
 	count := flags.Int("streams", 500, "streams, all on one topic")
 	conns := flags.Int("connections", 10, "connections that the streams of HTTP/2 share")
@@ -60,14 +64,17 @@ func secured(args []string) (any, error) {
 	if err := secure.resolve(); err != nil {
 		return nil, err
 	}
-	if *pid == 0 || *count < 1 || *conns < 1 || *messages < 1 || *flight < 1 {
+	if len(pids) == 0 || *count < 1 || *conns < 1 || *messages < 1 || *flight < 1 {
 		return nil, errors.New("-pid is missing, or a count is less than 1")
 	}
 
 	a := &audience{streams: make([]listener, *count), progress: make(chan struct{}, 1)}
 	defer a.leave()
 	const topic = "bench.tls"
-	var err error
+	_, empty, err := pids.used()
+	if err != nil {
+		return nil, err
+	}
 	switch *protocol {
 	case "h1":
 		err = a.openHTTP1(secure.addr, topic)
@@ -79,13 +86,18 @@ func secured(args []string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if t.addr == secure.addr {
+		if t, err = relay(t); err != nil {
+			return nil, err
+		}
+	}
 	p, err := newPublisher(t, topic)
 	if err != nil {
 		return nil, err
 	}
 	time.Sleep(*idle)
 
-	cpu, err := measure.ProcessTime(*pid)
+	cpu, full, err := pids.used()
 	if err != nil {
 		return nil, err
 	}
@@ -116,13 +128,16 @@ func secured(args []string) (any, error) {
 			break
 		}
 	}
-	used, err := measure.ProcessTime(*pid)
+	used, _, err := pids.used()
 	if err != nil {
 		return nil, err
 	}
 
 	a.leave()
-	result := securedResult{Protocol: *protocol, Streams: *count, Connections: int(a.connections.Load()), Messages: int(p.posted)}
+	result := securedResult{
+		Protocol: *protocol, Streams: *count, Connections: int(a.connections.Load()), Messages: int(p.posted),
+		Memory: math.Round(float64(full-empty)/float64(*count)/100) / 10,
+	}
 	for i := range a.streams {
 		l := &a.streams[i]
 		if l.err != nil {
@@ -141,6 +156,63 @@ func secured(args []string) (any, error) {
 		result.Took = math.Round(seconds*1e3) / 1e3
 	}
 	return result, nil
+}
+
+// processes are those of a server. They are a flag.Value.
+type processes []int
+
+func (ps *processes) String() string { return fmt.Sprint(*ps) }
+
+// Set adds a process.
+func (ps *processes) Set(s string) error {
+	pid, err := strconv.Atoi(s)
+	*ps = append(*ps, pid)
+	return err
+}
+
+// used returns the time and the anonymous memory that the processes have used together.
+func (ps processes) used() (cpu time.Duration, memory int64, err error) {
+	for _, pid := range ps {
+		t, err := measure.ProcessTime(pid)
+		if err != nil {
+			return 0, 0, err
+		}
+		m, err := measure.ProcessMemory(pid)
+		if err != nil {
+			return 0, 0, err
+		}
+		cpu += t
+		memory += m.Anon
+	}
+	return cpu, memory, nil
+}
+
+// relay returns an address without TLS, of this process, that leads one connection to a server
+// over TLS.
+func relay(to target) (target, error) {
+	config := tlsConfig()
+	config.NextProtos = []string{"http/1.1"}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return to, err
+	}
+	go func() {
+		defer listener.Close()
+		plain, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		defer plain.Close()
+		secure, err := tls.Dial("tcp", to.addr, config)
+		if err != nil {
+			return
+		}
+		defer secure.Close()
+		go io.Copy(secure, plain)
+		io.Copy(plain, secure)
+	}()
+	to.addr = listener.Addr().String()
+	return to, to.resolve()
 }
 
 // An audience is a set of streams on one topic, each read by its own goroutine.

@@ -1,4 +1,4 @@
-// Tlshub embeds the hub and serves it over TLS, which tidings serve itself cannot.
+// Tlshub embeds the hub and serves it over TLS with net/http alone.
 // It offers HTTP/1.1 and HTTP/2, and makes a certificate when it starts. Its log is
 // that of tidings serve, durable and in the process. So are all settings for
 // streams.

@@ -12,7 +12,6 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"example.com/tidings/internal/auth"
-	"example.com/tidings/internal/filewatch"
 	"example.com/tidings/topics"
 )
 
@@ -100,12 +99,12 @@ func anonymousGrants(given []string) (publish, subscribe []topics.Filter, err er
 // watchKeys has a change of the keys file count within a second, until ctx is done. end ends the
 // streams of a subject.
 func watchKeys(ctx context.Context, a *auth.Authenticator, end func(subject string)) {
-	ticker := time.NewTicker(filewatch.Interval)
-	defer ticker.Stop()
-	a.Watch(ctx, ticker.C, func(names []string) {
-		for _, name := range names {
-			end("key:" + name)
-		}
+	everyTick(ctx, func(ctx context.Context, ticks <-chan time.Time) {
+		a.Watch(ctx, ticks, func(names []string) {
+			for _, name := range names {
+				end("key:" + name)
+			}
+		})
 	})
 }
 
@@ -137,6 +136,8 @@ func writeAccess(w io.Writer, cmd *cli.Command, a *auth.Authenticator) {
 	switch url := cmd.String("public-url"); {
 	case strings.HasPrefix(url, "https://"):
 		fmt.Fprintf(w, "Pages reach the server at %s.\n", url)
+	case cmd.String("tls-cert") != "":
+		fmt.Fprintf(w, "The server speaks HTTPS on %s.\n", addr)
 	default:
 		fmt.Fprintf(w, "The server speaks plain HTTP on %s: keys and tokens travel in clear beyond this machine.\n", addr)
 	}

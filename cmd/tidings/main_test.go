@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -80,6 +81,7 @@ func run(t *testing.T, env []string, args ...string) (code int, stdout, stderr s
 type process struct {
 	cmd    *exec.Cmd
 	url    string
+	others []string // the lines after the first, for --admin-addr and --http-redirect
 	stdout *bufio.Reader
 	stderr *bytes.Buffer // complete after wait
 	exited chan error
@@ -117,6 +119,7 @@ func tryServe(t *testing.T, env []string, args ...string) (p *process, line stri
 	}
 	p.stdout = bufio.NewReader(stdout)
 	line, err = p.stdout.ReadString('\n')
+	p.readOthers(args)
 	go func() {
 		io.Copy(io.Discard, p.stdout)
 		p.exited <- p.cmd.Wait()
@@ -127,6 +130,26 @@ func tryServe(t *testing.T, env []string, args ...string) (p *process, line stri
 		p.exited <- err
 	})
 	return p, line, err
+}
+
+// readOthers reads the lines of the addresses that args have besides --addr.
+func (p *process) readOthers(args []string) {
+	for _, flag := range []string{"--admin-addr", "--http-redirect"} {
+		if slices.Contains(args, flag) {
+			line, _ := p.stdout.ReadString('\n')
+			p.others = append(p.others, strings.TrimSpace(line))
+		}
+	}
+}
+
+// metrics returns the metrics of a process with --admin-addr.
+func (p *process) metrics(t *testing.T) string {
+	t.Helper()
+	b, err := io.ReadAll(get(t, strings.TrimPrefix(p.others[0], "admin on ")+"/metrics").Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }
 
 // wait waits until the process has exited, and returns how.
@@ -267,6 +290,13 @@ func TestErrors(t *testing.T) {
 		{name: "a port in use", args: "serve --addr " + busy.Addr().String(), code: 1, says: []string{"cannot listen on " + busy.Addr().String(), "another program", "--addr"}},
 		{name: "beyond loopback", args: "serve --addr 0.0.0.0:0", code: 2, says: []string{"0.0.0.0:0", "other machines", "--insecure-anonymous", "127.0.0.1:8080"}},
 		{name: "all addresses", args: "serve --addr :0", code: 2, says: []string{"--insecure-anonymous"}},
+		{name: "an admin address beyond loopback", args: "serve --addr 127.0.0.1:0 --admin-addr 0.0.0.0:0", code: 2, says: []string{"--admin-addr 0.0.0.0:0", "--insecure-anonymous", "127.0.0.1:9090"}},
+		{name: "an admin address in use", args: "serve --addr 127.0.0.1:0 --admin-addr " + busy.Addr().String(), code: 1, says: []string{"another program", "--admin-addr"}},
+		{name: "a certificate of the server without its key", args: "serve --tls-cert x", code: 2, says: []string{"--tls-cert", "--tls-key"}},
+		{name: "a key of the server without its certificate", args: "serve --tls-key x", code: 2, says: []string{"--tls-cert", "--tls-key"}},
+		{name: "a certificate that is not there", args: "serve --tls-cert nowhere.pem --tls-key nowhere.key", code: 2, says: []string{"--tls-cert", "nowhere.pem"}},
+		{name: "HTTP/2 without TLS on an address of TLS", args: "serve --tls-cert x --tls-key y --h2c", code: 2, says: []string{"--h2c"}},
+		{name: "a redirect without a certificate", args: "serve --http-redirect :80", code: 2, says: []string{"--http-redirect", "--tls-cert"}},
 		{name: "no command", args: "", code: 2, says: []string{"tidings serve", "--help"}},
 		{name: "an unknown command", args: "bogus", code: 2, says: []string{`"bogus"`, "--help"}},
 		{name: "an unknown flag", args: "--bogus", code: 2, says: []string{"-bogus"}},
@@ -445,16 +475,12 @@ func TestTakeOverIsASetting(t *testing.T) {
 		if runtime.GOOS != "linux" {
 			tt.path = "net/http"
 		}
-		p := serve(t, []string{tt.env}, append(tt.args, "--addr", "127.0.0.1:0", "--memory")...)
+		p := serve(t, []string{tt.env}, append(tt.args, "--addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0", "--memory")...)
 		// The headers may come before the stream has begun, its first event does not.
 		if _, err := io.ReadFull(get(t, p.url+"/events").Body, make([]byte, 1)); err != nil {
 			t.Fatal(err)
 		}
-		metrics, err := io.ReadAll(get(t, p.url+"/metrics").Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if want := fmt.Sprintf("tidings_streams_begun_total{path=%q} 1", tt.path); !strings.Contains(string(metrics), want) {
+		if want, metrics := fmt.Sprintf("tidings_streams_begun_total{path=%q} 1", tt.path), p.metrics(t); !strings.Contains(metrics, want) {
 			t.Errorf("%s %v: %s is not among the metrics:\n%s", tt.env, tt.args, want, metrics)
 		}
 	}
@@ -467,6 +493,7 @@ func TestEmptyEnvironmentVariablesAreAsNotSet(t *testing.T) {
 		"TIDINGS_NATS_CREDS=", "TIDINGS_NATS_CA=", "TIDINGS_NATS_CERT=", "TIDINGS_NATS_KEY=", "TIDINGS_NATS_STREAM=",
 		"TIDINGS_NATS_REPLICAS=", "TIDINGS_SYNC=", "TIDINGS_RETENTION_AGE=", "TIDINGS_RETENTION_BYTES=", "TIDINGS_DEDUP_WINDOW=",
 		"TIDINGS_RESERVE=", "TIDINGS_MAX_MESSAGE=", "TIDINGS_MAX_SUBSCRIBERS=", "TIDINGS_TAKE_OVER=",
+		"TIDINGS_ADMIN_ADDR=", "TIDINGS_TLS_CERT=", "TIDINGS_TLS_KEY=", "TIDINGS_HTTP_REDIRECT=",
 	}, "--addr", "127.0.0.1:0")
 	if res := get(t, p.url+"/"); res.StatusCode != 200 {
 		t.Errorf("GET /: %s", res.Status)

@@ -55,7 +55,7 @@ func serveCommand() *cli.Command {
 		Description: serveDescription,
 		Flags: slices.Concat([]cli.Flag{
 			text("addr", server.DefaultAddr, nil, "listen on `HOST:PORT`; port 0 picks a free port"),
-		}, storeFlags(), []cli.Flag{
+		}, addressFlags(), storeFlags(), []cli.Flag{
 			text("max-message", formatSize(defaultMessage), validSize(1, maxMessage), "refuse messages of POST /topics and /batch with more data than `SIZE`"),
 			&cli.IntFlag{
 				Name: "max-subscribers", Sources: env("TIDINGS_MAX_SUBSCRIBERS"),
@@ -111,7 +111,12 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 		return err
 	}
 	memory.apply()
-	limits := server.NewLimits(memory.limit, cmd.Bool("take-over") && runtime.GOOS == "linux")
+	pair, err := newPair(cmd, logger)
+	if err != nil {
+		return err
+	}
+	takeOver := cmd.Bool("take-over") && runtime.GOOS == "linux" && pair == nil
+	limits := server.NewLimits(memory.limit, takeOver, sides(cmd))
 	store, err := newStore(cmd, memory, limits, logger)
 	if err != nil {
 		return err
@@ -123,6 +128,9 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 		AllowOrigins:      cmd.StringSlice("allow-origin"),
 		Auth:              credentials,
 		PublicURL:         cmd.String("public-url"),
+		AdminAddr:         cmd.String("admin-addr"),
+		TLS:               pair,
+		HTTPRedirect:      cmd.String("http-redirect"),
 		MaxMessage:        int(size(cmd, "max-message")),
 		DefaultTopic:      defaultTopic,
 		KeepAlive:         keepAlive(cmd.Duration("keep-alive")),
@@ -136,6 +144,7 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 	}
 	if cmd.Bool("check") {
 		writeAccess(cmd.Root().Writer, cmd, credentials)
+		writeOthers(cmd.Root().Writer, cmd)
 		return s.Close()
 	}
 	if err := s.Listen(ctx); err != nil {
@@ -156,6 +165,9 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 		}
 		return failure{err}
 	}
+	if pair != nil {
+		go everyTick(ctx, pair.Watch)
+	}
 	if credentials != nil {
 		go watchKeys(ctx, credentials, func(subject string) {
 			if err := h.Disconnect(ctx, subject); err != nil {
@@ -165,7 +177,7 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 	}
 	opened.Store(h)
 	memory.tell(logger, subscribers, limits)
-	fmt.Fprintf(cmd.Root().Writer, "listening on %s\n", s.URL())
+	writeAddresses(cmd.Root().Writer, s)
 	if err := s.Run(ctx, h); err != nil {
 		return failure{err}
 	}

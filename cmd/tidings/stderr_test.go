@@ -5,7 +5,6 @@ package main_test
 import (
 	"bufio"
 	"context"
-	"io"
 	"net/http"
 	"os"
 	"strings"
@@ -42,6 +41,7 @@ func servePiped(t *testing.T, args ...string) (*process, *os.File) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.readOthers(args)
 	go func() { p.exited <- p.cmd.Wait() }()
 	p.url = strings.TrimPrefix(strings.TrimSpace(line), "listening on ")
 	return p, r
@@ -63,15 +63,8 @@ func TestReaderOfStderrIsGone(t *testing.T) {
 // A reader of the log that has stopped delays neither publishing nor the end. Once it reads
 // on, it is told how many lines were dropped, as /metrics says.
 func TestReaderOfStderrHasStopped(t *testing.T) {
-	p, r := servePiped(t, "--log-level", "debug")
-	dropped := func() bool {
-		res := get(t, p.url+"/metrics")
-		b, err := io.ReadAll(res.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return !strings.Contains(string(b), "\ntidings_log_lines_dropped_total 0\n")
-	}
+	p, r := servePiped(t, "--log-level", "debug", "--admin-addr", "127.0.0.1:0")
+	dropped := func() bool { return !strings.Contains(p.metrics(t), "\ntidings_log_lines_dropped_total 0\n") }
 	long := p.url + "/" + strings.Repeat("x", 30_000) // each request logs its path
 	for n := 0; !dropped(); n++ {
 		if n == 1000 {

@@ -46,10 +46,16 @@ func (p *Pair) read() (*tls.Certificate, error) {
 }
 
 // Config returns a configuration of servers with the pair, whichever it is at the time of a
-// connection. protocols are those of ALPN, the preferred first.
+// connection. protocols are those of ALPN, the preferred first. Clients speak TLS 1.2 at least, with
+// an ephemeral key and a cipher that authenticates: HTTP/2 forbids others (RFC 9113, section 9.2.2).
 func (p *Pair) Config(protocols ...string) *tls.Config {
 	return &tls.Config{
-		MinVersion:     tls.VersionTLS12,
+		MinVersion: tls.VersionTLS12,
+		CipherSuites: []uint16{ // of TLS 1.2
+			tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+			tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+			tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+		},
 		NextProtos:     protocols,
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return p.current.Load(), nil },
 	}

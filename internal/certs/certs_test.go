@@ -2,67 +2,26 @@ package certs
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"log/slog"
-	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"example.com/tidings/internal/certs/certstest"
 )
-
-// pair writes a certificate and its key, by renaming.
-func pair(t *testing.T, cert, key string, serial int64, until time.Time) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"},
-		NotBefore: until.Add(-48 * time.Hour), NotAfter: until,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	write(t, cert, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
-	if key == "" {
-		return
-	}
-	der, err = x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	write(t, key, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
-}
-
-func write(t *testing.T, name, text string) {
-	t.Helper()
-	if err := os.WriteFile(name+".new", []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(name+".new", name); err != nil {
-		t.Fatal(err)
-	}
-}
 
 // A pair that is renewed counts. One of which only a half is new, or that is broken, missing or
 // expired, keeps the old one.
 func TestPair(t *testing.T) { synctest.Test(t, testPair) }
 
 func testPair(t *testing.T) {
-	dir := t.TempDir()
+	ca, dir := certstest.New(t), t.TempDir()
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	later := time.Now().Add(time.Hour)
-	pair(t, cert, key, 1, later)
+	ca.Write(t, cert, key, 1, later)
 	var log strings.Builder
 	p, err := Load(cert, key, slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
@@ -86,19 +45,19 @@ func testPair(t *testing.T) {
 		}
 	}
 	want("at first", 1, 0)
-	pair(t, cert, key, 2, later)
+	ca.Write(t, cert, key, 2, later)
 	want("renewed", 2, 0)
-	pair(t, cert, "", 3, later)
+	ca.Write(t, cert, "", 3, later)
 	want("half", 2, 1)
-	write(t, key, "broken")
+	certstest.Replace(t, key, "broken")
 	want("broken", 2, 2)
-	pair(t, cert, key, 4, time.Now().Add(-time.Hour))
+	ca.Write(t, cert, key, 4, time.Now().Add(-time.Hour))
 	want("expired", 2, 3)
 	if err := os.Remove(key); err != nil {
 		t.Fatal(err)
 	}
 	want("missing", 2, 4)
-	pair(t, cert, key, 5, later)
+	ca.Write(t, cert, key, 5, later)
 	want("there again", 5, 4)
 	cancel()
 	<-done
@@ -108,7 +67,7 @@ func testPair(t *testing.T) {
 }
 
 func TestLoad(t *testing.T) {
-	dir := t.TempDir()
+	ca, dir := certstest.New(t), t.TempDir()
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	want := func(what string) {
 		t.Helper()
@@ -117,9 +76,9 @@ func TestLoad(t *testing.T) {
 		}
 	}
 	want("no such file")
-	pair(t, cert, key, 1, time.Now().Add(-time.Minute))
+	ca.Write(t, cert, key, 1, time.Now().Add(-time.Minute))
 	want("expired")
-	pair(t, cert, key, 1, time.Now().Add(time.Hour))
-	pair(t, cert, "", 2, time.Now().Add(time.Hour))
+	ca.Write(t, cert, key, 1, time.Now().Add(time.Hour))
+	ca.Write(t, cert, "", 2, time.Now().Add(time.Hour))
 	want("does not match")
 }

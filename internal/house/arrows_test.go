@@ -58,9 +58,10 @@ var places = []place{
 	{path: "internal/request", may: []string{"internal/budget", "internal/problem", "internal/quote"}, std: true},
 	{path: "internal/server", may: []string{"eventlog", "hub/httpapi", "hub", "hub/stats", "internal/auth", "internal/budget", "internal/certs", "internal/idempotency", "internal/problem", "internal/request", "sse", "topics"}},
 	{path: "internal/bench"},
-	{path: "cmd/...", may: append([]string{"internal/auth", "internal/bench", "internal/server"}, library...)},
+	{path: "cmd/...", may: append([]string{"internal/auth", "internal/bench", "internal/certs", "internal/filewatch", "internal/server"}, library...)},
 	{path: "examples/...", may: append([]string{"examples/internal/..."}, library...)},
 	// Only tests may import these.
+	{path: "internal/certs/certstest", std: true},
 	{path: "internal/e2e", std: true},
 	{path: "internal/house", std: true},
 	{path: "internal/leak", std: true},

@@ -24,6 +24,9 @@ func TestNewRefusesBadSettings(t *testing.T) {
 		{"a port by name", server.Config{Addr: "127.0.0.1:http"}, "HOST:PORT"},
 		{"an IPv6 address without brackets", server.Config{Addr: "::1:80:x"}, "HOST:PORT"},
 		{"a URL", server.Config{Addr: "http://127.0.0.1:80"}, "HOST:PORT"},
+		{"an admin address without a port", server.Config{AdminAddr: "localhost"}, "--admin-addr"},
+		{"a redirect without a port", server.Config{HTTPRedirect: "localhost"}, "--http-redirect"},
+		{"a redirect to no HTTPS", server.Config{HTTPRedirect: ":80"}, "--tls-cert"},
 		{"a host with a port", server.Config{AllowHosts: []string{"example.org:80"}}, `"example.org:80"`},
 		{"a host that is a URL", server.Config{AllowHosts: []string{"http://example.org"}}, "--allow-host"},
 		{"a host with a wildcard", server.Config{AllowHosts: []string{"*"}}, "--allow-host"},
@@ -80,6 +83,17 @@ func TestListenRefusesAddressesBeyondLoopback(t *testing.T) {
 			if !strings.Contains(err.Error(), says) {
 				t.Errorf("%s: the refusal does not say %q: %v", addr, says, err)
 			}
+		}
+	}
+	for _, addr := range []string{"0.0.0.0:0", "[::]:0", "192.0.2.1:0", "remote.test:0", "mixed.test:0"} {
+		err := listenOn(t, server.Config{Addr: "127.0.0.1:0", AdminAddr: addr})
+		if _, ok := errors.AsType[*server.NotLoopbackError](err); !ok || !strings.Contains(err.Error(), "--admin-addr "+addr) {
+			t.Errorf("the admin address %s: %v, want a refusal", addr, err)
+		}
+	}
+	for _, addr := range []string{":0", "localhost:0"} { // without a host, it is 127.0.0.1
+		if err := listenOn(t, server.Config{Addr: "127.0.0.1:0", AdminAddr: addr}); err != nil {
+			t.Errorf("the admin address %s: %v", addr, err)
 		}
 	}
 	for _, addr := range []string{"127.0.0.1:0", "127.0.0.2:0", "localhost:0", "local.test:0"} {

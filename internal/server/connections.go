@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -92,7 +93,13 @@ func (k *connection) enter(q *queue) {
 // bare returns the connection of the operating system.
 func bare(conn net.Conn) net.Conn {
 	if c, ok := conn.(*countedConn); ok {
-		return c.Conn
+		conn = c.Conn
+	}
+	if c, ok := conn.(*tls.Conn); ok {
+		conn = c.NetConn()
+	}
+	if c, ok := conn.(*turnConn); ok {
+		conn = c.Conn
 	}
 	return conn
 }
@@ -125,10 +132,7 @@ func (c *connections) state(conn net.Conn, state http.ConnState) {
 		k.served = !counted || k.idled // one of HTTP/2 is idle before its first request
 		k.idled = true
 		if k.head = !counted; k.head {
-			k.before = -1
-			if len(c.known) >= leastSweep { // otherwise the system call is not worth it
-				k.before = readBytes(conn)
-			}
+			c.beginHead(k)
 		}
 		c.sweepLater()
 	}
@@ -148,6 +152,43 @@ func (c *connections) state(conn net.Conn, state http.ConnState) {
 		}
 	case http.StateHijacked, http.StateClosed:
 		c.remove(conn)
+	}
+}
+
+// beginHead notes what was read before a head. The caller has c.mu.
+func (c *connections) beginHead(k *connection) {
+	k.before = -1
+	if len(c.known) >= leastSweep { // otherwise the system call is not worth it
+		k.before = readBytes(k.conn)
+	}
+}
+
+// secured notes that the handshake of a connection is over. Until then its bytes count as a head.
+func (c *connections) secured(conn net.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if k := c.known[conn]; k != nil {
+		c.beginHead(k)
+	}
+}
+
+// late notes that a connection whose handshake is under way waits for the server, or that it does
+// not any more.
+func (c *connections) late(conn net.Conn, yes bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if k := c.known[conn]; k != nil {
+		c.waits(k, !yes)
+	}
+}
+
+// cut closes all connections at once. Those of TLS would say goodbye first, one after the other, and
+// wait up to 5 seconds for each client that does not read.
+func (c *connections) cut() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, k := range c.known {
+		k.close()
 	}
 }
 
@@ -350,16 +391,20 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// waits notes whether the connection waits for its client, unless it is closed.
 func (b *body) waits(yes bool) {
 	b.of.mu.Lock()
 	defer b.of.mu.Unlock()
+	b.of.waits(b.conn, yes)
+}
+
+// waits notes whether a connection waits for its client, unless it is closed. The caller has c.mu.
+func (c *connections) waits(k *connection, yes bool) {
 	switch {
-	case b.conn.in == nil:
+	case k.in == nil:
 	case yes:
-		b.of.wait(b.conn)
+		c.wait(k)
 	default:
-		b.conn.enter(&b.of.busy)
+		k.enter(&c.busy)
 	}
 }
 

@@ -68,7 +68,7 @@ func TestNewcomersFindRoom(t *testing.T) {
 				if !isClosed(t, first) {
 					t.Error("the connection that has waited longest is still open")
 				}
-				got = send(t, client(t, "HTTP/1.1"), "GET", s.url+"/metrics", nil).body
+				got = s.metrics(t)
 				if !strings.Contains(got, "tidings_connections_closed_total{reason=\"lasted\"} 0\n") {
 					t.Error("a client that sends nothing counts as a request that lasts long")
 				}

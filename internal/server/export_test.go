@@ -6,8 +6,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"time"
 
 	"example.com/tidings/hub"
+	"example.com/tidings/internal/certs"
 )
 
 // ShutdownGrace is shutdownGrace.
@@ -81,6 +83,19 @@ const (
 	UpdateBytes  = updateBytes
 )
 
+// HandshakeTimeout is handshakeTimeout.
+const HandshakeTimeout = handshakeTimeout
+
+// Handshake returns the TLS connection on a connection that nobody else knows.
+func Handshake(pair *certs.Pair, conn net.Conn) (net.Conn, error) {
+	w := newWarnings(slog.New(slog.DiscardHandler))
+	defer w.close()
+	return newHandshakes(pair, NewFloods(), newConnections(Limits{}), w).shake(conn)
+}
+
+// SideConnections is sideConnections.
+const SideConnections = sideConnections
+
 // LimitsFor returns the limits for so many descriptors.
 var LimitsFor = limitsFor
 
@@ -113,4 +128,42 @@ func (s *Server) Idle() int {
 	s.conns.mu.Lock()
 	defer s.conns.mu.Unlock()
 	return s.conns.idle.n
+}
+
+// FillIdle fills the buffers of the system for the clients of idle connections, and returns how
+// many these are.
+func (s *Server) FillIdle() (n int) {
+	s.conns.mu.Lock()
+	defer s.conns.mu.Unlock()
+	for k := s.conns.idle.root.next; k != &s.conns.idle.root; k = k.next {
+		for _, size := range []int{64 << 10, 256, 1} {
+			for err := error(nil); err == nil; {
+				k.conn.SetWriteDeadline(time.Now().Add(20 * time.Millisecond))
+				_, err = k.conn.Write(make([]byte, size))
+			}
+		}
+		k.conn.SetWriteDeadline(time.Time{})
+		n++
+	}
+	return n
+}
+
+// HoldTurns takes all turns of handshakes, until release is called.
+func (s *Server) HoldTurns() (release func()) {
+	turns := s.handshakes.turns
+	for range cap(turns) {
+		turns <- struct{}{}
+	}
+	return func() {
+		for range cap(turns) {
+			<-turns
+		}
+	}
+}
+
+// Busy returns how many connections wait for the server.
+func (s *Server) Busy() int {
+	s.conns.mu.Lock()
+	defer s.conns.mu.Unlock()
+	return s.conns.busy.n
 }

@@ -102,12 +102,14 @@ func (b *bucket) refill(now time.Time, rate, burst float64) {
 // A countedConn is a connection that may be one of HTTP/2, seen as plaintext: below TLS it
 // would see ciphertext. It closes the connection when the client floods it with frames that cost the
 // server more than the client. It has no ConnectionState, so http.Server serves it as HTTP/2 without TLS.
-// A client that does not begin with the preface of HTTP/2 is not counted.
+// A client that does not begin with the preface of HTTP/2 is not counted. Over TLS, where ALPN has
+// agreed on HTTP/2, such a client is closed.
 //
 // Read and Write may be called concurrently, each by one goroutine at a time.
 type countedConn struct {
 	net.Conn
 	floods *floods
+	strict bool // a client that does not begin with the preface is closed
 	ended  atomic.Bool
 
 	// Of the goroutine that reads.
@@ -134,6 +136,10 @@ func (c *countedConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if kind, flooded := c.received(p[:n]); flooded {
 		c.end(kind)
+		return 0, io.EOF
+	}
+	if c.strict && c.plain {
+		bare(c).Close()
 		return 0, io.EOF
 	}
 	return n, err
@@ -241,7 +247,7 @@ func (c *countedConn) end(kind floodKind) {
 	if c.goAway() {
 		time.Sleep(goAwayTime) // unread bytes would make the kernel drop what was sent
 	}
-	c.Conn.Close()
+	bare(c).Close() // at once: a [tls.Conn] waits up to 5 seconds for a client that does not read
 }
 
 // goAway sends a GOAWAY and ends the sending side. It does nothing, and returns false, while
@@ -261,7 +267,7 @@ func (c *countedConn) goAway() bool {
 	b = binary.BigEndian.AppendUint32(b, enhanceYourCalm)
 	c.SetWriteDeadline(time.Now().Add(goAwayTime))
 	_, err := c.Conn.Write(b)
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && err == nil {
+	if half, ok := bare(c).(interface{ CloseWrite() error }); ok && err == nil {
 		err = half.CloseWrite()
 	}
 	return err == nil

@@ -42,7 +42,7 @@ func TestFloodOverTCP(t *testing.T) {
 	if _, err := io.Copy(io.Discard, conn); isTimeout(err) {
 		t.Fatal("the server goes on reading")
 	}
-	if got := send(t, client(t, "HTTP/1.1"), "GET", s.url+"/metrics", nil).body; !strings.Contains(got, "\ntidings_http2_floods_total{kind=\"ping\"} 1\n") {
+	if got := s.metrics(t); !strings.Contains(got, "\ntidings_http2_floods_total{kind=\"ping\"} 1\n") {
 		t.Errorf("the metrics do not count the flood:\n%s", got)
 	}
 	post(t, client(t, h2c), s.url, "alice", "still here")

@@ -38,13 +38,15 @@ func (rt *route) allow() string {
 	return strings.Join(methods, ", ")
 }
 
-// A site serves a hub: the API, the chat example's route, the metrics and the page.
+// A site serves a hub: the API, the chat example's route and the page, or what the operator has.
 type site struct {
 	*Server
+	hosts  *hostPolicy
 	hub    *hub.Hub
-	api    http.Handler
+	api    http.Handler     // nil without the API
 	routes map[string]route // other routes, by path
 	probes map[string]http.Handler
+	absent string // what is said of any other path
 }
 
 // Handler returns an http.Handler that serves h, without listening. It accepts only
@@ -53,6 +55,7 @@ func (s *Server) Handler(h *hub.Hub) http.Handler {
 	s.conns.hub = h
 	st := &site{
 		Server: s,
+		hosts:  &s.hosts,
 		hub:    h,
 		api: httpapi.New(h, &httpapi.Options{
 			Authorize:    s.cfg.Authorize,
@@ -62,9 +65,9 @@ func (s *Server) Handler(h *hub.Hub) http.Handler {
 		}),
 		routes: map[string]route{},
 		probes: probes(h),
+		absent: "There is nothing at this path. The page is at /, and streams are at /events. Post messages to /messages or /topics/TOPIC.",
 	}
 	st.routes["/messages"] = route{methods: map[string]http.Handler{http.MethodPost: errorHandler(st.postMessage)}}
-	st.routes["/metrics"] = route{methods: map[string]http.Handler{http.MethodGet: s.metrics(h)}, private: true}
 	if s.cfg.Auth != nil {
 		st.routes["/session"] = route{private: true, methods: map[string]http.Handler{
 			http.MethodPost: errorHandler(s.beginSession), http.MethodGet: errorHandler(s.showSession), http.MethodDelete: errorHandler(s.endSession),
@@ -83,6 +86,7 @@ func (s *site) find(path string) (route, bool) {
 		return rt, true
 	}
 	switch {
+	case s.api == nil:
 	case path == "/events", path == "/batch", path == "/topics", strings.HasPrefix(path, "/topics/"), strings.HasPrefix(path, "/subjects/"):
 		return route{api: s.api, private: true}, true
 	}
@@ -133,7 +137,7 @@ func (s *site) handlerOf(h http.Header, r *http.Request) (http.Handler, error) {
 		return nil, s.origins.refuse(r)
 	}
 	if !ok {
-		return nil, problem.NotFound.With("There is nothing at this path. The page is at /, and streams are at /events. Post messages to /messages or /topics/TOPIC.")
+		return nil, problem.NotFound.With(s.absent)
 	}
 	if preflight(r) {
 		methods := rt.allow()

@@ -36,7 +36,7 @@ func TestPartsOfHeadsAreBounded(t *testing.T) {
 	}
 	want := fmt.Sprintf("tidings_connections_closed_total{reason=%q} ", "waited")
 	closed := func() (n int) {
-		for line := range strings.Lines(send(t, client(t, "HTTP/1.1"), "GET", s.url+"/metrics", nil).body) {
+		for line := range strings.Lines(s.metrics(t)) {
 			if value, ok := strings.CutPrefix(line, want); ok {
 				fmt.Sscan(value, &n)
 			}

@@ -51,11 +51,7 @@ func (s *Server) trusted(r *http.Request, origin string) bool {
 	if s.cfg.PublicURL != "" {
 		return origin == s.cfg.PublicURL
 	}
-	scheme := "http://"
-	if r.TLS != nil {
-		scheme = "https://"
-	}
-	own, err := normalOrigin(scheme + r.Host)
+	own, err := normalOrigin(s.scheme() + "://" + r.Host)
 	return err == nil && origin == own
 }
 

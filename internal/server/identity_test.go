@@ -96,7 +96,6 @@ func TestWhatEachRouteNeeds(t *testing.T) {
 		{"POST", "/topics/a.b", "x", "publish", "/topics/b"},
 		{"POST", "/batch", `{"topic":"a.b","data":1}`, "publish", ""},
 		{"POST", "/messages", `{"user":"a","text":"b"}`, "publish", ""},
-		{"GET", "/metrics", "", "administer", ""},
 	}
 	for _, protocol := range protocols {
 		t.Run(protocol, func(t *testing.T) {

@@ -48,8 +48,11 @@ const (
 )
 
 // NewLimits returns the limits for the descriptors that the process may have, and for so many
-// bytes of memory. takeOver is whether streams can be taken over.
-func NewLimits(memory int64, takeOver bool) Limits { return limitsFor(descriptors(), memory, takeOver) }
+// bytes of memory. takeOver is whether streams can be taken over. sides is how many addresses there are
+// beside that of the clients.
+func NewLimits(memory int64, takeOver bool, sides int) Limits {
+	return limitsFor(descriptors()-sides*sideConnections, memory, takeOver)
+}
 
 func limitsFor(files int, memory int64, takeOver bool) Limits {
 	var l Limits

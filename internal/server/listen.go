@@ -12,66 +12,116 @@ import (
 
 // A NotLoopbackError refuses an address beyond loopback. Its text says how to
 // allow it.
-type NotLoopbackError struct{ Addr string }
+type NotLoopbackError struct{ Flag, Addr string }
 
 func (e *NotLoopbackError) Error() string {
-	return fmt.Sprintf("--addr %s is reachable from other machines, and anyone who reaches it can read and publish everything. "+
+	can, example := "read and publish everything", DefaultAddr
+	if e.Flag == flagAdmin {
+		can, example = "read the metrics", "127.0.0.1:9090"
+	}
+	return fmt.Sprintf("%s %s is reachable from other machines, and anyone who reaches it can %s. "+
 		"To say who may do what, add --keys or --jwt-key. "+
 		"To allow all of it, add --insecure-anonymous (or set TIDINGS_INSECURE_ANONYMOUS=true). "+
-		"Otherwise use a loopback address such as %s", e.Addr, DefaultAddr)
+		"Otherwise use a loopback address such as %s", e.Flag, e.Addr, can, example)
 }
 
+// The flags of addresses.
+const (
+	flagAddr     = "--addr"
+	flagAdmin    = "--admin-addr"
+	flagRedirect = "--http-redirect"
+)
+
 // checkAddr checks the form of HOST:PORT.
-func checkAddr(addr string) error {
+func checkAddr(flag, addr string) error {
 	_, port, err := net.SplitHostPort(addr)
 	if err == nil {
 		_, err = strconv.ParseUint(port, 10, 16)
 	}
 	if err != nil {
-		return fmt.Errorf("--addr %q: want HOST:PORT with a port from 0 to 65535, as in %s", addr, DefaultAddr)
+		return fmt.Errorf("%s %q: want HOST:PORT with a port from 0 to 65535, as in %s", flag, addr, DefaultAddr)
 	}
 	return nil
 }
 
-// Listen binds the configured address. Unless Config.InsecureAnonymous is set or Config.Auth has
-// credentials, it refuses an address beyond loopback, or a name of one, with a [*NotLoopbackError].
-// Errors are one line for a user.
+// Listen binds the configured addresses. Unless Config.InsecureAnonymous is set or Config.Auth has
+// credentials, it refuses an address beyond loopback, or a name of one, with a [*NotLoopbackError];
+// the address that redirects may be any. Errors are one line for a user.
 func (s *Server) Listen(ctx context.Context) error {
-	anywhere := s.cfg.InsecureAnonymous || s.cfg.Auth != nil && s.cfg.Auth.HasCredentials()
-	if !anywhere {
-		loopback, err := isLoopback(ctx, s.cfg.Addr)
-		if err != nil {
-			return err
-		}
-		if !loopback {
-			return &NotLoopbackError{s.cfg.Addr}
-		}
-	}
-	var lc net.ListenConfig
-	inherit(&lc, s.cfg.WriteTimeout)
-	lc.SetMultipathTCP(false) // TCP_USER_TIMEOUT is defined for TCP
-	ln, err := lc.Listen(ctx, network(s.cfg.Addr), s.cfg.Addr)
+	ln, loopback, err := s.bind(ctx, flagAddr, s.cfg.Addr)
 	if err != nil {
-		return listenError(s.cfg.Addr, err)
+		return err
 	}
-	// Check the bound address, too: Listen resolves a name again, and may get
-	// another address.
-	loopback := ln.Addr().(*net.TCPAddr).IP.IsLoopback()
-	if !loopback && !anywhere {
-		ln.Close()
-		return &NotLoopbackError{s.cfg.Addr}
-	}
+	s.listener = ln
 	if !loopback {
 		switch {
 		case s.cfg.Auth == nil:
 			s.log.Warn("anyone who reaches this address can read and publish everything", "addr", ln.Addr().String())
 		case !s.cookie.secure:
-			s.log.Warn("keys and tokens travel in clear to this address; put HTTPS in front, and say so with --public-url https://…", "addr", ln.Addr().String())
+			s.log.Warn("keys and tokens travel in clear to this address; give the server a certificate with --tls-cert, or put HTTPS in front and say so with --public-url https://…", "addr", ln.Addr().String())
 		}
 		s.hosts.anyIP = len(s.cfg.AllowHosts) == 0
 	}
-	s.listener = ln
+	if err := s.listenSides(ctx); err != nil {
+		s.Close()
+		return err
+	}
 	return nil
+}
+
+// listenSides binds the addresses beside that of the clients.
+func (s *Server) listenSides(ctx context.Context) error {
+	if s.cfg.AdminAddr != "" {
+		ln, loopback, err := s.bind(ctx, flagAdmin, s.cfg.AdminAddr)
+		if err != nil {
+			return err
+		}
+		s.admin, s.adminLoopback = s.newSide(flagAdmin, ln, readHeaderTimeout, adminTime), loopback
+		switch {
+		case loopback:
+		case s.cfg.Auth == nil:
+			s.log.Warn("anyone who reaches this address can read the metrics", "addr", ln.Addr().String())
+		default:
+			s.log.Warn("the keys and tokens of those who read the metrics travel in clear to this address", "addr", ln.Addr().String())
+		}
+	}
+	if s.cfg.HTTPRedirect != "" {
+		ln, _, err := s.bind(ctx, flagRedirect, s.cfg.HTTPRedirect)
+		if err != nil {
+			return err
+		}
+		s.redirects = s.newSide(flagRedirect, ln, redirectTime, 2*redirectTime)
+	}
+	return nil
+}
+
+// bind listens on the address of a flag. It also returns whether that is a loopback address.
+func (s *Server) bind(ctx context.Context, flag, addr string) (ln net.Listener, loopback bool, err error) {
+	anywhere := s.cfg.InsecureAnonymous || flag == flagRedirect || s.cfg.Auth != nil && s.cfg.Auth.HasCredentials()
+	if !anywhere {
+		loopback, err := isLoopback(ctx, flag, addr)
+		if err != nil {
+			return nil, false, err
+		}
+		if !loopback {
+			return nil, false, &NotLoopbackError{flag, addr}
+		}
+	}
+	var lc net.ListenConfig
+	inherit(&lc, s.cfg.WriteTimeout)
+	lc.SetMultipathTCP(false) // TCP_USER_TIMEOUT is defined for TCP
+	ln, err = lc.Listen(ctx, network(addr), addr)
+	if err != nil {
+		return nil, false, listenError(flag, addr, err)
+	}
+	// Check the bound address, too: Listen resolves a name again, and may get
+	// another address.
+	loopback = ln.Addr().(*net.TCPAddr).IP.IsLoopback()
+	if !loopback && !anywhere {
+		ln.Close()
+		return nil, false, &NotLoopbackError{flag, addr}
+	}
+	return ln, loopback, nil
 }
 
 // network returns tcp4 for an IPv4 address: for 0.0.0.0 and tcp, Go would listen
@@ -85,14 +135,14 @@ func network(addr string) string {
 
 // isLoopback reports whether addr resolves to loopback addresses only. An empty
 // host means all addresses of the machine.
-func isLoopback(ctx context.Context, addr string) (bool, error) {
+func isLoopback(ctx context.Context, flag, addr string) (bool, error) {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil || host == "" {
 		return false, err
 	}
 	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host) // parses an IP address, too
 	if err != nil {
-		return false, listenError(addr, err)
+		return false, listenError(flag, addr, err)
 	}
 	for _, ip := range ips {
 		if !loopbackIP(ip) {
@@ -102,13 +152,13 @@ func isLoopback(ctx context.Context, addr string) (bool, error) {
 	return len(ips) > 0, nil
 }
 
-func listenError(addr string, err error) error {
+func listenError(flag, addr string, err error) error {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		return fmt.Errorf("cannot listen on %s: the name %q is not known: %w", addr, dns.Name, err)
 	}
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("cannot listen on %s: another program listens there; stop it, or choose another address with --addr (%w)", addr, syscall.EADDRINUSE)
+		return fmt.Errorf("cannot listen on %s: another program listens there; stop it, or choose another address with %s (%w)", addr, flag, syscall.EADDRINUSE)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return fmt.Errorf("cannot listen on %s: this machine does not have that address (%w)", addr, syscall.EADDRNOTAVAIL)
 	case errors.Is(err, syscall.EACCES):

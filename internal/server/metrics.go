@@ -13,7 +13,6 @@ import (
 
 	"example.com/tidings/hub"
 	"example.com/tidings/hub/httpapi"
-	"example.com/tidings/internal/budget"
 	"example.com/tidings/internal/problem"
 )
 
@@ -118,20 +117,26 @@ func (c *connections) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// metrics answers GET /metrics with the metrics of the hub, the Go runtime and the
-// process, in Prometheus's text format. It requires [httpapi.ActionAdminister].
-func (s *Server) metrics(h *hub.Hub) http.Handler {
-	scrapes := &scrapes{collect: s.collect(h)}
-	answers := &budget.Of(h).Answers
+// forAdministrators answers only who has [httpapi.ActionAdminister].
+func (s *Server) forAdministrators(next http.Handler) http.Handler {
 	return errorHandler(func(w http.ResponseWriter, r *http.Request) error {
 		if err := s.authorize(r, httpapi.Access{Action: httpapi.ActionAdminister}); err != nil {
 			return err
 		}
+		next.ServeHTTP(w, r)
+		return nil
+	})
+}
+
+// metrics answers GET /metrics with the metrics of the hub, the Go runtime and the
+// process, in Prometheus's text format.
+func (s *Server) metrics(h *hub.Hub) http.Handler {
+	scrapes := &scrapes{collect: s.collect(h)}
+	return errorHandler(func(w http.ResponseWriter, r *http.Request) error {
 		res, err := scrapes.get(r.Context())
-		if err != nil || !answers.Take(res.body.Len()) {
+		if err != nil {
 			return problem.Unavailable.With("The server is busy with other requests for its metrics. Try again later.").Set("Retry-After", "1")
 		}
-		defer answers.Give(res.body.Len())
 		maps.Copy(w.Header(), res.header)
 		w.Header().Set("Content-Length", strconv.Itoa(res.body.Len()))
 		w.WriteHeader(res.status)
@@ -158,6 +163,15 @@ func (s *Server) collect(h *hub.Hub) func() *response {
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
+	if a := s.cfg.Auth; a != nil {
+		registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "tidings_keys_reload_failures_total",
+			Help: "Times that the changed keys file could not be used.",
+		}, func() float64 { return float64(a.Failures()) }))
+	}
+	if s.handshakes != nil {
+		registry.MustRegister(s.handshakes)
+	}
 	show := promhttp.HandlerFor(registry, promhttp.HandlerOpts{
 		ErrorLog:           log.New(s.warnings, "", 0),
 		ErrorHandling:      promhttp.ContinueOnError,

@@ -1,19 +1,26 @@
 package server_test
 
 import (
-	"errors"
 	"io"
-	"net/http"
 	"runtime"
 	"strings"
 	"testing"
 
 	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
-	"example.com/tidings/hub/httpapi"
 	"example.com/tidings/hub/stats"
 	"example.com/tidings/internal/server"
 )
+
+// metrics returns what the operator sees.
+func (r *running) metrics(t *testing.T) string {
+	t.Helper()
+	got := send(t, client(t, "HTTP/1.1"), "GET", r.AdminURL()+"/metrics", nil)
+	if got.status != 200 {
+		t.Fatalf("GET /metrics: %d %s", got.status, got.body)
+	}
+	return got.body
+}
 
 // The metrics show the path of each stream and the work of each shard.
 func TestMetrics(t *testing.T) {
@@ -32,7 +39,7 @@ func TestMetrics(t *testing.T) {
 		if takeOver != (paths[stats.PathTakenOver].Streams == 1) || takeOver != (paths[stats.PathNetHTTP].Streams == 0) {
 			t.Errorf("take over %v: %+v", takeOver, paths)
 		}
-		got := send(t, c, "GET", s.url+"/metrics", nil)
+		got := send(t, c, "GET", s.AdminURL()+"/metrics", nil)
 		if got.status != 200 || !strings.HasPrefix(got.header.Get("Content-Type"), "text/plain") {
 			t.Fatalf("%d %s", got.status, got.header.Get("Content-Type"))
 		}
@@ -55,16 +62,6 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-func TestMetricsAreTheOperators(t *testing.T) {
-	s := start(t, server.Config{Authorize: func(_ *http.Request, a httpapi.Access) (httpapi.Decision, error) {
-		if a.Action == httpapi.ActionAdminister {
-			return httpapi.Anyone, errors.New("no")
-		}
-		return httpapi.Anyone, nil
-	}})
-	send(t, client(t, "HTTP/1.1"), "GET", s.url+"/metrics", nil).problem(t, 403, "forbidden")
-}
-
 // measured is a log with figures.
 type measured struct{ eventlog.Log }
 
@@ -78,7 +75,7 @@ func TestMetricsOfTheLog(t *testing.T) {
 			log = measured{log}
 		}
 		s := startOn(t, server.Config{}, log, hub.Options{})
-		got := send(t, client(t, "HTTP/1.1"), "GET", s.url+"/metrics", nil).body
+		got := s.metrics(t)
 		for _, line := range []string{"\ntidings_log_bytes 300\n", "\ntidings_log_verified_bytes 200\n", "\ntidings_log_lost_messages 7\n"} {
 			if strings.Contains(got, line) != has {
 				t.Errorf("with figures %v: %q is among the metrics: %v", has, line, !has)

@@ -29,6 +29,7 @@ import (
 	"example.com/tidings/hub"
 	"example.com/tidings/hub/httpapi"
 	"example.com/tidings/internal/auth"
+	"example.com/tidings/internal/certs"
 )
 
 // The defaults of a [Config].
@@ -75,14 +76,26 @@ type Config struct {
 	AllowOrigins []string
 
 	// Authorize decides what a request may do, as httpapi.Options.Authorize does.
-	// The server asks it on every route of the API, for POST /messages and for
-	// /metrics: this is the one place for identities. Nil allows everything to
+	// The server asks it on every route of the API, for POST /messages and for the
+	// metrics beyond loopback: this is the one place for identities. Nil allows everything to
 	// each request that passes the checks of its host and origin.
 	Authorize func(*http.Request, httpapi.Access) (httpapi.Decision, error)
 
 	// Auth, if not nil, says by credentials who asks, and what they may do. It takes the place of
 	// Authorize, and the server has the route /session.
 	Auth *auth.Authenticator
+
+	// AdminAddr is HOST:PORT for the operator: the metrics, and on a loopback address the profiles
+	// of the process. Without a host it is 127.0.0.1. Empty means that there is none.
+	AdminAddr string
+
+	// TLS, if not nil, is the certificate of a server that speaks TLS on Addr, with HTTP/2 or
+	// HTTP/1.1. Each client gets it, whatever name it asks for.
+	TLS *certs.Pair
+
+	// HTTPRedirect is HOST:PORT where requests without TLS are sent on to the same URL with TLS,
+	// which has to be configured. Empty means that there is none.
+	HTTPRedirect string
 
 	// PublicURL is the origin under which pages reach the server through a proxy, as in
 	// https://hub.example.org. Empty means that they reach the server itself.
@@ -108,10 +121,10 @@ type Config struct {
 	// DefaultReadTimeout.
 	ReadTimeout time.Duration
 
-	// H2C lets clients speak HTTP/2 without TLS (prior knowledge).
+	// H2C lets clients speak HTTP/2 without TLS (prior knowledge). A server with TLS ignores it.
 	H2C bool
 
-	// Limits bound the connections. The zero value means those of [NewLimits] without a
+	// Limits bound the connections to Addr. The zero value means those of [NewLimits] without a
 	// bound of memory.
 	Limits Limits
 
@@ -139,6 +152,11 @@ type Server struct {
 	warnings *warnings
 	listener net.Listener
 	abandon  context.CancelFunc // ends the context of every request
+
+	handshakes    *handshakes // nil without TLS
+	admin         *side       // nil if there is none
+	adminLoopback bool
+	redirects     *side // nil if there is none
 }
 
 // New checks the configuration and returns a server that does not listen yet.
@@ -153,10 +171,13 @@ func New(cfg Config) (*Server, error) {
 		cfg.Logger = slog.Default()
 	}
 	if cfg.Limits == (Limits{}) {
-		cfg.Limits = NewLimits(math.MaxInt64, true)
+		cfg.Limits = NewLimits(math.MaxInt64, true, 0)
+	}
+	if strings.HasPrefix(cfg.AdminAddr, ":") {
+		cfg.AdminAddr = "127.0.0.1" + cfg.AdminAddr
 	}
 	s := &Server{cfg: cfg, log: cfg.Logger}
-	if err := checkAddr(cfg.Addr); err != nil {
+	if err := cfg.checkAddrs(); err != nil {
 		return nil, err
 	}
 	var err error
@@ -175,7 +196,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s.assets = pageAssets()
-	s.cookie = newCookiePolicy(strings.HasPrefix(s.cfg.PublicURL, "https://"))
+	s.cookie = newCookiePolicy(cfg.TLS != nil || strings.HasPrefix(s.cfg.PublicURL, "https://"))
 	if cfg.Auth != nil {
 		s.cfg.Authorize = s.decide
 	}
@@ -184,8 +205,27 @@ func New(cfg Config) (*Server, error) {
 	s.floods = newFloods(func(kind string, remote net.Addr) {
 		s.warnings.warn("closing an HTTP/2 connection: the client has sent too many control frames", "kind", kind, "remote", remote.String())
 	})
+	if cfg.TLS != nil {
+		s.handshakes = newHandshakes(cfg.TLS, s.floods, s.conns, s.warnings)
+	}
 	s.http = s.newHTTP()
 	return s, nil
+}
+
+// checkAddrs checks the form of the addresses, and that TLS is there for the one that needs it.
+func (cfg *Config) checkAddrs() error {
+	for _, a := range []struct{ flag, addr string }{{flagAddr, cfg.Addr}, {flagAdmin, cfg.AdminAddr}, {flagRedirect, cfg.HTTPRedirect}} {
+		if a.addr == "" {
+			continue
+		}
+		if err := checkAddr(a.flag, a.addr); err != nil {
+			return err
+		}
+	}
+	if cfg.HTTPRedirect != "" && cfg.TLS == nil {
+		return errors.New("--http-redirect sends requests on to HTTPS, and the server has none: give it a certificate with --tls-cert and --tls-key")
+	}
+	return nil
 }
 
 // newHTTP returns the http.Server, without a handler.
@@ -199,7 +239,8 @@ func (s *Server) newHTTP() *http.Server {
 	s.abandon = abandon
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
-	protocols.SetUnencryptedHTTP2(cfg.H2C)
+	// Over TLS, net/http sees the frames of HTTP/2 without it.
+	protocols.SetUnencryptedHTTP2(cfg.H2C || cfg.TLS != nil)
 	return &http.Server{
 		ConnState:         s.conns.state,
 		ConnContext:       s.conns.context,
@@ -239,9 +280,24 @@ func (s *Server) use(h *hub.Hub) {
 	s.http.RegisterOnShutdown(h.Drain)
 }
 
-// URL returns the address that the server listens on, as http://HOST:PORT. It
-// is valid after Listen.
-func (s *Server) URL() string { return "http://" + s.listener.Addr().String() }
+// URL returns the address that the server listens on, as http://HOST:PORT or
+// https://HOST:PORT. It is valid after Listen.
+func (s *Server) URL() string { return s.scheme() + "://" + s.listener.Addr().String() }
+
+// scheme returns that of the URLs of the server.
+func (s *Server) scheme() string {
+	if s.cfg.TLS != nil {
+		return "https"
+	}
+	return "http"
+}
+
+// AdminURL returns the address for the operator, as http://HOST:PORT, or "" if there is none. It is
+// valid after Listen.
+func (s *Server) AdminURL() string { return s.admin.url() }
+
+// RedirectURL is like AdminURL for the address that redirects to HTTPS.
+func (s *Server) RedirectURL() string { return s.redirects.url() }
 
 // Run serves h until ctx is done or the hub's log has failed, and then stops. It
 // accepts no new connection and drains the hub: each stream ends after the
@@ -253,6 +309,7 @@ func (s *Server) Run(ctx context.Context, h *hub.Hub) error {
 	defer s.abandon()
 	defer s.warnings.close()
 	s.use(h)
+	defer s.serveSides(h)()
 	served := make(chan error, 1)
 	go func() { served <- s.http.Serve(s.clients()) }()
 	select {
@@ -270,16 +327,19 @@ func (s *Server) Run(ctx context.Context, h *hub.Hub) error {
 	}
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
 	defer cancel()
-	if err := s.http.Shutdown(grace); err != nil {
-		if !errors.Is(err, context.DeadlineExceeded) {
-			s.log.Warn("stopping", "error", err)
-		}
+	inTime := context.AfterFunc(grace, s.conns.cut) // Shutdown itself may wait for a connection of TLS
+	err := s.http.Shutdown(grace)
+	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		s.log.Warn("stopping", "error", err)
+	}
+	if !inTime() || err != nil {
 		s.log.Warn("cutting connections that did not end in time", "grace", shutdownGrace)
+		s.conns.cut()
 		s.http.Close()
 		s.abandon()
 	}
 	<-served
-	err := s.closeHub(h)
+	err = s.closeHub(h)
 	if failure := h.Err(); failure != nil {
 		return failure
 	}
@@ -296,8 +356,11 @@ func (s *Server) clients() net.Listener {
 		s.warnings.warn("closing new connections: too many are open; see --max-subscribers, and the limit of file descriptors (ulimit -n)")
 	}}
 	paced := newPacedListener(bounded)
-	if s.cfg.H2C {
-		return newSortingListener(paced, s.floods, s.conns.gone)
+	switch {
+	case s.handshakes != nil:
+		return newSortingListener(paced, s.handshakes.shake, s.conns.gone)
+	case s.cfg.H2C:
+		return newSortingListener(paced, s.floods.sort, s.conns.gone)
 	}
 	return paced
 }
@@ -320,9 +383,12 @@ func (s *Server) closeHub(h *hub.Hub) error {
 	}
 }
 
-// Close releases the address of a server that does not run.
+// Close releases the addresses of a server that does not run.
 func (s *Server) Close() error {
 	s.abandon()
+	for _, d := range s.sides() {
+		d.listener.Close()
+	}
 	if s.listener == nil {
 		return nil
 	}

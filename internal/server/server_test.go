@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -53,6 +54,12 @@ func startOn(t *testing.T, cfg server.Config, messages eventlog.Log, opts hub.Op
 	}
 	cfg.DefaultTopic = "messages"
 	cfg.H2C = !strings.Contains(t.Name(), "HTTP/1.1")
+	if cfg.TLS == nil && strings.Contains(t.Name(), "_over_TLS") {
+		cfg.TLS = newPair(t).Pair
+	}
+	if cfg.AdminAddr == "" {
+		cfg.AdminAddr = "127.0.0.1:0"
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -67,7 +74,7 @@ func startOn(t *testing.T, cfg server.Config, messages eventlog.Log, opts hub.Op
 	ctx, cancel := context.WithCancel(context.Background())
 	ran := make(chan error, 1)
 	go func() { ran <- s.Run(ctx, h) }()
-	r := &running{Server: s, hub: h, url: s.URL(), addr: strings.TrimPrefix(s.URL(), "http://")}
+	r := &running{Server: s, hub: h, url: s.URL(), addr: s.URL()[strings.LastIndex(s.URL(), "/")+1:]}
 	r.stop = sync.OnceValue(func() error {
 		cancel()
 		return <-ran
@@ -111,12 +118,14 @@ func (r *running) wantSubscribers(t *testing.T, want int) {
 
 // protocols are the protocols in which the tests check each promise. In a subtest with
 // the name takenOver the hub takes connections over, where it can. In one with a name of HTTP/1.1
-// the server does not speak HTTP/2.
-var protocols = []string{"HTTP/1.1", takenOver, h2c}
+// the server does not speak HTTP/2 without TLS.
+var protocols = []string{"HTTP/1.1", takenOver, h2c, h1TLS, h2TLS}
 
 const (
 	takenOver = "HTTP/1.1 taken over"
 	h2c       = "h2c"
+	h1TLS     = "HTTP/1.1 over TLS"
+	h2TLS     = "h2 over TLS"
 )
 
 // client returns a client of one of the protocols.
@@ -124,6 +133,10 @@ func client(t *testing.T, protocol string) *http.Client {
 	transport := &http.Transport{Protocols: new(http.Protocols), DisableCompression: true}
 	transport.Protocols.SetHTTP1(strings.HasPrefix(protocol, "HTTP/1.1"))
 	transport.Protocols.SetUnencryptedHTTP2(protocol == h2c)
+	transport.Protocols.SetHTTP2(protocol == h2TLS)
+	if strings.HasSuffix(protocol, "over TLS") {
+		transport.TLSClientConfig = &tls.Config{RootCAs: authority(t).Pool}
+	}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport}
 }

@@ -7,12 +7,11 @@ import (
 )
 
 // A sortingListener finds out which connections may be of HTTP/2, and returns those as a
-// [countedConn]. A connection of HTTP/1 stays as it is where the system allows that: only a plain
-// TCP connection can be taken over. Accept is for one goroutine.
+// [countedConn]. Accept is for one goroutine.
 type sortingListener struct {
 	net.Listener
-	floods *floods
-	gone   func(net.Conn) // called for a connection that ends before it is sorted
+	sort func(net.Conn) (net.Conn, error) // returns what Accept returns; called by a goroutine for each connection
+	gone func(net.Conn)                   // called for a connection that ends before it is sorted
 
 	sorted chan accepted
 	closed chan struct{}
@@ -30,9 +29,9 @@ type accepted struct {
 }
 
 // newSortingListener returns a listener with a goroutine, which Close ends.
-func newSortingListener(l net.Listener, f *floods, gone func(net.Conn)) *sortingListener {
+func newSortingListener(l net.Listener, sort func(net.Conn) (net.Conn, error), gone func(net.Conn)) *sortingListener {
 	s := &sortingListener{
-		Listener: l, floods: f, gone: gone,
+		Listener: l, sort: sort, gone: gone,
 		sorted: make(chan accepted), closed: make(chan struct{}), pending: map[net.Conn]bool{},
 	}
 	s.ends.Go(s.run)
@@ -83,7 +82,7 @@ func (s *sortingListener) run() {
 			s.gone(conn)
 			return
 		}
-		s.ends.Go(func() { s.sort(conn) })
+		s.ends.Go(func() { s.handOver(conn) })
 	}
 }
 
@@ -98,21 +97,15 @@ func (s *sortingListener) pend(conn net.Conn) bool {
 	return true
 }
 
-// sort waits until it knows what a connection is, and hands it to Accept.
-func (s *sortingListener) sort(conn net.Conn) {
-	conn.SetReadDeadline(time.Now().Add(readHeaderTimeout))
-	plain, err := isPlainHTTP1(conn)
+// handOver waits until a connection is sorted, and hands it to Accept.
+func (s *sortingListener) handOver(conn net.Conn) {
+	sorted, err := s.sort(conn)
 	s.mu.Lock()
 	delete(s.pending, conn)
 	s.mu.Unlock()
-	a := accepted{conn: conn}
-	if err == nil && !plain {
-		a.conn = newCountedConn(conn, s.floods)
-	}
 	if err == nil {
-		conn.SetReadDeadline(time.Time{})
 		select {
-		case s.sorted <- a:
+		case s.sorted <- accepted{conn: sorted}:
 		case <-s.closed:
 			err = net.ErrClosed
 		}
@@ -121,4 +114,19 @@ func (s *sortingListener) sort(conn net.Conn) {
 		conn.Close()
 		s.gone(conn)
 	}
+}
+
+// sort finds out what the client of a connection without TLS speaks. A connection of HTTP/1 stays as
+// it is where the system allows that: only a plain TCP connection can be taken over.
+func (f *floods) sort(conn net.Conn) (net.Conn, error) {
+	conn.SetReadDeadline(time.Now().Add(readHeaderTimeout))
+	plain, err := isPlainHTTP1(conn)
+	if err != nil {
+		return nil, err
+	}
+	conn.SetReadDeadline(time.Time{})
+	if plain {
+		return conn, nil
+	}
+	return newCountedConn(conn, f), nil
 }

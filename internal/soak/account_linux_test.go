@@ -59,7 +59,7 @@ func (f figures) left() int { return f.sum("tidings_delivery_ends_total", `reaso
 // figures returns the process's metrics.
 func (a *auditor) figures(t *testing.T) figures {
 	t.Helper()
-	res, err := a.client.Get("http://" + a.p.addr + "/metrics")
+	res, err := a.client.Get("http://" + a.p.admin + "/metrics")
 	if err != nil {
 		t.Fatal(err)
 	}

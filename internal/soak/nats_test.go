@@ -66,7 +66,7 @@ func testNodes(t *testing.T, url string, first path) {
 // metrics returns the answer of GET /metrics.
 func metrics(t *testing.T, p *process) string {
 	t.Helper()
-	res, err := http.Get("http://" + p.addr + "/metrics")
+	res, err := http.Get("http://" + p.admin + "/metrics")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,6 +28,7 @@ type process struct {
 	path   path   // the path of its streams, from the next start on
 	files  int    // its limit of open files; 0 means the system's limit
 	addr   string // HOST:PORT, the same after each start
+	admin  string // HOST:PORT of the metrics, another after each start
 	log    string // the file with its stderr
 	opened time.Duration
 
@@ -107,7 +108,7 @@ func (p *process) start() error {
 		return err
 	}
 	defer log.Close()
-	args := []string{"serve", "--addr", p.addr, "--log-level", "warn", fmt.Sprintf("--take-over=%t", p.path == takenOver)}
+	args := []string{"serve", "--addr", p.addr, "--admin-addr", "127.0.0.1:0", "--log-level", "warn", fmt.Sprintf("--take-over=%t", p.path == takenOver)}
 	args = append(args, p.args...)
 	name := cmp.Or(p.program, *program)
 	p.cmd = exec.CommandContext(p.ctx, name, args...)
@@ -136,6 +137,7 @@ func (p *process) start() error {
 	reader := bufio.NewReader(stdout)
 	line, err := reader.ReadString('\n')
 	p.opened = time.Since(begin)
+	second, _ := reader.ReadString('\n')
 	p.exited = make(chan error, 1)
 	go func(cmd *exec.Cmd, exited chan error) {
 		io.Copy(io.Discard, reader)
@@ -147,7 +149,7 @@ func (p *process) start() error {
 		b, _ := os.ReadFile(p.log)
 		return fmt.Errorf("the program's first line is %q (%v); its stderr ends with\n%s", line, err, b[max(0, len(b)-2048):])
 	}
-	p.addr = addr
+	p.addr, p.admin = addr, strings.TrimPrefix(strings.TrimSpace(second), "admin on http://")
 	return nil
 }
 
