@@ -3,8 +3,13 @@
 # certificate, with HTTP/1.1 and HTTP/2. It prints a table in Markdown: what a delivery costs
 # the server, or the server and nginx, deliveries a second, and memory for a stream at rest.
 #
-# Usage: bench/tls.sh
+# Usage: bench/tls.sh [LOAD...]
+# A LOAD is alone, eight or flood: messages one at a time, eight in flight, 64 in flight.
 . "$(dirname "$0")/sitting.sh"
+
+loads=${*:-alone eight flood}
+proxy= # the pid of nginx, or empty
+trap '[ -z "$proxy" ] || stop "$proxy"; finish' EXIT
 
 streams=$(scaled 5000)
 per_connection=50 # of HTTP/2, as in a browser
@@ -46,7 +51,6 @@ proxy() {
 cell() {
 	local name=$1-$2-$3 secure flags=() pid
 	say "run $r of $RUNS: $name"
-	proxy=
 	if [ "$1" = own ]; then
 		serve tidings --tls-cert "$work/cert.pem" --tls-key "$work/key.pem" || return 0
 		secure=$port
@@ -59,16 +63,21 @@ cell() {
 	run "$work/load" tls -addr 127.0.0.1:$port -tls 127.0.0.1:$secure "${flags[@]}" -protocol "$2" -streams "$streams" \
 		-connections $(((streams + per_connection - 1) / per_connection)) -messages "$4" -flight "$5" -idle 5s >>"$results/$name" || say "$name: the load failed"
 	[ -z "$proxy" ] || stop "$proxy"
+	proxy=
 	unserve
 }
 
-loads='alone eight flood'
 for r in $(seq "$RUNS"); do
 	for protocol in h1 h2; do
 		for side in own nginx; do
-			cell $side $protocol alone "$(scaled 100)" 1
-			cell $side $protocol eight "$(scaled 400)" 8
-			cell $side $protocol flood "$(scaled 2000)" 64
+			for load in $loads; do
+				case $load in
+				alone) cell $side $protocol "$load" "$(scaled 100)" 1 ;;
+				eight) cell $side $protocol "$load" "$(scaled 400)" 8 ;;
+				flood) cell $side $protocol "$load" "$(scaled 2000)" 64 ;;
+				*) say "there is no load $load"; exit 2 ;;
+				esac
+			done
 		done
 	done
 done

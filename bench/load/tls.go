@@ -196,6 +196,7 @@ func relay(to target) (target, error) {
 	if err != nil {
 		return to, err
 	}
+	server := to.addr
 	go func() {
 		defer listener.Close()
 		plain, err := listener.Accept()
@@ -203,7 +204,7 @@ func relay(to target) (target, error) {
 			return
 		}
 		defer plain.Close()
-		secure, err := tls.Dial("tcp", to.addr, config)
+		secure, err := tls.Dial("tcp", server, config)
 		if err != nil {
 			return
 		}
