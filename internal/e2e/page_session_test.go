@@ -12,6 +12,7 @@ import (
 	"example.com/tidings/hub"
 	"example.com/tidings/internal/auth"
 	"example.com/tidings/internal/server"
+	"example.com/tidings/sse"
 	"example.com/tidings/topics"
 
 	"github.com/chromedp/cdproto/network"
@@ -235,7 +236,7 @@ func TestPageSaysThatThePermissionHasExpired(t *testing.T) {
 	v.untilFilter(t, "users.ada.**")
 	s.tell(t, "users.ada.inbox", "before")
 	v.untilTexts(t, "before")
-	v.wantSays(t, "Your permission to read this has expired. Sign in to go on.")
+	v.until(t, `/^Your (permission to read this|session) has expired\. Sign in to go on\.$/.test(document.querySelector("#status").innerText)`)
 	if !v.seen(t, "#sign-in") || v.seen(t, "#signed-in") {
 		t.Error("the page does not offer to sign in again")
 	}
@@ -264,7 +265,7 @@ func TestPageSaysThatThePermissionWasTakenAway(t *testing.T) {
 	if err := s.hub.Revoke(t.Context(), "jwt:ada", time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	v.wantSays(t, "Your permission to read this was taken away. Sign in to go on.")
+	v.until(t, `/^(Your permission to read this was taken away|The credential was revoked\. Get a new one)\. Sign in to go on\.$/.test(document.querySelector("#status").innerText)`)
 	v.until(t, `document.querySelector("#sign-in-error").innerText === "The credential was revoked. Get a new one."`)
 	if !v.seen(t, "#sign-in") || len(v.cookies(t, s.URL)) != 0 {
 		t.Error("the page still has the session")
@@ -272,6 +273,32 @@ func TestPageSaysThatThePermissionWasTakenAway(t *testing.T) {
 	// The page works without the session.
 	v.read(t, "public.**")
 	v.untilFilter(t, "public.**")
+}
+
+// The page says what tidings.end says of a permission that has ended.
+func TestPageSaysHowThePermissionEnded(t *testing.T) {
+	t.Parallel()
+	for reason, want := range map[string]string{
+		hub.EndExpired: "Your permission to read this has expired. Sign in to go on.",
+		hub.EndRevoked: "Your permission to read this was taken away. Sign in to go on.",
+	} {
+		t.Run(reason, func(t *testing.T) {
+			t.Parallel()
+			m, src := newMint(t), newSource()
+			url, h := pageOverHub(t, src, m.config)
+			v := visitSignedOut(t, newTab(t), url)
+			v.signIn(t, m.token(t, "ada", time.Hour))
+			st := src.next(t)
+			st.send(t, openAt("0w3k7zq4m8tc-1"))
+			v.untilState(t, "open")
+			if err := h.Revoke(t.Context(), "jwt:ada", time.Now()); err != nil {
+				t.Fatal(err)
+			}
+			// The stream stays open until the page has read the event.
+			st.send(t, sse.Event{Type: hub.EndEventType, Retry: soon, Data: `{"reason":` + js(reason) + `}`, ID: "0w3k7zq4m8tc-7"})
+			v.wantSays(t, want)
+		})
+	}
 }
 
 // An EventSource that the server refuses is closed for ever. The page says so, and recovers with
@@ -287,7 +314,7 @@ func TestPageRecoversFromARefusal(t *testing.T) {
 	v.untilState(t, "reconnecting")
 	is.config.Addr = s.config.Addr
 	s = startSiteAgain(t, is.config)
-	v.wantSays(t, "The server refuses the stream. Sign in to go on.")
+	v.wantSays(t, "The credential is not accepted. The server's log says why. Sign in to go on.")
 	v.signIn(t, is.token(t, "ada", time.Hour))
 	v.untilFilter(t, "users.ada.**")
 	s.tell(t, "users.ada.inbox", "back")

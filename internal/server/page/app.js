@@ -12,6 +12,7 @@ const [form, filter, error] = ["subscribe", "filter", "filter-error"].map(byId);
 
 let reading = ""; // the filter of the feed, "" for none
 let reader = ""; // who reads it
+let ended = ""; // why the server has ended the stream, if it has said so
 
 // read shows the messages that a filter matches.
 function read(wanted) {
@@ -31,9 +32,15 @@ function read(wanted) {
       feed.message(m);
     },
     gap: feed.gap,
-    open: topics.refresh,
-    ended: (why) => checkRefusal(why),
-    closed: () => checkRefusal(""),
+    open: () => {
+      ended = "";
+      topics.refresh();
+    },
+    ended: (why) => {
+      ended = why;
+      checkRefusal();
+    },
+    closed: checkRefusal,
   });
 }
 
@@ -91,20 +98,21 @@ function begin() {
 // stop ends what is read, so that the page does not try it again and again.
 function stop(words) {
   chosen++;
+  ended = "";
   form.removeAttribute("aria-busy");
   stream.stop(words);
 }
 
 // checkRefusal finds out whether the server refuses the stream because of who the user is. The
-// browser does not tell, and an EventSource never comes back after a refusal. why says why the
-// stream ended, if the server has said so.
-async function checkRefusal(why) {
+// browser does not tell, and an EventSource never comes back after a refusal.
+async function checkRefusal() {
   const mine = chosen;
-  await session.refresh();
+  const gone = await session.refresh();
   if (!session.offered()) return;
   const { status, problem } = await topics.look(reading);
   if (mine !== chosen || status !== 401 && status !== 403) return;
-  stop(`${why || "The server refuses the stream."} ${status === 401 ? "Sign in to go on." : problem}`);
+  // The browser may lose the last event of a stream that breaks off.
+  stop(`${ended || gone || "The server refuses the stream."} ${status === 401 ? "Sign in to go on." : problem}`);
 }
 
 // signedInOrOut follows a change of the user. The same one continues where the feed is.

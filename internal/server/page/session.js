@@ -44,18 +44,28 @@ async function ask(method, headers = {}) {
   }
 }
 
-// refresh asks the server who is signed in. If that is unknown, the last answer counts.
+// refresh asks the server who is signed in. If that is unknown, the last answer counts. It returns
+// why the user is no longer signed in, if so and if that is known, or "".
 export async function refresh() {
+  const expired = info?.until !== undefined && Date.now() >= info.until;
   const { status, body } = await ask("GET");
-  if (status === 200) info = body;
+  if (status === 200) take(body);
   else if (status === 404) info = undefined;
   else if (status >= 400 && status < 500) info = null;
   // A cookie that the server refuses would have every request refused, even for what
   // anyone may read.
   if (body?.type === "urn:tidings:problem:invalid-credential") await ask("DELETE");
   show();
-  // Without a cookie there is nothing to say.
-  if (info === null && body?.type !== "urn:tidings:problem:unauthenticated") error.textContent = body?.detail ?? "";
+  if (info !== null) return "";
+  // Without a cookie there is nothing to say, unless the browser has dropped it at its end.
+  if (body?.type !== "urn:tidings:problem:unauthenticated") error.textContent = body?.detail ?? "";
+  return error.textContent || (expired ? "Your session has expired." : "");
+}
+
+// take notes what the server says of the session. It counts time from now, because clocks differ.
+function take(body) {
+  info = body;
+  if (info.expiresIn !== undefined) info.until = Date.now() + info.expiresIn * 1000;
 }
 
 function show() {
@@ -77,7 +87,7 @@ function show() {
 const clock = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 
 function until() {
-  return info.expiresIn === undefined ? "" : `, until ${clock.format(Date.now() + info.expiresIn * 1000)}`;
+  return info.until === undefined ? "" : `, until ${clock.format(info.until)}`;
 }
 
 function allowed() {
@@ -95,7 +105,7 @@ async function signIn(value) {
   if (!/^[!-~]+$/.test(value)) return "This is not a token: it has other characters than a token has.";
   const { status, body } = await ask("POST", { Authorization: `Bearer ${value}` });
   if (status === 200) {
-    info = body;
+    take(body);
     return "";
   }
   if (status === 0) return "The server cannot be reached. Try again in a moment.";
