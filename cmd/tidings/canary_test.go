@@ -158,7 +158,11 @@ func TestCanary(t *testing.T) {
 				p := serve(t, nil, "--addr", "127.0.0.1:0", "--memory", "--keys", c.keys, "--jwt-key", c.secret, "--jwt-key", "second="+c.secret,
 					"--log-level", level, "--log-format", []string{"text", "json"}[i%2], "--take-over="+takeOver)
 				refused := 0
-				for _, credential := range c.credentials {
+				credentials := c.credentials
+				if level != "debug" { // which logs all that the others do
+					credentials = []string{credentials[0], credentials[3]}
+				}
+				for _, credential := range credentials {
 					for _, r := range c.requests(t, p.url, credential) {
 						res, err := http.DefaultClient.Do(r)
 						if err != nil {
