@@ -54,11 +54,11 @@ var places = []place{
 	{path: "hub/stats", std: true},
 	{path: "hub/httpapi", may: []string{"eventlog", "hub", "internal/budget", "internal/grant", "internal/idempotency", "internal/problem", "internal/quote", "internal/request", "sse", "topics"}, std: true},
 	{path: "internal/idempotency", may: []string{"eventlog", "internal/problem"}, std: true},
-	{path: "internal/problem", std: true},
+	{path: "internal/problem", may: []string{"internal/quote"}, std: true},
 	{path: "internal/request", may: []string{"internal/budget", "internal/problem", "internal/quote"}, std: true},
 	{path: "internal/server", may: []string{"eventlog", "hub/httpapi", "hub", "hub/stats", "internal/auth", "internal/budget", "internal/certs", "internal/grant", "internal/idempotency", "internal/problem", "internal/quote", "internal/request", "sse", "topics"}},
 	{path: "internal/bench"},
-	{path: "cmd/...", may: append([]string{"internal/auth", "internal/bench", "internal/certs", "internal/filewatch", "internal/server"}, library...)},
+	{path: "cmd/...", may: append([]string{"internal/auth", "internal/bench", "internal/certs", "internal/filewatch", "internal/quote", "internal/server"}, library...)},
 	{path: "examples/...", may: append([]string{"examples/internal/..."}, library...)},
 	// Only tests may import these.
 	{path: "internal/certs/certstest", std: true},
