@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net/http"
 	"strings"
 	"sync"
@@ -154,7 +153,7 @@ func TestSubscriptionNeedsAnEnd(t *testing.T) {
 
 // Streams that are just opening do not escape.
 func TestRevokeWhileStreamsOpen(t *testing.T) {
-	on(t, []path{takenOver, http11, iterator}, func(t *testing.T, p path) {
+	on(t, []path{takenOver, http11, h2c, iterator}, func(t *testing.T, p path) {
 		var s *station
 		s = p.station(t, nil, nil, func(srv *http.Server) {
 			srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.held(nil).ServeHTTP(w, r) })
@@ -170,6 +169,12 @@ func TestRevokeWhileStreamsOpen(t *testing.T) {
 					<-start
 					conn := s.dial(t)
 					defer conn.Close()
+					if p == h2c {
+						if c, err := s.get(t.Context(), conn, query("a", "subject", subject)); err == nil {
+							io.Copy(io.Discard, c.lines)
+						}
+						return
+					}
 					s.request(t, conn, query("a", "subject", subject), "Connection", "close")
 					io.Copy(io.Discard, conn) // until it is ended
 				})
@@ -190,67 +195,3 @@ func TestRevokeWhileStreamsOpen(t *testing.T) {
 		s.vacated(t)
 	})
 }
-
-// No subscriber, history or list has what the hub keeps in the log for itself.
-func TestRevocationsAreHidden(t *testing.T) {
-	h := newHub(t, eventlog.NewMemory(nil), &hub.Options{Window: 2})
-	everything := topics.MustFilters("**")
-	for i := range 5 {
-		if err := h.Revoke(t.Context(), fmt.Sprint("jwt:", i), time.Now()); err != nil {
-			t.Fatal(err)
-		}
-		publish(t, h, fmt.Sprint("a:", i))
-	}
-	for _, from := range []hub.From{hub.FromStart(), hub.FromLast(), hub.FromCount(math.MaxUint16)} {
-		ctx, cancel := context.WithCancel(t.Context())
-		events, err := h.Subscribe(ctx, hub.Subscription{Filters: everything, From: from})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for ev, err := range events {
-			if err != nil || ev.Topic != "a" {
-				t.Errorf("%+v, %v", ev, err)
-			}
-			if ev.Data == "4" {
-				cancel()
-			}
-		}
-		cancel()
-	}
-	page, err := h.History(t.Context(), everything, eventlog.Position{}, 100)
-	if err != nil || len(page.Events) != 5 {
-		t.Errorf("%+v, %v", page, err)
-	}
-	for limit := range 3 {
-		if list, err := h.Topics(t.Context(), everything[0], "", limit); err != nil || len(list) != min(limit, 1) {
-			t.Errorf("%+v, %v", list, err)
-		}
-	}
-}
-
-// Retention does not take a revocation away.
-func TestRevocationOutlivesRetention(t *testing.T) {
-	log := eventlog.NewMemory(&eventlog.MemoryOptions{MaxBytes: 20 << 8})
-	h := newHub(t, log, nil)
-	if err := h.Revoke(t.Context(), "jwt:ada", time.Now()); err != nil {
-		t.Fatal(err)
-	}
-	for range 5 {
-		for i := range 10 {
-			publish(t, h, fmt.Sprint("a:", i))
-		}
-		eventually(t, "the record is written again", func() bool {
-			second, err := hub.New(t.Context(), unclosed{log}, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer second.Close()
-			return second.Revoked("jwt:ada", time.Time{})
-		})
-	}
-}
-
-// unclosed is a log that stays open.
-type unclosed struct{ eventlog.Log }
-
-func (unclosed) Close() error { return nil }
