@@ -73,7 +73,7 @@ func (h *Hub) takeAway(ctx context.Context, r revocation) error {
 	if !h.revoked.add(r, time.Now()) {
 		return ErrTooManyRevoked
 	}
-	h.streams.Revoke(r.Subject)
+	h.streams.Revoke(r.Subject, r.Before.IsZero())
 	id, err := h.storeRevoked(ctx, r)
 	if err == nil {
 		err = h.awaitOwn(ctx, id.Seq)
@@ -125,7 +125,7 @@ func parseRevocation(topic, data string) (r revocation, ok bool) {
 func (h *Hub) own(e *window.Entry) {
 	if r, ok := parseRevocation(e.Topic, e.Data); ok {
 		h.revoked.note(r, noted{seq: e.Seq, stored: e.Time, passed: h.streams.Passed()}, time.Now())
-		h.streams.Revoke(r.Subject)
+		h.streams.Revoke(r.Subject, r.Before.IsZero())
 	}
 }
 
@@ -167,7 +167,7 @@ func (h *Hub) noteRead(r revocation, rec *eventlog.Record, last uint64) {
 	}
 	at.passed += h.streams.Passed()
 	h.revoked.note(r, at, rec.Time)
-	h.streams.Revoke(r.Subject)
+	h.streams.Revoke(r.Subject, false) // one that began later goes on
 }
 
 // renewed reads the revocations again, when the log was opened anew or the window has passed over

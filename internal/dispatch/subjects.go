@@ -88,13 +88,13 @@ func (f *feed) revoke(slot uint32) {
 	f.shard.Conclude(slot, delivery.Revoked)
 }
 
-// Revoke ends those streams of a subject that Options.Revoked tells. It does not wait for that, see
-// Settle.
-func (d *Dispatcher) Revoke(subject string) {
+// Revoke ends all streams of a subject, or those that Options.Revoked tells. It does not wait for
+// that, see Settle.
+func (d *Dispatcher) Revoke(subject string, all bool) {
 	for _, f := range d.feeds {
 		f.shard.Do(func() {
 			for slot := range f.subjects.streams[subject] {
-				if d.opts.Revoked(f.subjects.holders[slot].Holder) {
+				if all || d.opts.Revoked(f.subjects.holders[slot].Holder) {
 					f.revoke(slot)
 				}
 			}
