@@ -139,7 +139,7 @@ func indexNodes(h *hub.Hub) int64 {
 // The index has room for a million nodes. Beyond, a stream is refused; what ends gives its
 // nodes back.
 func TestIndexIsFull(t *testing.T) {
-	h := newHub(t, eventlog.NewMemory(nil), nil)
+	h := newHub(t, eventlog.NewMemory(nil), &hub.Options{ClientBytes: 960 << 20})
 	filters := func(i int) (all []topics.Filter) {
 		for k := range hub.MaxFilters {
 			all = append(all, topics.MustFilters(fmt.Sprintf("%d.%d", i, k)+strings.Repeat(".a", 14))...)

@@ -198,7 +198,7 @@ func place(stars int) func(context.Context, *target) string {
 				// The stars are in the first tokens, where each multiplies the ways to go.
 				mask := 1<<stars - 1
 				if stars > 0 && stars < tokens-2 {
-					mask = mask<<(k%(tokens-1-stars)) | 1
+					mask = mask>>1<<(1+k%(tokens-1-stars)) | 1
 				}
 				filter := starredFilter(mask &^ (1 << (tokens - 1)))
 				filters[k] = strings.TrimSuffix(filter, "a") + fmt.Sprintf("q%d-%d-%d", w, i, k)

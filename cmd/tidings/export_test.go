@@ -8,6 +8,7 @@ import (
 // Functions for the tests.
 var (
 	ExitAfter    = exitAfter
+	GCPercent    = gcPercent
 	KeepAlive    = keepAlive
 	ParseSize    = parseSize
 	FormatSize   = formatSize

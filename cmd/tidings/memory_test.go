@@ -109,3 +109,12 @@ func TestMemoryPlan(t *testing.T) {
 		})
 	}
 }
+
+// A large heap is collected more often, so that the process takes less than twice of it.
+func TestGCPercent(t *testing.T) {
+	for live, want := range map[uint64]int{0: 100, 64 << 20: 100, 64<<20 + 1: 50, 1 << 30: 50} {
+		if got := main.GCPercent(live); got != want {
+			t.Errorf("%d bytes are live: %d", live, got)
+		}
+	}
+}

@@ -111,6 +111,7 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 		return err
 	}
 	memory.apply()
+	go tuneGC(ctx)
 	limits := server.NewLimits(memory.limit, cmd.Bool("take-over") && runtime.GOOS == "linux")
 	store, err := newStore(cmd, memory, limits, logger)
 	if err != nil {

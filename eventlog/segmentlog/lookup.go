@@ -20,7 +20,10 @@ import (
 const step = 256
 
 // stopped returns why nobody needs the answer of a reader any more, or nil.
-func (l *Log) stopped(ctx context.Context) error { return cmp.Or(ctx.Err(), l.closing.Err()) }
+func (l *Log) stopped(ctx context.Context) error {
+	runtime.Gosched()
+	return cmp.Or(ctx.Err(), l.closing.Err())
+}
 
 // findStored is find in a store.
 func (x *index) findStored(ctx context.Context, st *store, filters []topics.Filter, from, upTo uint64) (seqs []uint64, err error) {

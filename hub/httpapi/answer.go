@@ -31,6 +31,8 @@ type answer struct {
 	rc     *http.ResponseController
 	status int
 	budget *budget.Bytes
+	turns  *budget.Turns
+	turn   func() // ends the turn that the answer has, or nil
 
 	piece   []byte // is not sent yet
 	counted int    // taken for piece
@@ -41,7 +43,7 @@ type answer struct {
 
 // answer returns a response with a status.
 func (a *api) answer(w http.ResponseWriter, r *http.Request, status int) *answer {
-	return &answer{w: w, r: r, rc: http.NewResponseController(w), status: status, budget: &a.budgets.Answers}
+	return &answer{w: w, r: r, rc: http.NewResponseController(w), status: status, budget: &a.budgets.Answers, turns: &a.budgets.Reads}
 }
 
 // hold takes n bytes for what the next pieces are made of, in place of what it took before. It
@@ -60,8 +62,31 @@ func (a *answer) hold(n int) bool {
 	return true
 }
 
+// take takes a turn: making a large answer is work. The answer has none while it reads the log,
+// which takes turns itself, or waits for its client.
+func (a *answer) take() {
+	if a.turn != nil || a.ended {
+		return
+	}
+	turn, err := a.turns.Begin(budget.Continue(a.r.Context()))
+	if err != nil { // the client has left
+		a.ended = true
+		return
+	}
+	a.turn = turn
+}
+
+// yield gives the turn back.
+func (a *answer) yield() {
+	if a.turn != nil {
+		a.turn()
+		a.turn = nil
+	}
+}
+
 // release gives everything back.
 func (a *answer) release() {
+	a.yield()
 	a.budget.Give(a.held + a.counted)
 	a.held, a.counted = 0, 0
 }
@@ -184,6 +209,8 @@ func (a *answer) head() {
 
 // send writes the piece, if the client takes it in time.
 func (a *answer) send() {
+	had := a.turn != nil
+	a.yield()
 	if !a.ended {
 		a.deadline(time.Now().Add(pieceTime))
 		if _, err := a.w.Write(a.piece); err != nil {
@@ -191,6 +218,9 @@ func (a *answer) send() {
 		}
 	}
 	a.piece = a.piece[:0]
+	if had {
+		a.take()
+	}
 }
 
 // deadline sets the time until which the client has to take what is sent. net/http clears it

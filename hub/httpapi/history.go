@@ -65,6 +65,7 @@ func (a *api) answerHistory(w http.ResponseWriter, r *http.Request, filters []to
 	if !out.hold(size) {
 		return tooMany()
 	}
+	out.take()
 	out.raw("{")
 	if g := page.Gap; g != nil {
 		out.raw(`"gap":`)
@@ -84,6 +85,7 @@ func (a *api) answerHistory(w http.ResponseWriter, r *http.Request, filters []to
 		if !page.More || n >= limit || bytes >= historyBytes || out.ended {
 			break
 		}
+		out.yield()
 		next, err := a.hub.History(budget.Continue(r.Context()), filters, page.Next, min(limit-n, eventsAtOnce))
 		if err != nil && !out.begun {
 			return a.unread(r, err)
@@ -97,6 +99,7 @@ func (a *api) answerHistory(w http.ResponseWriter, r *http.Request, filters []to
 			break // the next page begins here
 		}
 		page = next
+		out.take()
 	}
 	out.raw(`],"next":`)
 	out.text(page.Next.String())
@@ -146,6 +149,9 @@ func (a *api) showEvent(w http.ResponseWriter, r *http.Request, topic, id string
 	defer out.release()
 	if !out.hold(eventSize(&event)) {
 		return tooMany()
+	}
+	if len(event.Data) > pieceBytes {
+		out.take()
 	}
 	out.event(&event)
 	out.end()

@@ -56,6 +56,7 @@ func (a *api) answerTopics(w http.ResponseWriter, r *http.Request, filter topics
 	n := 0
 	for more := true; more && !out.ended; {
 		atOnce := min(limit+1-n, topicsAtOnce)
+		out.yield()
 		found, err := a.hub.Topics(ctx, filter, after, atOnce)
 		switch {
 		case err != nil && !out.begun:
@@ -75,6 +76,7 @@ func (a *api) answerTopics(w http.ResponseWriter, r *http.Request, filter topics
 		case n == 0:
 			out.raw(`{"topics":[`)
 		}
+		out.take()
 		for i := range found {
 			if n == limit {
 				out.raw(`],"next":`)

@@ -45,7 +45,8 @@ type Budgets struct {
 	// Requests has what net/http keeps of a request while its stream goes on.
 	Requests Bytes
 
-	// Reads bounds the expensive reads of the log.
+	// Reads bounds the expensive reads of the log, and the making of large answers. They have
+	// half of the processors, so that messages find one.
 	Reads Turns
 }
 
@@ -71,7 +72,7 @@ func New(total int) *Budgets {
 	b.Filters.init("filters", part(8), 1<<20)
 	b.IndexNodes.init("index-nodes", indexNodes, indexNodesStream)
 	b.Requests.init("requests", part(4), 1<<20)
-	b.Reads.init("reads", max(2, runtime.GOMAXPROCS(0)), 64)
+	b.Reads.init("reads", max(1, runtime.GOMAXPROCS(0)/2), 64)
 	return b
 }
 

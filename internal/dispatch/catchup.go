@@ -182,7 +182,7 @@ type pool struct {
 	done    sync.WaitGroup
 }
 
-func newPool() *pool { return &pool{most: 2 * runtime.GOMAXPROCS(0)} }
+func newPool() *pool { return &pool{most: runtime.GOMAXPROCS(0)} }
 
 func (p *pool) submit(c *catchUp) {
 	p.mu.Lock()
@@ -208,5 +208,6 @@ func (p *pool) work() {
 		p.waiting = p.waiting[1:]
 		p.mu.Unlock()
 		c.run()
+		runtime.Gosched() // a new message goes first
 	}
 }

@@ -249,11 +249,18 @@ const (
 	skipTag         // of a stream whose cursor skips
 )
 
+// awake has the queue take entries. What has passed by then counts, also what extended has yet to
+// tell: it does not wake the shard for that.
+func (f *feed) awake() {
+	f.queue.setIdle(false)
+	f.arrived.Store(true)
+	f.look()
+}
+
 // open begins a stream. take makes whatever carries the stream a member of its set. If take
 // fails, open returns false.
 func (f *feed) open(o *Opening, take func(set *delivery.Set, form, tag uint8) (slot uint32, ok bool)) bool {
-	f.queue.setIdle(false)
-	f.look()
+	f.awake()
 	c, tag := o.Cursor, replayTag
 	if c.skip {
 		tag = skipTag

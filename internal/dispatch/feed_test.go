@@ -39,6 +39,11 @@ func TestFeedOfIdleShard(t *testing.T) {
 	extend(entries(10, 11))
 	f.queue.setIdle(false)
 	check("with another stream", extend(entries(12, 12)), true, 12)
+	f.queue.setIdle(true)
+	f.queue.add(entries(13, 14)) // and extended has not told yet
+	if f.awake(); f.head != 14 {
+		t.Errorf("a stream begins at %d, after what has passed", f.head)
+	}
 	if len(f.queue.entries) > 0 {
 		t.Errorf("the feed keeps %d entries", len(f.queue.entries))
 	}

@@ -36,8 +36,8 @@ const (
 	ordinaryFilters = 2 << 10
 
 	setBytes    = 700 // of a set, beside its filters
-	filterBytes = 64  // of a filter, beside its tokens
-	nodeBytes   = 300 // of a node of the index
+	filterBytes = 200 // of a filter, beside its tokens
+	tokenBytes  = 48  // of a token that no other filter has at its place
 )
 
 // book returns a booking of filters, which has to be released once. It returns nil if the budget
@@ -111,16 +111,18 @@ func filterKey(filters []topics.Filter) string {
 }
 
 // filtersCost returns about how many bytes the filters with a key take: the set and its
-// entries, and the nodes of the index. Filters that follow each other share the nodes of the
-// tokens with which they begin.
+// entries, and their part of the index. Filters that follow each other share the tokens that
+// they have at the same places.
 func filtersCost(key string) int {
 	cost, before := setBytes+2*len(key), ""
 	for pattern := range strings.SplitSeq(key, " ") {
-		same := 0
-		for same < min(len(pattern), len(before)) && pattern[same] == before[same] {
-			same++
+		cost += filterBytes
+		for token := range strings.SplitSeq(pattern, ".") {
+			var other string
+			if other, before, _ = strings.Cut(before, "."); token != other {
+				cost += tokenBytes
+			}
 		}
-		cost += filterBytes + nodeBytes*(1+strings.Count(pattern[same:], "."))
 		before = pattern
 	}
 	return cost
