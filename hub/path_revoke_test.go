@@ -5,9 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
+	"os"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -151,18 +155,54 @@ func TestSubscriptionNeedsAnEnd(t *testing.T) {
 	}
 }
 
+// openLate serves a stream some time after it was admitted, of which it tells.
+func (s *station) openLate(w http.ResponseWriter, r *http.Request, admitted func(subject string)) {
+	sub := hub.Subscription{Filters: topics.MustFilters("a"), Subject: r.URL.Query().Get("subject"), NoEnd: true}
+	late := func() {
+		admitted(sub.Subject)
+		time.Sleep(rand.N(2 * time.Millisecond))
+	}
+	if s.path != iterator {
+		if stream, err := s.EventsHandler(r, sub); err == nil {
+			late()
+			stream.ServeHTTP(w, r)
+		}
+		return
+	}
+	if events, err := s.Subscribe(r.Context(), sub); err == nil {
+		late()
+		for range events {
+		}
+	}
+}
+
+// survives fails the test if a stream goes on until the deadline of its connection.
+func survives(t *testing.T, r io.Reader) {
+	t.Helper()
+	if _, err := io.Copy(io.Discard, r); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("a stream survives")
+	}
+}
+
 // Streams that are just opening do not escape.
 func TestRevokeWhileStreamsOpen(t *testing.T) {
 	on(t, []path{takenOver, http11, h2c, iterator}, func(t *testing.T, p path) {
 		var s *station
+		var admitted sync.Map // numbers by subject
 		s = p.station(t, nil, nil, func(srv *http.Server) {
-			srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.held(nil).ServeHTTP(w, r) })
+			srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				s.openLate(w, r, func(subject string) {
+					n, _ := admitted.Load(subject)
+					n.(*atomic.Int32).Add(1)
+				})
+			})
 		})
 		const subjects, streams = 100, 34
 		var all sync.WaitGroup
 		for i := range subjects {
 			subject := fmt.Sprint("jwt:", i)
-			start := make(chan struct{})
+			start, n := make(chan struct{}), new(atomic.Int32)
+			admitted.Store(subject, n)
 			var opening sync.WaitGroup
 			for range streams {
 				opening.Go(func() {
@@ -171,16 +211,19 @@ func TestRevokeWhileStreamsOpen(t *testing.T) {
 					defer conn.Close()
 					if p == h2c {
 						if c, err := s.get(t.Context(), conn, query("a", "subject", subject)); err == nil {
-							io.Copy(io.Discard, c.lines)
+							survives(t, c.lines)
 						}
 						return
 					}
 					s.request(t, conn, query("a", "subject", subject), "Connection", "close")
-					io.Copy(io.Discard, conn) // until it is ended
+					survives(t, conn)
 				})
 			}
 			opening.Go(func() {
 				<-start
+				for enough := rand.Int32N(streams/2) + 1; n.Load() < enough; {
+					runtime.Gosched()
+				}
 				if err := s.Revoke(t.Context(), subject, time.Now()); err != nil {
 					t.Error(err)
 				}
@@ -188,7 +231,10 @@ func TestRevokeWhileStreamsOpen(t *testing.T) {
 			close(start)
 			all.Go(opening.Wait)
 			if i%10 == 9 {
-				all.Wait() // a stream that survives never ends
+				all.Wait()
+			}
+			if t.Failed() {
+				return
 			}
 		}
 		all.Wait()
