@@ -86,11 +86,16 @@ func TestNewestBeforeManyRevocations(t *testing.T) {
 // where it misses nothing else there is no gap.
 func TestMissedWithoutRevocations(t *testing.T) {
 	const n = 300
-	for _, own := range []bool{false, true} { // whether there are only the hub's own
-		h := newHub(t, nil, &hub.Options{Window: 8})
+	for name, tt := range map[string]struct {
+		lag      hub.Lag
+		maxBytes int
+		own      bool // whether there are only the hub's own
+	}{"skip": {hub.LagSkip, 0, false}, "skip nothing": {hub.LagSkip, 0, true}, "what has expired": {hub.LagReplay, 16 << 10, false}} {
+		own := tt.own
+		h := newHub(t, eventlog.NewMemory(&eventlog.MemoryOptions{MaxBytes: tt.maxBytes}), &hub.Options{Window: 8})
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		events, err := h.Subscribe(ctx, hub.Subscription{Filters: topics.MustFilters("**"), Lag: hub.LagSkip})
+		events, err := h.Subscribe(ctx, hub.Subscription{Filters: topics.MustFilters("**"), Lag: tt.lag})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -125,7 +130,7 @@ func TestMissedWithoutRevocations(t *testing.T) {
 			want = 0
 		}
 		if missed+got != want || !own && missed == 0 {
-			t.Errorf("%d messages and %d missed, of %d", got, missed, want)
+			t.Errorf("%s: %d messages and %d missed, of %d", name, got, missed, want)
 		}
 	}
 }

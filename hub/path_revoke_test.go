@@ -197,7 +197,7 @@ func TestRevokeWhileStreamsOpen(t *testing.T) {
 				})
 			})
 		})
-		const subjects, streams = 100, 34
+		const subjects, streams = 60, 42
 		var all sync.WaitGroup
 		for i := range subjects {
 			subject := fmt.Sprint("jwt:", i)
