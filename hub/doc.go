@@ -47,4 +47,12 @@
 // all share, and reads the log at its own pace. It catches up without a gap as long as the
 // log retains its messages. A subscriber that would rather be current than complete asks for
 // [LagSkip].
+//
+// # Permissions
+//
+// The hub authorises nothing: whoever calls it decides who may read and publish what. It ends a
+// stream that may no longer be read: at [Subscription.Until], at the deadline of the context that
+// ServeEvents gets, when [Subscription.Session] is done, and by [Hub.Disconnect] and [Hub.Revoke]. The
+// cancellation of a request's context ends no stream whose connection was taken over: net/http
+// cancels it as soon as the handler returns.
 package hub

@@ -25,8 +25,8 @@ var ErrBusy = budget.ErrBusy
 const (
 	EndStopping = "stopping" // the hub drains: another hub on the same log, or the next one, continues
 	EndLimit    = "limit"    // the client takes too little, or sends too much: see the comment of [Hub.ServeEvents]
-	EndExpired  = "expired"  // the time of the stream is over; not used yet
-	EndRevoked  = "revoked"  // the subscriber may no longer read the topics; not used yet
+	EndExpired  = "expired"  // the time of the stream is over
+	EndRevoked  = "revoked"  // the subscriber may no longer read the topics
 	EndFinished = "finished" // the topic has ended: nothing more will follow; not used yet
 )
 

@@ -57,7 +57,7 @@ func TestExpensiveReadsTakeTurns(t *testing.T) {
 		all := topics.MustFilters("**")
 		ids := publish(t, h, "a:1")
 		ctx, giveUp := context.WithCancel(t.Context())
-		atOnce := max(2, runtime.GOMAXPROCS(0))
+		atOnce := max(1, runtime.GOMAXPROCS(0)/2)
 		const waiting = 64
 		done := make(chan error, atOnce+waiting)
 		list := func() {

@@ -256,7 +256,7 @@ func newLogger(w io.Writer, format, level string) *slog.Logger {
 	if err := l.UnmarshalText([]byte(level)); err != nil {
 		panic(err) // the flag is validated
 	}
-	opts := &slog.HandlerOptions{Level: l}
+	opts := &slog.HandlerOptions{Level: l, ReplaceAttr: redact}
 	if format == "json" {
 		return slog.New(slog.NewJSONHandler(w, opts))
 	}

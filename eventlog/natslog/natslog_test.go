@@ -206,7 +206,7 @@ func TestServerRestarts(t *testing.T) {
 		t.Errorf("the errors took %v", d)
 	}
 	s.Restart(t)
-	appendSoon(t, l, []eventlog.Message{{Topic: "a", Data: "after"}})
+	appendSoon(t, l, []eventlog.Message{{Topic: "a", Data: "after", Key: "after"}})
 	<-done
 	if !slices.Equal(got, []string{"before", "after"}) {
 		t.Errorf("the tail yields %q", got)

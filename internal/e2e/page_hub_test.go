@@ -205,7 +205,14 @@ func TestPagePostsToAnyTopic(t *testing.T) {
 // pageOver serves the page with streams that the test writes. It returns the URL.
 func pageOver(t *testing.T, src *source) string {
 	t.Helper()
-	srv, err := server.New(server.Config{})
+	url, _ := pageOverHub(t, src, server.Config{})
+	return url
+}
+
+// pageOverHub is pageOver with settings. It also returns the hub, which has no streams.
+func pageOverHub(t *testing.T, src *source, config server.Config) (string, *hub.Hub) {
+	t.Helper()
+	srv, err := server.New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,7 +224,7 @@ func pageOver(t *testing.T, src *source) string {
 	mux := http.NewServeMux()
 	mux.Handle("/", srv.Handler(h))
 	mux.Handle("/events", src.handler(nil))
-	return serve(t, mux).URL
+	return serve(t, mux).URL, h
 }
 
 // openAt is the first event of a stream.

@@ -137,6 +137,13 @@ type visit struct {
 // visitPage opens the page at url in the tab and waits until its stream is open.
 func visitPage(t *testing.T, tb *tab, url string) *visit {
 	t.Helper()
+	return visitPageUntil(t, tb, url, "open")
+}
+
+// visitPageUntil opens the page at url in the tab and waits until it shows a state of its
+// connection.
+func visitPageUntil(t *testing.T, tb *tab, url, state string) *visit {
+	t.Helper()
 	v := &visit{tab: tb}
 	err := chromedp.Listen(tb.ctx, func(ev any) {
 		if ev, ok := ev.(*network.EventRequestWillBeSent); ok {
@@ -160,7 +167,7 @@ func visitPage(t *testing.T, tb *tab, url string) *visit {
 		}
 	}()
 	v.do(t, chromedp.Navigate(url))
-	v.untilState(t, "open")
+	v.untilState(t, state)
 	return v
 }
 

@@ -8,6 +8,8 @@ import (
 	"maps"
 	"net/http"
 	"strconv"
+
+	"example.com/tidings/internal/quote"
 )
 
 // A Problem is the refusal of one request. As an http.Handler, it writes the
@@ -24,8 +26,9 @@ type Problem struct {
 	Reason       string // why an event is gone, as the reason of a gap
 }
 
-// With returns a problem of this type with a detail.
-func (t Type) With(detail string) *Problem { return &Problem{Type: t, Detail: detail} }
+// With returns a problem of this type with a detail. If that repeats a credential of the client, it
+// is taken out: problems end up in logs.
+func (t Type) With(detail string) *Problem { return &Problem{Type: t, Detail: quote.Redact(detail)} }
 
 // Withf returns a problem of this type with a formatted detail.
 func (t Type) Withf(format string, args ...any) *Problem {
@@ -45,7 +48,7 @@ func (p *Problem) Set(key, value string) *Problem {
 
 // About names the field or parameter that is wrong, and returns p.
 func (p *Problem) About(field string) *Problem {
-	p.Field = field
+	p.Field = quote.Redact(field)
 	return p
 }
 

@@ -6,8 +6,10 @@ import "strconv"
 // longest is how many characters of a text are quoted.
 const longest = 60
 
-// Short returns the text in quotes, as [strconv.Quote], and cuts a long one.
+// Short returns the text in quotes, as [strconv.Quote], and cuts a long one. It takes credentials
+// out, as [Redact].
 func Short(s string) string {
+	s = Redact(s)
 	if r := []rune(s); len(r) > longest {
 		s = string(r[:longest]) + "…"
 	}

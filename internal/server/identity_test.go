@@ -314,3 +314,34 @@ func TestStreamEndsWithItsToken(t *testing.T) {
 		})
 	}
 }
+
+// A token that was revoked has no session, and gets none.
+func TestSessionOfARevokedSubject(t *testing.T) {
+	s := start(t, server.Config{Auth: newCredentials(t).Authenticator})
+	cl := client(t, "HTTP/1.1")
+	tok := token(t, "ada", time.Hour, map[string]any{"subscribe": []string{"a"}})
+	if err := s.hub.Revoke(t.Context(), "jwt:ada", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	for _, method := range []string{"GET", "POST"} {
+		r := send(t, cl, method, s.url+"/session", nil, "Authorization", "Bearer "+tok)
+		r.problem(t, 401, "invalid-credential")
+		if !strings.Contains(r.body, "The credential was revoked.") || r.header.Get("Set-Cookie") != "" {
+			t.Errorf("%s: %v, %s", method, r.header, r.body)
+		}
+	}
+	if r := send(t, cl, "DELETE", s.url+"/session", nil, "Cookie", "tidings="+tok); r.status != 204 {
+		t.Errorf("DELETE: %d", r.status)
+	}
+}
+
+// The page is told whether it has to ask for its session.
+func TestPageOfAServerWithCredentials(t *testing.T) {
+	cl := client(t, "HTTP/1.1")
+	without := send(t, cl, "GET", start(t, server.Config{}).url+"/", nil)
+	with := send(t, cl, "GET", start(t, server.Config{Auth: newCredentials(t).Authenticator}).url+"/", nil)
+	if strings.Contains(without.body, "data-session") || !strings.Contains(with.body, `<html lang="en" data-session>`) ||
+		without.header.Get("ETag") == with.header.Get("ETag") {
+		t.Errorf("without credentials the page is %v, and with them %v", without.header, with.header)
+	}
+}

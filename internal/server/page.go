@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
@@ -35,8 +36,16 @@ type asset struct {
 	body        []byte
 }
 
-// pageAssets returns the page's files by path, index.html at "/".
-func pageAssets() map[string]*asset {
+// The page asks for its session only if its first element says that the server has credentials:
+// otherwise each visit would begin with an answer of 404.
+const (
+	firstElement        = `<html lang="en">`
+	firstElementSession = `<html lang="en" data-session>`
+)
+
+// pageAssets returns the page's files by path, index.html at "/". The page of a server with
+// credentials says so.
+func pageAssets(credentials bool) map[string]*asset {
 	entries, err := pageFiles.ReadDir("page")
 	if err != nil {
 		panic(err) // embedded: cannot fail
@@ -47,11 +56,14 @@ func pageAssets() map[string]*asset {
 		if err != nil {
 			panic(err)
 		}
-		sum := sha256.Sum256(body)
 		at := "/" + e.Name()
 		if e.Name() == "index.html" {
 			at = "/"
+			if credentials {
+				body = bytes.Replace(body, []byte(firstElement), []byte(firstElementSession), 1)
+			}
 		}
+		sum := sha256.Sum256(body)
 		assets[at] = &asset{contentTypes[path.Ext(e.Name())], `"` + hex.EncodeToString(sum[:12]) + `"`, body}
 	}
 	return assets

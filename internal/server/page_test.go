@@ -19,14 +19,15 @@ func TestPageFiles(t *testing.T) {
 	s := start(t, server.Config{})
 	c := client(t, "HTTP/1.1")
 	for at, contentType := range map[string]string{
-		"/":          "text/html; charset=utf-8",
-		"/style.css": "text/css; charset=utf-8",
-		"/app.js":    "text/javascript; charset=utf-8",
-		"/feed.js":   "text/javascript; charset=utf-8",
-		"/post.js":   "text/javascript; charset=utf-8",
-		"/stream.js": "text/javascript; charset=utf-8",
-		"/topics.js": "text/javascript; charset=utf-8",
-		"/icon.svg":  "image/svg+xml",
+		"/":           "text/html; charset=utf-8",
+		"/style.css":  "text/css; charset=utf-8",
+		"/app.js":     "text/javascript; charset=utf-8",
+		"/feed.js":    "text/javascript; charset=utf-8",
+		"/post.js":    "text/javascript; charset=utf-8",
+		"/session.js": "text/javascript; charset=utf-8",
+		"/stream.js":  "text/javascript; charset=utf-8",
+		"/topics.js":  "text/javascript; charset=utf-8",
+		"/icon.svg":   "image/svg+xml",
 	} {
 		t.Run(at, func(t *testing.T) {
 			name := path.Base(at)

@@ -174,7 +174,7 @@ func New(cfg Config) (*Server, error) {
 	if s.origins, err = newOriginPolicy(origins); err != nil {
 		return nil, err
 	}
-	s.assets = pageAssets()
+	s.assets = pageAssets(cfg.Auth != nil)
 	s.cookie = newCookiePolicy(strings.HasPrefix(s.cfg.PublicURL, "https://"))
 	if cfg.Auth != nil {
 		s.cfg.Authorize = s.decide

@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -76,7 +77,7 @@ func (s *Server) beginSession(w http.ResponseWriter, r *http.Request) error {
 	if len(r.Header["Authorization"]) == 0 {
 		return problem.Unauthenticated.With("Send the token in the header Authorization: Bearer TOKEN.").Set("WWW-Authenticate", realm)
 	}
-	id, err := s.identify(r)
+	id, err := s.identifyLive(r)
 	if err != nil {
 		return s.refused(r, err)
 	}
@@ -96,7 +97,7 @@ func (s *Server) beginSession(w http.ResponseWriter, r *http.Request) error {
 
 // showSession answers GET /session: who one is, and what one may do.
 func (s *Server) showSession(w http.ResponseWriter, r *http.Request) error {
-	id, err := s.identify(r)
+	id, err := s.identifyLive(r)
 	if err != nil {
 		return s.refused(r, err)
 	}
@@ -105,6 +106,18 @@ func (s *Server) showSession(w http.ResponseWriter, r *http.Request) error {
 	}
 	answerSession(w, id)
 	return nil
+}
+
+// identifyLive is identify that refuses a subject that is revoked, too.
+func (s *Server) identifyLive(r *http.Request) (auth.Identity, error) {
+	id, err := s.identify(r)
+	if err == nil && s.conns.hub.Revoked(id.Subject, id.Issued) {
+		err = refusal{
+			problem.InvalidCredential.With("The credential was revoked. Get a new one.").Set("WWW-Authenticate", realm+`, error="invalid_token"`),
+			fmt.Errorf("the subject %q is revoked", id.Subject),
+		}
+	}
+	return id, err
 }
 
 // endSession answers DELETE /session. It also deletes a cookie that has expired.

@@ -1,6 +1,8 @@
 // The form. A message to the topic "messages" has a name and a text. To any other
 // topic, the form publishes the text as it is.
 
+import { offered, refresh } from "./session.js";
+
 export const chatTopic = "messages";
 
 const answerTimeout = 10_000; // milliseconds
@@ -80,6 +82,10 @@ async function post(to, name, content) {
     problem = await response.json();
   } catch {
     // the answer is not from this server
+  }
+  if (response.status === 401 && offered()) {
+    refresh(); // the session may have ended
+    return "Not sent. Sign in with a token that allows to publish there.";
   }
   if (typeof problem?.detail === "string") return `Not sent. ${problem.detail}`;
   return `Not sent: the answer was ${response.status}. Try again in a moment.`;

@@ -34,14 +34,29 @@ export function live() {
 
 // follow replaces the stream with one of the messages that a filter matches, some
 // earlier ones first. It calls message with each message, gap with each gap, and
-// open each time the stream begins.
-export function follow(what, { message, gap, open }) {
+// open each time the stream begins. It calls ended with a sentence if the server ends the
+// stream because it may no longer be read, and closed after an error status.
+export function follow(what, { message, gap, open, ended, closed }) {
   filter = what;
-  handlers = { message, gap, open };
+  handlers = { message, gap, open, ended, closed };
   lastId = "";
   failures = 0;
   lost = false;
   status.dataset.filter = what;
+  connect();
+}
+
+// stop ends the stream and says why. resume continues it after its last event.
+export function stop(words) {
+  clearTimeout(retryTimer);
+  retryTimer = 0;
+  source?.close();
+  source = undefined;
+  setState("closed", words);
+}
+
+export function resume() {
+  failures = 0;
   connect();
 }
 
@@ -95,9 +110,18 @@ function onGap(event) {
   handlers.gap(parse(event.data));
 }
 
+// Why the server ends a stream, by the reason of tidings.end.
+const ends = {
+  stopping: "The server is stopping.",
+  expired: "Your permission to read this has expired.",
+  revoked: "Your permission to read this was taken away.",
+};
+
 function onEnd(event) {
   lastId = event.lastEventId;
-  reason = parse(event.data)?.reason === "stopping" ? "The server is stopping." : "The server has ended the stream.";
+  const why = parse(event.data)?.reason ?? "";
+  reason = Object.hasOwn(ends, why) ? ends[why] : "The server has ended the stream.";
+  if (why === "expired" || why === "revoked") handlers.ended(reason);
 }
 
 function onError() {
@@ -112,6 +136,7 @@ function onError() {
   failures++;
   setState("closed", `Disconnected. Trying again in ${seconds} s.`);
   retryTimer = setTimeout(connect, seconds * 1000);
+  handlers.closed();
 }
 
 function retryNow() {

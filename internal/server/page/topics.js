@@ -14,6 +14,7 @@ const known = document.getElementById("known");
 const topics = new Map(); // by name
 let ahead = 0; // milliseconds that the server's clock is ahead of ours
 let current = ""; // the filter of the feed
+let offered = ["**"]; // filters that may be read
 let choose = () => {}; // called with the topic that the user chooses
 
 // A Topic counts its messages of the last minute, second by second.
@@ -83,8 +84,8 @@ export function count(m) {
   if (!Number.isNaN(time)) topic(m.topic).count(time);
 }
 
-// look asks the server for the topics that a filter matches. It returns what to
-// tell the user if the server refuses or does not answer, or "".
+// look asks the server for the topics that a filter matches. It returns {status, problem}:
+// what to tell the user if the server refuses or does not answer, or "".
 export async function look(filter) {
   const url = new URL("topics", document.baseURI);
   url.searchParams.set("match", filter);
@@ -95,16 +96,39 @@ export async function look(filter) {
     response = await fetch(url, { signal: AbortSignal.timeout(answerTimeout) });
     body = await response.json();
   } catch {
-    return "The server cannot be reached. Try again in a moment.";
+    return { status: 0, problem: "The server cannot be reached. Try again in a moment." };
   }
+  const { status } = response;
   if (!response.ok) {
-    return typeof body?.detail === "string" ? body.detail : `The answer was ${response.status}. Try again in a moment.`;
+    return { status, problem: typeof body?.detail === "string" ? body.detail : `The answer was ${status}. Try again in a moment.` };
   }
   const theirs = Date.parse(response.headers.get("Date")) + 500; // Date is truncated to a second
   if (Math.abs(theirs - Date.now()) > 2_000) ahead = theirs - Date.now();
   for (const t of body?.topics ?? []) topic(t.topic).seen(Date.parse(t.time) || 0);
   show();
-  return "";
+  return { status, problem: "" };
+}
+
+// offer sets the filters that may be read: the list shows those with a wildcard above the
+// topics, and has the topics that they match.
+export function offer(filters) {
+  offered = filters;
+  show();
+}
+
+// forget empties the list for another user.
+export function forget() {
+  topics.clear();
+}
+
+// refresh asks the server for the topics of each filter that may be read, or of that of the feed
+// if others are not known.
+let refreshes = 0; // calls of refresh
+export async function refresh() {
+  const mine = ++refreshes;
+  for (const filter of offered.length > 0 ? offered : [current]) {
+    if (mine === refreshes) await look(filter);
+  }
 }
 
 // start begins to list the topics. It calls chosen with the topic that the user
@@ -112,7 +136,7 @@ export async function look(filter) {
 export function start(chosen, live) {
   choose = chosen;
   const poll = () => {
-    if (live() && document.visibilityState === "visible") look("**");
+    if (live() && document.visibilityState === "visible") refresh();
   };
   setInterval(poll, pollEvery);
   setInterval(show, 1_000);
@@ -148,7 +172,8 @@ function show() {
     .sort((a, b) => topics.get(b).last - topics.get(a).last)
     .slice(0, maxShown)
     .sort();
-  const wanted = new Set(["**", ...names]);
+  const filters = offered.filter((f) => f.includes("*"));
+  const wanted = new Set([...filters, ...names]);
   for (const [name, { li }] of rows) {
     if (wanted.has(name)) continue;
     li.remove();
@@ -163,7 +188,7 @@ function show() {
     }
     if (r.li === place) place = place.nextElementSibling;
     else list.insertBefore(r.li, place);
-    const rate = name === "**" ? "" : topics.get(name).rate(now);
+    const rate = topics.get(name)?.rate(now) ?? "";
     if (r.rate.textContent !== rate) r.rate.textContent = rate;
     if (name === current) r.button.setAttribute("aria-current", "true");
     else r.button.removeAttribute("aria-current");
