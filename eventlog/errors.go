@@ -31,7 +31,8 @@ var (
 
 	// ErrTooManyTopics refuses a message on a topic without a retained message, because the
 	// log has as many topics as it takes. ErrTooManyKeys refuses one with a new key, because
-	// it remembers as many keys as it takes. Other messages are stored.
+	// it remembers as many keys as it takes. Other messages are stored, and those on topics
+	// that begin with [topics.ReservedPrefix].
 	ErrTooManyTopics = errors.New("eventlog: too many topics")
 	ErrTooManyKeys   = errors.New("eventlog: too many idempotency keys")
 

@@ -184,7 +184,7 @@ func (l *memoryLog) append(m Message, now time.Time) Appended {
 		}
 	}
 	if info == nil {
-		if len(l.topics) >= l.opts.MaxTopics {
+		if len(l.topics) >= l.opts.MaxTopics && !strings.HasPrefix(m.Topic, topics.ReservedPrefix) {
 			return Appended{Err: ErrTooManyTopics}
 		}
 		info = &TopicInfo{Topic: strings.Clone(m.Topic)}

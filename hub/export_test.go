@@ -12,6 +12,7 @@ import (
 	"example.com/tidings/internal/dispatch"
 	"example.com/tidings/internal/window"
 	"example.com/tidings/sse"
+	"example.com/tidings/topics"
 )
 
 // Head returns the sequence number of the newest message that the hub has seen.
@@ -120,3 +121,22 @@ func (h *Hub) Block() (release func()) {
 	}
 	return func() { close(c) }
 }
+
+// ReadRevoked reads the revocations again, as when the log was opened anew.
+func (h *Hub) ReadRevoked(ctx context.Context) error {
+	h.renewed()
+	for h.renewing.Load() {
+		time.Sleep(time.Millisecond)
+	}
+	h.keeping.Lock() // it has read them
+	defer h.keeping.Unlock()
+	return h.streams.Settle(ctx)
+}
+
+// CountOf returns how many records the log has of a topic.
+func (h *Hub) CountOf(ctx context.Context, topic topics.Filter) (n, through uint64, err error) {
+	return h.log.Count(ctx, []topics.Filter{topic}, 0)
+}
+
+// EndsAt returns when a stream ends.
+func (s Subscription) EndsAt() time.Time { return s.end().Until }

@@ -95,8 +95,11 @@ type Hub struct {
 	window  *window.Window
 	streams *dispatch.Dispatcher
 	budgets *budget.Budgets
-	revoked revocations
 	paced   pace
+	revoked revocations
+
+	keeping  sync.Mutex  // held while revocations are stored or read again
+	renewing atomic.Bool // revocations are about to be read again
 
 	subscribers atomic.Int64
 	waiting     atomic.Int64 // answers of ServeUnavailable that stay open
@@ -137,7 +140,8 @@ func New(ctx context.Context, log eventlog.Log, opts *Options) (*Hub, error) {
 		WindowEntries: h.opts.Window,
 		WindowBytes:   h.opts.WindowBytes,
 		SocketGone:    func() { h.subscribers.Add(-1) },
-		Revoked:       h.revoked.refuses,
+		Revoked:       func(x dispatch.Holder) bool { return h.revoked.ends(x.Subject, x.Issued, x.Since) },
+		Hidden:        hidden,
 		Own:           h.own,
 		Renewed:       h.renewed,
 	})

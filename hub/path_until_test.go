@@ -1,6 +1,8 @@
 package hub_test
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -74,4 +76,89 @@ func TestPathUntil(t *testing.T) {
 func (s *station) serveUntil(w http.ResponseWriter, r *http.Request, at time.Time, reason string) {
 	from, _ := hub.ParseFrom(r.URL.Query().Get("from"))
 	s.serveSub(w, r, hub.Subscription{Filters: topics.MustFilters(r.URL.Query()["topic"]...), From: from}.Ending(at, reason))
+}
+
+// The deadline of the context given to ServeEvents ends the stream on every path, and the client is
+// told: as in advance. The end of the context for another reason counts where the handler has not
+// left, and a client that leaves is noticed before the deadline.
+func TestPathDeadline(t *testing.T) {
+	on(t, ownPaths, func(t *testing.T, p path) {
+		const soon = 300 * time.Millisecond
+		for name, tt := range map[string]struct {
+			deadline, until time.Duration // of the context, and of the subscription, or 0
+			reason          string
+		}{
+			"the deadline":      {soon, 0, hub.EndExpired},
+			"the earlier one":   {soon, time.Hour, hub.EndExpired},
+			"the subscription":  {time.Hour, soon, hub.EndExpired},
+			"none of them soon": {time.Hour, 2 * time.Hour, ""},
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				var s *station
+				ctxs := make(chan context.CancelFunc, 1)
+				s = p.station(t, nil, nil, func(srv *http.Server) {
+					srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+						ctx, cancel := context.WithTimeout(r.Context(), tt.deadline)
+						ctxs <- cancel
+						sub := hub.Subscription{Filters: topics.MustFilters("a")}
+						if tt.until > 0 {
+							sub.Until = time.Now().Add(tt.until)
+						}
+						s.ServeEvents(w, r.WithContext(ctx), sub)
+					})
+				})
+				begin := time.Now()
+				c := s.stream(t, query("a"))
+				cancel := <-ctxs
+				var open struct{ ExpiresIn *int64 }
+				if ev := c.event(t); json.Unmarshal([]byte(ev.Data), &open) != nil || open.ExpiresIn == nil || (*open.ExpiresIn == 0) != (tt.reason != "") {
+					t.Errorf("the first event is %+v", ev)
+				}
+				publish(t, s.Hub, "a:1")
+				c.expect(t, "1")
+				if tt.reason != "" {
+					s.ended(t, c, tt.reason)
+					if took := time.Since(begin); took < soon {
+						t.Errorf("it ends after %v", took)
+					}
+					s.vacated(t)
+					cancel()
+					return
+				}
+				c.conn.Close()
+				s.vacated(t)
+				c = s.stream(t, query("a")).opened(t)
+				cancel = <-ctxs
+				cancel()
+				if p != takenOver { // its handler has returned
+					if rest, err := io.ReadAll(c.lines); err == nil && p.seesBreak() || strings.Contains(string(rest), hub.EndEventType) {
+						t.Errorf("a canceled context ends the stream with %q, %v", rest, err)
+					}
+					s.vacated(t)
+					return
+				}
+				publish(t, s.Hub, "a:2")
+				c.expect(t, "2")
+			})
+		}
+	})
+}
+
+// Streams do not all end at once: one ends up to a tenth of its life after its time, and at most 30
+// seconds.
+func TestEndsAreSpread(t *testing.T) {
+	for life, most := range map[time.Duration]time.Duration{
+		-time.Hour: 0, 0: 0, time.Second: time.Second / 10, time.Minute: 6 * time.Second, time.Hour: 30 * time.Second, 24 * time.Hour: 30 * time.Second,
+	} {
+		until := time.Now().Add(life)
+		least, latest := time.Hour, time.Duration(0)
+		for range 1000 {
+			later := hub.Subscription{Until: until}.EndsAt().Sub(until)
+			least, latest = min(least, later), max(latest, later)
+		}
+		if least < 0 || latest > most || latest-least < most*9/10 {
+			t.Errorf("after a life of %v, streams end %v to %v later", life, least, latest)
+		}
+	}
 }

@@ -1,14 +1,14 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
-	"sync"
 	"time"
+	"unicode/utf8"
 
 	"example.com/tidings/eventlog"
 	"example.com/tidings/internal/window"
@@ -17,6 +17,9 @@ import (
 
 // revokedTopic is the topic of the records that take permissions away. No subscriber gets them.
 const revokedTopic = topics.ReservedPrefix + "revoked"
+
+// hidden matches the hub's own records.
+var hidden = topics.Reserved("revoked")
 
 // MaxRevoked is how many subjects may be revoked at a time.
 const MaxRevoked = 100_000
@@ -32,8 +35,8 @@ type revocation struct {
 }
 
 // Disconnect ends the streams of a subject, on all hubs of the log: on this one before it returns.
-// It bans nobody: whoever has a credential comes back at once, see Revoke. An error is that of the
-// log.
+// It bans nobody: whoever has a credential comes back at once, see Revoke. The error is an
+// [*InvalidError], or that of the log: then it may be that only the streams of this hub have ended.
 func (h *Hub) Disconnect(ctx context.Context, subject string) error {
 	return h.takeAway(ctx, revocation{Subject: subject})
 }
@@ -41,10 +44,11 @@ func (h *Hub) Disconnect(ctx context.Context, subject string) error {
 // Revoke ends the streams of a subject whose credential was issued at before or earlier, or at a
 // time that is unknown, and refuses such credentials until [Options.MaxCredentialAge] has passed.
 // It does so on all hubs of the log: on this one before it returns. The log keeps it. The error is
-// [ErrTooManyRevoked], or that of the log.
+// an [*InvalidError], [ErrTooManyRevoked], or that of the log: then this hub refuses the
+// credentials, and goes on trying to store that.
 func (h *Hub) Revoke(ctx context.Context, subject string, before time.Time) error {
-	if !h.revoked.hasRoom(subject) {
-		return ErrTooManyRevoked
+	if before.IsZero() {
+		return invalid("before", "is not a time")
 	}
 	return h.takeAway(ctx, revocation{subject, before.UTC(), time.Now().Add(h.opts.MaxCredentialAge).UTC()})
 }
@@ -56,39 +60,72 @@ func (h *Hub) Revoked(subject string, issued time.Time) bool {
 }
 
 func (h *Hub) takeAway(ctx context.Context, r revocation) error {
-	if r.Subject == "" {
+	switch {
+	case r.Subject == "":
 		return invalid("subject", "is empty")
+	case !utf8.ValidString(r.Subject): // JSON would change it
+		return invalid("subject", "is not UTF-8")
 	}
-	id, err := h.record(ctx, r)
-	if err != nil {
-		return err
+	if _, err := json.Marshal(r); err != nil {
+		return invalid("before", "is not a time that can be stored")
 	}
-	if !h.window.Await(ctx, id.Seq) {
-		return ctx.Err()
+	// This hub does it first: a log that is full or has failed keeps no stream open.
+	if !h.revoked.add(r, time.Now()) {
+		return ErrTooManyRevoked
 	}
-	return h.streams.Settle(ctx)
+	h.streams.Revoke(r.Subject, r.Before.IsZero())
+	id, err := h.storeRevoked(ctx, r)
+	if err == nil {
+		err = h.awaitOwn(ctx, id.Seq)
+	}
+	return cmp.Or(err, h.streams.Settle(ctx))
 }
 
-// record stores a revocation.
-func (h *Hub) record(ctx context.Context, r revocation) (eventlog.Position, error) {
-	data, err := json.Marshal(r)
+// awaitOwn waits until the hub has read a record of its own.
+func (h *Hub) awaitOwn(ctx context.Context, seq uint64) error {
+	open, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(h.window.Context(), cancel)()
+	if h.window.Await(open, seq) {
+		return nil
+	}
+	return cmp.Or(ctx.Err(), eventlog.ErrClosed)
+}
+
+// storeRevoked stores revocations, and returns the position of the last one.
+func (h *Hub) storeRevoked(ctx context.Context, rs ...revocation) (id eventlog.Position, err error) {
+	messages := make([]Message, len(rs))
+	for i, r := range rs {
+		data, err := json.Marshal(r)
+		if err != nil {
+			return id, fmt.Errorf("hub: %w", err)
+		}
+		messages[i] = Message{Topic: revokedTopic, Data: string(data)}
+	}
+	results, err := h.append(ctx, messages)
 	if err != nil {
-		return eventlog.Position{}, fmt.Errorf("hub: %w", err)
+		return id, err
 	}
-	results, err := h.append(ctx, []Message{{Topic: revokedTopic, Data: string(data)}})
-	if err == nil {
-		err = results[0].Err
+	for _, a := range results {
+		if a.Err != nil {
+			return id, a.Err
+		}
+		id = a.ID
 	}
-	if err != nil {
-		return eventlog.Position{}, err
-	}
-	return results[0].ID, nil
+	return id, nil
+}
+
+// parseRevocation returns what a record says, or false for a record that is none.
+func parseRevocation(topic, data string) (r revocation, ok bool) {
+	ok = topic == revokedTopic && json.Unmarshal([]byte(data), &r) == nil && r.Subject != ""
+	return r, ok
 }
 
 // own is told of the records of the log that are the hub's own, in their order. It does not wait.
 func (h *Hub) own(e *window.Entry) {
-	if r, ok := h.revoked.note(e.Topic, e.Data, e.Seq); ok {
-		h.streams.Revoke(r.Subject, r.Before)
+	if r, ok := parseRevocation(e.Topic, e.Data); ok {
+		h.revoked.note(r, noted{seq: e.Seq, stored: e.Time, passed: h.streams.Passed()}, time.Now())
+		h.streams.Revoke(r.Subject, r.Before.IsZero())
 	}
 }
 
@@ -99,7 +136,7 @@ func (h *Hub) readRevoked(ctx context.Context) error {
 		return err
 	}
 	q := eventlog.Query{
-		Filters: []topics.Filter{topics.Reserved("revoked")}, After: state.First - 1, UpTo: state.Last, Generation: state.Generation,
+		Filters: []topics.Filter{hidden}, After: state.First - 1, UpTo: state.Last, Generation: state.Generation,
 		MaxRecords: 1024, MaxBytes: 1 << 20,
 	}
 	for q.After < q.UpTo {
@@ -108,8 +145,9 @@ func (h *Hub) readRevoked(ctx context.Context) error {
 			return err
 		}
 		for i := range b.Records {
-			if r, ok := h.revoked.note(b.Records[i].Topic, b.Records[i].Data, b.Records[i].Seq); ok && h.streams != nil {
-				h.streams.Revoke(r.Subject, r.Before)
+			rec := &b.Records[i]
+			if r, ok := parseRevocation(rec.Topic, rec.Data); ok {
+				h.noteRead(r, rec, state.Last)
 			}
 		}
 		q.After = b.Through
@@ -117,10 +155,32 @@ func (h *Hub) readRevoked(ctx context.Context) error {
 	return nil
 }
 
+// noteRead notes a revocation that was read from a log whose last record has the given number.
+func (h *Hub) noteRead(r revocation, rec *eventlog.Record, last uint64) {
+	const usual = 256 // bytes of a record
+	at := noted{seq: rec.Seq, stored: rec.Time, passed: -(last - rec.Seq) * usual}
+	if h.streams == nil { // New: no stream is there yet
+		if !r.Before.IsZero() {
+			h.revoked.note(r, at, time.Time{})
+		}
+		return
+	}
+	at.passed += h.streams.Passed()
+	h.revoked.note(r, at, rec.Time)
+	h.streams.Revoke(r.Subject, false) // one that began later goes on
+}
+
 // renewed reads the revocations again, when the log was opened anew or the window has passed over
-// records.
+// records. Those that the log has lost are stored again.
 func (h *Hub) renewed() {
+	if h.renewing.Swap(true) {
+		return // it has not begun
+	}
 	go func() {
+		h.keeping.Lock()
+		defer h.keeping.Unlock()
+		h.renewing.Store(false)
+		h.revoked.unplace()
 		const pause = 100 * time.Millisecond
 		for {
 			err := h.readRevoked(h.window.Context())
@@ -139,10 +199,11 @@ func (h *Hub) renewed() {
 // keepInterval is how often the hub looks whether retention comes near a revocation.
 const keepInterval = time.Second
 
-// keepRevoked writes revocations again before retention removes them, until the hub is closed.
+// keepRevoked stores revocations again before retention removes them, until the hub is closed.
 func (h *Hub) keepRevoked() {
 	ticker := time.NewTicker(keepInterval)
 	defer ticker.Stop()
+	var oldest eventlog.Record
 	for {
 		select {
 		case <-ticker.C:
@@ -152,101 +213,35 @@ func (h *Hub) keepRevoked() {
 		if h.revoked.forget(time.Now()) == 0 {
 			continue
 		}
-		state, err := h.log.State(h.window.Context())
-		if err != nil || state.First == 1 {
-			continue // nothing has been removed
-		}
-		for _, r := range h.revoked.before(state.First + (state.Last-state.First)/4) {
-			if _, err := h.record(h.window.Context(), r); err != nil {
-				break // it is tried again
-			}
-		}
+		h.keeping.Lock()
+		h.keepRevokedOnce(&oldest)
+		h.keeping.Unlock()
 	}
 }
 
-// revocations are the subjects that are revoked. Methods may be called concurrently.
-type revocations struct {
-	mu       sync.RWMutex
-	subjects map[string]noted
-}
-
-// noted is a revocation, with the number of its record.
-type noted struct {
-	revocation
-	seq uint64
-}
-
-// refuses reports whether a subject is refused with a credential.
-func (rs *revocations) refuses(subject string, issued time.Time) bool {
-	rs.mu.RLock()
-	defer rs.mu.RUnlock()
-	r, ok := rs.subjects[subject]
-	return ok && !issued.After(r.Before) && time.Now().Before(r.Until)
-}
-
-// note notes what a record of the log says. ok is false for another record.
-func (rs *revocations) note(topic, data string, seq uint64) (r revocation, ok bool) {
-	if topic != revokedTopic || json.NewDecoder(strings.NewReader(data)).Decode(&r) != nil || r.Subject == "" {
-		return r, false
+// keepRevokedOnce stores the revocations again that retention comes near. oldest is the oldest
+// record that the log retains, as far as that is known.
+func (h *Hub) keepRevokedOnce(oldest *eventlog.Record) {
+	ctx := h.window.Context()
+	state, err := h.log.State(ctx)
+	if err != nil {
+		return // it is tried again
 	}
-	if r.Before.IsZero() {
-		return r, true
-	}
-	rs.mu.Lock()
-	defer rs.mu.Unlock()
-	if rs.subjects == nil {
-		rs.subjects = map[string]noted{}
-	}
-	// A later one may name an earlier time, and must not allow what the first forbids.
-	was := rs.subjects[r.Subject]
-	if was.Before.After(r.Before) {
-		r.Before = was.Before
-	}
-	if was.Until.After(r.Until) {
-		r.Until = was.Until
-	}
-	rs.subjects[r.Subject] = noted{r, max(was.seq, seq)}
-	return r, true
-}
-
-func (rs *revocations) hasRoom(subject string) bool {
-	rs.mu.RLock()
-	defer rs.mu.RUnlock()
-	_, there := rs.subjects[subject]
-	return there || len(rs.subjects) < MaxRevoked
-}
-
-// forget forgets what is over, and returns how many are left.
-func (rs *revocations) forget(now time.Time) int {
-	rs.mu.Lock()
-	defer rs.mu.Unlock()
-	for subject, r := range rs.subjects {
-		if now.After(r.Until) {
-			delete(rs.subjects, subject)
+	if oldest.Seq < state.First || oldest.Seq > state.Last {
+		b, err := h.log.Read(ctx, eventlog.Query{
+			Filters: topics.MustFilters("**"), After: state.First - 1, UpTo: state.Last, Generation: state.Generation,
+			MaxRecords: 1, MaxBytes: 1,
+		})
+		if err != nil || len(b.Records) == 0 {
+			*oldest = eventlog.Record{Time: time.Now()}
+		} else {
+			*oldest = b.Records[0]
 		}
 	}
-	return len(rs.subjects)
-}
-
-// before returns the revocations whose record has a smaller number, the oldest first.
-func (rs *revocations) before(seq uint64) []revocation {
-	rs.mu.RLock()
-	defer rs.mu.RUnlock()
-	var old []noted
-	for _, r := range rs.subjects {
-		if r.seq < seq {
-			old = append(old, r)
+	due := h.revoked.due(time.Now(), oldest.Time, state.First, h.streams.Passed())
+	for some := range slices.Chunk(due, pacedFrom) {
+		if _, err := h.storeRevoked(ctx, some...); err != nil {
+			return
 		}
 	}
-	slices.SortFunc(old, func(a, b noted) int {
-		if a.seq < b.seq {
-			return -1
-		}
-		return 1
-	})
-	all := make([]revocation, len(old))
-	for i, r := range old {
-		all[i] = r.revocation
-	}
-	return all
 }

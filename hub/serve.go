@@ -110,6 +110,7 @@ func (h *Hub) begin(r *http.Request, sub Subscription) (*stream, error) {
 	if sub.LastEventID == "" {
 		sub.LastEventID = lastEventID(r)
 	}
+	sub.authorizedBy(time.Now())
 	c, seat, err := h.admit(r.Context(), sub)
 	if err != nil {
 		return nil, err
@@ -173,7 +174,7 @@ func (s *stream) output(w http.ResponseWriter, r *http.Request) (*output, error)
 
 // opening returns what the stream begins with.
 func (s *stream) opening(r *http.Request) dispatch.Opening {
-	open := s.cursor.OpenEvent(s.sub.Filters, s.sub.Until)
+	open := s.cursor.OpenEvent(s.sub.Filters, s.sub.until(r.Context()))
 	return dispatch.Opening{
 		Cursor: s.cursor,
 		Form:   uint8(s.sub.Format),
@@ -181,7 +182,7 @@ func (s *stream) opening(r *http.Request) dispatch.Opening {
 		ID:     open.ID,
 		Remote: r.RemoteAddr,
 		End:    s.sub.endWith(r.Context()),
-		Holder: dispatch.Holder{Subject: s.sub.Subject, Issued: s.sub.Issued, Session: s.sub.Session},
+		Holder: dispatch.Holder{Subject: s.sub.Subject, Issued: s.sub.Issued, Since: s.sub.Authorized, Session: s.sub.Session},
 	}
 }
 

@@ -50,6 +50,7 @@ func (h *Hub) Subscribe(ctx context.Context, sub Subscription) (iter.Seq2[Event,
 // subscribe is Subscribe. It also returns the cursor, which belongs to the sequence as soon
 // as that is ranged.
 func (h *Hub) subscribe(ctx context.Context, sub Subscription) (iter.Seq2[Event, error], *dispatch.Cursor, error) {
+	sub.authorizedBy(time.Now())
 	c, seat, err := h.admit(ctx, sub)
 	if err != nil {
 		return nil, nil, err
@@ -66,8 +67,10 @@ func (h *Hub) subscribe(ctx context.Context, sub Subscription) (iter.Seq2[Event,
 		}
 		task := h.streams.NewTask(delivery.Iterator, nil)
 		revoked := new(atomic.Bool)
-		holder := dispatch.Holder{Subject: sub.Subject, Issued: sub.Issued, Session: sub.Session, Revoked: revoked}
-		if !h.streams.OpenTask(task, &dispatch.Opening{Cursor: c, End: sub.end(), Holder: holder}) {
+		holder := dispatch.Holder{Subject: sub.Subject, Issued: sub.Issued, Since: sub.Authorized, Session: sub.Session, Revoked: revoked}
+		end := sub.end()
+		over := func() bool { return revoked.Load() || end != nil && !time.Now().Before(end.Until) }
+		if !h.streams.OpenTask(task, &dispatch.Opening{Cursor: c, End: end, Holder: holder}) {
 			yield(Event{}, &EndError{EndStopping})
 			return
 		}
@@ -76,7 +79,7 @@ func (h *Hub) subscribe(ctx context.Context, sub Subscription) (iter.Seq2[Event,
 		defer task.Leave()
 		for task.Next() {
 			for _, f := range task.Frames() {
-				if revoked.Load() {
+				if over() {
 					break // no more is delivered
 				}
 				ev, err := item(f)

@@ -64,6 +64,11 @@ type Subscription struct {
 	// [Hub.Revoke].
 	Issued time.Time
 
+	// Authorized is when the caller began to decide that the subscriber may read, or zero for when
+	// the hub gets the subscription. A stream that opens late ends if its subject was disconnected
+	// after that.
+	Authorized time.Time
+
 	// Until is when the subscriber may no longer read the topics. The stream ends then with
 	// [EndExpired], or up to a tenth of the time that was left later, at most 30 seconds, so that
 	// not all clients come back at once. Zero means that the stream goes on. With a Subject, NoEnd
@@ -88,6 +93,13 @@ func (s *Subscription) check() error {
 	return nil
 }
 
+// authorizedBy sets Authorized if the caller has not.
+func (s *Subscription) authorizedBy(now time.Time) {
+	if s.Authorized.IsZero() {
+		s.Authorized = now
+	}
+}
+
 // end returns when the stream ends, or nil if it goes on.
 func (s *Subscription) end() *dispatch.End {
 	if s.ending != nil || s.Until.IsZero() {
@@ -95,6 +107,15 @@ func (s *Subscription) end() *dispatch.End {
 	}
 	spread := min(30*time.Second, max(0, time.Until(s.Until)/10))
 	return &dispatch.End{Until: s.Until.Add(rand.N(spread + 1)), Reason: delivery.Expired}
+}
+
+// until returns when the subscriber may no longer read, with a context whose deadline counts, too, or
+// zero.
+func (s *Subscription) until(ctx context.Context) time.Time {
+	if at, ok := ctx.Deadline(); ok && (s.Until.IsZero() || at.Before(s.Until)) {
+		return at
+	}
+	return s.Until
 }
 
 // endWith is end for a stream that also ends at the deadline of a context.

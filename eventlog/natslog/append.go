@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"example.com/tidings/eventlog"
+	"example.com/tidings/topics"
 )
 
 // Append implements [eventlog.Log]. A message that, with its headers, is larger than the
@@ -49,7 +51,7 @@ func (l *Log) append(ctx context.Context, g *generation, m eventlog.Message) eve
 	if m.Type != "" {
 		msg.Header.Set(typeHeader, encodeType(m.Type))
 	}
-	if g.count.Load() >= int64(l.opts.MaxTopics) {
+	if g.count.Load() >= int64(l.opts.MaxTopics) && !strings.HasPrefix(m.Topic, topics.ReservedPrefix) {
 		has, err := l.hasTopic(ctx, m.Topic)
 		switch {
 		case err != nil:

@@ -2,8 +2,11 @@ package segmentlog
 
 import (
 	"encoding/binary"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"example.com/tidings/topics"
 )
 
 // topicsKey is the key of how many topics the store has.
@@ -59,7 +62,7 @@ func (x *index) admit(r *request) {
 	added := map[string]bool{}
 	for i := range r.messages {
 		topic := r.messages[i].Topic
-		if added[topic] || hasTopic(st, buckets, topic) {
+		if added[topic] || strings.HasPrefix(topic, topics.ReservedPrefix) || hasTopic(st, buckets, topic) {
 			continue
 		}
 		if len(added) < left {

@@ -1,8 +1,6 @@
 package httpapi
 
 import (
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -57,24 +55,13 @@ type Decision struct {
 	Subject string
 
 	// Until is when the permission ends: a stream ends then. From then on the decision refuses
-	// the request with 401. NoEnd says instead that it has no end. A Decision that says neither
+	// the request with 401. NoEnd says that a zero Until means no end. A Decision that says neither
 	// is a mistake, and answered with 500.
 	Until time.Time
 	NoEnd bool
 
 	// Issued is when the credential was made, if that is known. See [hub.Hub.Revoke].
 	Issued time.Time
-}
-
-// scope returns the key of a message within those of its publisher: another one may use the same.
-// The subject counts, and not its credential, so that a message that is sent again after a new
-// token is still the same.
-func (d Decision) scope(key string) string {
-	if key == "" || d.Subject == "" {
-		return key
-	}
-	sum := sha256.Sum256([]byte(d.Subject + "\x00" + key))
-	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
 // Anyone is the Decision for a request that is allowed whoever asks, without end.
@@ -117,7 +104,7 @@ func Ask(h *hub.Hub, logger *slog.Logger, r *http.Request, access Access, author
 		logger.ErrorContext(r.Context(), "httpapi: a Decision says neither until when it allows a request nor NoEnd",
 			"method", r.Method, "path", r.URL.Path, "action", access.Action.String())
 		return Decision{}, problem.InternalError.With("The server has a mistake in how it decides who may do what. Its log says more.")
-	case !d.NoEnd && !time.Now().Before(d.Until):
+	case !d.Until.IsZero() && !time.Now().Before(d.Until):
 		return Decision{}, invalidCredential("The credential has expired. Get a new one.")
 	case h.Revoked(d.Subject, d.Issued):
 		return Decision{}, revoked()

@@ -71,7 +71,7 @@ func (a *api) authorizeBatch(r *http.Request, b batch) error {
 	d, refusal := a.authorize(r, Access{Action: ActionPublish, Topics: names})
 	if refusal == nil {
 		for i := range b.messages {
-			b.messages[i].Key = d.scope(b.messages[i].Key)
+			b.messages[i].Key = idempotency.Scope(d.Subject, b.messages[i].Key)
 		}
 		return nil
 	}

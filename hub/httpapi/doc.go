@@ -14,6 +14,9 @@
 //	GET  /topics/{topic}/events       its history
 //	GET  /topics/{topic}/events/{id}  one event
 //
+//	DELETE /subjects/{subject}/streams     end the streams of a subject
+//	PUT    /subjects/{subject}/revocation  refuse its older credentials, too
+//
 // Without [Options].Authorize everyone may do everything. The handler knows no
 // cross-origin rules either: where browsers are near, put them around it, as
 // http.CrossOriginProtection does.

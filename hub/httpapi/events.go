@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 
 	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
@@ -35,6 +36,7 @@ func (a *api) stream(r *http.Request) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	sub.Authorized = time.Now()
 	decision, err := a.authorize(r, Access{Action: ActionSubscribe, Filters: sub.Filters})
 	if err != nil {
 		return nil, err

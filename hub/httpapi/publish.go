@@ -22,7 +22,7 @@ func (a *api) publish(w http.ResponseWriter, r *http.Request, topic, _ string) e
 		if err != nil {
 			return err
 		}
-		m.Key = d.scope(m.Key)
+		m.Key = idempotency.Scope(d.Subject, m.Key)
 	}
 	hold := request.NewHold(a.budgets)
 	defer hold.Release()

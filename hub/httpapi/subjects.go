@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
@@ -75,6 +76,8 @@ func parseRevocation(body []byte, now time.Time) (time.Time, error) {
 	switch {
 	case fields.Before == nil:
 		return now, nil
+	case fields.Before.IsZero():
+		return now, problem.InvalidJSON.With("The time before is the year 1. " + revocationForm).About("before")
 	case fields.Before.After(now.Add(time.Minute)):
 		return now, problem.InvalidJSON.With("The time before lies ahead. A revocation concerns credentials that were issued until now.").About("before")
 	}
@@ -86,7 +89,7 @@ func (a *api) administer(r *http.Request, subject string) error {
 	if _, err := a.authorize(r, Access{Action: ActionAdminister}); err != nil {
 		return err
 	}
-	if kind, name, ok := strings.Cut(subject, ":"); !ok || kind == "" || name == "" || len(subject) > maxSubjectBytes {
+	if kind, name, ok := strings.Cut(subject, ":"); !ok || kind == "" || name == "" || len(subject) > maxSubjectBytes || !utf8.ValidString(subject) {
 		return problem.NotFound.With("A subject is jwt:NAME or key:NAME, percent-encoded in the path.")
 	}
 	return nil

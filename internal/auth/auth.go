@@ -41,4 +41,5 @@ var (
 const (
 	maxCredential = 8 << 10 // bytes
 	maxGrants     = 64      // filters of one list
+	maxSubject    = 1000    // bytes of the sub of a token: the streams of each can be ended by its name
 )

@@ -2,7 +2,9 @@ package auth
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"slices"
@@ -63,40 +65,47 @@ func (a *Authenticator) Check(credential string, now time.Time) (Identity, error
 	return a.opts.Tokens.Check(credential, now)
 }
 
-// Allows reports whether an identity of an API key still has what it had when its credential was
-// checked. Those of tokens have it until they end.
-func (a *Authenticator) Allows(id Identity) bool {
-	name, ok := strings.CutPrefix(id.Subject, "key:")
-	if !ok {
-		return true
-	}
-	k, ok := (*a.keys.Load())[name]
-	return ok && !lacks(k.Subscribe, id.Subscribe) && !lacks(k.Publish, id.Publish)
-}
-
-// Failures counts the times that the keys file could not be read. It then keeps its old keys.
+// Failures counts the times that the keys file could not be used. It then keeps its old keys.
 func (a *Authenticator) Failures() uint64 { return a.failures.Load() }
 
 // Watch reads the keys file again when it has changed, until ctx is done. It calls narrowed with
 // the names of keys that are gone or allow less, after the new keys count. It looks at the file at
-// each tick, as [filewatch.Watch].
+// each tick, as [filewatch.Watch]. A file that cannot be read is tried again at the next tick: the
+// reason may be gone, such as too many open files, and the file the same.
 func (a *Authenticator) Watch(ctx context.Context, ticks <-chan time.Time, narrowed func(names []string)) {
-	if a.opts.KeysFile != "" {
-		filewatch.Watch(ctx, ticks, []string{a.opts.KeysFile}, func() { a.reload(narrowed) })
+	if a.opts.KeysFile == "" {
+		return
 	}
+	filewatch.Watch(ctx, ticks, []string{a.opts.KeysFile}, func() {
+		for last := ""; ; {
+			err := a.reload(narrowed)
+			if err != nil && err.Error() != last {
+				last = err.Error()
+				a.failures.Add(1)
+				a.opts.Logger.Error("the keys file cannot be used; the keys that were read before go on", "error", err)
+			}
+			if _, unread := errors.AsType[*fs.PathError](err); !unread {
+				return
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticks:
+			}
+		}
+	})
 }
 
-func (a *Authenticator) reload(narrowed func([]string)) {
+func (a *Authenticator) reload(narrowed func([]string)) error {
 	keys, err := ReadKeys(a.opts.KeysFile)
 	if err != nil {
-		a.failures.Add(1)
-		a.opts.Logger.Error("the keys file cannot be used; the keys that were read before go on", "error", err)
-		return
+		return err
 	}
 	was := a.keys.Swap(&keys)
 	if names := was.Narrowed(keys); len(names) > 0 {
 		narrowed(names)
 	}
+	return nil
 }
 
 // HasCredentials reports whether anybody can have a credential.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"time"
 )
 
 // ReadKeys reads a keys file. It refuses a file that others than its owner may read.
@@ -36,6 +37,10 @@ func readKeyFile(name string) ([]byte, error) {
 // readSecret reads a file that only its owner may read. On Windows, whose permissions are
 // others, it does not look at them.
 func readSecret(name string) ([]byte, error) {
+	// To open a pipe would wait for whoever writes to it.
+	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no regular file", name)
+	}
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
@@ -60,8 +65,16 @@ func readSecret(name string) ([]byte, error) {
 }
 
 // AddKey adds a key to a keys file, or makes the file. It renames a new file over the old one,
-// so that nobody reads a half.
-func AddKey(name string, k Key) error {
+// so that nobody reads a half. Of two at a time, one waits for the other.
+func AddKey(name string, k Key) (err error) {
+	if target, err := filepath.EvalSymlinks(name); err == nil {
+		name = target // or a rename would replace the link
+	}
+	unlock, err := lock(name + ".lock")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
 	b, err := readSecret(name)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -81,6 +94,24 @@ func AddKey(name string, k Key) error {
 		b = append(b, '\n')
 	}
 	return replace(name, append(append(b, line...), '\n'))
+}
+
+// lockWait is how long lock waits.
+var lockWait = 5 * time.Second
+
+// lock makes a file that is not there, or waits until whoever has made it removes it.
+func lock(name string) (unlock func() error, err error) {
+	for until := time.Now().Add(lockWait); ; time.Sleep(10 * time.Millisecond) {
+		f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		switch {
+		case err == nil:
+			return func() error { return os.Remove(name) }, f.Close()
+		case !errors.Is(err, fs.ErrExist):
+			return nil, err
+		case time.Now().After(until):
+			return nil, fmt.Errorf("another command is changing the keys file: if that is not so, remove %s", name)
+		}
+	}
 }
 
 // replace writes a file by renaming another one over it.

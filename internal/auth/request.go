@@ -45,6 +45,8 @@ func FromRequest(r *http.Request, cookie string, trusted func(origin string) boo
 		return "", true, fmt.Errorf("%w: the cookie %s is empty", ErrNotAccepted, cookie)
 	case !counts(r, trusted):
 		return "", true, ErrForeignPage
+	case strings.HasPrefix(cookies[0].Value, KeyPrefix):
+		return "", true, fmt.Errorf("%w: an API key counts only in the Authorization header", ErrNotAccepted)
 	}
 	return cookies[0].Value, true, nil
 }

@@ -39,6 +39,11 @@ func TestFromRequest(t *testing.T) {
 		"two cookies":          {"GET", header{"Cookie": {"tidings=y; tidings=z"}}, "", ErrAmbiguous},
 		"two cookie headers":   {"GET", header{"Cookie": {"tidings=y", "tidings=y"}}, "", ErrAmbiguous},
 		"empty cookie":         {"GET", header{"Cookie": {"tidings="}}, "", ErrNotAccepted},
+		"API key as a cookie":  {"GET", header{"Cookie": {"tidings=tdk_shop_x"}}, "", ErrNotAccepted},
+		"tab":                  {"GET", header{"Authorization": {"Bearer\tx"}}, "", ErrNotAccepted},
+		"two in one header":    {"GET", header{"Authorization": {"Bearer x, Bearer y"}}, "x, Bearer y", nil}, // no credential has this form
+		"bearer of a bearer":   {"GET", header{"Authorization": {"BearerBearer x"}}, "", ErrNotAccepted},
+		"proxy header":         {"GET", header{"Proxy-Authorization": {"Bearer x"}}, "", nil},
 		"cookie of other name": {"GET", header{"Cookie": {"Tidings=y"}}, "", nil},
 	} {
 		r, err := http.NewRequest(c.method, "http://hub.example/events?token=x&authorization=Bearer+x&access_token=x", nil)

@@ -8,6 +8,8 @@ import (
 	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/asn1"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -52,6 +54,9 @@ func parseSigningKey(b []byte) (SigningKey, error) {
 		if len(secret) < 32 {
 			return SigningKey{}, fmt.Errorf("has a secret of %d bytes, and needs 32 at least", len(secret))
 		}
+		if public(secret) {
+			return SigningKey{}, errors.New("has a public key, a certificate or a set of keys that is not in PEM: it is no secret, and anybody could sign with it")
+		}
 		return SigningKey{method: jwt.SigningMethodHS256, key: secret}, nil
 	}
 	block, rest := pem.Decode(b)
@@ -82,6 +87,21 @@ func parseSigningKey(b []byte) (SigningKey, error) {
 		return SigningKey{method: jwt.SigningMethodEdDSA, key: crypto.PublicKey(key)}, nil
 	}
 	return SigningKey{}, errors.New("has a key of another kind than RSA, P-256 and Ed25519")
+}
+
+// public reports whether a text is what others may know: a key or a certificate in DER, also as
+// base64, one of SSH, or one in JSON.
+func public(text []byte) bool {
+	if json.Valid(text) || bytes.HasPrefix(text, []byte("ssh-")) || bytes.HasPrefix(text, []byte("ecdsa-sha2-")) {
+		return true
+	}
+	der := text
+	if b, err := base64.StdEncoding.DecodeString(string(text)); err == nil {
+		der = b
+	}
+	var sequence asn1.RawValue
+	rest, err := asn1.Unmarshal(der, &sequence)
+	return err == nil && len(rest) == 0 && sequence.Tag == asn1.TagSequence && sequence.IsCompound
 }
 
 // Algorithm returns the only algorithm of tokens that the key checks, such as "ES256".
@@ -311,6 +331,8 @@ func (ts *Tokens) checkClaims(c claims, now time.Time) error {
 	switch {
 	case c.subject == "":
 		return refuse("it has no sub")
+	case len(c.subject) > maxSubject:
+		return refuse(fmt.Sprintf("its sub has more than %d bytes", maxSubject))
 	case ts.Issuer != "" && c.issuer != ts.Issuer:
 		return refuse("its iss is another one")
 	case ts.Audience == "" && len(c.audience) > 0:

@@ -167,6 +167,7 @@ func TestTokenClaims(t *testing.T) {
 		"no sub":                 with("sub", nil),
 		"sub is empty":           with("sub", ""),
 		"sub is a number":        with("sub", 5),
+		"sub is too long":        map[string]any{"sub": strings.Repeat("x", 1001), "exp": now.Add(time.Hour).Unix()},
 		"aud without audience":   with("aud", "tidings"),
 		"empty aud list":         with("aud", 5),
 		"sub twice":              claims(`"sub":"root"`),
@@ -351,18 +352,26 @@ func TestSigningKeyFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	publicDER, err := x509.MarshalPKIXPublicKey(edKey.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
 	edPEM := publicPEM(t, edKey.Public())
 	for text, want := range map[string]string{
-		"":                             "32 at least",
-		"short\n":                      "32 at least",
-		string(secret[:31]) + "\n":     "has a secret of 31 bytes",
-		publicPEM(t, &short.PublicKey): "1024 bits",
-		publicPEM(t, &p384.PublicKey):  "another curve",
-		edPEM + edPEM:                  "one PEM block",
-		"-----BEGIN PUBLIC KEY-----":   "no PEM block",
-		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})): "private key",
-		string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})): "of the type PUBLIC KEY",
-		string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})):  "cannot be read",
+		"":                         "32 at least",
+		"short\n":                  "32 at least",
+		string(secret[:31]) + "\n": "has a secret of 31 bytes",
+		string(publicDER):          "no secret",
+		base64.StdEncoding.EncodeToString(publicDER):                                         "no secret",
+		`{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}`:    "no secret",
+		"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGvWpT0uVJHGg0o9nOyWbnXHVfO5Mn0v7l0b0k1a ada\n": "no secret",
+		publicPEM(t, &short.PublicKey):                                                       "1024 bits",
+		publicPEM(t, &p384.PublicKey):                                                        "another curve",
+		edPEM + edPEM:                                                                        "one PEM block",
+		"-----BEGIN PUBLIC KEY-----":                                                         "no PEM block",
+		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})):              "private key",
+		string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})):              "of the type PUBLIC KEY",
+		string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})):               "cannot be read",
 	} {
 		name := filepath.Join(t.TempDir(), "key")
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {

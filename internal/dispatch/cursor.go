@@ -301,7 +301,7 @@ func (c *Cursor) passed(ctx context.Context, after uint64, b *sharedBatch) *sse.
 func (c *Cursor) missed(ctx context.Context, b *sharedBatch) (n uint64, known bool) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	left, through, err := c.dispatcher.log.Count(ctx, c.filters, b.Through)
+	left, through, err := c.dispatcher.count(ctx, c.filters, b.Through)
 	if err != nil || !c.dispatcher.window.Await(ctx, through) {
 		return 0, false
 	}

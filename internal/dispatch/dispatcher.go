@@ -37,12 +37,12 @@ type Options struct {
 
 	SocketGone func() // called when a stream on a socket has ended
 
-	// Revoked reports whether a subject may no longer read with a credential that was issued
-	// at a time, or at a time that is unknown.
-	Revoked func(subject string, issued time.Time) bool
+	// Revoked reports whether a stream may no longer be read.
+	Revoked func(Holder) bool
 
-	// Own is called with each entry whose topic is the hub's own. No stream gets it. Renewed is
-	// called when such entries may have been passed over. Neither may wait.
+	// Hidden is the topic of the hub's own records. No stream gets them. Own is called with each
+	// of their entries. Renewed is called when some may have been passed over. Neither may wait.
+	Hidden  topics.Filter
 	Own     func(*window.Entry)
 	Renewed func()
 }
@@ -62,11 +62,17 @@ type Dispatcher struct {
 
 	drained atomic.Bool // set by Drain
 	told    uint64      // the last entry of Extended; the window calls it under a lock
+
+	passed atomic.Uint64 // bytes of the entries of Extended
 }
+
+// Passed returns about how many bytes of records the window has taken since the dispatcher was
+// made.
+func (d *Dispatcher) Passed() uint64 { return d.passed.Load() }
 
 // New returns a dispatcher, which has to be closed.
 func New(log eventlog.Log, w *window.Window, opts Options) (*Dispatcher, error) {
-	d := &Dispatcher{log: log, window: w, opts: opts, pool: newPool()}
+	d := &Dispatcher{log: log, window: w, opts: opts, pool: newPool(), told: w.Load().Last()}
 	d.room = newRoom(d.pool, &opts.Budgets.CatchUp)
 	d.reads = &readCache{log: log, window: w, budget: &opts.Budgets.CatchUp}
 	var err error
@@ -85,17 +91,23 @@ func New(log eventlog.Log, w *window.Window, opts Options) (*Dispatcher, error) 
 	return d, err
 }
 
+// recordBytes is about what a log takes for a record beside its topic and its data.
+const recordBytes = 64
+
 // Extended implements [window.Listener].
 func (d *Dispatcher) Extended(entries []*window.Entry) {
+	bytes := 0
 	for _, e := range entries {
-		if e.Seq != d.told+1 && d.told > 0 {
+		if e.Seq != d.told+1 {
 			d.opts.Renewed()
 		}
 		d.told = e.Seq
+		bytes += recordBytes + len(e.Topic) + len(e.Data)
 		if strings.HasPrefix(e.Topic, topics.ReservedPrefix) {
 			d.opts.Own(e)
 		}
 	}
+	d.passed.Add(uint64(bytes))
 	for _, f := range d.feeds {
 		f.extended(entries)
 	}

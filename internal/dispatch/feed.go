@@ -288,8 +288,11 @@ func (f *feed) open(o *Opening, take func(set *delivery.Set, form, tag uint8) (s
 	if o.Head != nil {
 		f.shard.SendHead(slot, o.Head)
 	}
+	stream := f.shard.Name(slot)
 	f.shard.Send(slot, o.First, told)
-	f.hold(slot, o.Holder)
+	if f.shard.Is(stream) { // otherwise its client has left, and the slot may have another stream
+		f.hold(slot, o.Holder)
+	}
 	return true
 }
 

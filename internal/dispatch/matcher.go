@@ -70,8 +70,12 @@ func (g *group) add(i int, f topics.Filter) {
 	}
 }
 
-// match reports whether one of the filters matches a topic. It does not allocate.
+// match reports whether a stream with the filters gets the messages of a topic: whether one of
+// them matches it. No stream gets those of the hub's own topics. It does not allocate.
 func (m *matcher) match(topic string) bool {
+	if strings.HasPrefix(topic, topics.ReservedPrefix) {
+		return false
+	}
 	for i := range m.groups {
 		if m.groups[i].match(topic) {
 			return true

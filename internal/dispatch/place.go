@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"runtime"
+	"strings"
 
 	"example.com/tidings/internal/delivery"
 	"example.com/tidings/topics"
@@ -32,10 +33,10 @@ func (p *placed) upTo(after, limit uint64) (through uint64, frames []delivery.Fr
 	return through, frames
 }
 
-// matches reports whether one of the filters matches a topic.
+// matches reports whether a stream with the filters gets the messages of a topic.
 func (p *placed) matches(filters []topics.Filter, topic string) bool {
 	if p == nil || p.matcher == nil {
-		return topics.MatchAny(filters, topic)
+		return !strings.HasPrefix(topic, topics.ReservedPrefix) && topics.MatchAny(filters, topic)
 	}
 	return p.matcher.match(topic)
 }

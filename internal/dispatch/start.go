@@ -146,7 +146,7 @@ func (c *Cursor) start(ctx context.Context, from Start) (err error) {
 			c.oldest = true // if there are fewer
 			var state eventlog.State
 			if state, err = log.State(ctx); err == nil {
-				c.pos, err = log.Back(ctx, c.filters, from.N, head)
+				c.pos, err = c.dispatcher.back(ctx, c.filters, from.N, head)
 				c.pos = min(head, max(c.pos, state.First-1))
 			}
 		}

@@ -12,6 +12,7 @@ import (
 type Holder struct {
 	Subject string          // may be empty
 	Issued  time.Time       // when the subject's credential was made, or zero
+	Since   time.Time       // when it was decided that the subject may read
 	Session context.Context // nil, or ends the stream when it is done
 	Revoked *atomic.Bool    // nil, or set when the stream may no longer be read
 }
@@ -46,7 +47,7 @@ func (f *feed) hold(slot uint32, h Holder) {
 		}
 		s.streams[h.Subject][slot] = struct{}{}
 	}
-	if h.Session != nil {
+	if h.Session != nil && h.Session.Err() == nil {
 		stream := f.shard.Name(slot)
 		x.unwatch = context.AfterFunc(h.Session, func() {
 			f.shard.Do(func() {
@@ -56,7 +57,7 @@ func (f *feed) hold(slot uint32, h Holder) {
 			})
 		})
 	}
-	if h.Subject != "" && f.dispatcher.opts.Revoked(h.Subject, h.Issued) {
+	if h.Subject != "" && f.dispatcher.opts.Revoked(h) || h.Session != nil && h.Session.Err() != nil {
 		f.revoke(slot)
 	}
 }
@@ -87,14 +88,13 @@ func (f *feed) revoke(slot uint32) {
 	f.shard.Conclude(slot, delivery.Revoked)
 }
 
-// Revoke has the streams of a subject end. If before is not zero, it spares those whose credential
-// is known to be newer. It does not wait for that, see Settle.
-func (d *Dispatcher) Revoke(subject string, before time.Time) {
+// Revoke ends all streams of a subject, or those that Options.Revoked tells. It does not wait for
+// that, see Settle.
+func (d *Dispatcher) Revoke(subject string, all bool) {
 	for _, f := range d.feeds {
 		f.shard.Do(func() {
 			for slot := range f.subjects.streams[subject] {
-				issued := f.subjects.holders[slot].Issued
-				if before.IsZero() || !issued.After(before) {
+				if all || d.opts.Revoked(f.subjects.holders[slot].Holder) {
 					f.revoke(slot)
 				}
 			}

@@ -3,6 +3,9 @@
 package idempotency
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
 	"net/http"
 	"strconv"
 	"strings"
@@ -26,6 +29,22 @@ func SetWindow(h http.Header, window time.Duration) {
 		h.Set(WindowHeader, strconv.FormatInt(int64(window/time.Second), 10))
 	}
 }
+
+// Scope returns the key of a message within those of its publisher: another one may use the same.
+// The publisher is a subject, and not a credential, so that a message that is sent again after a new
+// token is still the same. The keys of somebody without a subject stay as they are, unless they
+// look like a result.
+func Scope(subject, key string) string {
+	if key == "" || subject == "" && !strings.HasPrefix(key, scoped) {
+		return key
+	}
+	text := append(binary.AppendUvarint(nil, uint64(len(subject))), subject...)
+	sum := sha256.Sum256(append(text, key...))
+	return scoped + base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+// scoped begins the keys that Scope returns. A header cannot have it.
+const scoped = "\x00"
 
 // Key returns the key of a request, or "" if the request has no key. The header
 // holds a quoted string (draft-ietf-httpapi-idempotency-key-header, RFC 9651,

@@ -38,13 +38,15 @@ func (s *site) postMessage(w http.ResponseWriter, r *http.Request) error {
 	if topic == "" {
 		return problem.NotFound.With("This server has no topic for /messages. Publish to /topics/TOPIC.")
 	}
-	if err := s.authorize(r, httpapi.Access{Action: httpapi.ActionPublish, Topics: []string{topic}}); err != nil {
+	decision, err := s.ask(r, httpapi.Access{Action: httpapi.ActionPublish, Topics: []string{topic}})
+	if err != nil {
 		return err
 	}
 	key, err := idempotency.Key(r.Header)
 	if err != nil {
 		return err
 	}
+	key = idempotency.Scope(decision.Subject, key)
 	hold := request.NewHold(budget.Of(s.hub))
 	defer hold.Release()
 	m, err := readMessage(w, r, &hold)

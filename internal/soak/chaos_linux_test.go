@@ -103,8 +103,9 @@ type chaos struct {
 	hub  atomic.Pointer[hub.Hub]
 	ctx  context.Context
 
-	mu    sync.Mutex
-	acked map[string]bool
+	mu      sync.Mutex
+	acked   map[string]bool
+	session context.Context // of some streams that come and go
 }
 
 func runChaos(t *testing.T, open func() (eventlog.Log, error)) {
@@ -132,6 +133,7 @@ func runChaos(t *testing.T, open func() (eventlog.Log, error)) {
 	for range 4 {
 		running.Go(c.churn)
 	}
+	running.Go(c.takeAway)
 	running.Go(c.readStats)
 	publishEnd, stopPublishing := context.WithCancel(ctx)
 	for w := range 3 {
@@ -198,7 +200,43 @@ func (c *chaos) close(h *hub.Hub) {
 
 // serve serves a stream of the current hub.
 func (c *chaos) serve(w http.ResponseWriter, r *http.Request) {
-	c.hub.Load().ServeEvents(w, r, c.subscription(""))
+	sub := c.subscription("")
+	if r.URL.Path != "/" { // of churn
+		sub.Subject = fmt.Sprint("jwt:", rand.IntN(4))
+		sub.NoEnd = true
+		switch rand.IntN(4) {
+		case 0:
+			sub.Issued = time.Now()
+		case 1:
+			sub.Until = time.Now().Add(rand.N(10 * time.Millisecond))
+		case 2:
+			c.mu.Lock()
+			sub.Session = c.session
+			c.mu.Unlock()
+		}
+	}
+	c.hub.Load().ServeEvents(w, r, sub)
+}
+
+// takeAway ends the streams of subjects and sessions, and revokes some.
+func (c *chaos) takeAway() {
+	end := func() {}
+	for c.ctx.Err() == nil {
+		end()
+		c.mu.Lock()
+		c.session, end = context.WithCancel(c.ctx)
+		c.mu.Unlock()
+		subject := fmt.Sprint("jwt:", rand.IntN(4))
+		err := c.hub.Load().Disconnect(c.ctx, subject)
+		if err == nil && rand.IntN(4) == 0 {
+			err = c.hub.Load().Revoke(c.ctx, subject, time.Now())
+		}
+		if err != nil && !errors.Is(err, eventlog.ErrClosed) && c.ctx.Err() == nil {
+			c.t.Errorf("taking away: %v", err)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	end()
 }
 
 func (c *chaos) subscription(lastID string) hub.Subscription {
@@ -242,7 +280,7 @@ func (c *chaos) readStats() {
 // churn opens streams, and leaves them at any time.
 func (c *chaos) churn() {
 	for c.ctx.Err() == nil {
-		conn, err := c.request([]string{"1.0", "1.1"}[rand.IntN(2)], "")
+		conn, err := c.request("/churn", []string{"1.0", "1.1"}[rand.IntN(2)], "")
 		if err != nil {
 			continue
 		}
@@ -256,7 +294,7 @@ func (c *chaos) churn() {
 }
 
 // request asks for a stream. The connection ends with the chaos.
-func (c *chaos) request(protocol, lastID string) (net.Conn, error) {
+func (c *chaos) request(path, protocol, lastID string) (net.Conn, error) {
 	conn, err := (&net.Dialer{}).DialContext(c.ctx, "tcp", c.addr)
 	if err != nil {
 		return nil, err
@@ -265,7 +303,7 @@ func (c *chaos) request(protocol, lastID string) (net.Conn, error) {
 	if lastID != "" {
 		header = "Last-Event-ID: " + lastID + "\r\n"
 	}
-	_, err = fmt.Fprintf(conn, "GET / HTTP/%s\r\nHost: localhost\r\n%s\r\n", protocol, header)
+	_, err = fmt.Fprintf(conn, "GET %s HTTP/%s\r\nHost: localhost\r\n%s\r\n", path, protocol, header)
 	return conn, err
 }
 
@@ -285,7 +323,7 @@ func (f *follower) followPlain() { f.follow("1.0") }
 // follow reads streams until the chaos ends.
 func (f *follower) follow(protocol string) {
 	for f.ctx.Err() == nil {
-		conn, err := f.request(protocol, f.lastID)
+		conn, err := f.request("/", protocol, f.lastID)
 		if err != nil {
 			continue
 		}

@@ -1,0 +1,78 @@
+package auth
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A pipe is refused at once: to open it would wait for somebody who writes to it.
+func TestKeysFileIsAPipe(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "keys")
+	if err := syscall.Mkfifo(name, 0o600); err != nil {
+		t.Skip(err)
+	}
+	if _, err := ReadKeys(name); err == nil || !strings.Contains(err.Error(), "no regular file") {
+		t.Errorf("%v", err)
+	}
+}
+
+// A keys file that cannot be read just now is read later, although it does not change again.
+func TestWatchWithoutDescriptors(t *testing.T) { synctest.Test(t, testWatchWithoutDescriptors) }
+
+func testWatchWithoutDescriptors(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "keys")
+	write := func(text string) {
+		t.Helper()
+		if err := replace(file, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(`{"name":"k","sha256":"` + strings.Repeat("0a", 32) + `","subscribe":["a"]}`)
+	a, err := New(Options{KeysFile: file, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ticks, done := make(chan time.Time), make(chan struct{})
+	narrowed := 0
+	go func() {
+		defer close(done)
+		a.Watch(ctx, ticks, func(names []string) { narrowed += len(names) })
+	}()
+	look := func() {
+		for range 2 {
+			ticks <- now
+			synctest.Wait()
+		}
+	}
+	look()
+	write("")
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	none := syscall.Rlimit{Cur: 1, Max: limit.Max}
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &none); err != nil {
+		t.Skip(err)
+	}
+	look()
+	look()
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if narrowed != 0 || a.Failures() != 1 {
+		t.Errorf("without descriptors %d keys end, after %d failures", narrowed, a.Failures())
+	}
+	look()
+	if narrowed != 1 {
+		t.Error("the key that is gone goes on")
+	}
+	cancel()
+	<-done
+}
