@@ -31,7 +31,9 @@ var busyHubs = map[string]func(*testing.T) *hub.Hub{
 		h.Drain()
 		return h
 	},
-	"the log fails": func(t *testing.T) *hub.Hub { return newHub(t, statelessLog{eventlog.NewMemory(nil), new(atomic.Int32)}, nil) },
+	"the log fails": func(t *testing.T) *hub.Hub {
+		return newHub(t, statelessLog{eventlog.NewMemory(nil), new(atomic.Int32)}, nil)
+	},
 }
 
 // A client that accepts event streams is told to try later by a stream, since an EventSource
