@@ -9,7 +9,7 @@ import (
 // Large batches wait for each other, and for the streams to follow: so a few publishers do not
 // delay the messages of all others. A batch of up to pacedFrom messages does not wait.
 const (
-	pacedFrom = 64
+	pacedFrom = 256
 	pacedMost = 8192                   // messages of large batches that are under way at a time, unless it is one batch
 	paceTime  = 500 * time.Millisecond // the most that a batch waits for the streams
 	paceLook  = time.Millisecond

@@ -12,7 +12,7 @@ const (
 	// sweepEvery is how often the server looks at heads that have arrived in part, while at least
 	// leastSweep connections wait for their clients.
 	sweepEvery = 50 * time.Millisecond
-	leastSweep = 32
+	leastSweep = 128
 
 	// largeHead is the size from which a part of a head counts.
 	largeHead = 4 << 10

@@ -18,7 +18,7 @@ func TestPartsOfHeadsAreBounded(t *testing.T) {
 		return "GET /style.css HTTP/1.1\r\nHost: localhost\r\nX: " + strings.Repeat("x", bytes)
 	}
 	var honest, large []net.Conn
-	for range 40 {
+	for range 120 {
 		conn := dial(t, s.addr)
 		for range 2 {
 			io.WriteString(conn, get(20<<10)+"\r\n\r\n")
