@@ -79,6 +79,7 @@ type event struct {
 type running struct {
 	output   strings.Builder
 	parallel bool
+	crashed  bool          // of a package: it prints why
 	subtests time.Duration // the time of subtests that are not parallel
 }
 
@@ -111,13 +112,29 @@ func (p *printer) read(r io.Reader) error {
 	}
 }
 
-func (p *printer) take(e event) error {
-	key := e.Package + " " + e.Test
+// test returns what is known of a test, or of a package.
+func (p *printer) test(key string) *running {
 	t := p.tests[key]
 	if t == nil {
 		t = &running{}
 		p.tests[key] = t
 	}
+	return t
+}
+
+// crash reports whether a line of output begins the report of a crash.
+func crash(line string) bool {
+	for _, begin := range []string{"panic: ", "fatal error: ", "SIGQUIT: "} {
+		if strings.HasPrefix(line, begin) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *printer) take(e event) error {
+	key := e.Package + " " + e.Test
+	t := p.test(key)
 	switch e.Action {
 	case "build-output":
 		_, err := io.WriteString(p.out, e.Output)
@@ -128,6 +145,12 @@ func (p *printer) take(e event) error {
 			_, err := io.WriteString(p.out, e.Output)
 			return err
 		case !strings.HasPrefix(e.Output, "=== "):
+			// go test takes the report of a crash for the output of the test that printed
+			// last, and may say that this one has passed.
+			whole := p.test(e.Package + " ")
+			if whole.crashed = whole.crashed || crash(e.Output); whole.crashed {
+				t = whole
+			}
 			t.output.WriteString(e.Output)
 		}
 	case "pause":

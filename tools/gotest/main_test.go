@@ -48,6 +48,17 @@ func TestPrinter(t *testing.T) {
 			out: "panic: no\nFAIL\tp\t0.1s\n",
 		},
 		{
+			name: "a package crashes, and its last test is said to have passed",
+			events: `{"Action":"output","Package":"p","Test":"TestA","Output":"--- PASS: TestA (0.00s)\n"}
+				{"Action":"output","Package":"p","Test":"TestA","Output":"panic: test timed out after 8m0s\n"}
+				{"Action":"output","Package":"p","Test":"TestA","Output":"goroutine 7 [chan receive]:\n"}
+				{"Action":"pass","Package":"p","Test":"TestA","Elapsed":0}
+				{"Action":"output","Package":"p","Output":"FAIL\tp\t480s\n"}
+				{"Action":"fail","Package":"p","Elapsed":480}`,
+			out:   "panic: test timed out after 8m0s\ngoroutine 7 [chan receive]:\nFAIL\tp\t480s\n",
+			times: "0.00\tp\tTestA\n",
+		},
+		{
 			name: "prints compiler errors and lines that are no event",
 			events: `{"Action":"build-output","ImportPath":"p","Output":"p.go:1: undefined: y\n"}
 				no event`,
