@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
-
-	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // A machine has a disk that loses what was not synced when the power goes. One folder is on
@@ -32,7 +30,7 @@ type machine struct {
 	steps  [][]naming        // since then
 	inodes uint64
 	boot   uint32
-	index  *vfs.MemFS
+	index  *crashDisk
 }
 
 // A naming makes a name stand for a file, or for none.
@@ -57,7 +55,7 @@ type edit struct {
 }
 
 func newMachine(rnd *rand.Rand, dir string) *machine {
-	m := &machine{rnd: rnd, dir: dir, names: map[string]*inode{}, synced: map[string]*inode{}, boot: rnd.Uint32() | 1, index: vfs.NewCrashableMem()}
+	m := &machine{rnd: rnd, dir: dir, names: map[string]*inode{}, synced: map[string]*inode{}, boot: rnd.Uint32() | 1, index: newCrashDisk()}
 	m.syncIndex(true)
 	return m
 }
@@ -175,7 +173,7 @@ func (m *machine) survive() *machine {
 	}
 	// How many of a hundred pages, and names, are what they were last.
 	kept := []int{0, 20, 50, 80, 100}[m.rnd.IntN(5)]
-	next.index = m.index.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: kept, RNG: m.rnd})
+	next.index = m.index.crash(m.rnd, kept)
 	next.syncIndex(true)
 	if !m.named && m.rnd.IntN(2) == 0 {
 		return next // without the folder
@@ -232,7 +230,7 @@ func (m *machine) restart() *machine {
 		rnd: m.rnd, dir: m.dir, made: m.made, named: m.named, names: m.names, synced: m.synced, steps: m.steps,
 		inodes: m.inodes, boot: m.boot,
 	}
-	next.index = m.index.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: m.rnd})
+	next.index = m.index.crash(m.rnd, 100)
 	return next
 }
 
