@@ -10,6 +10,7 @@ import (
 
 	"example.com/tidings/internal/delivery"
 	"example.com/tidings/internal/dispatch"
+	"example.com/tidings/internal/quote"
 	"example.com/tidings/internal/window"
 	"example.com/tidings/sse"
 )
@@ -302,7 +303,7 @@ func (out *output) texts(yield func([]byte, error) bool) {
 		return
 	}
 	if err := out.ended(); err != nil {
-		if reason >= delivery.Stopping && out.r.ProtoMajor > 1 {
+		if reason >= delivery.Stopping {
 			letRead(out.r.Context())
 		}
 		yield(nil, err)
@@ -348,7 +349,7 @@ func (h *Hub) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		return
 	}
 	if !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrBusy) {
-		h.opts.Logger.ErrorContext(r.Context(), "hub: a stream could not begin", "path", r.URL.Path, "error", err)
+		h.opts.Logger.ErrorContext(r.Context(), "hub: a stream could not begin", "path", quote.Redact(r.URL.Path), "error", err)
 	}
 	h.ServeUnavailable(w, r)
 }

@@ -108,14 +108,16 @@ func watchKeys(ctx context.Context, a *auth.Authenticator, end func(subject stri
 	})
 }
 
-// writeAccess says in sentences who may do what.
-func writeAccess(w io.Writer, cmd *cli.Command, a *auth.Authenticator) {
+// writeAccess says in sentences who may do what. beyond says whether other machines can reach the
+// address of the clients.
+func writeAccess(w io.Writer, cmd *cli.Command, a *auth.Authenticator, beyond bool) {
 	addr := cmd.String("addr")
+	who := "Only this machine can reach it."
+	if beyond {
+		who = "Other machines can reach it."
+	}
 	if a == nil {
-		fmt.Fprintf(w, "Whoever reaches %s may read, publish and administer everything.\n", addr)
-		if !cmd.Bool("insecure-anonymous") {
-			fmt.Fprintln(w, "Only this machine may reach it: another address is refused without --insecure-anonymous or --keys.")
-		}
+		fmt.Fprintf(w, "Whoever reaches %s may read, publish and administer everything. %s\n", addr, who)
 		return
 	}
 	fmt.Fprintf(w, "Without a credential one may %s.\n", may(a.Anonymous()))
@@ -139,7 +141,10 @@ func writeAccess(w io.Writer, cmd *cli.Command, a *auth.Authenticator) {
 	case cmd.String("tls-cert") != "":
 		fmt.Fprintf(w, "The server speaks HTTPS on %s.\n", addr)
 	default:
-		fmt.Fprintf(w, "The server speaks plain HTTP on %s: keys and tokens travel in clear beyond this machine.\n", addr)
+		fmt.Fprintf(w, "The server speaks plain HTTP on %s. %s\n", addr, who)
+		if beyond && a.HasCredentials() {
+			fmt.Fprintln(w, "Keys and tokens travel in clear: give the server a certificate with --tls-cert, or put HTTPS in front and say so with --public-url https://….")
+		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
+	"example.com/tidings/internal/auth"
 	"example.com/tidings/internal/certs"
 	"example.com/tidings/internal/filewatch"
 	"example.com/tidings/internal/server"
@@ -73,10 +74,18 @@ func writeAddresses(w io.Writer, s *server.Server) {
 	}
 }
 
-// writeOthers says in sentences what the addresses beside --addr are for.
-func writeOthers(w io.Writer, cmd *cli.Command) {
+// writeOthers says in sentences what the addresses beside --addr are for. beyond says whether other
+// machines can reach that of the operator.
+func writeOthers(w io.Writer, cmd *cli.Command, a *auth.Authenticator, beyond bool) {
 	if addr := cmd.String("admin-addr"); addr != "" {
-		fmt.Fprintf(w, "The metrics are on %s: for everyone on this machine if that is a loopback address, and otherwise for those who may administer.\n", addr)
+		who := "everyone on this machine"
+		switch {
+		case beyond && a == nil:
+			who = "whoever reaches it"
+		case beyond:
+			who = "those who may administer"
+		}
+		fmt.Fprintf(w, "The metrics are on %s, for %s.\n", addr, who)
 	}
 	if addr := cmd.String("http-redirect"); addr != "" {
 		fmt.Fprintf(w, "Requests without TLS to %s are redirected to HTTPS.\n", addr)

@@ -144,15 +144,16 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 		return err
 	}
 	if cmd.Bool("check") {
-		writeAccess(cmd.Root().Writer, cmd, credentials)
-		writeOthers(cmd.Root().Writer, cmd)
+		clients, operator, err := s.Reach(ctx)
+		if err != nil {
+			return refused(err)
+		}
+		writeAccess(cmd.Root().Writer, cmd, credentials, clients)
+		writeOthers(cmd.Root().Writer, cmd, credentials, operator)
 		return s.Close()
 	}
 	if err := s.Listen(ctx); err != nil {
-		if _, ok := errors.AsType[*server.NotLoopbackError](err); ok {
-			return err
-		}
-		return failure{err}
+		return refused(err)
 	}
 	subscribers := limits.Subscribers
 	if cmd.IsSet("max-subscribers") {
@@ -183,6 +184,15 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 		return failure{err}
 	}
 	return nil
+}
+
+// refused returns the error of an address that the server does not listen on: a mistake in the
+// settings, or a failure.
+func refused(err error) error {
+	if _, ok := errors.AsType[*server.NotLoopbackError](err); ok {
+		return err
+	}
+	return failure{err}
 }
 
 // stopTime is how long the server may take to stop after a signal. Service managers kill what

@@ -10,6 +10,7 @@ import (
 	"example.com/tidings/hub"
 	"example.com/tidings/internal/grant"
 	"example.com/tidings/internal/problem"
+	"example.com/tidings/internal/quote"
 	"example.com/tidings/sse"
 	"example.com/tidings/topics"
 )
@@ -102,7 +103,7 @@ func Ask(h *hub.Hub, logger *slog.Logger, r *http.Request, access Access, author
 		return Decision{}, Refusal(logger, r, access, err)
 	case d.Until.IsZero() && !d.NoEnd:
 		logger.ErrorContext(r.Context(), "httpapi: a Decision says neither until when it allows a request nor NoEnd",
-			"method", r.Method, "path", r.URL.Path, "action", access.Action.String())
+			"method", r.Method, "path", quote.Redact(r.URL.Path), "action", access.Action.String())
 		return Decision{}, problem.InternalError.With("The server has a mistake in how it decides who may do what. Its log says more.")
 	case !d.Until.IsZero() && !time.Now().Before(d.Until):
 		return Decision{}, invalidCredential("The credential has expired. Get a new one.")
@@ -132,7 +133,7 @@ func Refusal(logger *slog.Logger, r *http.Request, access Access, err error) err
 		return refusal
 	}
 	logger.InfoContext(r.Context(), "a request was refused",
-		"method", r.Method, "path", r.URL.Path, "action", access.Action.String(), "error", err)
+		"method", r.Method, "path", quote.Redact(r.URL.Path), "action", access.Action.String(), "error", err)
 	if refusal, ok := errors.AsType[errorHandler](err); ok {
 		return refusal
 	}

@@ -8,6 +8,7 @@ import (
 	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 	"example.com/tidings/internal/problem"
+	"example.com/tidings/internal/quote"
 	"example.com/tidings/topics"
 )
 
@@ -106,11 +107,11 @@ func (a *api) unpublished(r *http.Request, err error) *problem.Problem {
 	case errors.Is(err, eventlog.ErrClosed):
 		return stopping("The server is stopping and has not taken the message. Send it again in a moment.")
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		a.opts.Logger.WarnContext(r.Context(), "httpapi: the log did not confirm a message in time", "path", r.URL.Path, "error", err)
+		a.opts.Logger.WarnContext(r.Context(), "httpapi: the log did not confirm a message in time", "path", quote.Redact(r.URL.Path), "error", err)
 		return problem.Unconfirmed.With("The log did not confirm in time that the message is stored. Send it again: with an idempotency key it is stored once.").
 			Set("Retry-After", "1")
 	}
-	a.opts.Logger.ErrorContext(r.Context(), "httpapi: a message could not be published", "path", r.URL.Path, "error", err)
+	a.opts.Logger.ErrorContext(r.Context(), "httpapi: a message could not be published", "path", quote.Redact(r.URL.Path), "error", err)
 	return problem.InternalError.With("It is not known whether the message is stored. Send it again later, with an idempotency key so that it is stored once; the server's log has the reason.")
 }
 
@@ -135,11 +136,11 @@ func (a *api) unread(r *http.Request, err error) error {
 	case errors.Is(err, hub.ErrBusy):
 		return problem.Unavailable.With("Too many reads wait for their turn. Ask again in a moment.").Set("Retry-After", "1")
 	case errors.Is(err, eventlog.ErrReopened), errors.Is(err, eventlog.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
-		a.opts.Logger.WarnContext(r.Context(), "httpapi: the log cannot be read now", "path", r.URL.Path, "error", err)
+		a.opts.Logger.WarnContext(r.Context(), "httpapi: the log cannot be read now", "path", quote.Redact(r.URL.Path), "error", err)
 		return problem.Unavailable.With("The log cannot be read now. Ask again in a moment.").Set("Retry-After", "1")
 	}
 	if r.Context().Err() == nil { // otherwise nobody waits for the answer
-		a.opts.Logger.ErrorContext(r.Context(), "httpapi: the log could not be read", "path", r.URL.Path, "error", err)
+		a.opts.Logger.ErrorContext(r.Context(), "httpapi: the log could not be read", "path", quote.Redact(r.URL.Path), "error", err)
 	}
 	return problem.InternalError.With("This could not be read. Try again later; the server's log has the reason.")
 }

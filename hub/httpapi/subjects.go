@@ -101,6 +101,9 @@ func (a *api) notTakenAway(r *http.Request, err error) error {
 		a.opts.Logger.ErrorContext(r.Context(), "httpapi: nothing more can be revoked", "error", err)
 		return problem.InsufficientStorage.Withf("%d subjects are revoked, and no more can be. Take the signing key away instead.", hub.MaxRevoked)
 	}
+	if errors.Is(err, eventlog.ErrFull) {
+		return problem.InsufficientStorage.With("The log has no room to store this. This server obeys it already. Send it again when there is room, so that other servers and later starts know it.")
+	}
 	if errors.Is(err, eventlog.ErrTooLarge) {
 		return problem.NotFound.With("The subject is too long.")
 	}

@@ -111,6 +111,9 @@ func (a *Authenticator) reload(narrowed func([]string)) error {
 // HasCredentials reports whether anybody can have a credential.
 func (a *Authenticator) HasCredentials() bool { return a.opts.KeysFile != "" || a.opts.Tokens != nil }
 
+// AcceptsTokens reports whether users can sign in with tokens.
+func (a *Authenticator) AcceptsTokens() bool { return a.opts.Tokens != nil }
+
 // Identities returns those of the API keys, by name.
 func (a *Authenticator) Identities() []Identity {
 	keys := *a.keys.Load()

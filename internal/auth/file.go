@@ -114,13 +114,19 @@ func lock(name string) (unlock func() error, err error) {
 	}
 }
 
-// replace writes a file by renaming another one over it.
+// replace writes a file by renaming another one over it. The owner stays the same: the server may
+// run as another user than the operator.
 func replace(name string, b []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-*") // its mode is 0600
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(b)
+	if info, there := os.Stat(name); there == nil {
+		err = chownLike(f, info)
+	}
+	if err == nil {
+		_, err = f.Write(b)
+	}
 	err = errors.Join(err, f.Sync(), f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), name)

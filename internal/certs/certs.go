@@ -7,6 +7,8 @@ import (
 	"crypto/x509"
 	"fmt"
 	"log/slog"
+	"os"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -33,8 +35,26 @@ func Load(certFile, keyFile string, log *slog.Logger) (*Pair, error) {
 	return p, nil
 }
 
-// read reads both files, and checks that they belong together and are of use now.
+// checkMode refuses a private key that everybody on the machine may read or change. Its group may:
+// many systems have one for the programs that use certificates. On Windows, whose permissions are
+// others, it accepts each file.
+func checkMode(name string) error {
+	info, err := os.Stat(name)
+	if err != nil || runtime.GOOS == "windows" {
+		return nil // whoever reads the file reports the error
+	}
+	if mode := info.Mode().Perm(); mode&0o007 != 0 {
+		return fmt.Errorf("everybody on this machine may use the private key %s: its mode is %04o, and has to be 0600, or 0640 for a group (chmod 600 %[1]s)", name, mode)
+	}
+	return nil
+}
+
+// read reads both files, and checks that the key is private, that they belong together and are of
+// use now.
 func (p *Pair) read() (*tls.Certificate, error) {
+	if err := checkMode(p.keyFile); err != nil {
+		return nil, err
+	}
 	c, err := tls.LoadX509KeyPair(p.certFile, p.keyFile)
 	if err != nil {
 		return nil, fmt.Errorf("the certificate %s and the key %s: %w", p.certFile, p.keyFile, err)

@@ -148,8 +148,8 @@ type Options struct {
 	Feed func(*Shard) Feed
 }
 
-// linger is how long a client may take to close its connection after its stream has ended,
-// and how long [Shard.Conclude] waits for a full sink.
+// linger is how long a client may take to read its last event before the response breaks off, and
+// then to close its connection. It is also how long [Shard.Conclude] waits for a full sink.
 const linger = 300 * time.Millisecond
 
 // Stats are the figures of a shard. Counters start when the shard is created.

@@ -68,6 +68,7 @@ type pendingWrite struct {
 	// Of a stream that is closing.
 	reason    Reason
 	concluded bool // by Conclude: the client has only a short time to take the rest
+	shut      bool // the socket: no more bytes follow
 }
 
 // finishRest forgets rest, which was written.

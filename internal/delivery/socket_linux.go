@@ -122,8 +122,12 @@ func (s *Shard) closeSocket(slotNumber uint32, reason Reason) {
 	delete(s.sockets.received, slotNumber)
 }
 
-// shutSocket tells the client that no more bytes follow.
-func (s *Shard) shutSocket(sl *slot) { unix.Shutdown(int(sl.handle), unix.SHUT_WR) }
+// shutSocket tells the client that no more bytes follow. The client then has some time to close
+// the connection.
+func (s *Shard) shutSocket(sl *slot, pw *pendingWrite) {
+	unix.Shutdown(int(sl.handle), unix.SHUT_WR)
+	pw.shut, pw.since = true, s.tickTime
+}
 
 // unsent limits the bytes in a socket's buffer that were not sent yet (TCP_NOTSENT_LOWAT).
 // Without the limit, a stalled client costs the kernel 4 MiB.
@@ -342,7 +346,9 @@ func (s *Shard) stall(i uint32) {
 	}
 }
 
-// tickSocket checks, once a tick, whether a stalled or closing stream is to end.
+// tickSocket checks, once a tick, whether a stalled or closing stream is to end. A response that
+// breaks off stays open for some time after its last event: Chromium may drop what a page has not
+// read by then.
 func (s *Shard) tickSocket(i uint32, pw *pendingWrite) {
 	sl := &s.slots[i]
 	since := s.tickTime.Sub(pw.since) - s.tick // pw.since may be up to a tick too early
@@ -354,7 +360,11 @@ func (s *Shard) tickSocket(i uint32, pw *pendingWrite) {
 	case sl.stalled && since > s.opts.WriteTimeout:
 		s.end(i, TimedOut, nil)
 	case sl.state == closing && !sl.stalled && since > linger:
-		s.end(i, pw.reason, nil)
+		if pw.shut {
+			s.end(i, pw.reason, nil)
+		} else {
+			s.shutSocket(sl, pw)
+		}
 	}
 }
 

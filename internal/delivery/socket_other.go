@@ -15,7 +15,7 @@ func (s *Shard) openSockets() error               { return nil }
 func (s *Shard) poll() (more bool)                { return false }
 func (s *Shard) serveSocket(uint32)               {}
 func (s *Shard) closeSocket(uint32, Reason)       {}
-func (s *Shard) shutSocket(*slot)                 {}
+func (s *Shard) shutSocket(*slot, *pendingWrite)  {}
 func (s *Shard) tickSocket(uint32, *pendingWrite) {}
 func (s *Shard) checkPeer(uint32)                 {}
 func (k *sockets) close() error                   { return nil }

@@ -195,15 +195,18 @@ func (s *Shard) afterPending(i uint32) {
 }
 
 // finishClosing is called when a closing stream has been handed everything. It ends the
-// stream, or shuts down the socket and lets the client close the connection.
+// stream. A socket is left to the client for a while, see [Shard.tickSocket]: it is shut down at
+// once only if the response is complete.
 func (s *Shard) finishClosing(i uint32) {
 	sl, pw := &s.slots[i], s.pendingWrites[i]
 	if sl.sink != Socket {
 		s.end(i, pw.reason, nil)
 		return
 	}
-	s.shutSocket(sl)
-	pw.since = s.tickTime
+	pw.since, pw.concluded = s.tickTime, false
+	if pw.reason == Finished {
+		s.shutSocket(sl, pw)
+	}
 }
 
 // body returns the event in a chunk of an HTTP/1.1 body.

@@ -12,12 +12,18 @@ import (
 
 // A NotLoopbackError refuses an address beyond loopback. Its text says how to
 // allow it.
-type NotLoopbackError struct{ Flag, Addr string }
+type NotLoopbackError struct {
+	Flag, Addr string
+	Granted    bool // anyone can only do what --anonymous allows
+}
 
 func (e *NotLoopbackError) Error() string {
 	can, example := "read and publish everything", DefaultAddr
-	if e.Flag == flagAdmin {
+	switch {
+	case e.Flag == flagAdmin:
 		can, example = "read the metrics", "127.0.0.1:9090"
+	case e.Granted:
+		can = "do what --anonymous allows"
 	}
 	return fmt.Sprintf("%s %s is reachable from other machines, and anyone who reaches it can %s. "+
 		"To say who may do what, add --keys or --jwt-key. "+
@@ -57,6 +63,8 @@ func (s *Server) Listen(ctx context.Context) error {
 		switch {
 		case s.cfg.Auth == nil:
 			s.log.Warn("anyone who reaches this address can read and publish everything", "addr", ln.Addr().String())
+		case !s.cfg.Auth.HasCredentials():
+			s.log.Warn("anyone who reaches this address can do what --anonymous allows", "addr", ln.Addr().String())
 		case !s.cookie.secure:
 			s.log.Warn("keys and tokens travel in clear to this address; give the server a certificate with --tls-cert, or put HTTPS in front and say so with --public-url https://…", "addr", ln.Addr().String())
 		}
@@ -81,6 +89,8 @@ func (s *Server) listenSides(ctx context.Context) error {
 		case loopback:
 		case s.cfg.Auth == nil:
 			s.log.Warn("anyone who reaches this address can read the metrics", "addr", ln.Addr().String())
+		case !s.cfg.Auth.HasCredentials():
+			s.log.Warn("nobody can read the metrics at this address: that takes a key or a token, and the server has none", "addr", ln.Addr().String())
 		default:
 			s.log.Warn("the keys and tokens of those who read the metrics travel in clear to this address", "addr", ln.Addr().String())
 		}
@@ -95,16 +105,46 @@ func (s *Server) listenSides(ctx context.Context) error {
 	return nil
 }
 
+// Reach reports whether other machines can reach the address of the clients, and that of the
+// operator, without listening there. The error is that of Listen for an address that it refuses.
+func (s *Server) Reach(ctx context.Context) (clients, operator bool, err error) {
+	for _, a := range []struct {
+		flag, addr string
+		beyond     *bool
+	}{{flagAddr, s.cfg.Addr, &clients}, {flagAdmin, s.cfg.AdminAddr, &operator}} {
+		if a.addr == "" {
+			continue
+		}
+		loopback, err := isLoopback(ctx, a.flag, a.addr)
+		if err != nil {
+			return false, false, err
+		}
+		if *a.beyond = !loopback; !loopback && !s.anywhere(a.flag) {
+			return false, false, s.notLoopback(a.flag, a.addr)
+		}
+	}
+	return clients, operator, nil
+}
+
+// anywhere reports whether the address of a flag may be beyond loopback.
+func (s *Server) anywhere(flag string) bool {
+	return s.cfg.InsecureAnonymous || flag == flagRedirect || s.cfg.Auth != nil && s.cfg.Auth.HasCredentials()
+}
+
+func (s *Server) notLoopback(flag, addr string) error {
+	return &NotLoopbackError{flag, addr, s.cfg.Auth != nil}
+}
+
 // bind listens on the address of a flag. It also returns whether that is a loopback address.
 func (s *Server) bind(ctx context.Context, flag, addr string) (ln net.Listener, loopback bool, err error) {
-	anywhere := s.cfg.InsecureAnonymous || flag == flagRedirect || s.cfg.Auth != nil && s.cfg.Auth.HasCredentials()
+	anywhere := s.anywhere(flag)
 	if !anywhere {
 		loopback, err := isLoopback(ctx, flag, addr)
 		if err != nil {
 			return nil, false, err
 		}
 		if !loopback {
-			return nil, false, &NotLoopbackError{flag, addr}
+			return nil, false, s.notLoopback(flag, addr)
 		}
 	}
 	var lc net.ListenConfig
@@ -119,7 +159,7 @@ func (s *Server) bind(ctx context.Context, flag, addr string) (ln net.Listener, 
 	loopback = ln.Addr().(*net.TCPAddr).IP.IsLoopback()
 	if !loopback && !anywhere {
 		ln.Close()
-		return nil, false, &NotLoopbackError{flag, addr}
+		return nil, false, s.notLoopback(flag, addr)
 	}
 	return ln, loopback, nil
 }

@@ -9,6 +9,7 @@ import (
 	"path"
 	"strconv"
 
+	"example.com/tidings/internal/auth"
 	"example.com/tidings/internal/request"
 )
 
@@ -36,16 +37,18 @@ type asset struct {
 	body        []byte
 }
 
-// The page asks for its session only if its first element says that the server has credentials:
-// otherwise each visit would begin with an answer of 404.
+// The page asks for its session only if its first element says that the server takes tokens:
+// otherwise each visit would begin with an answer of 404, or 401. If only services have
+// credentials, API keys, nobody can sign in, and the page does not offer it.
 const (
-	firstElement        = `<html lang="en">`
-	firstElementSession = `<html lang="en" data-session>`
+	firstElement       = `<html lang="en">`
+	firstElementTokens = `<html lang="en" data-session>`
+	firstElementKeys   = `<html lang="en" data-session="none">`
 )
 
 // pageAssets returns the page's files by path, index.html at "/". The page of a server with
-// credentials says so.
-func pageAssets(credentials bool) map[string]*asset {
+// credentials says so. a is nil if there are none.
+func pageAssets(a *auth.Authenticator) map[string]*asset {
 	entries, err := pageFiles.ReadDir("page")
 	if err != nil {
 		panic(err) // embedded: cannot fail
@@ -59,9 +62,15 @@ func pageAssets(credentials bool) map[string]*asset {
 		at := "/" + e.Name()
 		if e.Name() == "index.html" {
 			at = "/"
-			if credentials {
-				body = bytes.Replace(body, []byte(firstElement), []byte(firstElementSession), 1)
+			first := firstElement
+			switch {
+			case a == nil:
+			case a.AcceptsTokens():
+				first = firstElementTokens
+			default:
+				first = firstElementKeys
 			}
+			body = bytes.Replace(body, []byte(firstElement), []byte(first), 1)
 		}
 		sum := sha256.Sum256(body)
 		assets[at] = &asset{contentTypes[path.Ext(e.Name())], `"` + hex.EncodeToString(sum[:12]) + `"`, body}

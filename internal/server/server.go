@@ -195,7 +195,7 @@ func New(cfg Config) (*Server, error) {
 	if s.origins, err = newOriginPolicy(origins); err != nil {
 		return nil, err
 	}
-	s.assets = pageAssets(cfg.Auth != nil)
+	s.assets = pageAssets(cfg.Auth)
 	s.cookie = newCookiePolicy(cfg.TLS != nil || strings.HasPrefix(s.cfg.PublicURL, "https://"))
 	if cfg.Auth != nil {
 		s.cfg.Authorize = s.decide

@@ -61,8 +61,17 @@ async function choose(wanted) {
   if (problem === "") read(wanted);
   else if (!reading) readOther(wanted, status);
   filter.value = wanted;
-  say(status === 401 ? `Sign in to read ${wanted}.` : problem);
+  say(status === 401 ? unauthenticated(wanted) : problem);
   if (status === 401 && session.subject() !== "") session.refresh(); // it has ended
+}
+
+function unauthenticated(wanted) {
+  return session.canSignIn() ? `Sign in to read ${wanted}.` : `This page may not read ${wanted}: the server has no sign-in for users.`;
+}
+
+// notSignedIn says why there is no stream.
+function notSignedIn() {
+  return session.canSignIn() ? "Not signed in." : "Nothing to read.";
 }
 
 // readOther reads the default filter of a page that cannot read the one of its address.
@@ -71,7 +80,7 @@ function readOther(wanted, status) {
   if (!session.offered()) read(usual);
   else if (status !== 401 && status !== 403) read(wanted); // the server may come back
   else if (session.subject() !== "" && usual !== undefined && usual !== wanted) read(usual);
-  else stop(session.subject() === "" ? "Not signed in." : "The server refuses the stream.");
+  else stop(session.subject() === "" ? notSignedIn() : "The server refuses the stream.");
 }
 
 // defaultFilter returns the filter of a page without one in its address, or undefined if the
@@ -112,7 +121,7 @@ async function checkRefusal() {
   const { status, problem } = await topics.look(reading);
   if (mine !== chosen || status !== 401 && status !== 403) return;
   // The browser may lose the last event of a stream that breaks off.
-  stop(`${ended || gone || "The server refuses the stream."} ${status === 401 ? "Sign in to go on." : problem}`);
+  stop(`${ended || gone || "The server refuses the stream."} ${status === 401 && session.canSignIn() ? "Sign in to go on." : problem}`);
 }
 
 // signedInOrOut follows a change of the user. The same one continues where the feed is.

@@ -20,6 +20,11 @@ export function offered() {
   return info !== undefined;
 }
 
+// canSignIn reports whether the server takes tokens. Otherwise only services have credentials.
+export function canSignIn() {
+  return offered() && document.documentElement.dataset.session !== "none";
+}
+
 // subject returns who is signed in, or "".
 export function subject() {
   return info?.subject ?? "";
@@ -47,6 +52,7 @@ async function ask(method, headers = {}) {
 // refresh asks the server who is signed in. If that is unknown, the last answer counts. It returns
 // why the user is no longer signed in, if so and if that is known, or "".
 export async function refresh() {
+  if (offered() && !canSignIn()) return "";
   const expired = info?.until !== undefined && Date.now() >= info.until;
   const { status, body } = await ask("GET");
   if (status === 200) take(body);
@@ -76,7 +82,7 @@ function show() {
       changed();
     });
   }
-  section.hidden = !offered();
+  section.hidden = !canSignIn();
   form.hidden = subject() !== "";
   signedIn.hidden = subject() === "";
   if (subject()) error.textContent = "";
@@ -149,5 +155,7 @@ signOut.addEventListener("click", async () => {
 // onChange each time another user is, or none.
 export async function start(onChange) {
   changed = onChange;
-  if ("session" in document.documentElement.dataset) await refresh();
+  const { session } = document.documentElement.dataset;
+  if (session === "none") info = null;
+  else if (session !== undefined) await refresh();
 }
