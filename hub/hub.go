@@ -149,8 +149,12 @@ func New(ctx context.Context, log eventlog.Log, opts *Options) (*Hub, error) {
 		h.window.Close()
 		return nil, fmt.Errorf("hub: %w", err)
 	}
+	var oldest eventlog.Record
+	if h.revoked.forget(time.Now()) > 0 {
+		h.keepRevokedOnce(&oldest) // before retention goes on: the log may have been closed for long
+	}
 	h.window.Follow(h.streams)
-	go h.keepRevoked()
+	go h.keepRevoked(oldest)
 	return h, nil
 }
 

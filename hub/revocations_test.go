@@ -89,6 +89,28 @@ func TestRevocationsAreStoredInTime(t *testing.T) {
 	}
 }
 
+// A hub that starts after a long time has stored again what is revoked when New returns: retention
+// may take the old record at once.
+func TestRevocationsAreStoredAtTheStart(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log := eventlog.NewMemory(nil)
+		first, err := hub.New(t.Context(), unclosed{log}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		revoke(t, first, "jwt:ada")
+		if err := first.Close(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Hour)
+		newHub(t, log, nil)
+		infos, err := log.Topics(t.Context(), topics.Reserved("revoked"), "", 1)
+		if err != nil || len(infos) == 0 || infos[0].Count != 2 {
+			t.Errorf("%+v, %v", infos, err)
+		}
+	})
+}
+
 // A fullLog refuses to store as long as full is set.
 type fullLog struct {
 	eventlog.Log

@@ -200,10 +200,10 @@ func (h *Hub) renewed() {
 const keepInterval = time.Second
 
 // keepRevoked stores revocations again before retention removes them, until the hub is closed.
-func (h *Hub) keepRevoked() {
+// oldest is as for keepRevokedOnce.
+func (h *Hub) keepRevoked(oldest eventlog.Record) {
 	ticker := time.NewTicker(keepInterval)
 	defer ticker.Stop()
-	var oldest eventlog.Record
 	for {
 		select {
 		case <-ticker.C:

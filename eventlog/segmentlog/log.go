@@ -90,6 +90,7 @@ func (l *Log) Append(ctx context.Context, messages []eventlog.Message) []eventlo
 	case <-ctx.Done():
 		return all(len(messages), ctx.Err()) // the writer has the request
 	}
+	l.retention.use()
 	results := r.results
 	clear(r.messages)
 	*r = request{messages: r.messages[:0], keys: r.keys[:0], done: r.done}
@@ -171,6 +172,7 @@ func (l *Log) Tail(ctx context.Context, gen, after uint64) iter.Seq2[[]eventlog.
 			yield(nil, eventlog.ErrReopened)
 			return
 		}
+		l.retention.use()
 		everything := topics.MustFilters("**")
 		for ctx.Err() == nil && l.closing.Err() == nil {
 			l.mu.Lock()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sort"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -19,6 +20,19 @@ type retention struct {
 	size int64 // of all segments, up to their last frame
 
 	left []*segment // run's: their files could not be removed
+
+	used atomic.Bool // somebody appends to the log, or follows it
+}
+
+// idleRetention is after how long the age of records counts although nobody uses the log. Until
+// somebody does, nothing expires: who opens the log after a long time first reads what it had.
+const idleRetention = time.Minute
+
+// use is called when somebody has appended to the log, or follows it.
+func (r *retention) use() {
+	if !r.used.Load() {
+		r.used.Store(true)
+	}
 }
 
 // The bounds of how often the age of records is looked at.
@@ -57,12 +71,15 @@ func (r *retention) run() {
 	}
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
+	opened := time.Now()
 	for {
 		select {
 		case <-r.wake:
 		case <-ticker.C:
-			if err := r.expire(); err != nil && r.log.Err() == nil {
-				r.log.opts.Logger.Warn("the age of messages cannot be told; the log tries again", "error", err)
+			if r.used.Load() || time.Since(opened) > idleRetention {
+				if err := r.expire(); err != nil && r.log.Err() == nil {
+					r.log.opts.Logger.Warn("the age of messages cannot be told; the log tries again", "error", err)
+				}
 			}
 			since := time.Now().Add(-idleFiles)
 			for _, s := range r.log.list() {

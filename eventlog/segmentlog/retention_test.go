@@ -165,6 +165,40 @@ func TestMaxAge(t *testing.T) {
 	closeLog(t, l)
 	clock.pass(time.Hour)
 	l = opened(t, opts)
-	await(t, "the end of all records", func() bool { return l.first.Load() == 6*400+1 })
+	publishMany(t, l, 1, 50)
+	await(t, "the end of all other records", func() bool { return l.first.Load() == 6*400+1 })
 	closeLog(t, l)
+}
+
+// Who opens a log after a long time reads what it had: nothing expires before somebody appends to
+// the log or follows it.
+func TestNothingExpiresBeforeUse(t *testing.T) {
+	for name, use := range map[string]func(t *testing.T, l *Log){
+		"append": func(t *testing.T, l *Log) { publishMany(t, l, 1, 50) },
+		"tail": func(t *testing.T, l *Log) {
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			for range l.Tail(ctx, generation, 10) {
+				t.Error("there is a new record")
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			clock := &fakeClock{wall: time.Now()}
+			opts := Options{Dir: t.TempDir(), MaxAge: 160 * time.Millisecond, clock: clock.source, Logger: quiet()} // looked at every 10 ms
+			l := opened(t, opts)
+			publishMany(t, l, 10, 50)
+			closeLog(t, l)
+			clock.pass(time.Hour)
+			l = opened(t, opts)
+			time.Sleep(100 * time.Millisecond)
+			if c := read(t, l); c.first != 1 || len(c.records) != 10 {
+				t.Errorf("of 10 records %d are left, from %d on", len(c.records), c.first)
+			}
+			use(t, l)
+			await(t, "the end of old records", func() bool { return l.first.Load() == 11 })
+			closeLog(t, l)
+		})
+	}
 }

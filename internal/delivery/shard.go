@@ -227,7 +227,11 @@ func (s *Shard) cutAll() {
 	for s.takeInbox() {
 	}
 	for i := range s.slots {
-		if s.slots[i].state != vacant {
+		switch sl := &s.slots[i]; {
+		case sl.state == vacant:
+		case sl.sink == Socket && sl.state == closing && !sl.stalled: // the client has everything
+			s.end(uint32(i), s.pendingWrites[uint32(i)].reason, nil)
+		default:
 			s.end(uint32(i), Cut, nil)
 		}
 	}

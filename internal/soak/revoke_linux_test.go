@@ -72,6 +72,30 @@ func TestRevocationsInEachLog(t *testing.T) {
 	}
 }
 
+// A revocation counts although no server ran for longer than the log retains messages. It is
+// stored again before the old record goes.
+func TestRevocationOutlivesALongStop(t *testing.T) {
+	t.Parallel()
+	const retained = 3 * time.Second
+	dir := t.TempDir()
+	open := func() (eventlog.Log, error) {
+		return segmentlog.Open(t.Context(), &segmentlog.Options{Dir: dir, MaxAge: retained, Logger: slog.New(slog.DiscardHandler)})
+	}
+	h := hubOn(t, open)
+	if err := h.Revoke(t.Context(), "jwt:ada", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := h.Close(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(retained + time.Second/10)
+		if h = hubOn(t, open); !h.Revoked("jwt:ada", time.Time{}) {
+			t.Fatal("it is forgotten")
+		}
+	}
+}
+
 // A log that has as many topics as it takes still stores who is revoked.
 func TestRevokeInALogThatIsFullOfTopics(t *testing.T) {
 	for name, open := range eachLog(t, 1) {
