@@ -3,6 +3,7 @@
 package main_test
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -87,9 +88,19 @@ func TestServeCheck(t *testing.T) {
 		args []string
 		says []string
 	}{
-		{nil, []string{"Whoever reaches 127.0.0.1:8080 may read, publish and administer everything.", "Only this machine"}},
-		{[]string{"--keys", keys, "--anonymous", "subscribe=public.**", "--jwt-key", "a=" + key + ".pub"}, []string{
-			"Without a credential one may read public.**.", "The API key shop may publish to orders.**.", "The key a checks tokens (EdDSA)", "travel in clear",
+		{nil, []string{"Whoever reaches 127.0.0.1:8080 may read, publish and administer everything. Only this machine can reach it.\n"}},
+		{[]string{"--addr", "0.0.0.0:80", "--insecure-anonymous", "--admin-addr", "0.0.0.0:90"}, []string{
+			"Whoever reaches 0.0.0.0:80 may read, publish and administer everything. Other machines can reach it.\n", "The metrics are on 0.0.0.0:90, for whoever reaches it.\n",
+		}},
+		{[]string{"--keys", keys, "--anonymous", "subscribe=public.**", "--jwt-key", "a=" + key + ".pub", "--admin-addr", ":9090"}, []string{
+			"Without a credential one may read public.**.", "The API key shop may publish to orders.**.", "The key a checks tokens (EdDSA)",
+			"The server speaks plain HTTP on 127.0.0.1:8080. Only this machine can reach it.\nThe metrics are on :9090, for everyone on this machine.\n",
+		}},
+		{[]string{"--keys", keys, "--addr", "0.0.0.0:80", "--admin-addr", "0.0.0.0:90"}, []string{
+			"The server speaks plain HTTP on 0.0.0.0:80. Other machines can reach it.\nKeys and tokens travel in clear", "The metrics are on 0.0.0.0:90, for those who may administer.\n",
+		}},
+		{[]string{"--anonymous", "subscribe=public.**", "--addr", "0.0.0.0:80", "--insecure-anonymous"}, []string{
+			"Without a credential one may read public.**.\nThe server speaks plain HTTP on 0.0.0.0:80. Other machines can reach it.\n",
 		}},
 		{[]string{"--keys", keys, "--public-url", "https://hub.example.org"}, []string{"Without a credential one may do nothing.", "Pages reach the server at https://hub.example.org."}},
 	} {
@@ -101,6 +112,9 @@ func TestServeCheck(t *testing.T) {
 			if !strings.Contains(stdout, text) {
 				t.Errorf("%v says %s, want %s", tt.args, stdout, text)
 			}
+		}
+		if strings.Contains(stdout, "in clear") != strings.Contains(fmt.Sprint(tt.says), "in clear") {
+			t.Errorf("%v says %s", tt.args, stdout)
 		}
 	}
 	if err := os.Chmod(keys, 0o644); err != nil {
@@ -116,15 +130,19 @@ func TestServeCheck(t *testing.T) {
 		"which is reserved":         {"--anonymous", "publish=tidings.x"},
 		"no such file":              {"--keys", keys + "x"},
 		"want https://host[:port]":  {"--public-url", "hub.example.org"},
-		"reachable from other mach": {"--addr", "0.0.0.0:0", "--anonymous", "subscribe=**"},
+		"do what --anonymous allow": {"--addr", "0.0.0.0:0", "--anonymous", "subscribe=**"},
+		"read and publish everythi": {"--addr", "0.0.0.0:0"},
+		"read the metrics":          {"--admin-addr", "0.0.0.0:0", "--anonymous", "subscribe=**"},
 	} {
-		check := []string{"serve", "--check"}
-		if args[0] == "--addr" {
-			check = check[:1]
+		commands := [][]string{{"serve", "--check"}}
+		if strings.HasSuffix(args[0], "addr") {
+			commands = append(commands, []string{"serve"}) // which says the same
 		}
-		code, stdout, stderr := run(t, nil, append(check, args...)...)
-		if code == 0 || stdout != "" || !strings.Contains(stderr, want) {
-			t.Errorf("%v: %d, %q, %q", args, code, stdout, stderr)
+		for _, command := range commands {
+			code, stdout, stderr := run(t, nil, append(command, args...)...)
+			if code != 2 || stdout != "" || !strings.Contains(stderr, want) {
+				t.Errorf("%v: %d, %q, %q", args, code, stdout, stderr)
+			}
 		}
 	}
 }

@@ -1,12 +1,15 @@
 package httpapi_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 	"example.com/tidings/hub/httpapi"
 	"example.com/tidings/sse"
@@ -97,6 +100,52 @@ func TestSubjects(t *testing.T) {
 			{"DELETE", "/subjects/jwt:ada/nothing", "", 404, "not-found"},
 		} {
 			s.send(t, tt.method, tt.path, tt.body, "Authorization", "ops").problem(t, tt.status, tt.kind)
+		}
+	})
+}
+
+// A log that cannot store a revocation, and a server that can keep no more of them, say so. What
+// the log cannot store, this server obeys all the same.
+func TestRevocationsThatAreNotStored(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log := &faultyLog{Log: eventlog.NewMemory(nil)}
+		s := serve(t, setting{log: log, api: httpapi.Options{Authorize: func(r *http.Request, _ httpapi.Access) (httpapi.Decision, error) {
+			return httpapi.Decision{Subject: r.Header.Get("Authorization"), NoEnd: true}, nil
+		}}})
+		log.appends = func(hub.Message) error { return eventlog.ErrFull }
+		for _, route := range [][2]string{{"PUT", "/subjects/jwt:ada/revocation"}, {"DELETE", "/subjects/jwt:ada/streams"}} {
+			if p := s.send(t, route[0], route[1], "", "Authorization", "jwt:ops").problem(t, 507, "insufficient-storage"); !strings.Contains(p.Detail, "This server obeys it already.") {
+				t.Errorf("%v: %s", route, p.Detail)
+			}
+		}
+		s.send(t, "GET", "/topics", "", "Authorization", "jwt:ada").problem(t, 401, "invalid-credential")
+		for err, want := range map[error]string{eventlog.ErrClosed: "503 stopping", eventlog.ErrFailed: "503 unavailable", context.DeadlineExceeded: "503 unconfirmed", errSecret: "500 internal-error"} {
+			log.appends = func(hub.Message) error { return err }
+			var status int
+			var kind string
+			fmt.Sscanf(want, "%d %s", &status, &kind)
+			s.send(t, "PUT", "/subjects/jwt:eve/revocation", "", "Authorization", "jwt:ops").problem(t, status, kind)
+		}
+		log.appends = nil
+	})
+}
+
+func TestTooManyRevocations(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log := eventlog.NewMemory(nil)
+		messages := make([]eventlog.Message, hub.MaxRevoked)
+		for i := range messages {
+			messages[i] = eventlog.Message{Topic: "tidings.revoked", Data: fmt.Sprintf(`{"subject":"jwt:%d","before":"2000-01-01T00:00:00Z","until":"2000-01-02T00:00:00Z"}`, i)}
+		}
+		log.Append(t.Context(), messages)
+		s := serve(t, setting{log: log})
+		if p := s.send(t, "PUT", "/subjects/jwt:ada/revocation", "").problem(t, 507, "insufficient-storage"); !strings.Contains(p.Detail, "100000 subjects are revoked") {
+			t.Errorf("%s", p.Detail)
+		}
+		for _, route := range [][2]string{{"DELETE", "/subjects/jwt:ada/streams"}, {"PUT", "/subjects/jwt:7/revocation"}} {
+			if r := s.send(t, route[0], route[1], ""); r.status != 204 {
+				t.Errorf("%v: %d %s", route, r.status, r.body)
+			}
 		}
 	})
 }

@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -75,4 +76,49 @@ func testWatchWithoutDescriptors(t *testing.T) {
 	}
 	cancel()
 	<-done
+}
+
+// stranger is a file of another user.
+type stranger struct{ os.FileInfo }
+
+const strangersID = 12345
+
+func (stranger) Sys() any { return &syscall.Stat_t{Uid: strangersID, Gid: strangersID} }
+
+// A keys file belongs to the same user after a key was added to it: the server may not be root, as
+// the operator is. Who cannot keep it so is refused.
+func TestAddKeyKeepsTheOwner(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "keys")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, k, err := NewKey("k")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if os.Chown(file, strangersID, strangersID) == nil {
+		if err := AddKey(file, k); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if of := info.Sys().(*syscall.Stat_t); of.Uid != strangersID || of.Gid != strangersID || info.Mode().Perm() != 0o600 {
+			t.Errorf("the file belongs to %d, %d, with the mode %v", of.Uid, of.Gid, info.Mode())
+		}
+		return
+	}
+	f, err := os.OpenFile(file, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := chownLike(f, stranger{info}); err == nil || !strings.Contains(err.Error(), "another owner") {
+		t.Errorf("%v", err)
+	}
 }

@@ -2,9 +2,11 @@ package certs
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -81,4 +83,24 @@ func TestLoad(t *testing.T) {
 	ca.Write(t, cert, key, 1, time.Now().Add(time.Hour))
 	ca.Write(t, cert, "", 2, time.Now().Add(time.Hour))
 	want("does not match")
+}
+
+// A private key that everybody on the machine may use is refused, with its mode and the right one,
+// also when it is read again. Its group may use it.
+func TestPairWithAKeyForEverybody(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		return // its permissions are others
+	}
+	ca, dir := certstest.New(t), t.TempDir()
+	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	ca.Write(t, cert, key, 1, time.Now().Add(time.Hour))
+	for mode, refused := range map[os.FileMode]bool{0o600: false, 0o400: false, 0o640: false, 0o644: true, 0o604: true, 0o602: true, 0o666: true} {
+		if err := os.Chmod(key, mode); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Load(cert, key, slog.New(slog.DiscardHandler))
+		if (err != nil) != refused || refused && !strings.Contains(err.Error(), fmt.Sprintf("its mode is %04o, and has to be 0600", mode)) {
+			t.Errorf("with the mode %04o: %v", mode, err)
+		}
+	}
 }

@@ -236,7 +236,7 @@ func TestPageSaysThatThePermissionHasExpired(t *testing.T) {
 	v.untilFilter(t, "users.ada.**")
 	s.tell(t, "users.ada.inbox", "before")
 	v.untilTexts(t, "before")
-	v.until(t, `/^Your (permission to read this|session) has expired\. Sign in to go on\.$/.test(document.querySelector("#status").innerText)`)
+	v.wantSays(t, "Your permission to read this has expired. Sign in to go on.")
 	if !v.seen(t, "#sign-in") || v.seen(t, "#signed-in") {
 		t.Error("the page does not offer to sign in again")
 	}
@@ -265,7 +265,7 @@ func TestPageSaysThatThePermissionWasTakenAway(t *testing.T) {
 	if err := s.hub.Revoke(t.Context(), "jwt:ada", time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	v.until(t, `/^(Your permission to read this was taken away|The credential was revoked\. Get a new one)\. Sign in to go on\.$/.test(document.querySelector("#status").innerText)`)
+	v.wantSays(t, "Your permission to read this was taken away. Sign in to go on.")
 	v.until(t, `document.querySelector("#sign-in-error").innerText === "The credential was revoked. Get a new one."`)
 	if !v.seen(t, "#sign-in") || len(v.cookies(t, s.URL)) != 0 {
 		t.Error("the page still has the session")
@@ -376,6 +376,40 @@ func TestPagesOfOtherOriginsCannotUseTheCookie(t *testing.T) {
 	}
 	if got := eval[string](t, tb, session, js(s.URL), js("GET"), "{}"); got != "200" {
 		t.Errorf("a page that is listed: GET /session: %s", got)
+	}
+}
+
+// A server with API keys only has no users who could sign in. The page reads what anyone may read.
+func TestPageOfAServerWithAPIKeysOnly(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "keys")
+	_, k, err := auth.NewKey("shop")
+	if err == nil {
+		k.Subscribe = topics.MustFilters("**")
+		err = auth.AddKey(file, k)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := auth.New(auth.Options{KeysFile: file, AnonymousSubscribe: topics.MustFilters("public.**")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := startSite(t, server.Config{Auth: keys})
+	v := visitPageUntil(t, newTab(t), s.URL, "closed")
+	v.until(t, `document.querySelector("#filter-error").innerText === "This page may not read messages: the server has no sign-in for users."`)
+	v.wantSays(t, "Nothing to read.")
+	if v.seen(t, "#session") || v.seen(t, "#token") {
+		t.Error("the page offers to sign in")
+	}
+	v.read(t, "public.**")
+	v.untilFilter(t, "public.**")
+	s.tell(t, "public.news", "for anyone")
+	v.untilTexts(t, "for anyone")
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if slices.ContainsFunc(v.requests, func(r string) bool { return strings.Contains(r, "/session") && !strings.HasSuffix(r, ".js") }) {
+		t.Errorf("the page asks for a session: %q", v.requests)
 	}
 }
 

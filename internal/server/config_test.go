@@ -6,11 +6,17 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"example.com/tidings/internal/auth"
+	"example.com/tidings/internal/certs"
+	"example.com/tidings/internal/certs/certstest"
 	"example.com/tidings/internal/server"
+	"example.com/tidings/topics"
 )
 
 func TestNewRefusesBadSettings(t *testing.T) {
@@ -105,6 +111,56 @@ func TestListenRefusesAddressesBeyondLoopback(t *testing.T) {
 		if err := listenOn(t, server.Config{Addr: addr, InsecureAnonymous: true}); err != nil {
 			t.Errorf("%s with --insecure-anonymous: %v", addr, err)
 		}
+	}
+}
+
+// One line warns of what others can do with an address beyond loopback, and of keys that travel in
+// clear.
+func TestListenWarnsOfWhatOthersCanDo(t *testing.T) {
+	credentials := newCredentials(t).Authenticator
+	granted, err := auth.New(auth.Options{AnonymousSubscribe: topics.MustFilters("public.**")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca, dir := certstest.New(t), t.TempDir()
+	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	ca.Write(t, cert, key, 1, time.Now().Add(time.Hour))
+	pair, err := certs.Load(cert, key, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const here, everywhere = "127.0.0.1:0", "0.0.0.0:0"
+	for name, tt := range map[string]struct {
+		cfg  server.Config
+		want string // "" for none
+	}{
+		"open to all":            {server.Config{Addr: everywhere, InsecureAnonymous: true}, "anyone who reaches this address can read and publish everything"},
+		"only --anonymous":       {server.Config{Addr: everywhere, InsecureAnonymous: true, Auth: granted}, "anyone who reaches this address can do what --anonymous allows"},
+		"keys":                   {server.Config{Addr: everywhere, Auth: credentials}, "keys and tokens travel in clear to this address"},
+		"keys behind HTTP":       {server.Config{Addr: everywhere, Auth: credentials, PublicURL: "http://hub.example.org"}, "keys and tokens travel in clear to this address"},
+		"keys behind HTTPS":      {server.Config{Addr: everywhere, Auth: credentials, PublicURL: "https://hub.example.org"}, ""},
+		"keys over TLS":          {server.Config{Addr: everywhere, Auth: credentials, TLS: pair}, ""},
+		"keys on loopback":       {server.Config{Addr: here, Auth: credentials, AdminAddr: ":0"}, ""},
+		"metrics for all":        {server.Config{Addr: here, InsecureAnonymous: true, AdminAddr: everywhere}, "anyone who reaches this address can read the metrics"},
+		"metrics for nobody":     {server.Config{Addr: here, InsecureAnonymous: true, AdminAddr: everywhere, Auth: granted}, "nobody can read the metrics at this address"},
+		"metrics for the admin":  {server.Config{Addr: here, Auth: credentials, AdminAddr: everywhere}, "the keys and tokens of those who read the metrics travel in clear"},
+		"metrics on one machine": {server.Config{Addr: here, AdminAddr: ":0"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log strings.Builder
+			tt.cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
+			s, err := server.New(tt.cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			if err := s.Listen(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if lines := strings.Count(log.String(), "\n"); !strings.Contains(log.String(), tt.want) || (lines == 1) != (tt.want != "") || lines > 1 {
+				t.Errorf("the log is %q, want one line with %q", &log, tt.want)
+			}
+		})
 	}
 }
 

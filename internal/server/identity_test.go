@@ -334,13 +334,25 @@ func TestSessionOfARevokedSubject(t *testing.T) {
 	}
 }
 
-// The page is told whether it has to ask for its session.
+// The page is told whether it has to ask for its session: it does not if there is none, or if only
+// services have credentials.
 func TestPageOfAServerWithCredentials(t *testing.T) {
 	cl := client(t, "HTTP/1.1")
-	without := send(t, cl, "GET", start(t, server.Config{}).url+"/", nil)
-	with := send(t, cl, "GET", start(t, server.Config{Auth: newCredentials(t).Authenticator}).url+"/", nil)
-	if strings.Contains(without.body, "data-session") || !strings.Contains(with.body, `<html lang="en" data-session>`) ||
-		without.header.Get("ETag") == with.header.Get("ETag") {
-		t.Errorf("without credentials the page is %v, and with them %v", without.header, with.header)
+	keys, err := auth.New(auth.Options{KeysFile: filepath.Join(newCredentials(t).dir, "keys")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tags := map[string]bool{}
+	for want, a := range map[string]*auth.Authenticator{
+		`<html lang="en">`: nil, `<html lang="en" data-session>`: newCredentials(t).Authenticator, `<html lang="en" data-session="none">`: keys,
+	} {
+		r := send(t, cl, "GET", start(t, server.Config{Auth: a}).url+"/", nil)
+		if !strings.Contains(r.body, want+"\n") {
+			t.Errorf("the page lacks %s", want)
+		}
+		tags[r.header.Get("ETag")] = true
+	}
+	if len(tags) != 3 {
+		t.Errorf("the three pages have the tags %v", tags)
 	}
 }
