@@ -106,6 +106,26 @@ func TestPathRevoke(t *testing.T) {
 	})
 }
 
+// A client can read its last event before the response breaks off: Chromium drops what a page has
+// not read by then.
+func TestPathLastEventIsRead(t *testing.T) {
+	on(t, ownPaths, func(t *testing.T, p path) {
+		var s *station
+		s = p.station(t, nil, nil, func(srv *http.Server) {
+			srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.held(nil).ServeHTTP(w, r) })
+		})
+		c := s.stream(t, query("a", "subject", "jwt:ada")).opened(t)
+		begin := time.Now()
+		if err := s.Disconnect(t.Context(), "jwt:ada"); err != nil {
+			t.Fatal(err)
+		}
+		s.ended(t, c, hub.EndRevoked)
+		if took := time.Since(begin); took < 300*time.Millisecond {
+			t.Errorf("the response breaks off after %v", took)
+		}
+	})
+}
+
 // Who is revoked gets in only with a newer credential.
 func TestRevoked(t *testing.T) {
 	log := eventlog.NewMemory(nil)
