@@ -61,7 +61,7 @@ cell() {
 	fi
 	for pid in $pids; do flags+=(-pid "$pid"); done
 	run "$work/load" tls -addr 127.0.0.1:$port -tls 127.0.0.1:$secure "${flags[@]}" -protocol "$2" -streams "$streams" \
-		-connections $(((streams + per_connection - 1) / per_connection)) -messages "$4" -flight "$5" -idle 5s >>"$results/$name" || say "$name: the load failed"
+		-connections $(((streams + per_connection - 1) / per_connection)) -messages "$4" -flight "$5" -idle 5s -bound 10m >>"$results/$name" || say "$name: the load failed"
 	[ -z "$proxy" ] || stop "$proxy"
 	proxy=
 	unserve

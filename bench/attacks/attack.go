@@ -19,6 +19,7 @@ type attack struct {
 	flags []string // of the server
 	files int      // the server's limit of open files; 0 means the system's
 	http2 bool     // the attackers speak HTTP/2 without TLS
+	tls   bool     // the server speaks TLS, and the control group with it
 
 	// fill stores what the attack needs, before the server's rest is measured. It may be nil. The
 	// server starts again after it, so that its garbage is not at rest. With fresh it does not: a
@@ -41,7 +42,7 @@ type filling struct {
 var attacks = slices.Concat(
 	[]attack{noAttack},
 	filterAttacks, readAttacks, slowAttacks, bodyAttacks, connectionAttacks, descriptorAttacks,
-	requestAttacks, http2Attacks, frameAttacks,
+	requestAttacks, http2Attacks, frameAttacks, tlsAttacks,
 )
 
 // noAttack shows what the tool itself does to the figures.

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -52,7 +53,7 @@ type answer struct {
 
 // openOnce asks for a stream, reads its first event's type or the refusal, and leaves.
 func openOnce(addr, path string, timeout time.Duration, headers ...string) (answer, error) {
-	conn, err := dialTo(addr, 0, timeout)
+	conn, err := dialClient(addr, timeout)
 	if err != nil {
 		return answer{}, err
 	}
@@ -84,7 +85,7 @@ func askStream(conn net.Conn, path string, timeout time.Duration, headers ...str
 
 // publishOnce publishes on a connection of its own.
 func publishOnce(addr, topic, body string, timeout time.Duration) (a answer, err error) {
-	conn, err := dialTo(addr, 0, timeout)
+	conn, err := dialClient(addr, timeout)
 	if err != nil {
 		return a, err
 	}
@@ -105,6 +106,9 @@ func publishOnce(addr, topic, body string, timeout time.Duration) (a answer, err
 
 // reset closes a connection with a RST, so that this machine does not remember its port.
 func reset(conn net.Conn) {
+	if c, ok := conn.(*tls.Conn); ok {
+		conn = c.NetConn()
+	}
 	if c, ok := conn.(*net.TCPConn); ok {
 		c.SetLinger(0)
 	}
@@ -211,7 +215,7 @@ func (t *target) publishEvery(ctx context.Context, every time.Duration, next fun
 
 // post posts a body and returns the status of the answer, 0 for none.
 func (t *target) post(path, contentType, body string) int {
-	req, err := http.NewRequestWithContext(t.ctx, "POST", "http://"+t.addr+path, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(t.ctx, "POST", t.url(path), strings.NewReader(body))
 	if err != nil {
 		panic(err) // the attack is wrong
 	}
@@ -228,7 +232,7 @@ func (t *target) post(path, contentType, body string) int {
 // attackersClient is for attackers that ask as others do.
 var attackersClient = &http.Client{
 	Timeout:   20 * time.Second,
-	Transport: &http.Transport{MaxIdleConnsPerHost: 100},
+	Transport: &http.Transport{MaxIdleConnsPerHost: 100, TLSClientConfig: anyCertificate},
 }
 
 // hammer asks for a path of the server, or for a URL, as fast as the answers come.
@@ -237,7 +241,7 @@ func (t *target) hammer(ctx context.Context, workers int, method, path string) s
 	defer client.CloseIdleConnections()
 	url := path
 	if strings.HasPrefix(path, "/") {
-		url = "http://" + t.addr + path
+		url = t.url(path)
 	}
 	statuses := newTally()
 	n := repeat(ctx, workers, func(_, _ int) {
@@ -258,7 +262,7 @@ func (t *target) hammer(ctx context.Context, workers int, method, path string) s
 
 // batch publishes lines of POST /batch, and returns the ids.
 func (s *server) batch(lines []string) (ids []string, err error) {
-	res, err := attackersClient.Post("http://"+s.addr+"/batch", "application/x-ndjson", strings.NewReader(strings.Join(lines, "\n")))
+	res, err := attackersClient.Post(s.url("/batch"), "application/x-ndjson", strings.NewReader(strings.Join(lines, "\n")))
 	if err != nil {
 		return nil, err
 	}

@@ -188,7 +188,7 @@ func (g *group) publish(ctx context.Context) {
 func (m *member) follow(ctx context.Context, opened chan struct{}) {
 	lastID := ""
 	for ctx.Err() == nil {
-		conn, err := dialTo(m.group.addr, 0, 10*time.Second)
+		conn, err := dialClient(m.group.addr, 10*time.Second)
 		if err != nil {
 			time.Sleep(100 * time.Millisecond)
 			continue

@@ -17,7 +17,7 @@ var (
 // Groups returns the names of the attacks that hit one server each, one after the other.
 func Groups() [][]string {
 	var groups [][]string
-	for _, kind := range [][]attack{filterAttacks, readAttacks, slowAttacks, bodyAttacks, connectionAttacks, requestAttacks, http2Attacks, frameAttacks} {
+	for _, kind := range [][]attack{filterAttacks, readAttacks, slowAttacks, bodyAttacks, connectionAttacks, requestAttacks, http2Attacks, frameAttacks, tlsAttacks} {
 		var names []string
 		for _, a := range kind {
 			if len(a.flags) > 0 {

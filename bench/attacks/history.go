@@ -18,7 +18,7 @@ func (s *server) history(topic, after string) ([]event, error) {
 	if after != "" {
 		query.Set("after", after)
 	}
-	res, err := attackersClient.Get("http://" + s.addr + "/topics/" + topic + "/events?" + query.Encode())
+	res, err := attackersClient.Get(s.url("/topics/" + topic + "/events?" + query.Encode()))
 	if err != nil {
 		return nil, err
 	}

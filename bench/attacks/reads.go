@@ -153,7 +153,7 @@ var readAttacks = []attack{
 		fill: bigLog,
 		run: func(ctx context.Context, t *target) string {
 			n := repeat(ctx, 4, func(_, _ int) {
-				res, err := attackersClient.Get("http://" + t.addr + "/topics/other/events/" + t.marks[rand.IntN(len(t.marks))])
+				res, err := attackersClient.Get(t.url("/topics/other/events/" + t.marks[rand.IntN(len(t.marks))]))
 				if err == nil {
 					io.Copy(io.Discard, res.Body)
 					res.Body.Close()

@@ -34,6 +34,7 @@ type server struct {
 	flags   []string
 	env     []string
 	files   int
+	tls     bool
 	divisor int    // of the number of attackers and messages, for the short form; 0 means 1
 	dir     string // removed by discard
 
@@ -61,7 +62,31 @@ func newServer(plan trialPlan, a attack) (*server, error) {
 	if knowsFlag(plan.program, adminFlag) {
 		flags = append(flags, adminFlag, "127.0.0.1:0")
 	}
-	return &server{program: plan.program, flags: flags, env: plan.env, files: a.files, divisor: plan.divisor, dir: dir, filled: map[*filling][]string{}}, nil
+	if a.tls {
+		cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+		if err := writeCertificate(cert, key); err != nil {
+			os.RemoveAll(dir)
+			return nil, err
+		}
+		flags = append(flags, "--tls-cert", cert, "--tls-key", key)
+	}
+	return &server{program: plan.program, flags: flags, env: plan.env, files: a.files, tls: a.tls, divisor: plan.divisor, dir: dir, filled: map[*filling][]string{}}, nil
+}
+
+// url returns the URL of a path.
+func (s *server) url(path string) string {
+	if s.tls {
+		return "https://" + s.addr + path
+	}
+	return "http://" + s.addr + path
+}
+
+// place returns the address for [dialClient].
+func (s *server) place() string {
+	if s.tls {
+		return tlsPrefix + s.addr
+	}
+	return s.addr
 }
 
 // adminFlag is the flag for the address of the metrics.
@@ -115,7 +140,7 @@ func (s *server) start() error {
 		s.err = s.cmd.Wait()
 		close(s.exited)
 	}()
-	addr, ok := strings.CutPrefix(strings.TrimSpace(line), "listening on http://")
+	_, addr, ok := strings.Cut(strings.TrimSpace(line), "://")
 	if !ok {
 		s.kill()
 		return fmt.Errorf("the server's first line is %q; its log is %s", line, s.logged())
@@ -243,5 +268,5 @@ func (s *server) twin(env ...string) (*server, error) {
 		os.RemoveAll(dir)
 		return nil, err
 	}
-	return &server{program: s.program, flags: s.flags, env: slices.Concat(s.env, env), files: s.files, divisor: s.divisor, dir: dir, filled: s.filled}, nil
+	return &server{program: s.program, flags: s.flags, env: slices.Concat(s.env, env), files: s.files, tls: s.tls, divisor: s.divisor, dir: dir, filled: s.filled}, nil
 }

@@ -173,7 +173,7 @@ func (t *trial) startOther(s *server) error {
 
 // begin starts the control group, and measures the rest.
 func (t *trial) begin() (err error) {
-	if t.control, err = startControl(t.main.addr, t.plan.control); err != nil {
+	if t.control, err = startControl(t.main.place(), t.plan.control); err != nil {
 		return err
 	}
 	time.Sleep(min(time.Second, t.plan.attack))

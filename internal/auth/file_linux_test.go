@@ -122,3 +122,81 @@ func TestAddKeyKeepsTheOwner(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// A link that names another file, as a container's secrets are changed, counts. One that names no
+// file, a file that others may read, a folder or itself keeps the old keys, as a file does that is
+// cut off while it is read.
+func TestWatchOfALink(t *testing.T) { synctest.Test(t, testWatchOfALink) }
+
+func testWatchOfALink(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	line := func(name string) string {
+		return `{"name":"` + name + `","sha256":"` + strings.Repeat("0a", 32) + `","subscribe":["a"]}` + "\n"
+	}
+	for name, mode := range map[string]os.FileMode{"one": 0o600, "two": 0o600, "open": 0o644} {
+		if err := os.WriteFile(at(name), []byte(line(name)), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link := func(target string) {
+		t.Helper()
+		if err := os.Symlink(target, at("new")); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(at("new"), at("keys")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link("one")
+	a, err := New(Options{KeysFile: at("keys"), Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ticks, done := make(chan time.Time), make(chan struct{})
+	var narrowed []string
+	go func() {
+		defer close(done)
+		a.Watch(ctx, ticks, func(names []string) { narrowed = append(narrowed, names...) })
+	}()
+	want := func(what, names, ended string) {
+		t.Helper()
+		for range 3 {
+			ticks <- now
+			synctest.Wait()
+		}
+		var have []string
+		for _, id := range a.Identities() {
+			have = append(have, id.Key)
+		}
+		if got := strings.Join(have, " "); got != names || strings.Join(narrowed, " ") != ended {
+			t.Errorf("%s: there are the keys %q, and %q have ended", what, got, narrowed)
+		}
+		narrowed = nil
+	}
+	want("at first", "one", "")
+	link("two")
+	want("another file", "two", "one")
+	for _, target := range []string{"nothing", "open", ".", "keys"} {
+		link(target)
+		want("a link to "+target, "two", "")
+	}
+	link("two")
+	want("back", "two", "")
+	f, err := os.OpenFile(at("two"), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Truncate(20); err != nil {
+		t.Fatal(err)
+	}
+	want("cut off", "two", "")
+	if err := os.WriteFile(at("two"), []byte(line("two")+line("three")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want("written again", "three two", "")
+	cancel()
+	<-done
+}

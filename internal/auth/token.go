@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/golang-jwt/jwt/v5"
 
@@ -331,6 +332,8 @@ func (ts *Tokens) checkClaims(c claims, now time.Time) error {
 	switch {
 	case c.subject == "":
 		return refuse("it has no sub")
+	case strings.ContainsRune(c.subject, utf8.RuneError): // what package json makes of half a character
+		return refuse("its sub is not text in Unicode")
 	case len(c.subject) > maxSubject:
 		return refuse(fmt.Sprintf("its sub has more than %d bytes", maxSubject))
 	case ts.Issuer != "" && c.issuer != ts.Issuer:
