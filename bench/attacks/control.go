@@ -167,7 +167,8 @@ type member struct {
 }
 
 // publish publishes a message at each time that one is due. A slow server does not make the
-// others due later.
+// others due later. Over TLS all messages have one connection, as those of a service do: that of a
+// newcomer waits for its handshake.
 func (g *group) publish(ctx context.Context) {
 	begin := time.Now()
 	for n := 0; ctx.Err() == nil; n++ {
@@ -176,7 +177,11 @@ func (g *group) publish(ctx context.Context) {
 		g.mu.Lock()
 		g.due = append(g.due, due)
 		g.mu.Unlock()
-		if res, err := publishOnce(g.addr, controlTopic, fmt.Sprintf("n%d", n), 20*time.Second); err == nil && res.status == 201 {
+		publish := publishOnce
+		if strings.HasPrefix(g.addr, tlsPrefix) {
+			publish = publishAgain
+		}
+		if res, err := publish(g.addr, controlTopic, fmt.Sprintf("n%d", n), 20*time.Second); err == nil && res.status == 201 {
 			g.mu.Lock()
 			g.acked = append(g.acked, n)
 			g.mu.Unlock()

@@ -12,8 +12,10 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
+	"net/http"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -89,6 +91,24 @@ func dialClient(addr string, timeout time.Duration) (net.Conn, error) {
 	}
 	conn.SetDeadline(time.Time{})
 	return c, nil
+}
+
+// publishAgain is publishOnce over TLS, on a connection that stays open.
+func publishAgain(addr, topic, body string, timeout time.Duration) (a answer, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, "POST", "https://"+strings.TrimPrefix(addr, tlsPrefix)+"/topics/"+topic, strings.NewReader(body))
+	if err != nil {
+		return a, err
+	}
+	res, err := attackersClient.Do(req)
+	if err != nil {
+		return a, err
+	}
+	defer res.Body.Close()
+	a.status, a.header = res.StatusCode, res.Header
+	a.text, err = io.ReadAll(res.Body)
+	return a, err
 }
 
 // clientHello returns the first flight of a client.

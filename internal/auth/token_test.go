@@ -108,6 +108,13 @@ func TestToken(t *testing.T) {
 		!slices.Equal(id.Publish, topics.MustFilters("chat.**")) || !slices.Equal(id.Subscribe, topics.MustFilters("users.ada.**", "public.**")) {
 		t.Errorf("%+v", id)
 	}
+	// A long token is not looked at, although its signature is right: it would cost memory and time.
+	for length, want := range map[int]error{5000: nil, 6200: ErrNotAccepted} {
+		long := mac(t, with("padding", strings.Repeat("x", length)))
+		if _, err := ts.Check(long, now); !errors.Is(err, want) || want == nil && err != nil {
+			t.Errorf("a token of %d bytes: %v", len(long), err)
+		}
+	}
 	// A list that is missing or empty grants nothing.
 	id, err = ts.Check(mac(t, with("tidings", map[string]any{"publish": []string{}, "administer": true})), now)
 	if err != nil || len(id.Publish) > 0 || len(id.Subscribe) > 0 || !id.Administer {
