@@ -206,7 +206,7 @@ func survives(t *testing.T, r io.Reader) {
 
 // Streams that are just opening do not escape.
 func TestRevokeWhileStreamsOpen(t *testing.T) {
-	on(t, []path{takenOver, http11, h2c, iterator}, func(t *testing.T, p path) {
+	on(t, []path{takenOver, http11, http10, h2c, iterator}, func(t *testing.T, p path) {
 		var s *station
 		var admitted sync.Map // numbers by subject
 		s = p.station(t, nil, nil, func(srv *http.Server) {

@@ -158,6 +158,9 @@ func TestWhatEachRouteNeeds(t *testing.T) {
 					refused(what+" elsewhere", do(rt.method, elsewhere, rt.body, append(bearer(c.keys[rt.needs]), "If-None-Match", "*")...), rt.method, 403, "not-granted", `error="insufficient_scope"`)
 				}
 			}
+			// Who may publish nothing is refused before the lines of a batch are read.
+			refused("a batch without lines", do("POST", "/batch", "\n", bearer(c.keys["subscribe"])...), "POST", 403, "not-granted", `error="insufficient_scope"`)
+			refused("a batch without lines, of nobody", do("POST", "/batch", "\n"), "POST", 401, "unauthenticated", "Bearer")
 			// A batch is refused whole, and the line is named.
 			r := do("POST", "/batch", `{"topic":"a.c","data":1}`+"\n"+`{"topic":"b","data":1}`, bearer(c.keys["publish"])...)
 			if p := r.problem(t, 403, "not-granted"); p.Line != 2 {
@@ -251,6 +254,9 @@ func TestSession(t *testing.T) {
 					send(t, cl, "GET", s.url+"/events?topic=users.ada.x", nil, bad...).problem(t, status, strings.TrimSuffix(kind, ":"))
 				}
 			}
+			if public != "" { // only its pages are the server's own
+				send(t, cl, "GET", at, nil, "Cookie", cookie, "Origin", s.url).problem(t, 403, "origin-not-allowed")
+			}
 			// The token comes from the header, and nowhere else.
 			for what, x := range map[string]reply{
 				"401 unauthenticated":    send(t, cl, "POST", at, strings.NewReader("token="+tok), "Content-Type", "application/x-www-form-urlencoded"),
@@ -331,6 +337,32 @@ func TestSessionOfARevokedSubject(t *testing.T) {
 	}
 	if r := send(t, cl, "DELETE", s.url+"/session", nil, "Cookie", "tidings="+tok); r.status != 204 {
 		t.Errorf("DELETE: %d", r.status)
+	}
+}
+
+// A revocation concerns the tokens that were signed before it, on each route.
+func TestTokenThatIsNewerThanTheRevocation(t *testing.T) {
+	s := start(t, server.Config{Auth: newCredentials(t).Authenticator})
+	cl := client(t, "HTTP/1.1")
+	tok := token(t, "ada", time.Hour, map[string]any{"subscribe": []string{"a.**"}, "publish": []string{"a.**", "messages"}})
+	for _, before := range []time.Duration{time.Hour, 0} {
+		if err := s.hub.Revoke(t.Context(), "jwt:ada", time.Now().Add(-before)); err != nil {
+			t.Fatal(err)
+		}
+		for path, want := range map[string]int{"/session": 200, "/topics?match=a.*": 200, "/topics/a.b": 404, "/topics/a.b/events": 200, "/events?topic=a.b": 200} {
+			if before == 0 {
+				want = 401
+			}
+			if r := begun(t, cl, s.url+path, "Authorization", "Bearer "+tok); r.status != want {
+				t.Errorf("GET %s, revoked %v ago: %d %s", path, before, r.status, r.body)
+			}
+		}
+		for path, body := range map[string]string{"/topics/a.c": "x", "/batch": `{"topic":"a.c","data":1}`, "/messages": `{"user":"a","text":"b"}`} {
+			kind := map[bool]string{true: "application/json", false: "application/x-ndjson"}[path == "/messages"]
+			if r := send(t, cl, "POST", s.url+path, strings.NewReader(body), "Authorization", "Bearer "+tok, "Content-Type", kind); (r.status == 401) != (before == 0) {
+				t.Errorf("POST %s, revoked %v ago: %d %s", path, before, r.status, r.body)
+			}
+		}
 	}
 }
 
