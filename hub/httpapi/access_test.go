@@ -262,6 +262,41 @@ func TestAuthorizeNamesTheLine(t *testing.T) {
 	}
 }
 
+// A program's log has no credential that a client has put into a path, whatever is logged.
+func TestLogHasNoCredentials(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		const token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhZGEifQ.kK3mZ-_x9wQ"
+		var logged logBuffer
+		log := &faultyLog{Log: eventlog.NewMemory(nil), appends: func(hub.Message) error { return errSecret }}
+		opts := logTo(&logged)
+		var decision httpapi.Decision
+		var refuse error
+		opts.Authorize = func(*http.Request, httpapi.Access) (httpapi.Decision, error) { return decision, refuse }
+		s := serve(t, setting{log: log, api: opts})
+		for name, set := range map[string]func(){
+			"refused":                      func() { decision, refuse = httpapi.Anyone, errors.New("no") },
+			"a decision that says nothing": func() { decision, refuse = httpapi.Decision{}, nil },
+			"the log fails":                func() { decision, refuse = httpapi.Anyone, nil; log.failReads(errSecret) },
+			"the log cannot be read now":   func() { decision, refuse = httpapi.Anyone, nil; log.failReads(eventlog.ErrUnavailable) },
+		} {
+			logged.Reset()
+			set()
+			for _, request := range [][2]string{
+				{"GET", "/topics/" + token}, {"GET", "/topics/" + token + "/events"}, {"POST", "/topics/" + token}, {"PUT", "/subjects/jwt:" + token + "/revocation"},
+			} {
+				if r := s.send(t, request[0], request[1], ""); r.status < 400 {
+					t.Errorf("%s: %v: %d", name, request, r.status)
+				}
+			}
+			log.failReads(nil)
+			if got := logged.String(); strings.Contains(got, token[len(token)-11:]) || !strings.Contains(got, "/topics/(credential)") {
+				t.Errorf("%s: the log has %s", name, got)
+			}
+		}
+		log.appends = nil
+	})
+}
+
 // Who may administer is not found out from topics.
 func TestWithinActions(t *testing.T) {
 	all := topics.MustFilters("**")

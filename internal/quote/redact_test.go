@@ -25,6 +25,12 @@ func TestRedact(t *testing.T) {
 		{"an API key begins with tdk_.", "an API key begins with tdk_."},
 		{"users.heyJude.inbox.of.the.band.from.liverpool", "users.heyJude.inbox.of.the.band.from.liverpool"},
 		{"eyJay", "eyJay"},
+		{"Bearer" + token, "Bearer(credential)"},
+		{"/topics/%65" + token[1:], "/topics/(credential)"},
+		{"/topics/%2565" + token[1:] + "%20", "/topics/(credential) "},
+		{"/topics/tdk%255f" + key[4:], "/topics/(credential)"},
+		{"/topics/a%2Fb of 100%", "/topics/a%2Fb of 100%"},
+		{"/topics/a%2Fb", "/topics/a%2Fb"},
 	} {
 		if got := quote.Redact(tc.text); got != tc.want {
 			t.Errorf("%q becomes %q, want %q", tc.text, got, tc.want)
