@@ -245,6 +245,8 @@ func TestSession(t *testing.T) {
 				"401 invalid-credential: the header wins":       {"Cookie", cookie, "Authorization", "Bearer x"},
 				"403 origin-not-allowed: a page of the domain":  {"Cookie", cookie, "Sec-Fetch-Site", "same-site"},
 				"403 origin-not-allowed: a page of another one": {"Cookie", cookie, "Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site"},
+				"403 origin-not-allowed: one without a cookie":  {"Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site"},
+				"403 origin-not-allowed: one with a token":      {"Authorization", "Bearer " + tok, "Sec-Fetch-Site", "same-site"},
 			} {
 				var status int
 				var kind string
