@@ -105,20 +105,32 @@ func Ask(h *hub.Hub, logger *slog.Logger, r *http.Request, access Access, author
 		logger.ErrorContext(r.Context(), "httpapi: a Decision says neither until when it allows a request nor NoEnd",
 			"method", r.Method, "path", quote.Redact(r.URL.Path), "action", access.Action.String())
 		return Decision{}, problem.InternalError.With("The server has a mistake in how it decides who may do what. Its log says more.")
-	case !d.Until.IsZero() && !time.Now().Before(d.Until):
-		return Decision{}, invalidCredential("The credential has expired. Get a new one.")
-	case h.Revoked(d.Subject, d.Issued):
-		return Decision{}, revoked()
 	}
-	return d, nil
+	return d, current(h, d)
 }
 
-func revoked() *problem.Problem {
-	return invalidCredential("The credential was revoked. Get a new one.")
+// longBody is after how long a body has Options.Authorize asked again: a permission that is taken
+// away meanwhile, as by a keys file, stores no message.
+const longBody = time.Second
+
+// still returns why what was decided at a time does not hold any more, after a body has come.
+func (a *api) still(r *http.Request, access Access, d Decision, decided time.Time) error {
+	if time.Since(decided) > longBody {
+		_, err := a.authorize(r, access)
+		return err
+	}
+	return current(a.hub, d)
 }
 
-func invalidCredential(detail string) *problem.Problem {
-	return problem.InvalidCredential.With(detail).Set("WWW-Authenticate", `Bearer realm="tidings", error="invalid_token"`)
+// current returns why a decision does not hold any more.
+func current(h *hub.Hub, d Decision) error {
+	switch {
+	case !d.Until.IsZero() && !time.Now().Before(d.Until):
+		return problem.Expired()
+	case h.Revoked(d.Subject, d.Issued):
+		return problem.Revoked()
+	}
+	return nil
 }
 
 // Refusal returns what a request is answered with that [Options.Authorize] has refused with

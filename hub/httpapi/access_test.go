@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -260,6 +261,67 @@ func TestAuthorizeNamesTheLine(t *testing.T) {
 	if _, _, err := s.hub.Topic(t.Context(), "a.b"); !errors.Is(err, eventlog.ErrNotFound) {
 		t.Errorf("a part is stored: %v", err)
 	}
+}
+
+// A permission that is taken away while a body comes stores no message. Authorize is asked again
+// after a body that has taken long.
+func TestAuthorizeHoldsUntilTheBodyHasCome(t *testing.T) {
+	protocols(t, func(t *testing.T, h2 bool) {
+		var decision httpapi.Decision
+		var refuse error
+		asked := 0
+		s := serve(t, setting{h2: h2, api: httpapi.Options{Authorize: func(*http.Request, httpapi.Access) (httpapi.Decision, error) {
+			asked++
+			return decision, refuse
+		}}})
+		for name, tt := range map[string]struct {
+			takes   time.Duration
+			change  func()
+			publish int // the status
+			revoke  int
+			asked   int // for a message
+		}{
+			"nothing changes":       {time.Second / 2, func() {}, 201, 204, 1},
+			"nothing changes, long": {2 * time.Second, func() {}, 201, 204, 2},
+			"it is revoked": {time.Second / 2, func() {
+				if err := s.hub.Revoke(t.Context(), decision.Subject, time.Now()); err != nil {
+					t.Error(err)
+				}
+			}, 401, 401, 1},
+			"it ends":       {time.Second / 2, func() { time.Sleep(time.Minute) }, 401, 401, 2},
+			"it is refused": {2 * time.Second, func() { refuse = errors.New("no") }, 403, 403, 2},
+		} {
+			for _, route := range []struct {
+				method, path, body string
+				want               int
+			}{{"POST", "/topics/a", "message", tt.publish}, {"POST", "/batch", `{"topic":"a","data":"x"}`, map[int]int{201: 200}[tt.publish]}, {"PUT", "/subjects/jwt:x/revocation", `{}`, tt.revoke}} {
+				decision, refuse = httpapi.Decision{Subject: fmt.Sprint("jwt:", name, route.path), Until: time.Now().Add(time.Minute)}, nil
+				asked = 0
+				body, text := io.Pipe()
+				go func() {
+					io.WriteString(text, route.body[:1])
+					time.Sleep(tt.takes)
+					tt.change()
+					io.WriteString(text, route.body[1:])
+					text.Close()
+				}()
+				res := s.request(t, route.method, route.path, body, "Content-Type", "application/x-ndjson")
+				if route.want == 0 {
+					route.want = tt.publish
+				}
+				if res.StatusCode != route.want {
+					t.Errorf("%s: %s: %s, want %d", name, route.path, res.Status, route.want)
+				}
+				if route.path == "/topics/a" && asked != tt.asked {
+					t.Errorf("%s: asked %d times, want %d", name, asked, tt.asked)
+				}
+				res.Body.Close()
+			}
+		}
+		if info, _, err := s.hub.Topic(t.Context(), "a"); err != nil || info.Count != 4 {
+			t.Errorf("%+v, %v", info, err)
+		}
+	})
 }
 
 // A program's log has no credential that a client has put into a path, whatever is logged.

@@ -19,8 +19,9 @@ type Options struct {
 	// found to be valid and before anything is read from the log or stored: for
 	// POST /topics/{topic} before the body is read. For POST /batch, which has the
 	// topics in its body, it is asked twice: before, with an Access that has none, and
-	// after; if it then refuses, it is asked about one topic after the other, for the line. r
-	// says who asks, access for what. It may be called concurrently.
+	// after; if it then refuses, it is asked about one topic after the other, for the line. It is
+	// asked again after the body of a message that has taken longer than a second. r says who asks,
+	// access for what. It may be called concurrently.
 	//
 	// An error refuses the request. One that is an http.Handler, as
 	// [*sse.StatusError] is, answers for itself; any other becomes a 403 that

@@ -98,7 +98,7 @@ func (a *api) noStream(r *http.Request, err error) error {
 		return p
 	}
 	if _, ok := errors.AsType[*hub.EndError](err); ok { // since it was authorized
-		return revoked()
+		return problem.Revoked()
 	}
 	if !errors.Is(err, hub.ErrUnavailable) && !errors.Is(err, hub.ErrBusy) && !errors.Is(err, eventlog.ErrClosed) && r.Context().Err() == nil {
 		a.opts.Logger.ErrorContext(r.Context(), "httpapi: a stream could not begin", "error", err)

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"example.com/tidings/hub"
 	"example.com/tidings/internal/idempotency"
@@ -17,19 +18,21 @@ func (a *api) publish(w http.ResponseWriter, r *http.Request, topic, _ string) e
 	if err := a.readHead(r, &m); err != nil {
 		return err
 	}
-	if a.opts.Authorize != nil {
-		d, err := a.authorize(r, Access{Action: ActionPublish, Topics: []string{topic}})
-		if err != nil {
-			return err
-		}
-		m.Key = idempotency.Scope(d.Subject, m.Key)
+	decided, access := time.Now(), Access{Action: ActionPublish, Topics: []string{topic}}
+	d, err := a.authorize(r, access)
+	if err != nil {
+		return err
 	}
+	m.Key = idempotency.Scope(d.Subject, m.Key)
 	hold := request.NewHold(a.budgets)
 	defer hold.Release()
-	err := request.ReadBody(w, r, &hold, a.opts.MaxMessage, a.messageTooLarge, func(b []byte) error {
+	err = request.ReadBody(w, r, &hold, a.opts.MaxMessage, a.messageTooLarge, func(b []byte) error {
 		m.Data = string(b)
 		return nil
 	})
+	if err == nil {
+		err = a.still(r, access, d, decided)
+	}
 	if err != nil {
 		return err
 	}

@@ -47,6 +47,9 @@ func (a *api) revoke(w http.ResponseWriter, r *http.Request, subject, _ string) 
 		before, err = parseRevocation(body, before)
 		return err
 	})
+	if err == nil { // the body may have taken a while
+		err = a.administer(r, subject)
+	}
 	if err != nil {
 		return err
 	}

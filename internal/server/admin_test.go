@@ -22,7 +22,9 @@ func TestAdminAddress(t *testing.T) {
 		}
 		send(t, cl, "GET", s.url+path, nil, "Authorization", "Bearer "+c.keys["administer"]).problem(t, 404, "not-found")
 		// A page that has its own name resolve to this machine, and one of another site.
-		send(t, cl, "GET", s.AdminURL()+path, nil, "Host", "evil.example").problem(t, 421, "host-not-allowed")
+		for _, host := range []string{"evil.example", "192.0.2.1"} {
+			send(t, cl, "GET", s.AdminURL()+path, nil, "Host", host).problem(t, 421, "host-not-allowed")
+		}
 		send(t, cl, "GET", s.AdminURL()+path, nil, "Sec-Fetch-Site", "cross-site").problem(t, 403, "origin-not-allowed")
 	}
 	for _, path := range []string{"/", "/events", "/topics", "/topics/a", "/session", "/healthz", "/debug/pprof", "/debug/pprof/none"} {

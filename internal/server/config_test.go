@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -183,9 +184,34 @@ func TestListenErrorsAreOneClearLine(t *testing.T) {
 	}
 }
 
+// A name that has a loopback address when it is checked, and another one when it is bound, is
+// refused.
+func TestListenRefusesANameThatMoves(t *testing.T) {
+	var asked atomic.Int32
+	answerWith(t, func(name string, isA bool) ([][4]byte, bool) {
+		if isA && asked.Add(1) > 1 {
+			return [][4]byte{{0, 0, 0, 0}}, true
+		}
+		return [][4]byte{{127, 0, 0, 1}}, true
+	})
+	err := listenOn(t, server.Config{Addr: "moving.test:0"})
+	if _, ok := errors.AsType[*server.NotLoopbackError](err); !ok || asked.Load() < 2 {
+		t.Errorf("after %d questions: %v, want a refusal", asked.Load(), err)
+	}
+}
+
 // answer replaces the system's DNS server by one in memory, which resolves names
 // to these addresses.
 func answer(t *testing.T, names map[string][][4]byte) {
+	answerWith(t, func(name string, _ bool) (ips [][4]byte, known bool) {
+		ips, known = names[name]
+		return ips, known
+	})
+}
+
+// answerWith is answer with a function that returns the addresses of a name, and whether it is
+// known. isA says whether they are asked for.
+func answerWith(t *testing.T, resolve func(name string, isA bool) (ips [][4]byte, known bool)) {
 	system := net.DefaultResolver
 	t.Cleanup(func() { net.DefaultResolver = system })
 	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
@@ -201,7 +227,7 @@ func answer(t *testing.T, names map[string][][4]byte) {
 				if _, err := io.ReadFull(server, query); err != nil {
 					return
 				}
-				reply := dnsReply(query, names)
+				reply := dnsReply(query, resolve)
 				server.Write(append([]byte{byte(len(reply) >> 8), byte(len(reply))}, reply...))
 			}
 		}()
@@ -211,7 +237,7 @@ func answer(t *testing.T, names map[string][][4]byte) {
 
 // dnsReply answers a query for A records, and any other query with no record (RFC
 // 1035, section 4.1).
-func dnsReply(query []byte, names map[string][][4]byte) []byte {
+func dnsReply(query []byte, resolve func(name string, isA bool) ([][4]byte, bool)) []byte {
 	const header, typeA, classIN = 12, 1, 1
 	end, name := header, ""
 	for query[end] != 0 {
@@ -220,7 +246,7 @@ func dnsReply(query []byte, names map[string][][4]byte) []byte {
 		end = next
 	}
 	isA := query[end+2] == typeA
-	ips, known := names[name]
+	ips, known := resolve(name, isA)
 	reply := slices.Clone(query[:end+5]) // the header and the question
 	clear(reply[2:header])
 	reply[2] = 0x84 // an authoritative response

@@ -35,11 +35,11 @@ func (s *Server) identify(r *http.Request) (auth.Identity, error) {
 	case errors.Is(err, auth.ErrForeignPage):
 		return id, refusal{problem.OriginNotAllowed.With("Pages of other sites may not use the cookie. If it is your own page, start the server with --allow-origin and the page's origin."), err}
 	}
-	detail := "The credential is not accepted. The server's log says why."
+	refused := problem.BadCredential("The credential is not accepted. The server's log says why.")
 	if errors.Is(err, auth.ErrExpired) {
-		detail = "The credential has expired. Get a new one."
+		refused = problem.Expired()
 	}
-	return id, refusal{problem.InvalidCredential.With(detail).Set("WWW-Authenticate", realm+`, error="invalid_token"`), err}
+	return id, refusal{refused, err}
 }
 
 // trusted reports whether a page of an origin may use the cookie: the page of this server, or one

@@ -50,6 +50,9 @@ func (s *site) postMessage(w http.ResponseWriter, r *http.Request) error {
 	hold := request.NewHold(budget.Of(s.hub))
 	defer hold.Release()
 	m, err := readMessage(w, r, &hold)
+	if err == nil { // the body may have taken a while
+		err = s.authorize(r, httpapi.Access{Action: httpapi.ActionPublish, Topics: []string{topic}})
+	}
 	if err != nil {
 		return err
 	}

@@ -83,8 +83,7 @@ func (s *Server) beginSession(w http.ResponseWriter, r *http.Request) error {
 	}
 	token, _, _ := auth.FromRequest(r, "", nil) // it was found before
 	if id.Until.IsZero() {
-		return problem.InvalidCredential.With("An API key is for services, and a session takes a signed token that ends. Send the key in the header Authorization with each request.").
-			Set("WWW-Authenticate", realm+`, error="invalid_token"`)
+		return problem.BadCredential("An API key is for services, and a session takes a signed token that ends. Send the key in the header Authorization with each request.")
 	}
 	c := s.cookie.cookie(token, max(1, int(time.Until(id.Until)/time.Second)))
 	if len(c.Name)+len(c.Value) > maxCookie {
@@ -112,10 +111,7 @@ func (s *Server) showSession(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) identifyLive(r *http.Request) (auth.Identity, error) {
 	id, err := s.identify(r)
 	if err == nil && s.conns.hub.Revoked(id.Subject, id.Issued) {
-		err = refusal{
-			problem.InvalidCredential.With("The credential was revoked. Get a new one.").Set("WWW-Authenticate", realm+`, error="invalid_token"`),
-			fmt.Errorf("the subject %q is revoked", id.Subject),
-		}
+		err = refusal{problem.Revoked(), fmt.Errorf("the subject %q is revoked", id.Subject)}
 	}
 	return id, err
 }
