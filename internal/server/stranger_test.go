@@ -187,3 +187,44 @@ func TestRevocationOfOddSubjects(t *testing.T) {
 		}
 	}
 }
+
+// A message whose sender was revoked after the head of its request, and before the end of its body,
+// is not stored.
+func TestRevocationWhileABodyComes(t *testing.T) {
+	c := newCredentials(t)
+	s := start(t, server.Config{Auth: c.Authenticator})
+	for i, path := range []string{"/topics/a.b", "/messages", "/batch"} {
+		sub := fmt.Sprint("ada", i)
+		tok := token(t, sub, time.Hour, map[string]any{"publish": []string{"a.**", "messages"}})
+		body := `{"user":"a","text":"b"}`
+		if path == "/batch" {
+			body = `{"topic":"a.b","data":1}`
+		}
+		conn := dial(t, s.addr)
+		conn.SetDeadline(time.Now().Add(patience))
+		kind := map[bool]string{true: "application/json", false: "application/x-ndjson"}[path == "/messages"]
+		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Type: %s\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", path, tok, kind, len(body))
+		r := bufio.NewReader(conn)
+		if line, err := r.ReadString('\n'); err != nil || !strings.HasPrefix(line, "HTTP/1.1 100 ") {
+			t.Fatalf("%s: %q, %v", path, line, err)
+		}
+		r.ReadString('\n')
+		if err := s.hub.Revoke(t.Context(), "jwt:"+sub, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(conn, body)
+		res, err := http.ReadResponse(r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, _ := io.ReadAll(res.Body)
+		if res.StatusCode != 401 {
+			t.Errorf("%s: %s %s", path, res.Status, b)
+		}
+	}
+	for _, topic := range []string{"a.b", "messages"} {
+		if info, _, err := s.hub.Topic(t.Context(), topic); err == nil {
+			t.Errorf("%+v is stored", info)
+		}
+	}
+}
