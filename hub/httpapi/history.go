@@ -45,7 +45,7 @@ func (a *api) showHistory(w http.ResponseWriter, r *http.Request, topic, _ strin
 	if err != nil {
 		return err
 	}
-	if err := a.checkReadable(r, topic); err != nil {
+	if _, err := a.checkReadable(r, topic); err != nil {
 		return err
 	}
 	return a.answerHistory(w, r, topics.MustFilters(topic), after, limit)
@@ -132,7 +132,7 @@ func (a *api) showEvent(w http.ResponseWriter, r *http.Request, topic, id string
 	if err != nil {
 		return err
 	}
-	if err := a.checkReadable(r, topic); err != nil {
+	if _, err := a.checkReadable(r, topic); err != nil {
 		return err
 	}
 	event, err := a.hub.Event(r.Context(), topic, position)

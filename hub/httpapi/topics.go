@@ -116,7 +116,8 @@ type topicInfo struct {
 
 // showTopic answers GET /topics/{topic}.
 func (a *api) showTopic(w http.ResponseWriter, r *http.Request, topic, _ string) error {
-	if err := a.checkReadable(r, topic); err != nil {
+	decision, err := a.checkReadable(r, topic)
+	if err != nil {
 		return err
 	}
 	info, subscribers, err := a.hub.Topic(r.Context(), topic)
@@ -129,7 +130,11 @@ func (a *api) showTopic(w http.ResponseWriter, r *http.Request, topic, _ string)
 	// The tag is weak (RFC 9110, section 8.8.1), because it does not cover the counts.
 	tag := `"` + info.Last.String() + `"`
 	w.Header().Set("ETag", "W/"+tag)
-	w.Header().Set("Cache-Control", "no-cache") // may be kept, and is asked for again
+	caching := "no-cache" // the answer may be kept, and is asked for again
+	if decision.Subject != "" {
+		caching = "private, no-cache" // only by the client itself
+	}
+	w.Header().Set("Cache-Control", caching)
 	if request.MatchesETag(r.Header, tag) {
 		w.WriteHeader(http.StatusNotModified)
 		return nil
@@ -139,10 +144,9 @@ func (a *api) showTopic(w http.ResponseWriter, r *http.Request, topic, _ string)
 }
 
 // checkReadable refuses a request that names no valid topic, or may not read the topic.
-func (a *api) checkReadable(r *http.Request, topic string) error {
+func (a *api) checkReadable(r *http.Request, topic string) (Decision, error) {
 	if err := checkTopic("topic", topic); err != nil {
-		return err
+		return Decision{}, err
 	}
-	_, err := a.authorize(r, Access{Action: ActionRead, Topics: []string{topic}})
-	return err
+	return a.authorize(r, Access{Action: ActionRead, Topics: []string{topic}})
 }

@@ -169,6 +169,12 @@ func TestWhatEachRouteNeeds(t *testing.T) {
 			if r := do("GET", "/topics/a.c", "", bearer(c.keys["subscribe"])...); r.status != 404 {
 				t.Errorf("a part of the batch is stored: %d", r.status)
 			}
+			// No cache gives one client what another one may read.
+			for path, want := range map[string]string{"/topics/a.b": "private, no-cache", "/topics/a.b/events": "no-store", "/topics?match=a.*": "no-store", "/topics/a.b/events/" + id: "no-store"} {
+				if r := do("GET", path, "", bearer(c.keys["subscribe"])...); r.status != 200 || r.header.Get("Cache-Control") != want {
+					t.Errorf("%s: %d %v, want %s", path, r.status, r.header, want)
+				}
+			}
 			// Anyone may read what is public, and only that.
 			if r := do("GET", "/events?topic=public.x", ""); r.status != 200 {
 				t.Errorf("%d %s", r.status, r.body)
