@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -100,6 +101,27 @@ func TestSubjects(t *testing.T) {
 			{"DELETE", "/subjects/jwt:ada/nothing", "", 404, "not-found"},
 		} {
 			s.send(t, tt.method, tt.path, tt.body, "Authorization", "ops").problem(t, tt.status, tt.kind)
+		}
+	})
+}
+
+// A stream whose subject is disconnected while Authorize decides does not survive: what Authorize
+// has read may be what the disconnect takes away, as a key in a file.
+func TestDisconnectWhileAuthorizeDecides(t *testing.T) {
+	protocols(t, func(t *testing.T, h2 bool) {
+		var s *site
+		s = serve(t, setting{h2: h2, api: httpapi.Options{Authorize: func(*http.Request, httpapi.Access) (httpapi.Decision, error) {
+			time.Sleep(time.Millisecond)
+			if err := s.hub.Disconnect(t.Context(), "key:shop"); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(time.Millisecond)
+			return httpapi.Decision{Subject: "key:shop", NoEnd: true}, nil
+		}}})
+		res := s.request(t, "GET", "/events?topic=a", nil)
+		time.AfterFunc(10*time.Second, func() { res.Body.Close() })
+		if b, err := io.ReadAll(res.Body); err == nil || !strings.Contains(string(b), `{"reason":"revoked"}`) {
+			t.Errorf("the stream is %q, %v", b, err)
 		}
 	})
 }
