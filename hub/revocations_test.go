@@ -111,6 +111,26 @@ func TestRevocationsAreStoredAtTheStart(t *testing.T) {
 	})
 }
 
+// A second revocation, of a server whose credentials live less long, does not shorten the first.
+func TestRevocationIsNotShortened(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log := eventlog.NewMemory(nil)
+		h := newHub(t, log, &hub.Options{MaxCredentialAge: 24 * time.Hour})
+		other := newHub(t, log, &hub.Options{MaxCredentialAge: time.Minute})
+		for _, h := range []*hub.Hub{h, other, h, other} {
+			revoke(t, h, "jwt:ada")
+		}
+		time.Sleep(time.Hour)
+		if !h.Revoked("jwt:ada", time.Time{}) || !other.Revoked("jwt:ada", time.Time{}) {
+			t.Error("it is over")
+		}
+		time.Sleep(24 * time.Hour)
+		if h.Revoked("jwt:ada", time.Time{}) || other.Revoked("jwt:ada", time.Time{}) {
+			t.Error("it is not over when all older credentials have ended")
+		}
+	})
+}
+
 // A fullLog refuses to store as long as full is set.
 type fullLog struct {
 	eventlog.Log
