@@ -18,6 +18,7 @@ import (
 // nothing more will follow, the response is complete, and otherwise it breaks off. A stream that
 // is stalled or reads from the log at that time ends, too.
 func TestPathUntil(t *testing.T) {
+	const soon = 2 * time.Second // a busy machine needs some time until the stream is what it has to be
 	on(t, everyPath, func(t *testing.T, p path) {
 		for _, reason := range []string{hub.EndFinished, hub.EndExpired} {
 			for _, state := range []string{"live", "stalled", "reading from the log"} {
@@ -30,7 +31,7 @@ func TestPathUntil(t *testing.T) {
 					begin := time.Now()
 					s = p.station(t, nil, &hub.Options{Window: 2}, func(srv *http.Server) {
 						srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-							s.serveUntil(w, r, time.Now().Add(300*time.Millisecond), reason)
+							s.serveUntil(w, r, time.Now().Add(soon), reason)
 						})
 					})
 					s.publishSeen(t, large("big", "", 800)...)
@@ -55,7 +56,7 @@ func TestPathUntil(t *testing.T) {
 					if id := s.ended(t, c, reason); id != fmt.Sprintf("E-%d", s.Head()) && p != iterator {
 						t.Errorf("it ends with the id %s", id)
 					}
-					if took := time.Since(begin); took < 300*time.Millisecond {
+					if took := time.Since(begin); took < soon {
 						t.Errorf("it ends after %v", took)
 					}
 					s.vacated(t)
@@ -83,7 +84,7 @@ func (s *station) serveUntil(w http.ResponseWriter, r *http.Request, at time.Tim
 // left, and a client that leaves is noticed before the deadline.
 func TestPathDeadline(t *testing.T) {
 	on(t, ownPaths, func(t *testing.T, p path) {
-		const soon = 300 * time.Millisecond
+		const soon = 2 * time.Second
 		for name, tt := range map[string]struct {
 			deadline, until time.Duration // of the context, and of the subscription, or 0
 			reason          string
@@ -112,7 +113,7 @@ func TestPathDeadline(t *testing.T) {
 				c := s.stream(t, query("a"))
 				cancel := <-ctxs
 				var open struct{ ExpiresIn *int64 }
-				if ev := c.event(t); json.Unmarshal([]byte(ev.Data), &open) != nil || open.ExpiresIn == nil || (*open.ExpiresIn == 0) != (tt.reason != "") {
+				if ev := c.event(t); json.Unmarshal([]byte(ev.Data), &open) != nil || open.ExpiresIn == nil || (*open.ExpiresIn < 2) != (tt.reason != "") {
 					t.Errorf("the first event is %+v", ev)
 				}
 				publish(t, s.Hub, "a:1")
