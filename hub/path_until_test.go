@@ -18,7 +18,7 @@ import (
 // nothing more will follow, the response is complete, and otherwise it breaks off. A stream that
 // is stalled or reads from the log at that time ends, too.
 func TestPathUntil(t *testing.T) {
-	const soon = 2 * time.Second // a busy machine needs some time until the stream is what it has to be
+	const soon = time.Second // a busy machine needs some time until the stream is what it has to be
 	on(t, everyPath, func(t *testing.T, p path) {
 		for _, reason := range []string{hub.EndFinished, hub.EndExpired} {
 			for _, state := range []string{"live", "stalled", "reading from the log"} {
@@ -84,7 +84,7 @@ func (s *station) serveUntil(w http.ResponseWriter, r *http.Request, at time.Tim
 // left, and a client that leaves is noticed before the deadline.
 func TestPathDeadline(t *testing.T) {
 	on(t, ownPaths, func(t *testing.T, p path) {
-		const soon = 2 * time.Second
+		const soon = time.Second
 		for name, tt := range map[string]struct {
 			deadline, until time.Duration // of the context, and of the subscription, or 0
 			reason          string
