@@ -12,10 +12,8 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"math/big"
 	"net"
-	"net/http"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -93,22 +91,12 @@ func dialClient(addr string, timeout time.Duration) (net.Conn, error) {
 	return c, nil
 }
 
-// publishAgain is publishOnce over TLS, on a connection that stays open.
-func publishAgain(addr, topic, body string, timeout time.Duration) (a answer, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, "POST", "https://"+strings.TrimPrefix(addr, tlsPrefix)+"/topics/"+topic, strings.NewReader(body))
-	if err != nil {
-		return a, err
+// urlOf returns the URL of an address for [dialClient].
+func urlOf(addr string) string {
+	if addr, secure := strings.CutPrefix(addr, tlsPrefix); secure {
+		return "https://" + addr
 	}
-	res, err := attackersClient.Do(req)
-	if err != nil {
-		return a, err
-	}
-	defer res.Body.Close()
-	a.status, a.header = res.StatusCode, res.Header
-	a.text, err = io.ReadAll(res.Body)
-	return a, err
+	return "http://" + addr
 }
 
 // clientHello returns the first flight of a client.
