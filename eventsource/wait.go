@@ -28,6 +28,7 @@ const (
 // judge applies the rules to an attempt that has ended with err.
 func (r *run) judge(a *attempt, err error) *Failure {
 	opened := !a.open.IsZero() && !a.refused
+	r.opened = r.opened || opened
 	if opened && r.c.now().Sub(a.open) >= healthyTime {
 		r.failures = 0
 	}
