@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/cookiejar"
 	"strings"
 	"time"
 
@@ -18,6 +20,7 @@ import (
 // A client reads one stream and reports what comes.
 type client struct {
 	es       *eventsource.Client
+	http     *http.Client
 	callback string
 	sent     int // callbacks so far; used by the goroutine of the client only
 	ctx      context.Context
@@ -28,7 +31,13 @@ type client struct {
 func startClient(p *start) *client {
 	c := &client{callback: strings.TrimSuffix(p.CallbackURL, "/"), done: make(chan struct{})}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		panic(err) // only options can be wrong
+	}
+	c.http = &http.Client{Transport: eventsource.NewTransport(), Jar: jar} // browsers keep cookies too
 	opts := &eventsource.Options{
+		HTTPClient:  c.http,
 		Method:      p.Method,
 		Header:      http.Header{},
 		Repeat:      true,
@@ -72,18 +81,25 @@ func decide(f *eventsource.Failure) {
 // run reports what the stream brings, until it ends or the client is closed.
 func (c *client) run() {
 	defer close(c.done)
+	defer c.http.CloseIdleConnections()
+	var last error
 	for ev, err := range c.es.Events(c.ctx) {
 		if c.ctx.Err() != nil {
 			return
 		}
 		if _, gap := err.(*sse.GapError); err != nil && !gap {
 			c.error(err)
+			last = err
 			continue
 		}
 		if ev.Type == "" {
 			ev.Type = "message"
 		}
 		c.report(message{Kind: "event", Event: &event{Type: ev.Type, Data: ev.Data, ID: ev.ID}})
+		last = nil
+	}
+	if last == nil && c.ctx.Err() == nil { // the standard calls each end for good an error
+		c.error(errors.New("the server has ended the stream for good"))
 	}
 }
 
