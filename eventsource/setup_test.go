@@ -202,3 +202,5 @@ func (o *outcome) check(t *testing.T, want ...string) {
 		t.Errorf("events %q, want %q", got, want)
 	}
 }
+
+func logTo(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }

@@ -369,7 +369,7 @@ func (d *decoder) addComment(value []byte) error {
 func (d *decoder) addData(value []byte) error {
 	size := 0
 	if d.tooLarge {
-		d.size += int64(1 + len(value))
+		d.dropMore(int64(len(value)))
 		return nil
 	}
 	if d.dataLines == 0 {
