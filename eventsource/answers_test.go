@@ -165,6 +165,7 @@ func TestA401AsksPrepareOnceMore(t *testing.T) {
 		{"twice after a stream", []int{0, 401, 401, 204}, true, 3, true},
 		{"another failure between", []int{401, 503, 401, 204}, true, 4, false},
 		{"403 is final", []int{403, 204}, true, 1, true},
+		{"by the standard", []int{401, 204}, true, 1, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -174,7 +175,7 @@ func TestA401AsksPrepareOnceMore(t *testing.T) {
 					}
 					return reply{status: tt.answers[n], end: io.EOF}
 				}}
-				opts := &eventsource.Options{}
+				opts := &eventsource.Options{Standard: strings.Contains(tt.name, "standard")}
 				asked := 0
 				if tt.prepare {
 					opts.Prepare = func(_ context.Context, req *http.Request) error {

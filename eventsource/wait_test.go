@@ -222,6 +222,18 @@ func TestReconnectEndsTheConnectionAndTheWait(t *testing.T) {
 	})
 }
 
+// Reconnect in an event that is the last of its stream needs no wait either.
+func TestReconnectAtTheEndOfAStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := inOrder(stream("data: a\n\n", io.EOF), stream("data: b\n\n", nil))
+		c := srv.client(&eventsource.Options{Delay: time.Hour})
+		collect(t.Context(), c, func(o *outcome) bool { c.Reconnect(); return len(o.events) == 2 })
+		if got := srv.gaps(); !slices.Equal(got, []time.Duration{0}) {
+			t.Errorf("waits %v", got)
+		}
+	})
+}
+
 // An error, the watchdog and Reconnect in one instant are one failure.
 func TestOneFailureIsOneReconnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
