@@ -276,7 +276,11 @@ func TestErrorsSayWhatTheServerSaid(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
+				start := time.Now()
 				o := collect(t.Context(), inOrder(tt.reply).client(nil), nil)
+				if d := time.Since(start); d > 5*s {
+					t.Errorf("the error came after %v", d)
+				}
 				if o.last == nil || o.last.Error() != tt.want {
 					t.Errorf("got  %v\nwant %s", o.last, tt.want)
 				}
