@@ -22,7 +22,7 @@ type delivery struct {
 	c            *Client
 	ctx          context.Context
 	pending      []*item // without an outcome
-	attempts     int     // that have failed in a row
+	attempts     int     // that have failed
 	unauthorized bool    // the last answer was 401
 }
 
@@ -69,7 +69,6 @@ func (d *delivery) settle() {
 func (d *delivery) attempt() error {
 	items, wish, err := d.send()
 	if err == nil {
-		d.attempts = 0
 		return nil
 	}
 	status, answered := errors.AsType[*StatusError](err)
