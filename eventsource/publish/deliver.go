@@ -78,7 +78,7 @@ func (d *delivery) attempt() error {
 	switch {
 	case again:
 		return nil
-	case answered && !outgoing.Temporary(status.Status):
+	case answered && !status.later():
 		return d.refused(items, status)
 	}
 	d.attempts++
@@ -272,7 +272,7 @@ func (it *item) answered(a answer, h http.Header) error {
 		return nil
 	}
 	status := &StatusError{Status: a.Status, Type: a.Type, Detail: a.Detail, Header: h}
-	if !outgoing.Temporary(a.Status) {
+	if !status.later() {
 		it.refuse(status)
 		return nil
 	}
