@@ -168,8 +168,12 @@ func TestRevocationOfOddSubjects(t *testing.T) {
 	s := start(t, server.Config{Auth: c.Authenticator})
 	cl := client(t, "HTTP/1.1")
 	odd := []string{"a/b", "a%2Fb", "a%b", "ada", "Ada", "a b", "a+b", "..", ".", "*", "ä", "e\u0301", "\x00", "\r\n", "a:b", "jwt:a", "a?b#c", "\"", strings.Repeat("x", 190)}
+	tokens := map[string]string{} // signed before all revocations
+	for _, sub := range odd {
+		tokens[sub] = token(t, sub, time.Hour, map[string]any{})
+	}
 	works := func(sub string) bool {
-		r := send(t, cl, "GET", s.url+"/session", nil, "Authorization", "Bearer "+token(t, sub, time.Hour, map[string]any{}))
+		r := send(t, cl, "GET", s.url+"/session", nil, "Authorization", "Bearer "+tokens[sub])
 		return r.status == 200
 	}
 	for i, sub := range odd {
