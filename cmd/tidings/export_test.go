@@ -14,6 +14,10 @@ var (
 	FormatSize   = formatSize
 	SystemMemory = systemMemory
 	WhyLate      = whyLate
+	ParseMessage = parseMessage
+	ReadLine     = readLine
+	Visible      = visible
+	PlainJSON    = plainJSON
 )
 
 // NotLimited is notLimited.

@@ -145,10 +145,24 @@ func unreachable(base string, err error) error {
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		err = e.Err // its text has the URL with the query
 	}
-	if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "dial" {
-		return fmt.Errorf("no hub answers at %s (%w); start one with tidings serve, or name it with --url", base, e.Err)
+	if dialFailed(err) {
+		return fmt.Errorf("no hub answers at %s (%w); start one with tidings serve, or name it with --url", base, err)
 	}
 	return fmt.Errorf("%s does not answer: %w", base, err)
+}
+
+// dialFailed reports whether there was no connection at all.
+func dialFailed(err error) bool {
+	e, ok := errors.AsType[*net.OpError](err)
+	return ok && e.Op == "dial"
+}
+
+// explained returns the text of an error of the packages eventsource and publish.
+func explained(base string, err error) string {
+	if e, ok := errors.AsType[*net.OpError](err); ok && dialFailed(err) {
+		return unreachable(base, e).Error()
+	}
+	return strings.TrimPrefix(strings.TrimPrefix(err.Error(), "publish: "), "eventsource: ")
 }
 
 // refused explains an answer that is an error.

@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
+	"os/signal"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v3"
@@ -48,6 +49,7 @@ func pubCommand() *cli.Command {
 			&cli.BoolFlag{Name: "ndjson", Usage: "read a JSON object a line: data, type, key and topic"},
 		}, targetFlags()...),
 		Action: func(ctx context.Context, cmd *cli.Command) error {
+			signal.Ignore(syscall.SIGPIPE) // so that a write has an error instead
 			p, err := newPub(cmd)
 			if err != nil {
 				return err
@@ -115,10 +117,7 @@ func (p *pub) retry(err error, _ time.Duration) {
 }
 
 // why explains an error of a message or of a request.
-func (p *pub) why(err error) string {
-	text := explainState(p.base, err)
-	return strings.TrimPrefix(strings.TrimPrefix(text, "publish: "), "eventsource: ")
-}
+func (p *pub) why(err error) string { return explained(p.base, err) }
 
 // one publishes one message, and prints its id.
 func (p *pub) one(ctx context.Context, data, key string) error {

@@ -86,7 +86,7 @@ func subCommand() *cli.Command {
 func outputFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.BoolFlag{Name: "json", Usage: "print whole messages, as one JSON object a line: id, topic, type, data and time"},
-		&cli.BoolFlag{Name: "null", Aliases: []string{"0"}, Usage: "end each message with a NUL instead of a line end, as for xargs -0"},
+		&cli.BoolFlag{Name: "null", Aliases: []string{"z"}, Usage: "end each message with a NUL instead of a line end, as for xargs -0"},
 	}
 }
 
@@ -274,7 +274,7 @@ func (s *sub) explain(ctx context.Context, err error) error {
 	if _, ok := errors.AsType[failure](err); ok || errors.Is(err, errReaderLeft) {
 		return err
 	}
-	return failure{errors.New(strings.TrimPrefix(err.Error(), "eventsource: "))}
+	return failure{errors.New(explained(s.target.base, err))}
 }
 
 // state tells the user that the connection is lost, and that it is there again.
@@ -283,7 +283,7 @@ func (s *sub) state(state eventsource.State) {
 	case eventsource.Waiting, eventsource.Muted:
 		if !s.lost {
 			s.lost = true
-			s.notes.notef("%s; trying again", strings.TrimPrefix(explainState(s.target.base, state.Err), "eventsource: "))
+			s.notes.notef("%s; trying again", explained(s.target.base, state.Err))
 		}
 	case eventsource.Open:
 		if s.lost {
@@ -291,11 +291,4 @@ func (s *sub) state(state eventsource.State) {
 			s.notes.notef("connected to %s", s.target.base)
 		}
 	}
-}
-
-func explainState(base string, err error) string {
-	if _, ok := errors.AsType[*url.Error](err); ok {
-		return unreachable(base, err).Error()
-	}
-	return err.Error()
 }

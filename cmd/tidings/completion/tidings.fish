@@ -7,7 +7,7 @@ function __tidings_complete
         set -a request "$current"
     end
     # fish shows what follows a tab as a description.
-    $request --generate-shell-completion 2>/dev/null </dev/null | string replace -r '^([^:]*):' '$1\t'
+    $request --generate-shell-completion 2>/dev/null </dev/null | string replace -a '`' '' | string replace -r '^([^:]*):' '$1\t'
 end
 
 complete -c tidings -a '(__tidings_complete)'

@@ -7,6 +7,7 @@ _tidings() {
   request[1]=${(Q)${request[1]/#\~/$HOME}}
   [[ "${words[CURRENT]}" == -* ]] && request+=("${words[CURRENT]}")
   lines=("${(@f)$("${(@)request}" --generate-shell-completion 2>/dev/null </dev/null)}")
+  lines=("${(@)lines//\`/}")
   if [[ -n "${lines[1]}" ]]; then
     _describe 'tidings' lines
   else
