@@ -103,6 +103,10 @@ type Failure struct {
 	// Opened reports whether the stream had opened.
 	Opened bool
 
+	// Asked is the reconnection time that the server, or Options.Delay, asked for
+	// last. It is negative if there is none.
+	Asked time.Duration
+
 	// Wait is the time until the next attempt. [Options.Decide] may change it.
 	Wait time.Duration
 

@@ -110,7 +110,6 @@ func (a *attempt) run() error {
 	}
 	defer res.Body.Close()
 	r.unauthorized = false
-	r.opened = true
 	a.open = r.c.now()
 	r.tell(State{Phase: Open})
 	return a.read(res.Body)

@@ -28,12 +28,16 @@ const (
 // judge applies the rules to an attempt that has ended with err.
 func (r *run) judge(a *attempt, err error) *Failure {
 	opened := !a.open.IsZero() && !a.refused
+	r.opened = r.opened || opened
 	if opened && r.c.now().Sub(a.open) >= healthyTime {
 		r.failures = 0
 	}
 	r.failures++
-	f := &Failure{Attempt: r.failures, Err: err, Opened: opened}
 	r.count(a, err)
+	f := &Failure{Attempt: r.failures, Err: err, Opened: opened, Asked: r.wish}
+	if r.once != none {
+		f.Asked = r.once
+	}
 	f.Final = r.final(f)
 	f.Wait = r.nextWait(f)
 	if r.c.opts.Decide != nil {
@@ -86,19 +90,15 @@ func (r *run) nextWait(f *Failure) time.Duration {
 	if r.unauthorized {
 		return 0 // Prepare may have a better credential at once
 	}
-	wish := r.wish
-	if r.once != none {
-		wish = r.once
-	}
-	if wish == 0 {
+	if f.Asked == 0 {
 		if f.Opened || f.Attempt == 1 {
 			return 0
 		}
 		return outgoing.Backoff(f.Attempt - 2)
 	}
 	wait := outgoing.Backoff(f.Attempt - 1)
-	if wish > 0 {
-		wait = max(wait, outgoing.Spread(wish))
+	if f.Asked > 0 {
+		wait = max(wait, outgoing.Spread(f.Asked))
 	}
 	if r.empty >= emptyLimit {
 		wait = max(wait, mutedWait)

@@ -5,6 +5,7 @@ import (
 	"io"
 	"iter"
 	"math"
+	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -131,8 +132,9 @@ type decoder struct {
 	retry        time.Duration
 	idSet        bool
 
-	lastID   string // the standard's last event ID buffer
-	lastType string // the type of an earlier event, kept to reuse its string
+	lastID   string          // the standard's last event ID buffer
+	ids      strings.Builder // the newest IDs, in one allocation
+	lastType string          // the type of an earlier event, kept to reuse its string
 }
 
 func (d *decoder) events(yield func(Event, error) bool) {
@@ -326,7 +328,7 @@ func (d *decoder) field(line []byte) error {
 		if bytes.IndexByte(value, 0) < 0 {
 			d.idSet = true
 			if string(value) != d.lastID || !utf8.Valid(value) {
-				d.lastID = toValidUTF8(value)
+				d.lastID = d.keepID(value)
 			}
 		}
 	case "retry":
@@ -343,6 +345,25 @@ func (d *decoder) field(line []byte) error {
 }
 
 var colon = []byte(":")
+
+// idBytes is how much one allocation holds of IDs. A short ID would cost each
+// event an allocation of its own. Who keeps an ID keeps so much alive.
+const idBytes = 256
+
+// keepID returns an ID as a string. A [strings.Builder] never changes what its
+// String has returned.
+func (d *decoder) keepID(id []byte) string {
+	if len(id) > idBytes/4 || !utf8.Valid(id) {
+		return toValidUTF8(id)
+	}
+	if d.ids.Cap()-d.ids.Len() < len(id) {
+		d.ids = strings.Builder{}
+		d.ids.Grow(idBytes)
+	}
+	start := d.ids.Len()
+	d.ids.Write(id)
+	return d.ids.String()[start:]
+}
 
 func (d *decoder) addComment(value []byte) error {
 	if d.opts.OnComment != nil {
@@ -369,7 +390,7 @@ func (d *decoder) addComment(value []byte) error {
 func (d *decoder) addData(value []byte) error {
 	size := 0
 	if d.tooLarge {
-		d.size += int64(1 + len(value))
+		d.dropMore(int64(len(value)))
 		return nil
 	}
 	if d.dataLines == 0 {

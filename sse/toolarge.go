@@ -60,11 +60,8 @@ func (d *decoder) lineTooLarge(b []byte, unfinished bool) error {
 		if len(value) > 0 && value[0] == ' ' {
 			value = value[1:]
 		}
-		size := d.held() + int64(len(value))
-		if d.dataLines > 0 || d.tooLarge {
-			size++ // the line end before this line
-		}
-		d.drop(size)
+		d.drop(d.held())
+		d.dropMore(int64(len(value)))
 	case "event", "id":
 		d.drop(d.held())
 	}
@@ -92,6 +89,15 @@ func (d *decoder) held() int64 {
 func (d *decoder) drop(size int64) {
 	d.tooLarge, d.size = true, size
 	d.data0, d.data = "", nil
+}
+
+// dropMore counts another data line of a block whose data is dropped.
+func (d *decoder) dropMore(size int64) {
+	if d.dataLines > 0 {
+		size++ // the line end before the line
+	}
+	d.dataLines++
+	d.size += size
 }
 
 // skip drops more of a line.
