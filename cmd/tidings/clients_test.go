@@ -97,22 +97,6 @@ func (c *running) end(t *testing.T) syscall.WaitStatus {
 	}
 }
 
-// subscribed waits until a topic has a subscriber.
-func (p *process) subscribed(t *testing.T, topic string) {
-	t.Helper()
-	p.publish(t, topic, "")
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		var info struct{ Subscribers int }
-		if err := json.NewDecoder(get(t, p.url+"/topics/"+topic).Body).Decode(&info); err != nil {
-			t.Fatal(err)
-		}
-		if info.Subscribers > 0 {
-			return
-		}
-	}
-	t.Fatal("nobody subscribes")
-}
-
 // What ends sub, and with which exit code: whatever the form of the output.
 func TestSubEnds(t *testing.T) {
 	p := serve(t, nil, "--addr", "127.0.0.1:0", "--memory")
