@@ -122,22 +122,24 @@ nonsense
 {"topic":7,"data":1}
 ["data"]
 {"data":"x","type":"tidings.open"}
+{"data":"half \ud800"}
+{"data":"\ufffd \\ufffd \ud83d\ude00"}
 {"data":"last"`
 	code, _, errs := p.pub(t, input, "--ndjson", "c")
-	if code != 1 || !strings.Contains(errs, "tidings: 5 messages stored, 10 left out\n") || !strings.Contains(errs, "10 of 15 messages are not stored") {
+	if code != 1 || !strings.Contains(errs, "tidings: 6 messages stored, 11 left out\n") || !strings.Contains(errs, "11 of 17 messages are not stored") {
 		t.Errorf("%d %s", code, errs)
 	}
 	for _, says := range []string{
 		`line 7: the field "typ" is not known`, "line 8: the line is no JSON", "line 9: something follows", `line 10: the field "data" is missing`,
 		`line 11: the field "data" stands twice`, `line 12: the topic "a.*" has a *`, `line 13: the field "topic" is no string`, "line 14: the line is no JSON object",
-		"line 15: the hub answered 403", "line 16: the JSON ends too early",
+		"line 15: the hub answered 403", "line 16: there is half of a surrogate pair", "line 18: the JSON ends too early",
 	} {
 		if !strings.Contains(errs, "tidings: "+says) {
 			t.Errorf("stderr lacks %q:\n%s", says, errs)
 		}
 	}
 	_, out, _ := run(t, p.hubEnv(), "history", "**")
-	if want := "plain\n" + `{"a":1.50,"b":"<é> \u0041"}` + "\nnull\nelsewhere\n"; out != want {
+	if want := "plain\n" + `{"a":1.50,"b":"<é> \u0041"}` + "\nnull\nelsewhere\n\ufffd \\ufffd 😀\n"; out != want {
 		t.Errorf("stored are %q, want %q", out, want)
 	}
 	if code, _, errs := p.pub(t, `{"data":1}`+"\n", "--ndjson"); code != 1 || !strings.Contains(errs, "line 1: the field \"topic\" is missing, and the command names no TOPIC") {

@@ -91,12 +91,24 @@ func badJSON(err error) error {
 // white space.
 func dataOf(value json.RawMessage) (s string, err error) {
 	if value[0] == '"' {
-		err = json.Unmarshal(value, &s)
-		return s, err
+		if err := json.Unmarshal(value, &s); err != nil {
+			return "", err
+		}
+		return s, checkText(s, string(value))
 	}
 	var b bytes.Buffer
 	err = json.Compact(&b, value)
 	return b.String(), err
+}
+
+// checkText refuses a string for which its JSON had half of a surrogate pair, which encoding/json
+// replaces.
+func checkText(s, quoted string) error {
+	const replacement = "\ufffd"
+	if strings.Count(s, replacement) > strings.Count(quoted, replacement)+strings.Count(strings.ToLower(quoted), `\ufffd`) {
+		return errors.New(`there is half of a surrogate pair in the data, an escape such as \ud800 alone`)
+	}
+	return nil
 }
 
 // stringField sets the topic, the type or the key of a message. null stands for none.

@@ -1,7 +1,10 @@
 package httpapi_test
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -181,5 +184,68 @@ func TestLive(t *testing.T) {
 		quiet.want(t, event(1, "packed"), event(3, "shipped"), event(4, "arrived"))
 		s.publish(t, "/topics/orders.42", "more")
 		quiet.want(t, event(5, "more"))
+	})
+}
+
+// A page is rendered on the server from what the program knows, and its stream begins at the
+// position that was taken first. Whatever is published between any two steps, the page then shows
+// all of it.
+func TestServerRenderedPage(t *testing.T) {
+	protocols(t, func(t *testing.T, h2 bool) {
+		var h *hub.Hub
+		orders := map[string]string{} // what the program keeps in its database
+		between := func(string) {}    // is called between the steps
+		s := serve(t, setting{h2: h2, mount: func(api http.Handler) http.Handler {
+			mux := http.NewServeMux()
+			mux.Handle("/", api)
+			mux.HandleFunc("GET /page", func(w http.ResponseWriter, _ *http.Request) {
+				position := h.Position()
+				between("position and data")
+				data := maps.Clone(orders)
+				between("data and page")
+				json.NewEncoder(w).Encode(map[string]any{"position": position, "orders": data})
+			})
+			return mux
+		}})
+		h = s.hub
+		ship := func(order, state string) {
+			orders[order] = state
+			if _, err := h.Publish(t.Context(), hub.Message{Topic: "orders." + order, Type: order, Data: state}); err != nil {
+				t.Error(err)
+			}
+		}
+		for round, when := range []string{"nothing", "position and data", "data and page", "page and stream", "stream and event"} {
+			ship("42", fmt.Sprint("before ", round))
+			inject := func(at string) {
+				if at == when {
+					ship("42", fmt.Sprint("changed in ", round))
+					ship(strconv.Itoa(round), "new")
+				}
+			}
+			between = inject
+			var page struct {
+				Position string
+				Orders   map[string]string
+			}
+			decode(t, s.get(t, "/page").body, &page)
+			inject("page and stream")
+			stream := s.listen(t, "/events?topic=orders.*&live=true&lastEventId="+page.Position)
+			inject("stream and event")
+			ship("last", strconv.Itoa(round))
+			for page.Orders["last"] != strconv.Itoa(round) {
+				fields := map[string]string{}
+				for line := range strings.Lines(stream.next(t)) {
+					name, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
+					fields[name] = value
+				}
+				if !strings.HasPrefix(fields["event"], "tidings.") {
+					page.Orders[fields["event"]] = fields["data"]
+				}
+			}
+			if !maps.Equal(page.Orders, orders) {
+				t.Errorf("published between %s: the page shows %v, want %v", when, page.Orders, orders)
+			}
+			stream.res.Body.Close()
+		}
 	})
 }
