@@ -136,22 +136,25 @@ func TestSubEnds(t *testing.T) {
 		{"--url " + p.url + "/nowhere a", "", 1},
 	} {
 		for _, form := range []string{"", "--json", "--null"} {
-			args := append([]string{"sub"}, strings.Fields(form+" "+tt.args)...)
-			code, out, errs := run(t, p.hubEnv(), args...)
-			var got []string
-			for text := range strings.FieldsFuncSeq(out, func(c rune) bool { return c == '\n' || c == 0 }) {
-				if form == "--json" {
-					var m struct{ ID, Topic, Type, Data, Time string }
-					if err := json.Unmarshal([]byte(text), &m); err != nil || m.ID == "" || m.Topic == "" || m.Type != "message" || m.Time == "" {
-						t.Errorf("%q: %q, %v", args, text, err)
+			t.Run(form+" "+tt.args, func(t *testing.T) {
+				t.Parallel()
+				args := append([]string{"sub"}, strings.Fields(form+" "+tt.args)...)
+				code, out, errs := run(t, p.hubEnv(), args...)
+				var got []string
+				for text := range strings.FieldsFuncSeq(out, func(c rune) bool { return c == '\n' || c == 0 }) {
+					if form == "--json" {
+						var m struct{ ID, Topic, Type, Data, Time string }
+						if err := json.Unmarshal([]byte(text), &m); err != nil || m.ID == "" || m.Topic == "" || m.Type != "message" || m.Time == "" {
+							t.Errorf("%q, %v", text, err)
+						}
+						text = m.Data
 					}
-					text = m.Data
+					got = append(got, text)
 				}
-				got = append(got, text)
-			}
-			if code != tt.code || strings.Join(got, " ") != tt.out || (code == 0) != (errs == "") || strings.Count(errs, "\n") > 1 || strings.Contains(errs, "secret") {
-				t.Errorf("%q: exit code %d and %q, want %d and %q; stderr: %s", args, code, got, tt.code, tt.out, errs)
-			}
+				if code != tt.code || strings.Join(got, " ") != tt.out || (code == 0) != (errs == "") || strings.Count(errs, "\n") > 1 || strings.Contains(errs, "secret") {
+					t.Errorf("exit code %d and %q, want %d and %q; stderr: %s", code, got, tt.code, tt.out, errs)
+				}
+			})
 		}
 	}
 }

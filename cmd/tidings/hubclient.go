@@ -123,7 +123,11 @@ func (t *target) ask(ctx context.Context, path string, q url.Values, to any) (af
 	}
 	res, err := http.DefaultClient.Do(r)
 	if err != nil {
-		return 0, unreachable(t.base, err)
+		after = 0
+		if dialFailed(err) {
+			after = -1 // a person waits
+		}
+		return after, unreachable(t.base, err)
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {

@@ -204,11 +204,11 @@ func TestPubOnATerminal(t *testing.T) {
 // A long input shows how far it is, on the terminal only.
 func TestPubShowsProgress(t *testing.T) {
 	p := serve(t, nil, "--addr", "127.0.0.1:0", "--memory")
-	script := `(for i in $(seq 30); do echo $i; sleep 0.1; done) | "$T" pub a`
-	if got := onTerminal(t, p.hubEnv(), script+`; echo done`).until(t, "done"); !strings.Contains(got, "\r\x1b[K") || !strings.Contains(got, " stored") || !strings.Contains(got, "30 messages stored") {
+	script := `(for i in $(seq 14); do echo $i; sleep 0.1; done) | "$T" pub a`
+	if got := onTerminal(t, p.hubEnv(), script+`; echo done`).until(t, "done"); !strings.Contains(got, "\r\x1b[K") || !strings.Contains(got, " stored") || !strings.Contains(got, "14 messages stored") {
 		t.Errorf("%q", got)
 	}
-	if got := onTerminal(t, p.hubEnv(), script+` 2>&1 | cat; echo done`).until(t, "done"); strings.Contains(got, "\x1b") || !strings.Contains(got, "30 messages stored") {
+	if got := onTerminal(t, p.hubEnv(), script+` 2>&1 | cat; echo done`).until(t, "done"); strings.Contains(got, "\x1b") || !strings.Contains(got, "14 messages stored") {
 		t.Errorf("in a pipe: %q", got)
 	}
 }
