@@ -165,6 +165,7 @@ func TestA401AsksPrepareOnceMore(t *testing.T) {
 		{"twice after a stream", []int{0, 401, 401, 204}, true, 3, true},
 		{"another failure between", []int{401, 503, 401, 204}, true, 4, false},
 		{"403 is final", []int{403, 204}, true, 1, true},
+		{"by the standard", []int{401, 204}, true, 1, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -174,7 +175,7 @@ func TestA401AsksPrepareOnceMore(t *testing.T) {
 					}
 					return reply{status: tt.answers[n], end: io.EOF}
 				}}
-				opts := &eventsource.Options{}
+				opts := &eventsource.Options{Standard: strings.Contains(tt.name, "standard")}
 				asked := 0
 				if tt.prepare {
 					opts.Prepare = func(_ context.Context, req *http.Request) error {
@@ -275,7 +276,11 @@ func TestErrorsSayWhatTheServerSaid(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
+				start := time.Now()
 				o := collect(t.Context(), inOrder(tt.reply).client(nil), nil)
+				if d := time.Since(start); d > 5*s {
+					t.Errorf("the error came after %v", d)
+				}
 				if o.last == nil || o.last.Error() != tt.want {
 					t.Errorf("got  %v\nwant %s", o.last, tt.want)
 				}

@@ -30,7 +30,7 @@ type run struct {
 	watch        watchdog
 	failures     int           // since the last healthy stream
 	opened       bool          // a stream of this run has opened
-	unauthorized bool          // the last answer was 401
+	unauthorized bool          // the last attempt ended with 401
 	silences     int           // connections in a row that the watchdog gave up
 	empty        int           // connections in a row that opened and brought no byte
 	wish         time.Duration // the reconnection time that was asked for last, or none
@@ -109,10 +109,13 @@ func (a *attempt) run() error {
 		return err
 	}
 	defer res.Body.Close()
-	r.unauthorized = false
 	a.open = r.c.now()
 	r.tell(State{Phase: Open})
-	return a.read(res.Body)
+	err = a.read(res.Body)
+	if err != errDone && context.Cause(a.ctx) == errReconnect {
+		return errReconnect // whatever else has ended the stream at that moment
+	}
+	return err
 }
 
 // connect sends the request. It returns a response that is a stream, whose body

@@ -259,6 +259,10 @@ func TestTheQueryIsInNoText(t *testing.T) {
 // However a loop ends, nothing is left of it.
 func TestNoGoroutineIsLeft(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/none" {
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
 		w.Header().Set("Content-Type", "text/event-stream")
 		for i := range 3 {
 			fmt.Fprintf(w, "id: %d\ndata: a\n\n", i)
@@ -269,6 +273,9 @@ func TestNoGoroutineIsLeft(t *testing.T) {
 	defer srv.Close()
 	http.DefaultClient.CloseIdleConnections()
 	before := runtime.NumGoroutine()
+	for range eventsource.New(srv.URL+"/none", nil).Events(t.Context()) {
+	}
+	wantGoroutines(t, "204", before)
 	for n := 1; n <= 3; n++ {
 		for name, end := range map[string]func(cancel func()) bool{
 			"break":  func(func()) bool { return true },
@@ -286,14 +293,18 @@ func TestNoGoroutineIsLeft(t *testing.T) {
 				}
 			}()
 			cancel()
-			deadline := time.Now().Add(5 * s)
-			for runtime.NumGoroutine() > before {
-				if time.Now().After(deadline) {
-					stacks := make([]byte, 1<<16)
-					t.Fatalf("%s at event %d: %d goroutines, %d before\n%s", name, n, runtime.NumGoroutine(), before, stacks[:runtime.Stack(stacks, true)])
-				}
-				time.Sleep(ms)
-			}
+			wantGoroutines(t, fmt.Sprintf("%s at event %d", name, n), before)
+		}
+	}
+}
+
+// wantGoroutines waits until no more goroutines than these are left.
+func wantGoroutines(t *testing.T, after string, want int) {
+	t.Helper()
+	for deadline := time.Now().Add(5 * s); runtime.NumGoroutine() > want; time.Sleep(ms) {
+		if time.Now().After(deadline) {
+			stacks := make([]byte, 1<<16)
+			t.Fatalf("after %s: %d goroutines, %d before\n%s", after, runtime.NumGoroutine(), want, stacks[:runtime.Stack(stacks, true)])
 		}
 	}
 }

@@ -72,7 +72,7 @@ func (r *run) final(f *Failure) bool {
 	}
 	status, refused := f.Err.(*StatusError)
 	_, wrongType := f.Err.(*ContentTypeError)
-	again := refused && status.Status == http.StatusUnauthorized && o.Prepare != nil && !r.unauthorized
+	again := refused && status.Status == http.StatusUnauthorized && o.Prepare != nil && !o.Standard && !r.unauthorized
 	r.unauthorized = refused && status.Status == http.StatusUnauthorized
 	switch {
 	case again:

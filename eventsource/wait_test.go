@@ -133,30 +133,32 @@ const (
 // Clients that lost the same server do not come back together, and none comes
 // earlier than the server asked.
 func TestWaitsAreSpread(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var waits []time.Duration
-		for range 1000 {
-			srv := inOrder(stream("retry: 2000\n\ndata: a\n\n", errCut), reply{status: http.StatusNoContent, end: io.EOF})
-			collect(t.Context(), srv.client(nil), nil)
-			waits = append(waits, srv.gaps()[0])
-		}
-		slices.Sort(waits)
-		if waits[0] < 2*s || waits[999] > 3*s {
-			t.Errorf("waits of %v to %v, want 2 s to 3 s", waits[0], waits[999])
-		}
-		for i := range 10 { // a tenth of the clients in each tenth of the time
-			low, high := 2*s+time.Duration(i)*100*ms, 2*s+time.Duration(i+1)*100*ms
-			n := 0
-			for _, w := range waits {
-				if low <= w && w < high {
-					n++
+	for _, tt := range []struct {
+		name      string
+		reply     reply
+		low, high time.Duration
+	}{
+		{"retry: 2000", stream("retry: 2000\n\ndata: a\n\n", errCut), 2 * s, 3 * s},
+		{"the first backoff", reply{refuse: errCut}, 500 * ms, s},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var tenths [10]int // how many clients come in each tenth of the time
+				for range 1000 {
+					srv := inOrder(tt.reply, noContent)
+					collect(t.Context(), srv.client(nil), nil)
+					wait := srv.gaps()[0]
+					if wait < tt.low || wait > tt.high {
+						t.Fatalf("waited %v, want %v to %v", wait, tt.low, tt.high)
+					}
+					tenths[min(10*(wait-tt.low)/(tt.high-tt.low), 9)]++
 				}
-			}
-			if n < 50 || n > 160 {
-				t.Errorf("%d of 1,000 clients between %v and %v", n, low, high)
-			}
-		}
-	})
+				if slices.Min(tenths[:]) < 50 || slices.Max(tenths[:]) > 160 {
+					t.Errorf("of 1,000 clients %v come in each tenth of the time", tenths)
+				}
+			})
+		})
+	}
 }
 
 // A server that accepts each stream and cuts it makes no storm.
@@ -218,6 +220,18 @@ func TestReconnectEndsTheConnectionAndTheWait(t *testing.T) {
 		}
 		if got := srv.sent("Last-Event-ID"); !slices.Equal(got, []string{"", "1", "1"}) {
 			t.Errorf("last event IDs %q", got)
+		}
+	})
+}
+
+// Reconnect in an event that is the last of its stream needs no wait either.
+func TestReconnectAtTheEndOfAStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := inOrder(stream("data: a\n\n", io.EOF), stream("data: b\n\n", nil))
+		c := srv.client(&eventsource.Options{Delay: time.Hour})
+		collect(t.Context(), c, func(o *outcome) bool { c.Reconnect(); return len(o.events) == 2 })
+		if got := srv.gaps(); !slices.Equal(got, []time.Duration{0}) {
+			t.Errorf("waits %v", got)
 		}
 	})
 }

@@ -157,7 +157,7 @@ func TestSilentConnectionsLeaveThePool(t *testing.T) {
 		closedAt := []int{}
 		pool.closed = func() { closedAt = append(closedAt, srv.count()) }
 		c := eventsource.New(streamURL, &eventsource.Options{HTTPClient: &http.Client{Transport: pool}, MaxSilence: s, Delay: -1})
-		collect(t.Context(), c, func(o *outcome) bool { return len(o.events) == 2 })
+		collect(t.Context(), c, func(o *outcome) bool { return len(o.events) == 4 })
 		if len(closedAt) != 0 {
 			t.Errorf("closed after connections %v, which brought events", closedAt)
 		}

@@ -145,15 +145,15 @@ func (d *delivery) send() (items []*item, wish time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(d.ctx, requestTime)
 	defer cancel()
 	items = append(items, d.pending...)
-	req, err := d.c.request(ctx, items)
-	if err != nil {
-		return items, 0, err
-	}
 	now := time.Now()
 	for _, it := range items {
 		if it.first.IsZero() {
 			it.first = now
 		}
+	}
+	req, err := d.c.request(ctx, items)
+	if err != nil {
+		return items, 0, err
 	}
 	res, err := d.c.http.Do(req)
 	if err != nil {

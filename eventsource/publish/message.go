@@ -57,7 +57,7 @@ type Result struct {
 type item struct {
 	result Result
 	line   []byte    // of the body of POST /batch
-	first  time.Time // when it was first sent
+	first  time.Time // when it was first to be sent
 	maybe  bool      // an attempt may have stored it
 }
 

@@ -342,6 +342,33 @@ func TestHooksAndHeaders(t *testing.T) {
 	})
 }
 
+// A server of tokens that is away for a moment, or for ever.
+func TestPrepareMayFail(t *testing.T) {
+	for _, tt := range []struct {
+		failures int
+		want     publish.Outcome
+	}{{2, publish.Stored}, {1 << 30, publish.Unsent}} {
+		synctest.Test(t, func(t *testing.T) {
+			h := &hub{answer: func(_ int, lines []sentLine) reply { return stored(lines) }}
+			asked := 0
+			c := h.client(publish.Options{Prepare: func(context.Context, *http.Request) error {
+				if asked++; asked <= tt.failures {
+					return errCut
+				}
+				return nil
+			}})
+			start := time.Now()
+			r, err := c.Publish(t.Context(), publish.Message{Topic: "a"})
+			if r.Outcome != tt.want || (err == nil) != (tt.want == publish.Stored) {
+				t.Errorf("%+v, %v", r, err)
+			}
+			if d := time.Since(start); tt.want == publish.Unsent && (d < 60*s || d > 90*s) {
+				t.Errorf("gave up after %v", d)
+			}
+		})
+	}
+}
+
 func TestMistakesAreRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &hub{answer: func(_ int, lines []sentLine) reply { return stored(lines) }}
