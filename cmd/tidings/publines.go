@@ -46,7 +46,7 @@ func (p *pub) lines(ctx context.Context, in io.Reader) error {
 	readErr := make(chan error, 1)
 	go func() {
 		defer close(read)
-		readErr <- p.read(ctx, in, read)
+		readErr <- p.read(in, read)
 	}()
 	sendCtx, stop := afterwards(ctx, finishTime)
 	defer stop()
@@ -101,8 +101,8 @@ func endLater(ctx context.Context) (stop func() bool) {
 	})
 }
 
-// read reads lines until the input or ctx ends.
-func (p *pub) read(ctx context.Context, in io.Reader, to chan<- numbered) error {
+// read reads lines until the input ends.
+func (p *pub) read(in io.Reader, to chan<- numbered) error {
 	r := bufio.NewReaderSize(in, 64<<10)
 	for n := 1; ; n++ {
 		text, err := readLine(r)
@@ -119,11 +119,7 @@ func (p *pub) read(ctx context.Context, in io.Reader, to chan<- numbered) error 
 		if err == nil {
 			m.Message, m.err = p.message(text)
 		}
-		select {
-		case to <- m:
-		case <-ctx.Done():
-			return nil
-		}
+		to <- m
 	}
 }
 
@@ -164,9 +160,12 @@ func (p *pub) message(line string) (publish.Message, error) {
 	return publish.Message{Topic: p.topic, Type: p.typ, Data: line}, nil
 }
 
-// gather returns the next lines. more is false if they are the last ones.
+// gather returns the next lines. more is false if they are the last ones. When ctx ends, those that
+// are there already are the last.
 func gather(ctx context.Context, from <-chan numbered) (batch []numbered, more bool) {
 	var over <-chan time.Time
+	done := ctx.Done()
+	more = true
 	for bytes := 0; len(batch) < mostLines && bytes < mostBytes; {
 		select {
 		case m, ok := <-from:
@@ -178,12 +177,13 @@ func gather(ctx context.Context, from <-chan numbered) (batch []numbered, more b
 			}
 			bytes += len(m.Data)
 		case <-over:
-			return batch, true
-		case <-ctx.Done():
-			return batch, false
+			return batch, more
+		case <-done:
+			done, more = nil, false
+			over = time.After(gatherTime)
 		}
 	}
-	return batch, true
+	return batch, more
 }
 
 // send publishes lines. It returns false if that is given up.

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -13,6 +14,9 @@ const (
 	progressFrom  = time.Second
 	progressEvery = 200 * time.Millisecond
 )
+
+// eraseLine goes to the beginning of a terminal's line, and erases it.
+const eraseLine = "\r\x1b[K"
 
 // mostBad is how many lines are named that could not be published. The others are counted.
 const mostBad = 20
@@ -31,8 +35,9 @@ type tally struct {
 
 func newTally(notes *noter, w io.Writer) *tally {
 	p := &tally{notes: notes, begun: time.Now()}
-	if isTerminal(w) && !notes.quiet {
+	if isTerminal(w) && !notes.quiet && os.Getenv("TERM") != "dumb" {
 		p.w = w
+		notes.begin = eraseLine + notes.begin // counts may stand there
 	}
 	return p
 }
@@ -59,13 +64,13 @@ func (p *tally) show() {
 	if p.waiting > 0 {
 		text += ", " + thousands(p.waiting) + " on their way"
 	}
-	fmt.Fprintf(p.w, "\r\x1b[K%s", text)
+	fmt.Fprint(p.w, eraseLine, text)
 }
 
 // end removes what is shown.
 func (p *tally) end() {
 	if !p.shown.IsZero() {
-		fmt.Fprint(p.w, "\r\x1b[K")
+		fmt.Fprint(p.w, eraseLine)
 		p.shown = time.Time{}
 	}
 }
