@@ -124,6 +124,21 @@ func TestHistoryBeforeInPages(t *testing.T) {
 	})
 }
 
+// What the hub keeps for itself does not fill a page.
+func TestHistoryBeforeManyRevocations(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHub(t, nil, nil)
+		publish(t, h, "a:1", "a:2")
+		for i := range 20 {
+			revoke(t, h, fmt.Sprint("jwt:", i))
+		}
+		page, err := h.HistoryBefore(t.Context(), topics.MustFilters("**"), eventlog.Position{}, 1)
+		if err != nil || len(page.Events) != 1 || page.Events[0].Data != "2" || !page.More {
+			t.Errorf("%+v, %v", page, err)
+		}
+	})
+}
+
 // A gap stands between the two events that it separates, once, in pages of any size.
 func TestHistoryBeforeWithGaps(t *testing.T) {
 	bubble(t, func(t *testing.T) {

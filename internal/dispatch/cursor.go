@@ -242,7 +242,6 @@ func (c *Cursor) rebase(v *window.View) *sse.GapError {
 		c.chosen, c.looked, c.lookTo = nil, min(from, after), after
 	}
 	c.use(v, after)
-	c.liveAt = min(c.liveAt, v.Last()+1) // the log may have lost its end
 	if reason == "" {
 		return nil
 	}

@@ -50,7 +50,7 @@ func (c *Cursor) reachLive(ctx context.Context, found *findings) error {
 
 // takeStored adds entries of the window that the stream gets before it is live.
 func (c *Cursor) takeStored(v *window.View, found *findings) {
-	c.liveAt = min(c.liveAt, v.Last()+1)
+	c.liveAt = min(c.liveAt, v.Last()+1) // the log may have lost its end
 	m := newMatcher(c.filters)
 	for i, e := range v.From(c.pos + 1) {
 		if i == readRecords || e.Seq >= c.liveAt {
