@@ -3,7 +3,6 @@ package eventsource
 import (
 	"fmt"
 	"log/slog"
-	"reflect"
 	"time"
 )
 
@@ -88,7 +87,7 @@ func kindOf(err error) string {
 	case *namedError:
 		return e.text
 	}
-	return reflect.TypeOf(err).String()
+	return fmt.Sprintf("%T", err)
 }
 
 func (c *Client) logger() *slog.Logger {

@@ -1,6 +1,7 @@
 package eventsource_test
 
 import (
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -9,6 +10,30 @@ import (
 
 	"example.com/tidings/eventsource"
 )
+
+// Each interruption has its cause.
+func TestCauses(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		reply reply
+		want  error
+	}{
+		{"no answer", reply{mute: true}, eventsource.ErrNoAnswer},
+		{"the end", stream("data: a\n\n", io.EOF), eventsource.ErrEnded},
+		{"silence", stream(opening(s), nil), eventsource.ErrSilent},
+		{"tidings.unavailable", stream("event: tidings.unavailable\ndata: {}\n\n", nil), eventsource.ErrUnavailable},
+		{"no connection", reply{refuse: errCut}, errCut},
+		{"a break", stream("data: a\n\n", errCut), errCut},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var got error
+			c := inOrder(tt.reply, noContent).client(&eventsource.Options{Decide: func(f *eventsource.Failure) { got = f.Err }})
+			if collect(t.Context(), c, nil); !errors.Is(got, tt.want) {
+				t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+			}
+		})
+	}
+}
 
 // The log has a line when attempts begin to fail, one for each other kind of
 // failure, and one when the stream is open again. Ordinary ends make no line.

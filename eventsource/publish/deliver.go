@@ -22,7 +22,7 @@ type delivery struct {
 	c            *Client
 	ctx          context.Context
 	pending      []*item // without an outcome
-	attempts     int     // that have failed in a row
+	attempts     int     // that have failed
 	unauthorized bool    // the last answer was 401
 }
 
@@ -69,7 +69,6 @@ func (d *delivery) settle() {
 func (d *delivery) attempt() error {
 	items, wish, err := d.send()
 	if err == nil {
-		d.attempts = 0
 		return nil
 	}
 	status, answered := errors.AsType[*StatusError](err)
@@ -79,7 +78,7 @@ func (d *delivery) attempt() error {
 	switch {
 	case again:
 		return nil
-	case answered && !outgoing.Temporary(status.Status):
+	case answered && !status.later():
 		return d.refused(items, status)
 	}
 	d.attempts++
@@ -273,7 +272,7 @@ func (it *item) answered(a answer, h http.Header) error {
 		return nil
 	}
 	status := &StatusError{Status: a.Status, Type: a.Type, Detail: a.Detail, Header: h}
-	if !outgoing.Temporary(a.Status) {
+	if !status.later() {
 		it.refuse(status)
 		return nil
 	}

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+
+	"example.com/tidings/eventsource/internal/outgoing"
 )
 
 var errNotUTF8 = errors.New("publish: the message is not UTF-8")
@@ -73,6 +75,12 @@ func (e *StatusError) maybeStored() bool {
 		return !e.concerns("stopping") && !e.concerns("unavailable")
 	}
 	return e.Status >= 500
+}
+
+// later reports whether the message may be stored later. The hub's limits of
+// topics and keys concern one message for long, and must not hold up the others.
+func (e *StatusError) later() bool {
+	return outgoing.Temporary(e.Status) && !e.concerns("too-many-topics") && !e.concerns("too-many-keys")
 }
 
 // tally returns an *Error for results, or nil if every message is stored.

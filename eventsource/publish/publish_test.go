@@ -66,6 +66,8 @@ func TestOutcomes(t *testing.T) {
 		{"a gateway", []func([]sentLine) reply{always(reply{status: 502, header: []string{"Content-Type", "text/html"}})}, true, "unknown unknown unknown", 0},
 		{"a line, always unconfirmed", []func([]sentLine) reply{line(503, "unconfirmed")}, true, "stored unknown stored", 0},
 		{"a line, always a full disk", []func([]sentLine) reply{line(507, "insufficient-storage")}, true, "stored unsent stored", 0},
+		{"a line, a topic too many", []func([]sentLine) reply{line(507, "too-many-topics")}, true, "stored refused stored", 1},
+		{"a line, a key too many", []func([]sentLine) reply{line(507, "too-many-keys")}, true, "stored refused stored", 1},
 		{"a key of another message", []func([]sentLine) reply{line(422, "key-conflict")}, false, "stored refused stored", 1},
 		{"a key of our own message", []func([]sentLine) reply{always(reply{err: errCut}), line(422, "key-conflict")}, false, "stored unknown stored", 2},
 		{"a bad line", []func([]sentLine) reply{always(bad(2))}, false, "stored refused stored", 2},

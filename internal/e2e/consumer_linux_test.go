@@ -2,18 +2,17 @@ package e2e_test
 
 import (
 	"bytes"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	publisher "example.com/tidings/eventsource/publish"
 )
 
 // A consumer is the example of this name as a process.
@@ -76,26 +75,38 @@ func checkLines(t *testing.T, file string, count int) {
 	}
 }
 
-func writeSecret(t *testing.T, file string, secret []byte) {
-	t.Helper()
-	if err := os.WriteFile(file, secret, 0o600); err != nil {
-		t.Fatal(err)
+// The example consumer, a process of its own, is killed and stopped, as is the
+// hub. Its file has every message once and in order.
+func TestConsumerSurvivesKills(t *testing.T) {
+	t.Parallel()
+	const count = 3000
+	dir := t.TempDir()
+	bin := filepath.Join(dir, "consumer")
+	build := exec.Command("go", "build", "-o", bin, "../../examples/consumer")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
 	}
-}
-
-// signedToken returns a token that may read the topic a for a time.
-func signedToken(t *testing.T, secret []byte, life time.Duration) string {
-	t.Helper()
-	now := time.Now().Unix()
-	claims, err := json.Marshal(map[string]any{
-		"sub": "ada", "iat": now, "exp": now + int64(life/time.Second),
-		"tidings": map[string]any{"subscribe": []string{"a"}},
+	hub := startProcess(t, dir, "127.0.0.1:0", "--keep-alive", "200ms")
+	file := filepath.Join(dir, "messages")
+	consumer := startConsumer(t, bin, hub.URL+"/events?topic=a&from=start", file)
+	pub := publisher.New(hub.URL, nil)
+	defer pub.CloseIdleConnections()
+	publishing(t, pub, count, 15, func(part int) {
+		switch part {
+		case 2, 6:
+			consumer.kill()
+			consumer = startConsumer(t, bin, hub.URL+"/events?topic=a&from=start", file)
+		case 4:
+			hub.end(syscall.SIGKILL)
+			hub = startProcess(t, dir, hub.addr(), "--keep-alive", "200ms")
+		case 8: // longer than the watchdog's time, 5.4 s
+			consumer.signal(syscall.SIGSTOP)
+		case 9:
+			time.Sleep(7 * time.Second)
+			consumer.signal(syscall.SIGCONT)
+		}
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"HS256"}`)) + "." + base64.RawURLEncoding.EncodeToString(claims)
-	mac := hmac.New(sha256.New, secret)
-	mac.Write([]byte(text))
-	return text + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+	eventually(t, "the file has all messages", func() bool { return countLines(t, file) >= count })
+	consumer.kill()
+	checkLines(t, file, count)
 }
