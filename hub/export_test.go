@@ -73,7 +73,7 @@ func (h *Hub) Iterate(ctx context.Context, sub Subscription) (iter.Seq2[sse.Even
 			out := sse.Event{ID: ev.ID.String(), Type: ev.Type, Data: ev.Data}
 			if gap, ok := errors.AsType[*sse.GapError](err); ok {
 				out, err = window.GapEvent(gap), nil
-			} else if err == nil && sub.Format == FormatEnvelope {
+			} else if err == nil && sub.Format == FormatEnvelope && ev.Topic != "" {
 				out = sse.Event{ID: ev.ID.String(), Data: window.JSON(ev)}
 			} else if out.Type == "message" && out.Data != "" {
 				out.Type = ""

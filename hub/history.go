@@ -2,7 +2,6 @@ package hub
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strings"
 
@@ -62,13 +61,7 @@ func (h *Hub) Event(ctx context.Context, topic string, id eventlog.Position) (Ev
 	if err := checkTopic(topic); err != nil {
 		return Event{}, err
 	}
-	for range reopenings {
-		ev, err := h.event(ctx, topics.MustFilters(topic), id)
-		if !errors.Is(err, eventlog.ErrReopened) {
-			return ev, err
-		}
-	}
-	return Event{}, eventlog.ErrReopened
+	return unlessReopened(func() (Event, error) { return h.event(ctx, topics.MustFilters(topic), id) })
 }
 
 // reopenings is how many times a query begins again because the log was opened anew.
@@ -115,6 +108,10 @@ type Page struct {
 	// the page.
 	Next eventlog.Position
 	More bool
+
+	// Position, of HistoryBefore only, is that of the newest message when the page was read. A
+	// subscription with Position as its last event ID gets what was published since then.
+	Position eventlog.Position
 }
 
 // pageBytes bounds the data of a page.
@@ -124,13 +121,7 @@ const pageBytes = 128 << 10
 // in order, and no more once their data has 128 KiB: from the oldest on, or those
 // after the given position, if that is not the zero Position.
 func (h *Hub) History(ctx context.Context, filters []topics.Filter, after eventlog.Position, limit int) (Page, error) {
-	for range reopenings {
-		page, err := h.history(ctx, topics.Reduce(filters), after, limit)
-		if !errors.Is(err, eventlog.ErrReopened) {
-			return page, err
-		}
-	}
-	return Page{}, eventlog.ErrReopened
+	return unlessReopened(func() (Page, error) { return h.history(ctx, topics.Reduce(filters), after, limit) })
 }
 
 func (h *Hub) history(ctx context.Context, filters []topics.Filter, after eventlog.Position, limit int) (Page, error) {

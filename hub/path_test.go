@@ -95,7 +95,7 @@ func (s *station) begun() int {
 }
 
 // A station serves a hub over TCP. Requests say what they want as a query: topic, from,
-// lag and format.
+// lag, format and live.
 type station struct {
 	*hub.Hub
 	path path
@@ -192,6 +192,7 @@ func (s *station) serve(w http.ResponseWriter, r *http.Request) {
 	sub.From, errs[0] = hub.ParseFrom(q.Get("from"))
 	sub.Lag, errs[1] = hub.ParseLag(q.Get("lag"))
 	sub.Format, errs[2] = hub.ParseFormat(q.Get("format"))
+	sub.Live = q.Get("live") == "true"
 	for _, err := range errs {
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)

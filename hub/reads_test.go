@@ -74,8 +74,9 @@ func TestExpensiveReadsTakeTurns(t *testing.T) {
 		_, errTopics := h.Topics(t.Context(), all[0], "", 1)
 		_, _, errTopic := h.Topic(t.Context(), "a")
 		_, errHistory := h.History(t.Context(), all, eventlog.Position{}, 1)
+		_, errBefore := h.HistoryBefore(t.Context(), all, eventlog.Position{}, 1)
 		_, errEvent := h.Event(t.Context(), "a", position(t, ids[0]))
-		for name, err := range map[string]error{"Topics": errTopics, "Topic": errTopic, "History": errHistory, "Event": errEvent} {
+		for name, err := range map[string]error{"Topics": errTopics, "Topic": errTopic, "History": errHistory, "HistoryBefore": errBefore, "Event": errEvent} {
 			if !errors.Is(err, hub.ErrBusy) {
 				t.Errorf("%s beyond those that may wait: %v", name, err)
 			}
@@ -97,7 +98,7 @@ func TestExpensiveReadsTakeTurns(t *testing.T) {
 			t.Errorf("an EventSource gets %d %s", w.Code, w.Body)
 		}
 		publish(t, h, "a:2")
-		for _, sub := range []hub.Subscription{{Filters: all}, {Filters: all, From: hub.FromStart()}, {Filters: all, LastEventID: ids[0]}} {
+		for _, sub := range []hub.Subscription{{Filters: all}, {Filters: all, From: hub.FromStart()}, {Filters: all, LastEventID: ids[0], Live: true}} {
 			ctx, leave := context.WithCancel(t.Context())
 			if _, err := h.Subscribe(ctx, sub); err != nil {
 				t.Errorf("a stream that needs no turn: %v", err)

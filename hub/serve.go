@@ -25,6 +25,10 @@ const (
 	// log has gone on without a message for it.
 	PositionEventType = "tidings.position"
 
+	// LiveEventType is the type of the event that tells a subscriber that it has caught up, if
+	// its subscription asks for that: see [Subscription.Live].
+	LiveEventType = "tidings.live"
+
 	// EndEventType is the type of the last event of a stream that the hub ends. Its data is
 	// an object whose reason is that of an [EndError]. Its id is the stream's position.
 	EndEventType = "tidings.end"

@@ -31,6 +31,9 @@ type Event struct {
 // retained ones, then those that are published, each once and in order, without end. The
 // sequence ends without an error when ctx is done.
 //
+// If the subscription asks for that, the sequence yields one event of the type [LiveEventType],
+// without a topic, when it has caught up: see [Subscription.Live].
+//
 // Where messages are missing the sequence yields a [*sse.GapError] and goes on. Its Next is
 // a position that continues at the same place if it is used as LastEventID. When the hub ends
 // the stream, the last item is an [*EndError] with the reason, such as [EndStopping] when the
@@ -106,8 +109,11 @@ func item(f delivery.Frame) (Event, error) {
 			return Event{}, gap
 		}
 		return Event(f.Event()), nil
-	case *window.Notice:
-		return Event{}, f.Gap // an iterator gets no other notices
+	case *window.Notice: // an iterator gets no other notices
+		if f.Event != nil {
+			return Event(*f.Event), nil
+		}
+		return Event{}, f.Gap
 	}
 	panic(fmt.Sprintf("hub: a subscription gets a %T", f))
 }
@@ -183,7 +189,7 @@ func (h *Hub) admit(ctx context.Context, sub Subscription) (*dispatch.Cursor, *s
 		return nil, nil, ErrUnavailable
 	}
 	c, err := h.streams.Begin(ctx, dispatch.Request{
-		Booking: s.booking, Start: sub.From.start, LastEventID: sub.LastEventID, Skip: sub.Lag == LagSkip,
+		Booking: s.booking, Start: sub.From.start, LastEventID: sub.LastEventID, Skip: sub.Lag == LagSkip, Live: sub.Live,
 	})
 	if err != nil {
 		s.giveBack()

@@ -50,6 +50,13 @@ type Subscription struct {
 	// is empty, ServeEvents takes that of the request.
 	LastEventID string
 
+	// Live has the subscriber told that it has caught up, once, by an event of the type
+	// [LiveEventType]. The event comes as soon as the subscriber has been sent every message that
+	// was stored when the subscription began, on any hub of the log. Later messages may come
+	// before it. Its id is the position up to which the subscriber has everything. With
+	// [FromLast] the subscriber then has a message of each topic that had one.
+	Live bool
+
 	// Lag says what happens when the subscriber falls behind.
 	Lag Lag
 

@@ -41,6 +41,8 @@ look() {
 	"$tools/cc-works.sh" || need "gcc libc6-dev" "a C compiler" "the tests run without the race detector"
 	have curl || need "curl" "curl" "the tests that use it skip"
 	have_browser || need "chromium" "Chromium" "the browser tests skip"
+	have zsh || need "zsh" "zsh" "its completion is not tested"
+	have fish || need "fish" "fish" "its completion is not tested"
 	have python3 || need "python3" "Python" "its recipe is not tested"
 	have php || need "php-cli" "PHP" "its recipe is not tested"
 	have nginx || need "nginx-light" "nginx" "its tests skip"

@@ -148,6 +148,18 @@ var readAttacks = []attack{
 		run:  asking(20, "HEAD", "/topics/large.escaped/events?limit=1000"),
 	},
 	{
+		name: "history-newest",
+		what: "20 clients ask for the newest messages of a rare topic in 100 MB, page by page",
+		fill: bigLog,
+		run:  asking(20, "GET", "/history?topic=none.*&topic=*.none.**&order=desc&limit=1000"),
+	},
+	{
+		name: "history-newest-unread",
+		what: "200 clients ask for the newest of 16 messages of 500 KiB that JSON makes six times as large, and read nothing",
+		fill: escapedMessages,
+		run:  unread(200, get("/history?topic=large.**&order=desc&limit=1000")),
+	},
+	{
 		name: "messages-at-random",
 		what: "four clients ask for single messages of 100 MB, at random",
 		fill: bigLog,

@@ -15,6 +15,10 @@ var (
 	FormatSize   = formatSize
 	SystemMemory = systemMemory
 	WhyLate      = whyLate
+	ParseMessage = parseMessage
+	ReadLine     = readLine
+	Visible      = visible
+	PlainJSON    = plainJSON
 )
 
 // NotLimited is notLimited.

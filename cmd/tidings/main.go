@@ -2,8 +2,11 @@
 //
 //	tidings serve
 //
-// It exits with 0 after SIGINT or SIGTERM, with 2 after a usage error, and with
-// 1 after any other error. An error is one line on stderr.
+//	tidings sub 'orders.*'
+//	tidings pub orders.42 shipped
+//
+// The server exits with 0 after SIGINT or SIGTERM. Other commands die of them. A usage
+// error exits with 2, and any other error with 1. An error is one line on stderr.
 package main
 
 import (
@@ -12,10 +15,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"runtime/debug"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v3"
@@ -26,13 +27,11 @@ var version string
 
 func main() {
 	cli.VersionPrinter = func(cmd *cli.Command) { fmt.Fprintln(cmd.Root().Writer, "tidings", cmd.Version) }
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// A second signal is not caught: it ends the process at once.
-	context.AfterFunc(ctx, stop)
+	ctx := untilSignal(context.Background())
 	stderr := newLossyWriter(os.Stderr)
 	code := run(ctx, os.Args, os.Stdout, stderr)
 	stderr.Flush(flushTime)
-	os.Exit(code)
+	end(ctx, code)
 }
 
 // flushTime is how long the program waits at its end for whoever reads its stderr.
@@ -50,9 +49,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return 0
 	}
+	if c, ok := errors.AsType[caught](err); ok {
+		return c.code()
+	}
 	fmt.Fprintf(stderr, "tidings: %v\n", err)
 	if _, ok := errors.AsType[failure](err); ok {
 		return 1
+	}
+	if _, ok := errors.AsType[*tooFew](err); ok {
+		return 124 // as timeout(1)
 	}
 	return 2
 }
@@ -60,12 +65,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 func newCommand(stdout, stderr io.Writer) *cli.Command {
 	return &cli.Command{
 		Name:            "tidings",
-		Usage:           "a server for server-sent events",
+		Usage:           "a server for server-sent events, and its clients",
 		Version:         buildVersion(),
 		Writer:          stdout,
 		ErrWriter:       stderr,
 		HideHelpCommand: true,
-		Commands:        []*cli.Command{serveCommand(), keyCommand(), keygenCommand(), tokenCommand(), revokeCommand(), benchCommand(), logCommand()},
+		Commands:        []*cli.Command{serveCommand(), subCommand(), pubCommand(), topicsCommand(), historyCommand(), keyCommand(), keygenCommand(), tokenCommand(), revokeCommand(), benchCommand(), logCommand()},
 		Action: func(_ context.Context, cmd *cli.Command) error {
 			if cmd.Args().Present() {
 				return fmt.Errorf("unknown command %q; see tidings --help", cmd.Args().First())
@@ -76,6 +81,9 @@ func newCommand(stdout, stderr io.Writer) *cli.Command {
 		// exits.
 		OnUsageError:   usageError,
 		ExitErrHandler: func(context.Context, *cli.Command, error) {},
+
+		EnableShellCompletion:           true,
+		ConfigureShellCompletionCommand: configureCompletion,
 	}
 }
 
@@ -85,6 +93,9 @@ func usageError(_ context.Context, cmd *cli.Command, err error, _ bool) error {
 	text := err.Error()
 	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
 		text = "unknown flag --" + name
+		if name == "token" || name == "password" {
+			text += ": others see what stands on a command line; use --token-file FILE or TIDINGS_TOKEN"
+		}
 	}
 	return fmt.Errorf("%s; see %s --help", text, cmd.FullName())
 }

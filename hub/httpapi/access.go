@@ -24,11 +24,12 @@ const (
 	ActionSubscribe                    // receive messages, also retained ones
 	ActionRead                         // list topics and read retained messages
 	ActionAdminister                   // use what is the operator's: end the streams of others
+	ActionLocate                       // learn the position of the newest message, of whatever topic
 )
 
 // String returns the action's name in lower case.
 func (a Action) String() string {
-	names := [...]string{"", "publish", "subscribe", "read", "administer"}
+	names := [...]string{"", "publish", "subscribe", "read", "administer", "locate"}
 	if a < ActionPublish || int(a) >= len(names) {
 		return "action " + strconv.Itoa(int(a))
 	}
@@ -36,8 +37,8 @@ func (a Action) String() string {
 }
 
 // Access is what a request asks for. All of it must be allowed. With neither topics nor
-// filters the question is only who asks: for a batch it comes before the body is read, and a
-// second one with the topics after.
+// filters the question is only who asks: for a position; and for a batch before the body is read,
+// with a second question about the topics after.
 type Access struct {
 	Action Action
 
@@ -70,8 +71,8 @@ var Anyone = Decision{NoEnd: true}
 
 // Within reports whether the allowed filters cover all topics and filters of the access: whether
 // nothing that it reaches lies outside of them. Together they may cover a filter that none of them
-// covers alone. No filter covers a topic that is reserved. An access of ActionPublish that only
-// asks who is there is within; any other without topics and filters is not.
+// covers alone. No filter covers a topic that is reserved. An access of ActionPublish or ActionLocate
+// that only asks who is there is within; any other without topics and filters is not.
 func (a Access) Within(allowed ...topics.Filter) bool {
 	for _, topic := range a.Topics {
 		if !grant.Allow(allowed, topic) {
@@ -81,7 +82,7 @@ func (a Access) Within(allowed ...topics.Filter) bool {
 	if _, bad := grant.Uncovered(allowed, a.Filters); bad {
 		return false
 	}
-	return len(a.Topics)+len(a.Filters) > 0 || a.Action == ActionPublish
+	return len(a.Topics)+len(a.Filters) > 0 || a.Action == ActionPublish || a.Action == ActionLocate
 }
 
 // authorize asks Options.Authorize. It returns how the request is refused, as an error that

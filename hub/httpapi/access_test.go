@@ -36,6 +36,9 @@ func TestAuthorizeIsAskedOnceForEachRequest(t *testing.T) {
 			{"HEAD", "/topics/nothing", "", "read topics [nothing] filters []"},
 			{"GET", "/topics/a/events", "", "read topics [a] filters []"},
 			{"GET", "/topics/a/events/" + id, "", "read topics [a] filters []"},
+			{"GET", "/history", "", "subscribe topics [] filters [messages]"},
+			{"HEAD", "/history?topic=a&topic=b.*&order=desc&before=" + id, "", "subscribe topics [] filters [a b.*]"},
+			{"GET", "/position", "", "locate topics [] filters []"},
 			// What is not valid asks for nothing.
 			{"GET", "/nothing", "", ""},
 			{"PUT", "/topics/a", "", ""},
@@ -44,6 +47,9 @@ func TestAuthorizeIsAskedOnceForEachRequest(t *testing.T) {
 			{"GET", "/events?topic=a..b", "", ""},
 			{"GET", "/topics?limit=0", "", ""},
 			{"GET", "/topics/a/events?after=x", "", ""},
+			{"GET", "/history?topic=a&order=desc&before=x", "", ""},
+			{"GET", "/history?topic=a..b", "", ""},
+			{"POST", "/position", "x", ""},
 		} {
 			asked = nil
 			var header []string
@@ -105,6 +111,7 @@ func TestAuthorizeRefuses(t *testing.T) {
 				{"GET", "/events?topic=a&from=start"}, {"HEAD", "/events"},
 				{"GET", "/topics"}, {"GET", "/topics/a"}, {"GET", "/topics/nothing"},
 				{"GET", "/topics/a/events"}, {"GET", "/topics/a/events/" + id},
+				{"GET", "/history?topic=a"}, {"GET", "/history?topic=a&order=desc"}, {"GET", "/position"},
 			} {
 				logged.Reset()
 				body, header := "", []string{"If-None-Match", "*"}
@@ -188,7 +195,8 @@ func TestWithin(t *testing.T) {
 func TestActionString(t *testing.T) {
 	for a, want := range map[httpapi.Action]string{
 		httpapi.ActionPublish: "publish", httpapi.ActionSubscribe: "subscribe", httpapi.ActionRead: "read", httpapi.ActionAdminister: "administer",
-		0: "action 0", -1: "action -1", 9: "action 9",
+		httpapi.ActionLocate: "locate",
+		0:                    "action 0", -1: "action -1", 9: "action 9",
 	} {
 		if got := a.String(); got != want {
 			t.Errorf("%d: %q, want %q", int(a), got, want)
@@ -218,7 +226,7 @@ func TestDecision(t *testing.T) {
 			s := serve(t, setting{h2: h2, api: opts})
 			id := s.publish(t, "/topics/a", "x")
 			decide = tt.decision
-			for _, path := range []string{"/topics", "/topics/a", "/topics/a/events", "/topics/a/events/" + id, "/events?topic=a"} {
+			for _, path := range []string{"/topics", "/topics/a", "/topics/a/events", "/topics/a/events/" + id, "/history?topic=a&order=desc", "/position", "/events?topic=a"} {
 				method := "GET"
 				if tt.problem == "" && strings.HasPrefix(path, "/events") {
 					method = "HEAD"
@@ -365,6 +373,7 @@ func TestWithinActions(t *testing.T) {
 	for want, accesses := range map[bool][]httpapi.Access{
 		true: {
 			{Action: httpapi.ActionPublish},
+			{Action: httpapi.ActionLocate},
 			{Action: httpapi.ActionPublish, Topics: []string{"a", "tidingsx"}},
 			{Action: httpapi.ActionRead, Filters: all},
 		},

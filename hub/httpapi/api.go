@@ -98,6 +98,10 @@ var (
 	historyRoute = route{get: (*api).showHistory}
 	eventRoute   = route{get: (*api).showEvent}
 
+	// Of several topics.
+	pagesRoute    = route{get: (*api).showPages}
+	positionRoute = route{get: (*api).showPosition}
+
 	// Of subjects. The topic is the subject.
 	streamsRoute    = route{delete: (*api).disconnect}
 	revocationRoute = route{put: (*api).revoke}
@@ -136,6 +140,10 @@ func find(u *url.URL) (rt route, topic, id string, ok bool) {
 		return batchRoute, "", "", true
 	case "/topics":
 		return topicsRoute, "", "", true
+	case "/history":
+		return pagesRoute, "", "", true
+	case "/position":
+		return positionRoute, "", "", true
 	}
 	if subject, ok := strings.CutPrefix(path, "/subjects/"); ok {
 		subject, what, _ := strings.Cut(subject, "/")

@@ -28,7 +28,7 @@ func (a *api) serveEvents(w http.ResponseWriter, r *http.Request, _, _ string) e
 
 // stream returns the stream that a request asks for.
 func (a *api) stream(r *http.Request) (http.Handler, error) {
-	q, err := parseQuery(r, "format", "from", "lag", "lastEventId", "topic")
+	q, err := parseQuery(r, "format", "from", "lag", "lastEventId", "live", "topic")
 	if err != nil {
 		return nil, err
 	}
@@ -49,26 +49,35 @@ func (a *api) stream(r *http.Request) (http.Handler, error) {
 	return stream, nil
 }
 
-// subscription returns the subscription that the parameters of a stream ask for.
-func (a *api) subscription(q url.Values) (sub hub.Subscription, err error) {
+// filters returns the filters of the parameter topic of a stream, or of a history.
+func (a *api) filters(q url.Values) ([]topics.Filter, error) {
 	patterns := q["topic"]
 	if len(patterns) == 0 {
 		if a.opts.DefaultTopic == "" {
-			return sub, problem.InvalidFilter.With("The stream has no topic. Name one or more, as in /events?topic=orders.*.").About("topic")
+			return nil, problem.InvalidFilter.With("The request has no topic. Name one or more, as in /events?topic=orders.*.").About("topic")
 		}
 		patterns = []string{a.opts.DefaultTopic}
 	}
 	if n := len(patterns); n > hub.MaxFilters {
-		return sub, problem.InvalidFilter.Withf("A stream has up to %d topics and filters, and this one %d. Use wildcards, or several streams.", hub.MaxFilters, n).About("topic")
+		return nil, problem.InvalidFilter.Withf("A stream or a history has up to %d topics and filters, and this one %d. Use wildcards, or several streams.", hub.MaxFilters, n).About("topic")
 	}
-	if sub.Filters, err = topics.ParseFilters(patterns...); err != nil {
-		return sub, badTopic(problem.InvalidFilter, "topic", err)
+	filters, err := topics.ParseFilters(patterns...)
+	if err != nil {
+		return nil, badTopic(problem.InvalidFilter, "topic", err)
 	}
-	for _, f := range sub.Filters {
+	for _, f := range filters {
 		if n := f.Stars(); n > hub.MaxStars {
-			return sub, problem.FilterTooCostly.Withf("A filter of a stream has up to %d tokens *, and %s has %d. "+
+			return nil, problem.FilterTooCostly.Withf("A filter has up to %d tokens *, and %s has %d. "+
 				"Use a final ** for the last ones, or several filters with a name in place of some.", hub.MaxStars, quote.Short(f.String()), n).About("topic")
 		}
+	}
+	return filters, nil
+}
+
+// subscription returns the subscription that the parameters of a stream ask for.
+func (a *api) subscription(q url.Values) (sub hub.Subscription, err error) {
+	if sub.Filters, err = a.filters(q); err != nil {
+		return sub, err
 	}
 	if sub.From, err = parse(q, "from", problem.InvalidFrom, hub.ParseFrom); err != nil {
 		return sub, err
@@ -76,8 +85,23 @@ func (a *api) subscription(q url.Values) (sub hub.Subscription, err error) {
 	if sub.Lag, err = parse(q, "lag", problem.InvalidLag, hub.ParseLag); err != nil {
 		return sub, err
 	}
-	sub.Format, err = parse(q, "format", problem.InvalidFormat, hub.ParseFormat)
+	if sub.Format, err = parse(q, "format", problem.InvalidFormat, hub.ParseFormat); err != nil {
+		return sub, err
+	}
+	sub.Live, err = parseLive(q)
 	return sub, err
+}
+
+// parseLive returns the parameter live.
+func parseLive(q url.Values) (bool, error) {
+	s, err := single(q, "live", problem.InvalidLive)
+	if err != nil || s == "" || s == "false" {
+		return false, err
+	}
+	if s != "true" {
+		return false, problem.InvalidLive.Withf("The live %s is not known: it is true or false.", quote.Short(s)).About("live")
+	}
+	return true, nil
 }
 
 // parse parses a parameter that may stand once.

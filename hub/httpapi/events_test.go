@@ -140,6 +140,9 @@ func TestEventsRefuses(t *testing.T) {
 			{"lag=skip&lag=skip", 400, "invalid-lag", "lag", "once"},
 			{"format=xml", 400, "invalid-format", "format", "data or envelope"},
 			{"format=data&format=data", 400, "invalid-format", "format", "once"},
+			{"live=1", 400, "invalid-live", "live", "true or false"},
+			{"live=true&live=true", 400, "invalid-live", "live", "once"},
+			{"lives=true", 400, "invalid-query", "live", "is not known. Its right spelling is live."},
 			{"topic=%", 400, "invalid-query", "", "%25"},
 		} {
 			for _, header := range [][]string{nil, {"Last-Event-ID", id, "Accept", "text/event-stream"}} {

@@ -1,14 +1,17 @@
 package httpapi
 
 import (
+	"context"
 	"errors"
 	"net/http"
+	"net/url"
 	"strconv"
 
 	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 	"example.com/tidings/internal/budget"
 	"example.com/tidings/internal/problem"
+	"example.com/tidings/internal/quote"
 	"example.com/tidings/sse"
 	"example.com/tidings/topics"
 )
@@ -33,11 +36,7 @@ func (a *api) showHistory(w http.ResponseWriter, r *http.Request, topic, _ strin
 	if err != nil {
 		return err
 	}
-	given, err := single(q, "after", problem.InvalidID)
-	var after eventlog.Position
-	if err == nil && given != "" {
-		after, err = parsePosition("after", given)
-	}
+	after, err := parseBegin(q, "after")
 	if err != nil {
 		return err
 	}
@@ -48,14 +47,88 @@ func (a *api) showHistory(w http.ResponseWriter, r *http.Request, topic, _ strin
 	if _, err := a.checkReadable(r, topic); err != nil {
 		return err
 	}
-	return a.answerHistory(w, r, topics.MustFilters(topic), after, limit)
+	return a.answerHistory(w, r, a.oldestFirst(topics.MustFilters(topic)), after, limit)
+}
+
+// showPages answers GET /history. It needs what a stream of the same topics needs.
+func (a *api) showPages(w http.ResponseWriter, r *http.Request, _, _ string) error {
+	q, err := parseQuery(r, "after", "before", "limit", "order", "topic")
+	if err != nil {
+		return err
+	}
+	filters, err := a.filters(q)
+	if err != nil {
+		return err
+	}
+	order, err := single(q, "order", problem.InvalidOrder)
+	if err != nil {
+		return err
+	}
+	begin, other, read := "after", "before", a.oldestFirst(filters)
+	switch order {
+	case "", "asc":
+	case "desc":
+		begin, other, read = other, begin, a.newestFirst(filters)
+	default:
+		return problem.InvalidOrder.Withf("The order %s is not known: it is asc or desc.", quote.Short(order)).About("order")
+	}
+	if q.Get(other) != "" {
+		return problem.InvalidQuery.Withf("A history that begins %s an id has the parameter %s. This one has %s: see the parameter order.", begin, begin, other).About(other)
+	}
+	id, err := parseBegin(q, begin)
+	if err != nil {
+		return err
+	}
+	limit, err := parseLimit(q)
+	if err != nil {
+		return err
+	}
+	if _, err := a.authorize(r, Access{Action: ActionSubscribe, Filters: filters}); err != nil {
+		return err
+	}
+	return a.answerHistory(w, r, read, id, limit)
+}
+
+// showPosition answers GET /position.
+func (a *api) showPosition(w http.ResponseWriter, r *http.Request, _, _ string) error {
+	if _, err := a.authorize(r, Access{Action: ActionLocate}); err != nil {
+		return err
+	}
+	a.answerJSON(w, r, struct {
+		Position eventlog.Position `json:"position"`
+	}{a.hub.Position()})
+	return nil
+}
+
+// parseBegin returns the id at which a history begins, or the zero Position.
+func parseBegin(q url.Values, parameter string) (eventlog.Position, error) {
+	given, err := single(q, parameter, problem.InvalidID)
+	if err != nil || given == "" {
+		return eventlog.Position{}, err
+	}
+	return parsePosition(parameter, given)
+}
+
+// A pageReader reads a page of history that begins at a position.
+type pageReader func(ctx context.Context, begin eventlog.Position, limit int) (hub.Page, error)
+
+func (a *api) oldestFirst(filters []topics.Filter) pageReader {
+	return func(ctx context.Context, after eventlog.Position, limit int) (hub.Page, error) {
+		return a.hub.History(ctx, filters, after, limit)
+	}
+}
+
+func (a *api) newestFirst(filters []topics.Filter) pageReader {
+	return func(ctx context.Context, before eventlog.Position, limit int) (hub.Page, error) {
+		return a.hub.HistoryBefore(ctx, filters, before, limit)
+	}
 }
 
 // answerHistory answers with a page of history. Its members are gap, if events are missing
-// before the first one, events, next, which is the "after" of the next page and a
-// Last-Event-ID, and more: whether the next page has events now.
-func (a *api) answerHistory(w http.ResponseWriter, r *http.Request, filters []topics.Filter, after eventlog.Position, limit int) error {
-	page, err := a.hub.History(r.Context(), filters, after, min(limit, eventsAtOnce))
+// before the first one, events, next, where the next page begins, and more: whether that has
+// events now. A first page that begins with the newest event has position, too.
+func (a *api) answerHistory(w http.ResponseWriter, r *http.Request, read pageReader, begin eventlog.Position, limit int) error {
+	page, err := read(r.Context(), begin, min(limit, eventsAtOnce))
 	if err != nil {
 		return a.unread(r, err)
 	}
@@ -66,6 +139,7 @@ func (a *api) answerHistory(w http.ResponseWriter, r *http.Request, filters []to
 		return tooMany()
 	}
 	out.take()
+	head := page.Position
 	out.raw("{")
 	if g := page.Gap; g != nil {
 		out.raw(`"gap":`)
@@ -86,7 +160,7 @@ func (a *api) answerHistory(w http.ResponseWriter, r *http.Request, filters []to
 			break
 		}
 		out.yield()
-		next, err := a.hub.History(budget.Continue(r.Context()), filters, page.Next, min(limit-n, eventsAtOnce))
+		next, err := read(budget.Continue(r.Context()), page.Next, min(limit-n, eventsAtOnce))
 		if err != nil && !out.begun {
 			return a.unread(r, err)
 		}
@@ -101,9 +175,18 @@ func (a *api) answerHistory(w http.ResponseWriter, r *http.Request, filters []to
 		page = next
 		out.take()
 	}
-	out.raw(`],"next":`)
-	out.text(page.Next.String())
-	out.raw(`,"more":` + strconv.FormatBool(page.More) + "}")
+	out.raw("]")
+	none := eventlog.Position{}
+	if page.Next != none {
+		out.raw(`,"next":`)
+		out.text(page.Next.String())
+	}
+	out.raw(`,"more":` + strconv.FormatBool(page.More))
+	if begin == none && head != none {
+		out.raw(`,"position":`)
+		out.text(head.String())
+	}
+	out.raw("}")
 	out.end()
 	return nil
 }

@@ -112,7 +112,7 @@ func TestRoutes(t *testing.T) {
 func TestGETWithABodyIsRefused(t *testing.T) {
 	protocols(t, func(t *testing.T, h2 bool) {
 		s := serve(t, setting{h2: h2})
-		for _, path := range []string{"/events", "/topics", "/topics/a", "/topics/a/events"} {
+		for _, path := range []string{"/events", "/topics", "/topics/a", "/topics/a/events", "/history", "/position"} {
 			r := s.send(t, "GET", path, "x")
 			r.problem(t, 400, "unexpected-body")
 		}
@@ -195,6 +195,9 @@ func TestStopped(t *testing.T) {
 			{"GET", "/topics", "stopping"},
 			{"GET", "/topics/a", "stopping"},
 			{"GET", "/topics/a/events", "stopping"},
+			{"GET", "/history?topic=a", "stopping"},
+			{"GET", "/history?topic=a&order=desc", "stopping"},
+			{"GET", "/events?live=true", "unavailable"},
 			{"GET", "/topics/a/events/" + id, "stopping"},
 			{"GET", "/events", "unavailable"},
 			{"GET", "/events?from=start", "unavailable"},
@@ -230,6 +233,9 @@ func TestLogFails(t *testing.T) {
 			{"GET", "/topics", 500, "internal-error"},
 			{"GET", "/topics/a", 500, "internal-error"},
 			{"GET", "/topics/a/events", 500, "internal-error"},
+			{"GET", "/history?topic=a", 500, "internal-error"},
+			{"GET", "/history?topic=a&order=desc", 500, "internal-error"},
+			{"GET", "/events?live=true", 503, "unavailable"},
 			{"GET", "/topics/a/events/" + id, 500, "internal-error"},
 			{"GET", "/events?from=start", 503, "unavailable"},
 		} {

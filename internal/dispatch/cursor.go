@@ -41,6 +41,7 @@ type Cursor struct {
 	looked uint64        // the cursor has looked for chosen records up to this one
 	lookTo uint64        // and has to look up to this one
 	oldest bool          // the stream began with the oldest message: it misses nothing that had expired by then
+	liveAt uint64        // if not 0, the stream is told that it is live once pos+1 is at least this, see awaitStored
 
 	// take reports whether the stream has room for an entry beside the findings. readMost is
 	// how many bytes of data fill that room, about. A catchUp sets both.
@@ -76,7 +77,7 @@ const (
 // isInWindow reports whether the window has everything that comes next.
 func (c *Cursor) isInWindow() bool {
 	v := c.dispatcher.window.Load()
-	return c.gap == nil && !c.choosing() && v.Era() == c.era && c.pos+1 >= v.First()
+	return c.gap == nil && !c.choosing() && c.liveAt == 0 && v.Era() == c.era && c.pos+1 >= v.First()
 }
 
 // Begins returns the position just before the first event that the cursor finds.
@@ -101,8 +102,7 @@ func (c *Cursor) lookOn(ctx context.Context) (err error) {
 
 // step finds some of the frames that come next, if there are any.
 func (c *Cursor) step(ctx context.Context, found *findings) (stage, error) {
-	switch {
-	case c.gap != nil:
+	if c.gap != nil {
 		c.add(found, c.gap)
 		c.gap = nil
 		return reading, nil
@@ -118,6 +118,11 @@ func (c *Cursor) step(ctx context.Context, found *findings) (stage, error) {
 		return ended, nil // the client comes back for them
 	case c.choosing():
 		return c.failed(ctx, c.lookOn(ctx))
+	case c.liveAt > 0 && c.pos+1 >= c.liveAt:
+		return c.failed(ctx, c.reachLive(ctx, found))
+	case c.liveAt > 0 && c.pos+1 >= v.First():
+		c.takeStored(v, found)
+		return reading, nil
 	case c.pos+1 >= v.First():
 		return inWindow, nil
 	}

@@ -28,9 +28,9 @@ func (d *Dispatcher) count(ctx context.Context, filters []topics.Filter, after u
 	}
 }
 
-// back returns what [eventlog.Log.Back] does, without the hub's own records. It looks for how many
+// Back returns what [eventlog.Log.Back] does, without the hub's own records. It looks for how many
 // records the log has to count so that n are left.
-func (d *Dispatcher) back(ctx context.Context, filters []topics.Filter, n int, upTo uint64) (after uint64, err error) {
+func (d *Dispatcher) Back(ctx context.Context, filters []topics.Filter, n int, upTo uint64) (after uint64, err error) {
 	if !d.hides(filters) {
 		return d.log.Back(ctx, filters, n, upTo)
 	}

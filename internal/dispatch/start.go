@@ -23,6 +23,9 @@ type Request struct {
 	// Skip has a stream that falls out of the window go on with the newest message,
 	// after a gap, instead of reading the log.
 	Skip bool
+
+	// Live has the stream told once that it has everything that was stored when it began.
+	Live bool
 }
 
 // A Start says where a stream without a last event ID begins. The zero Start is now.
@@ -88,6 +91,12 @@ func (d *Dispatcher) Begin(ctx context.Context, r Request) (*Cursor, error) {
 		c.Release()
 		return nil, fmt.Errorf("find where a subscription begins: %w", err)
 	}
+	if r.Live {
+		if err := c.awaitStored(ctx); err != nil {
+			c.Release()
+			return nil, fmt.Errorf("wait for what is stored: %w", err)
+		}
+	}
 	if idErr != nil {
 		c.gap = &sse.GapError{Reason: sse.GapMalformed, After: printable(r.LastEventID), Next: c.timeline.Position(c.Begins()).String()}
 	}
@@ -146,7 +155,7 @@ func (c *Cursor) start(ctx context.Context, from Start) (err error) {
 			c.oldest = true // if there are fewer
 			var state eventlog.State
 			if state, err = log.State(ctx); err == nil {
-				c.pos, err = c.dispatcher.back(ctx, c.filters, from.N, head)
+				c.pos, err = c.dispatcher.Back(ctx, c.filters, from.N, head)
 				c.pos = min(head, max(c.pos, state.First-1))
 			}
 		}
@@ -176,6 +185,7 @@ func printable(id string) string {
 const (
 	openEventType     = topics.ReservedPrefix + "open"
 	positionEventType = topics.ReservedPrefix + "position"
+	liveEventType     = topics.ReservedPrefix + "live"
 	endEventType      = topics.ReservedPrefix + "end"
 )
 

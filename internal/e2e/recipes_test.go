@@ -1,7 +1,10 @@
 package e2e_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
@@ -9,6 +12,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"example.com/tidings/topics"
 )
 
 // The programs of docs/recipes.md run unchanged except for the address. A subscriber gets
@@ -47,6 +52,9 @@ func TestRecipes(t *testing.T) {
 	ran := map[string]bool{}
 	blocks := regexp.MustCompile("(?ms)^```(\\w+)\n(.*?)^```$").FindAllStringSubmatch(string(doc), -1)
 	for i, block := range blocks {
+		if strings.Contains(block[2], "token(") {
+			continue // see TestTokenRecipes
+		}
 		language, text := block[1], strings.ReplaceAll(block[2], "http://127.0.0.1:8080", p.URL)
 		names, ok := interpreters[language]
 		if !ok {
@@ -84,6 +92,64 @@ func TestRecipes(t *testing.T) {
 	}
 	if len(ran) != len(interpreters) {
 		t.Errorf("the recipes that ran are %v, want one in each language of %v", ran, interpreters)
+	}
+}
+
+// The functions of docs/recipes.md make the same tokens as topics.Token, of its examples and of
+// other strings.
+func TestTokenRecipes(t *testing.T) {
+	t.Parallel()
+	doc, err := os.ReadFile("../../docs/recipes.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	strs := []string{"", "tidings", "tidings.", "Tidings", "\x00\x7f\n", "é=日*.😀 \"'\\/", strings.Repeat("x", 200)}
+	rows := regexp.MustCompile("(?m)^\\| `([^`]+)` \\| `([^`]+)` \\|$").FindAllStringSubmatch(string(doc), -1)
+	if len(rows) < 10 {
+		t.Fatalf("docs/recipes.md has %d examples of tokens", len(rows))
+	}
+	for _, row := range rows {
+		if got := topics.Token(row[1]); got != row[2] {
+			t.Errorf("topics.Token(%q) is %q; docs/recipes.md says %q", row[1], got, row[2])
+		}
+		strs = append(strs, row[1])
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 500 {
+		var b strings.Builder
+		for range random.IntN(8) {
+			b.WriteRune([]rune("az09-_~@:=.*/% \n\u00e9\u65e5\U0001f600")[random.IntN(19)])
+		}
+		strs = append(strs, b.String())
+	}
+	input, err := json.Marshal(strs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for language, tt := range map[string]struct{ interpreter, file, rest string }{
+		"js":     {"node", "token.mjs", "\nimport fs from 'node:fs';\nconsole.log(JSON.stringify(JSON.parse(fs.readFileSync(0)).map(token)));\n"},
+		"python": {"python3", "token.py", "\nimport json, sys\nprint(json.dumps([token(s) for s in json.loads(sys.stdin.buffer.read())]))\n"},
+	} {
+		block := regexp.MustCompile("(?ms)^```" + language + "\n([^`]*token\\(.*?)^```$").FindStringSubmatch(string(doc))
+		if block == nil {
+			t.Fatalf("docs/recipes.md has no token in %s", language)
+		}
+		file := filepath.Join(t.TempDir(), tt.file)
+		if err := os.WriteFile(file, []byte(block[1]+tt.rest), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.CommandContext(t.Context(), program(t, tt.interpreter), file)
+		cmd.Stdin = bytes.NewReader(input)
+		out, err := cmd.Output()
+		var got []string
+		if err != nil || json.Unmarshal(out, &got) != nil || len(got) != len(strs) {
+			t.Fatalf("%s: %v, %s", language, err, out)
+		}
+		for i, s := range strs {
+			if want := topics.Token(s); got[i] != want {
+				t.Errorf("%s: the token of %q is %q, want %q", language, s, got[i], want)
+			}
+		}
 	}
 }
 

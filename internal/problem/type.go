@@ -21,8 +21,10 @@ const (
 	InvalidFrom
 	InvalidLag
 	InvalidFormat
+	InvalidLive
 	InvalidID
 	InvalidLimit
+	InvalidOrder
 	AmbiguousCredential
 	CookieTooLarge
 	Unauthenticated
@@ -72,8 +74,10 @@ var types = [...]struct {
 	InvalidFrom:          {"invalid-from", http.StatusBadRequest, "Invalid `from`"},
 	InvalidLag:           {"invalid-lag", http.StatusBadRequest, "Invalid `lag`"},
 	InvalidFormat:        {"invalid-format", http.StatusBadRequest, "Invalid `format`"},
+	InvalidLive:          {"invalid-live", http.StatusBadRequest, "Invalid `live`"},
 	InvalidID:            {"invalid-id", http.StatusBadRequest, "Invalid event ID"},
 	InvalidLimit:         {"invalid-limit", http.StatusBadRequest, "Invalid `limit`"},
+	InvalidOrder:         {"invalid-order", http.StatusBadRequest, "Invalid `order`"},
 	AmbiguousCredential:  {"ambiguous-credential", http.StatusBadRequest, "More than one credential"},
 	CookieTooLarge:       {"cookie-too-large", http.StatusBadRequest, "Token too large for a cookie"},
 	Unauthenticated:      {"unauthenticated", http.StatusUnauthorized, "Credential needed"},

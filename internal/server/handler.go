@@ -97,7 +97,7 @@ func (s *site) find(path string) (route, bool) {
 	}
 	switch {
 	case s.api == nil:
-	case path == "/events", path == "/batch", path == "/topics", strings.HasPrefix(path, "/topics/"), strings.HasPrefix(path, "/subjects/"):
+	case path == "/events", path == "/batch", path == "/topics", path == "/history", path == "/position", strings.HasPrefix(path, "/topics/"), strings.HasPrefix(path, "/subjects/"):
 		return route{api: s.api, private: true}, true
 	}
 	return route{}, false

@@ -90,6 +90,11 @@ func allow(id auth.Identity, access httpapi.Access) error {
 			return missing(id, "Only who may administer can do this.", "")
 		}
 		return nil
+	case httpapi.ActionLocate:
+		if id.Subject == "" {
+			return missing(id, "The position is for who has a credential.", "")
+		}
+		return nil
 	}
 	for _, topic := range access.Topics {
 		if !grant.Allow(granted, topic) {

@@ -93,6 +93,11 @@ func TestWhatEachRouteNeeds(t *testing.T) {
 		{"HEAD", "/topics/a.b", "", "subscribe", "/topics/none"},
 		{"GET", "/topics/a.b/events", "", "subscribe", "/topics/b/events"},
 		{"GET", "/topics/a.b/events/ID", "", "subscribe", "/topics/b/events/ID"},
+		{"GET", "/history?topic=a.b", "", "subscribe", "/history?topic=a.b&topic=b"},
+		{"HEAD", "/history?topic=a.*&order=desc", "", "subscribe", "/history?topic=*&order=desc"},
+		{"GET", "/history?topic=a.**&order=desc&before=ID", "", "subscribe", "/history?topic=**&order=desc&before=ID"},
+		{"GET", "/position", "", "any", ""},
+		{"HEAD", "/position", "", "any", ""},
 		{"POST", "/topics/a.b", "x", "publish", "/topics/b"},
 		{"POST", "/batch", `{"topic":"a.b","data":1}`, "publish", ""},
 		{"POST", "/messages", `{"user":"a","text":"b"}`, "publish", ""},
@@ -133,6 +138,10 @@ func TestWhatEachRouteNeeds(t *testing.T) {
 				}
 			}
 			for _, rt := range routes {
+				anyone := rt.needs == "any"
+				if anyone {
+					rt.needs = "publish"
+				}
 				path, elsewhere := strings.ReplaceAll(rt.path, "ID", id), strings.ReplaceAll(rt.elsewhere, "ID", id)
 				what := rt.method + " " + rt.path
 				for _, credential := range []string{c.keys[rt.needs], token(t, "ada", time.Hour, map[string]any{"publish": []string{"a.**", "messages"}, "subscribe": []string{"a.**"}, "administer": true})} {
@@ -149,7 +158,13 @@ func TestWhatEachRouteNeeds(t *testing.T) {
 				}
 				// Who may do one thing may not do the others.
 				for name, key := range c.keys {
-					if name != rt.needs && name != "expired" {
+					switch {
+					case name == rt.needs || name == "expired":
+					case anyone:
+						if r := do(rt.method, path, rt.body, bearer(key)...); r.status != 200 {
+							t.Errorf("%s with the key that may %s: %d %s", what, name, r.status, r.body)
+						}
+					default:
 						refused(what+" with the key that may "+name, do(rt.method, path, rt.body, append(bearer(key), "If-None-Match", "*")...), rt.method, 403, "not-granted", `error="insufficient_scope"`)
 					}
 				}
@@ -179,6 +194,10 @@ func TestWhatEachRouteNeeds(t *testing.T) {
 			if r := do("GET", "/events?topic=public.x", ""); r.status != 200 {
 				t.Errorf("%d %s", r.status, r.body)
 			}
+			if r := do("GET", "/history?topic=public.x&order=desc", ""); r.status != 200 {
+				t.Errorf("%d %s", r.status, r.body)
+			}
+			refused("the history of public.** and more", do("GET", "/history?topic=public.x&topic=a.b&order=desc", ""), "GET", 401, "unauthenticated", "Bearer")
 			refused("public.** and more", do("GET", "/events?topic=public.x&topic=a", ""), "GET", 401, "unauthenticated", "Bearer")
 			refused("public.** with a bad key", do("GET", "/events?topic=public.x", "", bearer("x")...), "GET", 401, "invalid-credential", "Bearer")
 			if r := do("GET", "/", ""); r.status != 200 {

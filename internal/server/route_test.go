@@ -40,6 +40,12 @@ func TestRoutes(t *testing.T) {
 		{"DELETE", "/topics/orders", 405, "method-not-allowed", "GET, HEAD, POST"},
 		{"GET", "/topics/orders", 200, "", ""},
 		{"GET", "/topics/orders/events", 200, "", ""},
+		{"GET", "/history?topic=orders&order=desc", 200, "", ""},
+		{"HEAD", "/history", 200, "", ""},
+		{"POST", "/history", 405, "method-not-allowed", "GET, HEAD"},
+		{"GET", "/historyandmore", 404, "not-found", ""},
+		{"GET", "/position", 200, "", ""},
+		{"PUT", "/position", 405, "method-not-allowed", "GET, HEAD"},
 		{"GET", "/batch", 405, "method-not-allowed", "POST"},
 		{"GET", "/topicsandmore", 404, "not-found", ""},
 		{"GET", "/nothing", 404, "not-found", ""},
@@ -212,7 +218,7 @@ func TestHostBeyondLoopback(t *testing.T) {
 // nobody reads the body, the server would not notice that the client leaves.
 func TestGETWithABodyIsRefused(t *testing.T) {
 	s := start(t, server.Config{})
-	for _, path := range []string{"/events", "/", "/topics", "/topics/orders/events"} {
+	for _, path := range []string{"/events", "/", "/topics", "/topics/orders/events", "/history", "/position"} {
 		send(t, client(t, "HTTP/1.1"), "GET", s.url+path, strings.NewReader("x")).problem(t, 400, "unexpected-body")
 	}
 	conn := dial(t, s.addr)
@@ -313,6 +319,8 @@ func TestOrigin(t *testing.T) {
 				}
 			}
 			check("HEAD /events", send(t, c, "HEAD", s.url+"/events", nil, header...), tt.events)
+			check("GET /history", send(t, c, "GET", s.url+"/history?topic=orders", nil, header...), tt.events)
+			check("GET /position", send(t, c, "GET", s.url+"/position", nil, header...), tt.events)
 			check("GET /topics", send(t, c, "GET", s.url+"/topics", nil, header...), tt.events)
 			published := send(t, c, "POST", s.url+"/topics/orders", strings.NewReader("x"), header...)
 			if tt.post == 200 {

@@ -145,6 +145,7 @@ type Notice struct {
 	At    uint64
 	Chunk []byte
 	Gap   *sse.GapError // what a subscription yields instead, if anything
+	Event *Event        // the same, if it is no error
 }
 
 // Position returns the position that a client has after the event.
