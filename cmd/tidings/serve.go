@@ -146,14 +146,14 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 	if cmd.Bool("check") {
 		clients, operator, err := s.Reach(ctx)
 		if err != nil {
-			return refused(err)
+			return notListening(err)
 		}
 		writeAccess(cmd.Root().Writer, cmd, credentials, clients)
 		writeOthers(cmd.Root().Writer, cmd, credentials, operator)
 		return s.Close()
 	}
 	if err := s.Listen(ctx); err != nil {
-		return refused(err)
+		return notListening(err)
 	}
 	subscribers := limits.Subscribers
 	if cmd.IsSet("max-subscribers") {
@@ -187,9 +187,9 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 	return nil
 }
 
-// refused returns the error of an address that the server does not listen on: a mistake in the
+// notListening returns the error of an address that the server does not listen on: a mistake in the
 // settings, or a failure.
-func refused(err error) error {
+func notListening(err error) error {
 	if _, ok := errors.AsType[*server.NotLoopbackError](err); ok {
 		return err
 	}
