@@ -183,6 +183,16 @@ func (t Timeline) NextCut(seq uint64) (at uint64, epoch string, ok bool) {
 	return at, epoch, ok
 }
 
+// LastCut returns the last place of those that NextCut finds.
+func (t Timeline) LastCut() (at uint64, ok bool) {
+	for _, e := range slices.Backward(t) {
+		if e.Cut {
+			return e.First - 1, true
+		}
+	}
+	return 0, false
+}
+
 // Resolve returns the sequence number after which a client goes on that has received
 // everything up to p. If the client misses something, reason says why: [sse.GapLost] or
 // [sse.GapUnknown]. It does not know the mark of the record.

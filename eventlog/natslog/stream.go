@@ -73,6 +73,7 @@ func (l *Log) open(ctx context.Context, found *verdict) error {
 	if err := l.settleEpochs(ctx, g, old, info, found); err != nil {
 		return err
 	}
+	g.holes.version = g.number << 32 // greater than those of the generations before
 	g.topics.filling = make(chan struct{}, 1)
 	g.count.Store(int64(info.State.NumSubjects))
 	g.bytes.Store(info.Config.MaxBytes)
