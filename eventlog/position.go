@@ -3,7 +3,6 @@ package eventlog
 import (
 	"crypto/rand"
 	"slices"
-	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -59,10 +58,16 @@ func NewEpochID(t time.Time) string {
 // NextEpochID is NewEpochID for the epoch that follows last. Its id is greater, even if the clock
 // has gone back.
 func NextEpochID(last string, t time.Time) string {
-	begin := max(0, t.Unix())
-	id := func(ahead int) string { return NewEpochID(time.Unix(begin+int64(ahead), 0)) }
-	ahead := sort.Search(epochTimeMax, func(n int) bool { return id(n)[:epochTimeLen] > last[:epochTimeLen] })
-	return id(ahead)
+	begin := max(epochBegin, t.Unix())
+	for end := begin + epochTimeMax; begin < end; {
+		middle := begin + (end-begin)/2
+		if NewEpochID(time.Unix(middle, 0))[:epochTimeLen] > last[:epochTimeLen] {
+			end = middle
+		} else {
+			begin = middle + 1
+		}
+	}
+	return NewEpochID(time.Unix(begin, 0))
 }
 
 // A Position is a place in a log: just after the record with the number Seq, which the

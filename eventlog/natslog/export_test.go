@@ -12,6 +12,9 @@ func (l *Log) SawRecord(seq uint64, mark uint32) {
 	l.suspect()
 }
 
+// Look has a log look at its stream at once.
+func (l *Log) Look() { l.suspect() }
+
 // CloseConnection ends the connection for good, as the client does that gives up.
 func (l *Log) CloseConnection() { l.link.Load().nc.Close() }
 

@@ -124,7 +124,7 @@ func (l *Log) connection() []nats.Option {
 			l.suspect()
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			l.opts.Logger.Warn("nats: " + err.Error())
+			l.warnings.warn(l, "the NATS client has an error: "+err.Error(), err)
 		}),
 	}
 	if l.opts.CredentialsFile != "" {
