@@ -2,6 +2,7 @@ package eventlog
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"slices"
 	"strconv"
 	"strings"
@@ -58,7 +59,24 @@ func NewEpochID(t time.Time) string {
 // NextEpochID is NewEpochID for the epoch that follows last. Its id is greater, even if the clock
 // has gone back.
 func NextEpochID(last string, t time.Time) string {
-	begin := max(epochBegin, t.Unix())
+	return NewEpochID(time.Unix(after(last, max(epochBegin, t.Unix())), 0))
+}
+
+// DerivedEpochID returns an id for the epoch that follows last, which is greater. Whoever calls it
+// with the same arguments gets the same id: processes that share a log find the same name for what
+// all of them see.
+func DerivedEpochID(last, reason string) string {
+	id := []byte(NewEpochID(time.Unix(after(last, epochBegin), 0)))
+	hash := sha256.Sum256([]byte(last + " " + reason))
+	for i := range epochRandomLen {
+		id[epochTimeLen+i] = epochDigits[hash[i]&31]
+	}
+	return string(id)
+}
+
+// after returns the first time, in Unix seconds and from begin on, with which an epoch's id is
+// greater than last.
+func after(last string, begin int64) int64 {
 	for end := begin + epochTimeMax; begin < end; {
 		middle := begin + (end-begin)/2
 		if NewEpochID(time.Unix(middle, 0))[:epochTimeLen] > last[:epochTimeLen] {
@@ -67,8 +85,16 @@ func NextEpochID(last string, t time.Time) string {
 			begin = middle + 1
 		}
 	}
-	return NewEpochID(time.Unix(begin, 0))
+	return begin
 }
+
+// Knows reports whether a timeline has an epoch.
+func (t Timeline) Knows(epoch string) bool {
+	return slices.ContainsFunc(t, func(e Epoch) bool { return e.ID == epoch })
+}
+
+// IsNewer reports whether an epoch is newer than all of a timeline. Another process may have begun it.
+func (t Timeline) IsNewer(epoch string) bool { return epoch > t[len(t)-1].ID }
 
 // A Position is a place in a log: just after the record with the number Seq, which the
 // epoch has assigned. Its text is the id of an event, and what a client sends back as
