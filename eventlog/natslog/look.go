@@ -188,6 +188,11 @@ func (l *Log) verify(ctx context.Context, g *generation) (*verdict, error) {
 			return &verdict{}, nil
 		}
 		l.gate.shut()
+		if is == beyond && time.Now().After(deadline) {
+			if err := l.confirmLeader(ctx); err != nil {
+				return nil, err
+			}
+		}
 		if is == another || time.Now().After(deadline) {
 			at, err := l.lastRemaining(ctx, g, upTo)
 			return &verdict{lost: true, at: at, was: upTo}, err
@@ -196,6 +201,28 @@ func (l *Log) verify(ctx context.Context, g *generation) (*verdict, error) {
 			return nil, err
 		}
 	}
+}
+
+// contact is how recently a leader must have heard of its followers to be believed.
+const contact = 3 * time.Second
+
+// confirmLeader fails unless the leader of a replicated stream hears of most servers of the
+// stream. A leader that was cut off answers for many seconds, and knows less than the next one.
+func (l *Log) confirmLeader(ctx context.Context) error {
+	info, err := l.askSoon(ctx)
+	if err != nil || info.Config.Replicas < 2 || info.Cluster == nil {
+		return err
+	}
+	heard := 1
+	for _, peer := range info.Cluster.Replicas {
+		if !peer.Offline && peer.Active < contact {
+			heard++
+		}
+	}
+	if 2*heard <= info.Config.Replicas {
+		return errBehind
+	}
+	return nil
 }
 
 // extent says whether the stream reaches a number.

@@ -120,7 +120,7 @@ func (l *Log) checkTail(g *generation, info *jetstream.StreamInfo) {
 	case errors.Is(err, eventlog.ErrNotFound) || err == nil && r.Seq > w.goal:
 		w.goal = reached
 	case err == nil:
-		l.report(tailTrouble, errors.New("messages of the stream "+l.opts.Stream+" are stored, but do not reach this server: it has got none for 10 s, although more are there; the server or an account may have a limit of consumers"))
+		l.report(tailTrouble, errors.New("messages of the stream "+l.opts.Stream+" are stored, but do not reach this server within 10 s; the stream or the account may have a limit of consumers"))
 	}
 }
 
