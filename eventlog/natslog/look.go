@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sort"
 	"time"
 
@@ -74,7 +75,10 @@ func (l *Log) examine() (done bool) {
 	shuts, g := l.gate.shuts(), l.now.Load()
 	why, found, err := l.changed(g)
 	if err == nil && why != "" {
-		l.opts.Logger.Error("the log is reopened: " + why)
+		if l.warnings.due(why) {
+			l.opts.Logger.Error("the log is reopened: " + why)
+		}
+		shuts = l.gate.shuts()
 		err = l.open(l.closing, found)
 	}
 	if err != nil {
@@ -113,7 +117,7 @@ func (l *Log) changed(g *generation) (why string, found *verdict, err error) {
 		l.gate.shut()
 		return "the stream was made again", nil, nil
 	}
-	if l.listNews.Swap(false) {
+	if t := l.listed.Swap(nil); t != nil && (*t)[0] == g.epochs[0] && lastValid(g.epochs, *t) != math.MaxUint64 {
 		l.gate.shut()
 		return "another process has found that the stream has lost its end", nil, nil
 	}
