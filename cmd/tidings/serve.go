@@ -152,7 +152,16 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 		writeOthers(cmd.Root().Writer, cmd, credentials, operator)
 		return s.Close()
 	}
+	abandon, err := store.reach(ctx)
+	if err != nil {
+		s.Close()
+		if ctx.Err() != nil {
+			return nil // a signal came while NATS was away
+		}
+		return failure{err}
+	}
 	if err := s.Listen(ctx); err != nil {
+		abandon()
 		return notListening(err)
 	}
 	subscribers := limits.Subscribers

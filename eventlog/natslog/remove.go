@@ -17,13 +17,12 @@ import (
 //
 // JetStream does not know which topic an erased message had. So every reader that passes it
 // is told of a hole. The reason is [sse.GapRemoved] as long as this Log is open. A Log that
-// is opened later says [sse.GapLost]. So does one of another process, once a reader of all
-// records has found the hole. Until then, its readers of few topics can pass the hole in
-// silence. Where the oldest messages are erased, these logs say [sse.GapExpired].
+// is opened later says [sse.GapLost]. So does one of another process, which notices within
+// seconds. Where the oldest messages are erased, these logs say [sse.GapExpired].
 func (l *Log) Remove(ctx context.Context, seqs []uint64) (n int, err error) {
 	defer l.ended(&err)
 	g := l.now.Load()
-	info, err := l.info(ctx)
+	info, err := l.info(ctx, infoRequest{})
 	if err != nil {
 		return 0, err
 	}
@@ -39,7 +38,7 @@ func (l *Log) Remove(ctx context.Context, seqs []uint64) (n int, err error) {
 			return n, eventlog.ErrReopened
 		}
 		within, cancel := l.request(ctx)
-		err := g.stream.SecureDeleteMsg(within, seq)
+		err := l.erase(within, seq)
 		cancel()
 		if err != nil {
 			if _, found := l.one(ctx, getRequest{Seq: seq}); !errors.Is(found, eventlog.ErrNotFound) {
@@ -73,4 +72,17 @@ func (l *Log) RemoveTopic(ctx context.Context, topic string, upTo uint64) (n int
 		seqs = append(seqs, r.Seq)
 	}
 	return l.Remove(ctx, seqs)
+}
+
+// erase has the server overwrite a message. The error is [jetstream.ErrMsgDeleteUnsuccessful] if
+// the server has answered that it cannot.
+func (l *Log) erase(ctx context.Context, seq uint64) error {
+	var answer struct {
+		Error *jetstream.APIError `json:"error"`
+	}
+	err := l.call(ctx, "STREAM.MSG.DELETE."+l.opts.Stream, map[string]uint64{"seq": seq}, &answer)
+	if err == nil && answer.Error != nil {
+		err = fmt.Errorf("%w: %w", jetstream.ErrMsgDeleteUnsuccessful, answer.Error)
+	}
+	return err
 }

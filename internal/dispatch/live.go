@@ -42,7 +42,7 @@ func (c *Cursor) reachLive(ctx context.Context, found *findings) error {
 		return c.awaitStored(ctx)
 	}
 	c.liveAt = 0
-	id := c.timeline.Position(c.pos)
+	id := c.place(c.pos)
 	ev := sse.Event{Type: liveEventType, Data: window.JSON(positionData{id}), ID: id.String()}
 	found.add(&window.Notice{At: c.pos, Chunk: window.Chunk(ev), Event: &window.Event{ID: id, Type: ev.Type, Data: ev.Data}}, c.pos)
 	return nil
