@@ -52,9 +52,11 @@ type Server struct {
 	URL  string
 	Dir  string // the folder of its store
 
-	path string
-	args []string
-	cmd  *exec.Cmd
+	path    string
+	args    []string
+	monitor string // the address of its monitoring, in a cluster
+	config  string // its configuration file, if it has one
+	cmd     *exec.Cmd
 }
 
 // Start starts a server with an empty store. The server ends with the test. If the server
@@ -75,28 +77,35 @@ func StartCluster(tb testing.TB) []*Server {
 		servers = append(servers, newServer(tb, fmt.Sprint("n", i)))
 		routes = append(routes, "nats://"+freeAddress(tb))
 	}
-	var waits []func()
-	var monitors []string
 	for i, s := range servers {
-		monitors = append(monitors, freeAddress(tb))
-		_, port, _ := net.SplitHostPort(monitors[i])
+		s.monitor = freeAddress(tb)
+		_, port, _ := net.SplitHostPort(s.monitor)
 		s.args = append(s.args, "--cluster_name", "test", "--cluster", routes[i], "--routes", strings.Join(routes, ","), "-m", port)
+	}
+	form(tb, servers)
+	return servers
+}
+
+// form starts servers that are configured as a cluster, and waits until they form it.
+func form(tb testing.TB, servers []*Server) {
+	tb.Helper()
+	var waits []func()
+	for _, s := range servers {
 		waits = append(waits, s.launch(tb))
 	}
 	for _, wait := range waits {
 		wait()
 	}
-	for deadline := time.Now().Add(patience); !slices.ContainsFunc(monitors, leads); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !slices.ContainsFunc(servers, (*Server).leads); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			tb.Fatal("the NATS servers do not form a cluster")
 		}
 	}
-	return servers
 }
 
-// leads reports whether the server with this monitoring address leads a cluster of three.
-func leads(monitor string) bool {
-	res, err := http.Get("http://" + monitor + "/jsz")
+// leads reports whether the server leads a cluster of three.
+func (s *Server) leads() bool {
+	res, err := http.Get("http://" + s.monitor + "/jsz")
 	if err != nil {
 		return false
 	}
