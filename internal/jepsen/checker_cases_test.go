@@ -338,6 +338,28 @@ func TestChecker(t *testing.T) {
 			sub.gets("e-1", "a")
 			s.stored(1, "a")
 		}},
+		{"an id of what is gone resumes as another's", map[string]int{wrongResume: 1, twoNames: 1}, func(s *story) {
+			m := s.publish("a", "t.1", "e-1")
+			s.fault(true)
+			s.publish("b", "t.1", "e-1")
+			s.publish("c", "t.1", "e-2")
+			s.subscribe("t.*", "e-1").gets("e-2", "c").tr.after = m
+			s.stored(1, "b", "c")
+		}},
+		{"an id of what is gone is told", nil, func(s *story) {
+			m := s.publish("a", "t.1", "e-1")
+			s.fault(true)
+			s.publish("b", "t.1", "f-1")
+			probe := s.subscribe("t.*", "e-1").tell(event{kind: opened, id: "e-1"}).gap("f-0").gets("f-1", "b")
+			probe.tr.after, probe.tr.reached = m, false
+			s.stored(1, "b")
+		}},
+		{"an id resumes nothing", map[string]int{wrongResume: 1}, func(s *story) {
+			m := s.publish("a", "t.1", "e-1")
+			probe := s.subscribe("t.*", "e-1").tell(event{kind: opened, id: "e-1"})
+			probe.tr.after, probe.tr.reached = m, false
+			s.stored(1, "a")
+		}},
 		{"an event was not published", map[string]int{invented: 1}, func(s *story) {
 			s.subscribe("t.*", "e-0").gets("e-1", "unknown")
 		}},

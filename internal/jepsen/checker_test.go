@@ -76,7 +76,8 @@ func check(h *history) *verdict {
 		stored: map[string][]uint64{}, present: map[uint64]bool{}, ids: map[string]string{},
 	}
 	for _, r := range h.log {
-		c.present[r.seq] = !r.bad
+		m := h.messages[r.name]
+		c.present[r.seq] = !r.bad && (m == nil || !m.optional)
 		if r.name != "" {
 			c.stored[r.name] = append(c.stored[r.name], r.seq)
 		}
@@ -200,7 +201,9 @@ type step struct {
 
 // checkTrace checks what one subscriber saw.
 func (c *checker) checkTrace(tr *trace) {
-	if !tr.reached {
+	if tr.after != nil {
+		c.checkProbe(tr)
+	} else if !tr.reached {
 		c.add(unreached, "%s to %v; it had %d events, the last is %v", tr.name, tr.filters, len(tr.events), tr.last())
 	}
 	if len(tr.events) == 0 {
@@ -232,11 +235,21 @@ func (c *checker) checkTrace(tr *trace) {
 	}
 }
 
+// checkProbe checks that the id of a message that is gone is not taken for another's.
+func (c *checker) checkProbe(tr *trace) {
+	i := slices.IndexFunc(tr.events[1:], func(e event) bool { return e.kind != opened && e.kind != moved })
+	switch {
+	case i < 0 && !tr.reached:
+		c.add(wrongResume, "%s after %s, %s, has no event", tr.name, tr.after.name, tr.events[0].id)
+	case len(c.stored[tr.after.name]) == 0 && tr.events[1+i].kind != told:
+		c.add(wrongResume, "%s after %s, %s, which is gone, begins with %v", tr.name, tr.after.name, tr.events[0].id, tr.events[1+i])
+	}
+}
+
 // walk follows a subscriber, and returns its steps and the names that it has had.
 func (c *checker) walk(tr *trace) (steps []step, has map[string]bool) {
 	has = map[string]bool{}
-	ids := map[string]bool{}
-	marks := map[string]bool{} // without their epochs
+	had := map[string]bool{} // ids, and marks without their epochs, each with the name
 	at := c.eras.place(tr.events[0].id)
 	for _, e := range tr.events[1:] {
 		s := step{at, c.eras.place(e.id), e.kind == told, e}
@@ -249,15 +262,17 @@ func (c *checker) walk(tr *trace) (steps []step, has map[string]bool) {
 			continue
 		}
 		c.delivered++
-		_, mark, seq := parse(e.id)
-		mark = fmt.Sprint(mark, "-", seq)
+		id := e.id + " " + e.name
+		if _, mark, seq := parse(e.id); mark != "" {
+			id = fmt.Sprint(mark, "-", seq, " ", e.name)
+		}
 		switch {
-		case ids[e.id], mark[0] != '-' && marks[mark]:
+		case had[id]:
 			c.add(again, "%s has %v again", tr.name, e)
 		case s.to.before(s.from):
 			c.add(disorder, "%s has %v after a later one", tr.name, e)
 		}
-		ids[e.id], marks[mark], has[e.name] = true, true, true
+		had[id], has[e.name] = true, true
 		if m := c.messages[e.name]; m == nil || !tr.matches(m.topic) {
 			c.add(invented, "%s has %v", tr.name, e)
 		}

@@ -65,6 +65,10 @@ type trace struct {
 	filters []topics.Filter
 	events  []event
 	reached bool // it has had the last message
+
+	// after, if not nil, is the acknowledged message with whose id a probe resumes, when all
+	// is over. A probe may end before the last message.
+	after *message
 }
 
 type kind int

@@ -15,8 +15,7 @@ type plan struct {
 	servers  int
 	replicas int
 	always   bool // sync_interval: always
-	soak     bool // only a soak runs it
-	length   time.Duration
+	test     bool // runs in every test, not only in a soak
 	faults   []string
 }
 
@@ -38,12 +37,14 @@ var plans = []plan{
 	{name: "tail/r1", servers: 1, replicas: 1, faults: []string{"tail deleted"}},
 	{name: "power/r1", servers: 1, replicas: 1, faults: []string{"power of the stream's server"}},
 	{name: "damage/r1", servers: 1, replicas: 1, faults: []string{"truncated block", "flipped bit"}},
+	{name: "damage/r1/without nodes", servers: 1, replicas: 1, faults: []string{"truncated without nodes"}},
+	{name: "damage/r1/without list", servers: 1, replicas: 1, faults: []string{"list of epochs deleted"}},
 	{name: "older/r1", servers: 1, replicas: 1, faults: []string{"older store"}},
 	{name: "older/r1/always", servers: 1, replicas: 1, always: true, faults: []string{"older store", "truncated block"}},
 	{name: "power/r1of3", servers: 3, replicas: 1, faults: []string{"power of the stream's server"}},
 	{name: "power/r3one", servers: 3, replicas: 3, faults: []string{"power of one server", "power of the leader"}},
-	{name: "power/r3two", servers: 3, replicas: 3, soak: true, faults: []string{"power of two servers"}},
-	{name: "power/r3all", servers: 3, replicas: 3, soak: true, faults: []string{"power of all servers", "older store"}},
+	{name: "power/r3two", servers: 3, replicas: 3, faults: []string{"power of two servers"}},
+	{name: "power/r3all", servers: 3, replicas: 3, faults: []string{"power of all servers", "older store"}},
 	{name: "stream/r1", servers: 1, replicas: 1, faults: []string{"stream deleted", "stream remade"}},
 	{name: "stream/r3", servers: 3, replicas: 3, faults: []string{"stream deleted", "stream remade"}},
 	{name: "removal/r1", servers: 1, replicas: 1, faults: []string{"purge", "purge of a topic", "messages deleted", "messages erased"}},
@@ -51,20 +52,28 @@ var plans = []plan{
 	{name: "mix/r3", servers: 3, replicas: 3, faults: []string{"node killed", "leader killed", "two servers frozen", "leader cut off", "power of one server", "stream deleted", "messages erased", "login revoked", "foreign records"}},
 }
 
+// Whatever happens to the servers, the nodes and the network, no subscriber misses a message
+// in silence, none has one twice, and no id names two messages.
 func TestSchedules(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes minutes")
 	}
 	for _, p := range plans {
 		t.Run(p.name, func(t *testing.T) {
-			if p.soak && *soak == 0 {
-				t.Skip("only in a soak")
+			if !p.test && *soak == 0 && *seed == 0 {
+				t.Skip("runs in a soak, and with -seed")
 			}
-			n := *seed
-			if n == 0 {
-				n = rand.Uint64N(1 << 32)
+			if *soak == 0 {
+				t.Parallel()
 			}
-			t.Run(fmt.Sprint("seed=", n), func(t *testing.T) { runPlan(t, p, n) })
+			end := time.Now().Add(*soak / time.Duration(len(plans)))
+			for round := 0; round == 0 || time.Now().Before(end) && !t.Failed(); round++ {
+				n := *seed
+				if n == 0 || round > 0 {
+					n = rand.Uint64N(1 << 32)
+				}
+				t.Run(fmt.Sprint("seed=", n), func(t *testing.T) { runPlan(t, p, n) })
+			}
 		})
 	}
 }
@@ -72,15 +81,8 @@ func TestSchedules(t *testing.T) {
 // runPlan runs one schedule.
 func runPlan(t *testing.T, p plan, seed uint64) {
 	s := startSchedule(t, startCluster(t, p.servers, p.always), seed, p.replicas)
-	lasts := p.length
-	if *length > 0 {
-		lasts = *length
-	}
-	if lasts == 0 {
-		lasts = 30 * time.Second
-	}
-	time.Sleep(2 * time.Second)
-	for end := time.Now().Add(lasts); time.Now().Before(end); {
+	time.Sleep(time.Second)
+	for end := time.Now().Add(*length); time.Now().Before(end); {
 		s.inject(p.faults[s.r.IntN(len(p.faults))])
 		s.sleep(time.Second, 3*time.Second)
 	}

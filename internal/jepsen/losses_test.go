@@ -5,6 +5,7 @@ package jepsen_test
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -28,6 +29,8 @@ func init() {
 		"power of the leader alone":    func(s *schedule, f *fault) { s.powerAlone(s.leader(s.stream)) },
 		"truncated block":              func(s *schedule, f *fault) { s.damage(f, truncate) },
 		"flipped bit":                  func(s *schedule, f *fault) { s.damage(f, flip) },
+		"truncated without nodes":      truncatedWithoutNodes,
+		"list of epochs deleted":       listDeleted,
 		"older store":                  olderStore,
 		"stream deleted":               streamDeleted,
 		"stream remade":                streamRemade,
@@ -88,9 +91,7 @@ func (s *schedule) damage(f *fault, change func(s *schedule, content []byte) []b
 	leader := s.leader(s.stream)
 	s.down(func() {
 		file, content := s.block(leader, s.stream)
-		if err := os.WriteFile(file, change(s, content), 0o600); err != nil {
-			s.t.Fatal(err)
-		}
+		s.must(os.WriteFile(file, change(s, content), 0o600))
 	}, "the newest file is damaged")
 }
 
@@ -128,6 +129,40 @@ func flip(s *schedule, content []byte) []byte {
 	return content
 }
 
+// truncatedWithoutNodes has the stream lose its end while no node runs. The list of epochs
+// survives.
+func truncatedWithoutNodes(s *schedule, f *fault) {
+	for _, n := range s.nodes {
+		n.kill()
+	}
+	f.lossy = true
+	leader := s.leader(s.stream)
+	for _, server := range s.servers {
+		server.Kill()
+	}
+	file, content := s.block(leader, s.stream)
+	s.must(os.WriteFile(file, truncate(s, content), 0o600))
+	for _, server := range s.servers {
+		server.Restart(s.t)
+	}
+	for _, n := range s.nodes {
+		s.restartNode(n)
+	}
+}
+
+// listDeleted deletes the list of epochs, and then has the stream lose its end.
+func listDeleted(s *schedule, f *fault) {
+	s.retry("deleting the list", func(ctx context.Context) error {
+		err := s.js.DeleteStream(ctx, "KV_"+s.stream+"-epochs")
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			return nil
+		}
+		return err
+	})
+	s.sleep(0, 2*time.Second)
+	s.damage(f, truncate)
+}
+
 // olderStore puts back stores of some time ago. The nodes run, or are started after it. If all
 // of them are down, only the list of epochs can tell of it, which is as old as the stores.
 func olderStore(s *schedule, f *fault) {
@@ -155,7 +190,7 @@ func streamRemade(s *schedule, f *fault) {
 			return err
 		}
 		_, err = s.js.CreateStream(ctx, config)
-		if err == jetstream.ErrStreamNameAlreadyInUse {
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 			s.say("a node was faster")
 			return nil
 		}

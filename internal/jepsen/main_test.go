@@ -15,11 +15,11 @@ import (
 )
 
 var (
-	soak    = flag.Duration("soak", 0, "run the schedules again and again for this long, with new seeds, also those that take long")
+	soak    = flag.Duration("soak", 0, "run all schedules, one after the other, for this long in all, with new seeds")
 	seed    = flag.Uint64("seed", 0, "the seed of the schedules; 0 picks one")
 	program = flag.String("program", "", "test this build of cmd/tidings instead of building one")
 	logs    = flag.String("logs", "", "keep the nodes' logs in this folder")
-	length  = flag.Duration("length", 0, "begin faults for this long in each schedule; 0 means as the schedule says")
+	length  = flag.Duration("length", 15*time.Second, "begin faults for this long in each schedule")
 	list    = flag.Int("list", 5, "print so many cases of each kind of failure")
 )
 

@@ -41,6 +41,7 @@ type schedule struct {
 	following  sync.WaitGroup
 	stop       context.CancelFunc // ends the publishers
 	leave      context.CancelFunc // ends the subscribers
+	hurry      context.Context    // done when they must not wait long
 	markers    int
 }
 
@@ -72,7 +73,7 @@ func startSchedule(t *testing.T, c *cluster, seed uint64, replicas int) *schedul
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	leaving, leave := context.WithCancel(t.Context())
-	s.stop, s.leave = stop, leave
+	s.stop, s.leave, s.hurry = stop, leave, ctx
 	t.Cleanup(func() {
 		stop()
 		leave()
@@ -106,6 +107,7 @@ func (s *schedule) follow(ctx context.Context) {
 		case 2: // is away for long
 			sub.lives, sub.pauses = 1500*time.Millisecond, 4*time.Second
 		}
+		sub.hurry = s.hurry
 		s.subs = append(s.subs, sub)
 		s.history.traces = append(s.history.traces, sub.trace)
 		s.following.Go(func() { sub.run(ctx) })
@@ -159,9 +161,16 @@ func (s *schedule) inject(name string) {
 		return s.answers.back(0, healed) >= 0 && s.answers.back(1, healed) >= 0
 	})
 	now := time.Now()
-	s.say("%s: lasted %v; back on the nodes after %v and %v from its end; longest time without an acknowledgement: node 0 %v, node 1 %v, both %v",
-		name, round(healed.Sub(f.at)), round(s.answers.back(0, healed)), round(s.answers.back(1, healed)),
+	s.say("%s: lasted %v; back on the nodes after %s and %s from its end; longest time without an acknowledgement: node 0 %v, node 1 %v, both %v",
+		name, round(healed.Sub(f.at)), describeBack(s.answers.back(0, healed)), describeBack(s.answers.back(1, healed)),
 		round(s.answers.silence(0, f.at, now)), round(s.answers.silence(1, f.at, now)), round(s.answers.silence(-1, f.at, now)))
+}
+
+func describeBack(d time.Duration) string {
+	if d < 0 {
+		return "(never)"
+	}
+	return round(d).String()
 }
 
 func round(d time.Duration) time.Duration { return d.Round(100 * time.Millisecond) }
@@ -215,7 +224,13 @@ func (s *schedule) finish(t *testing.T) *verdict {
 	for _, line := range s.events {
 		t.Log(line)
 	}
-	t.Logf("%s; answers %v", v.summary(), s.answers.counts())
+	refusals := map[string]int{}
+	for _, sub := range s.subs {
+		for why, n := range sub.refused {
+			refusals[why] += n
+		}
+	}
+	t.Logf("%s; answers %v; streams %v", v.summary(), s.answers.counts(), refusals)
 	for _, what := range slices.Sorted(maps.Keys(v.found)) {
 		all := v.found[what]
 		for _, text := range all[:min(*list, len(all))] {
@@ -234,10 +249,43 @@ func (s *schedule) readAll(t *testing.T) {
 		t.Errorf("reading the stream: %v", err)
 	}
 	for i, n := range s.nodes {
-		sub := newSubscriber(fmt.Sprint("reader ", i), s.fork(), s.history, []*node{n}, "start", "**")
-		within, cancel := context.WithTimeout(ctx, 20*time.Second)
-		sub.run(within)
-		cancel()
-		s.history.traces = append(s.history.traces, sub.trace)
+		s.reader(ctx, fmt.Sprint("reader ", i), n, nil)
 	}
+	for i, m := range s.sample() {
+		s.reader(ctx, fmt.Sprint("probe ", i), s.nodes[i%len(s.nodes)], m)
+	}
+}
+
+// reader reads on a node: the whole log, or a part of it after a message.
+func (s *schedule) reader(ctx context.Context, name string, n *node, after *message) {
+	sub := newSubscriber(name, s.fork(), s.history, []*node{n}, "start", "**")
+	if after != nil {
+		sub.lastID, sub.most, sub.trace.after = after.acks[len(after.acks)-1].id, 50, after
+		sub.trace.events = []event{{kind: opened, id: sub.lastID, at: time.Now()}}
+	}
+	within, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	sub.run(within)
+	s.history.traces = append(s.history.traces, sub.trace)
+}
+
+// sample returns some acknowledged messages: of those that the log has, and of those that it
+// lacks.
+func (s *schedule) sample() []*message {
+	const each = 20
+	inLog := map[string]bool{}
+	for _, r := range s.history.log {
+		inLog[r.name] = true
+	}
+	var gone, kept []*message
+	for _, i := range s.r.Perm(len(s.history.order)) {
+		switch m := s.history.order[i]; {
+		case len(m.acks) == 0:
+		case inLog[m.name] && len(kept) < each:
+			kept = append(kept, m)
+		case !inLog[m.name] && len(gone) < each:
+			gone = append(gone, m)
+		}
+	}
+	return append(gone, kept...)
 }

@@ -33,9 +33,11 @@ type subscriber struct {
 	r       *rand.Rand
 	query   url.Values
 	last    map[string]bool // the names of the last messages that it waits for
+	most    int             // it ends after so many events, unless 0
 
-	lives  time.Duration // the mean time of a connection; 0 means that it stays
-	pauses time.Duration // the mean time between connections
+	lives  time.Duration   // the mean time of a connection; 0 means that it stays
+	pauses time.Duration   // the mean time between connections
+	hurry  context.Context // when it is done, pauses are short
 
 	lastID      string
 	connections int
@@ -48,7 +50,7 @@ type subscriber struct {
 func newSubscriber(name string, r *rand.Rand, h *history, nodes []*node, from string, filters ...string) *subscriber {
 	s := &subscriber{
 		trace: &trace{name: name, filters: topics.MustFilters(filters...)}, history: h, nodes: nodes, r: r,
-		query: url.Values{"topic": filters, "from": {from}}, last: map[string]bool{}, refused: map[string]int{}, ended: make(chan struct{}),
+		query: url.Values{"topic": filters, "from": {from}}, last: map[string]bool{}, hurry: context.Background(), refused: map[string]int{}, ended: make(chan struct{}),
 	}
 	if r.IntN(2) == 0 {
 		s.query.Set("format", "envelope")
@@ -67,20 +69,30 @@ func lastName(topic string) string { return "last-" + topic }
 // run follows until it has the last messages, or ctx is done.
 func (s *subscriber) run(ctx context.Context) {
 	node := s.r.IntN(len(s.nodes))
-	for ctx.Err() == nil && len(s.last) > 0 {
+	for ctx.Err() == nil && len(s.last) > 0 && !s.full() {
 		why := s.connect(ctx, node)
 		if why != "" {
 			s.refused[why]++
 			sleep(ctx, 50*time.Millisecond)
 		}
 		s.connections++
-		sleep(ctx, around(s.r, s.pauses))
+		s.pause(ctx)
 		if len(s.nodes) > 1 && (why != "" || s.r.IntN(2) == 0) {
 			node = (node + 1) % len(s.nodes)
 		}
 	}
 	if s.trace.reached = len(s.last) == 0; s.trace.reached {
 		close(s.ended)
+	}
+}
+
+// pause waits between two connections.
+func (s *subscriber) pause(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-s.hurry.Done():
+		sleep(ctx, min(s.pauses, 50*time.Millisecond))
+	case <-time.After(around(s.r, s.pauses)):
 	}
 }
 
@@ -123,12 +135,14 @@ func (s *subscriber) connect(ctx context.Context, node int) (refused string) {
 			return "unavailable"
 		}
 		s.take(ev, node)
-		if len(s.last) == 0 {
+		if len(s.last) == 0 || s.full() {
 			return ""
 		}
 	}
 	return ""
 }
+
+func (s *subscriber) full() bool { return s.most > 0 && len(s.trace.events) >= s.most }
 
 // An alive reader puts off its timer at each byte.
 type alive struct {
