@@ -37,8 +37,11 @@ var (
 	ErrTooManyKeys   = errors.New("eventlog: too many idempotency keys")
 
 	// ErrUnavailable means that the log cannot be reached now. The same call may succeed
-	// later.
+	// later. A message that gets it is not stored.
 	ErrUnavailable = errors.New("eventlog: the log cannot be reached now")
+
+	// ErrUnconfirmed means that the log has not said whether it has stored a message.
+	ErrUnconfirmed = errors.New("eventlog: it is not known whether the message is stored")
 
 	// ErrNotFound means that the hub found no retained record. A log may return it, too,
 	// where it finds none.

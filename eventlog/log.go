@@ -114,6 +114,28 @@ type Failer interface {
 	Err() error
 }
 
+// A Monitor is a [Log] that depends on servers elsewhere, and watches them.
+type Monitor interface {
+	// Trouble returns nil while all is well, and otherwise what the person who runs the program
+	// has to repair, in one sentence. Meanwhile the log does what it still can.
+	Trouble() error
+}
+
+// A HoleFinder is a [Log] whose records may go while it is open, because other programs have
+// access to them. It finds out some time later.
+type HoleFinder interface {
+	// Holes returns where the log is known to lack records, after a sequence number and up to
+	// another, in order. It has only holes for the reasons [sse.GapRemoved] and [sse.GapLost].
+	// version changes when there are more. If it is that of the call, the holes are left out.
+	Holes(after, upTo, version uint64) (holes []Hole, current uint64)
+}
+
+// A Hole is a range of sequence numbers that have no record, and the reason why.
+type Hole struct {
+	First, Last uint64
+	Reason      string
+}
+
 // A Message is what a publisher hands to the hub.
 type Message struct {
 	// Topic is where the message is published, see [topics.Check].
@@ -146,6 +168,14 @@ type Record struct {
 	Topic string
 	Type  string
 	Data  string
+
+	// Mark tells the record from any other that has had its number: up to [MaxMark], and 0 in
+	// a log that never uses a number again under the same epoch.
+	Mark uint32
+
+	// Invalid is set for what another program has stored and cannot be sent as an event, such
+	// as a record with a reserved name. Type and Data are empty. Subscribers get a gap instead.
+	Invalid bool
 }
 
 // Appended is the result of one message given to [Log.Append].
@@ -168,6 +198,11 @@ type State struct {
 	// numbers may then be used again, and Epochs may differ. It is at least 1, and counts
 	// for this Log value alone.
 	Generation uint64
+
+	// Settle is how long a log that several processes share may not know of records which
+	// another process has stored or read: so long it is worth waiting for a greater Last. 0 means
+	// that Last is exact.
+	Settle time.Duration
 
 	// KeyWindow is how long the log remembers the key of a message, if it retains the
 	// message for so long. 0 means that this is not known.

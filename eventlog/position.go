@@ -2,6 +2,7 @@ package eventlog
 
 import (
 	"crypto/rand"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,6 +18,11 @@ import (
 type Epoch struct {
 	ID    string // from [NewEpochID]
 	First uint64 // the first sequence number that it may assign
+
+	// Cut says that the log had lost its end when it began the epoch, and uses the lost
+	// sequence numbers again, from First on. A reader that goes on from the last record before
+	// First has missed what was lost. See [Timeline.NextCut].
+	Cut bool
 }
 
 // The form of an epoch's id: the time in seconds, and random digits.
@@ -25,9 +31,10 @@ const (
 	epochTimeLen    = 7
 	epochRandomLen  = 5
 	epochLen        = epochTimeLen + epochRandomLen
+	markLen         = 6
 	epochBegin      = 1735689600 // 2025-01-01, in Unix time
 	epochTimeMax    = 1<<(5*epochTimeLen) - 1
-	positionMaxLen  = epochLen + 1 + 20
+	positionMaxLen  = epochLen + markLen + 1 + 20
 	positionExample = "0w3k7zq4m8tc-42"
 )
 
@@ -54,7 +61,14 @@ func NewEpochID(t time.Time) string {
 type Position struct {
 	Epoch string
 	Seq   uint64
+
+	// Mark is that of the record, see [Record.Mark], or 0. With it, the position proves itself:
+	// it is valid if the record with the number Seq has this mark.
+	Mark uint32
 }
+
+// MaxMark is the greatest mark of a record.
+const MaxMark = 1<<(5*markLen) - 1
 
 // String returns the position as the id of an event.
 func (p Position) String() string {
@@ -65,8 +79,34 @@ func (p Position) String() string {
 // AppendText implements [encoding.TextAppender]. It never fails.
 func (p Position) AppendText(b []byte) ([]byte, error) {
 	b = append(b, p.Epoch...)
+	if p.Mark != 0 {
+		b = AppendMark(b, p.Mark)
+	}
 	b = append(b, '-')
 	return strconv.AppendUint(b, p.Seq, 10), nil
+}
+
+// AppendMark appends the text of a mark: 6 digits to the base of 32.
+func AppendMark(b []byte, mark uint32) []byte {
+	for i := markLen - 1; i >= 0; i-- {
+		b = append(b, epochDigits[mark>>(5*i)&31])
+	}
+	return b
+}
+
+// ParseMark parses what [AppendMark] appends, if that is not of the mark 0.
+func ParseMark(s string) (mark uint32, ok bool) {
+	if len(s) != markLen {
+		return 0, false
+	}
+	for _, digit := range []byte(s) {
+		n := strings.IndexByte(epochDigits, digit)
+		if n < 0 {
+			return 0, false
+		}
+		mark = mark<<5 | uint32(n)
+	}
+	return mark, mark != 0
 }
 
 // MarshalText implements [encoding.TextMarshaler].
@@ -92,41 +132,85 @@ func (e *PositionError) Error() string {
 // returns. The error is a [*PositionError].
 func ParsePosition(s string) (Position, error) {
 	epoch, digits, ok := strings.Cut(s, "-")
+	var mark uint32
+	if ok && len(epoch) == epochLen+markLen {
+		mark, ok = ParseMark(epoch[epochLen:])
+		epoch = epoch[:epochLen]
+	}
 	seq, err := strconv.ParseUint(digits, 10, 64)
 	if !ok || err != nil || len(epoch) != epochLen || strings.Trim(epoch, epochDigits) != "" ||
 		digits[0] == '+' || digits[0] == '0' && digits != "0" {
 		return Position{}, &PositionError{s}
 	}
-	return Position{epoch, seq}, nil
+	return Position{epoch, seq, mark}, nil
 }
 
 // A Timeline names sequence numbers by epochs, oldest first. It has at least one.
 type Timeline []Epoch
 
-// Position returns the position after the record with a sequence number.
+// Position returns the position after the record with a sequence number, without its mark. A
+// client that has it has not been told of a cut right after that record.
 func (t Timeline) Position(seq uint64) Position {
 	for i := len(t) - 1; i > 0; i-- {
 		if t[i].First <= seq {
-			return Position{t[i].ID, seq}
+			return Position{Epoch: t[i].ID, Seq: seq}
 		}
 	}
-	return Position{t[0].ID, seq}
+	return Position{Epoch: t[0].ID, Seq: seq}
+}
+
+// ID returns the position after a record, as the id of its event.
+func (t Timeline) ID(r Record) Position {
+	p := t.Position(r.Seq)
+	p.Mark = r.Mark
+	return p
+}
+
+// NextCut returns the first place, from the one after the record with a sequence number on, where
+// the log has lost records whose numbers it has used again: the records up to number at stayed,
+// and the epoch named those after it. [Position]{epoch, at} is the position of a client that
+// knows of the loss. ok is false if there is no such place.
+func (t Timeline) NextCut(seq uint64) (at uint64, epoch string, ok bool) {
+	for _, e := range slices.Backward(t) { // a later cut hides those after it
+		if !e.Cut || ok && e.First-1 >= at {
+			continue
+		}
+		if e.First <= seq {
+			break
+		}
+		at, epoch, ok = e.First-1, e.ID, true
+	}
+	return at, epoch, ok
+}
+
+// LastCut returns the last place of those that NextCut finds.
+func (t Timeline) LastCut() (at uint64, ok bool) {
+	for _, e := range slices.Backward(t) {
+		if e.Cut {
+			return e.First - 1, true
+		}
+	}
+	return 0, false
 }
 
 // Resolve returns the sequence number after which a client goes on that has received
 // everything up to p. If the client misses something, reason says why: [sse.GapLost] or
-// [sse.GapUnknown].
+// [sse.GapUnknown]. It does not know the mark of the record.
 func (t Timeline) Resolve(p Position) (after uint64, reason string) {
 	for i, e := range t {
-		switch {
-		case e.ID != p.Epoch:
+		if e.ID != p.Epoch {
 			continue
-		case i+1 < len(t) && p.Seq >= t[i+1].First:
-			return t[i+1].First - 1, sse.GapLost // the rest of what the epoch assigned did not survive
-		case i > 0 && p.Seq < e.First:
-			return e.First - 1, sse.GapUnknown // nobody was given that id
 		}
-		return p.Seq, ""
+		after = p.Seq
+		if least := e.First; i > 0 && after < least && !(e.Cut && after == least-1) {
+			after, reason = least-1, sse.GapUnknown // nobody was given that id
+		}
+		for _, later := range t[i+1:] {
+			if after >= later.First { // the rest of what the epoch assigned did not survive
+				after, reason = later.First-1, sse.GapLost
+			}
+		}
+		return after, reason
 	}
 	// The epoch is that of another log, or this log was restored from a backup and does
 	// not know it. The client cannot have anything that was stored after the epoch began.

@@ -64,6 +64,8 @@ func TestPositions(t *testing.T) {
 func FuzzPosition(f *testing.F) {
 	f.Add("0w3k7zq4m8tc-42")
 	f.Add("0w3k7zq4m8tc-0")
+	f.Add("0w3k7zq4m8tcab3f9k-42")
+	f.Add("0w3k7zq4m8tc000000-42")
 	f.Add("x-1")
 	f.Fuzz(func(t *testing.T, s string) {
 		p, err := eventlog.ParsePosition(s)
@@ -74,7 +76,7 @@ func FuzzPosition(f *testing.F) {
 		if unmarshalErr := q.UnmarshalText([]byte(s)); q != p || (unmarshalErr == nil) != (err == nil) {
 			t.Errorf("%q is parsed as %v, %v, and unmarshaled as %v, %v", s, p, err, q, unmarshalErr)
 		}
-		eventlog.Timeline{{"0w3k7zq4m8tc", 1}, {"0w3k7zq4m8td", 10}}.Resolve(p)
+		eventlog.Timeline{{ID: "0w3k7zq4m8tc", First: 1}, {ID: "0w3k7zq4m8td", First: 10}}.Resolve(p)
 	})
 }
 
@@ -89,25 +91,25 @@ func TestResolve(t *testing.T) {
 		c       = "0000006aaaaa"
 		newer   = "0000009aaaaa"
 	)
-	epochs := eventlog.Timeline{{a, 1}, {b, 1001}, {c, 1201}}
+	epochs := eventlog.Timeline{{ID: a, First: 1}, {ID: b, First: 1001}, {ID: c, First: 1201}}
 	for _, tt := range []struct {
 		rule   string
 		p      eventlog.Position
 		after  uint64
 		reason string
 	}{
-		{"the begin", eventlog.Position{a, 0}, 0, ""},
-		{"what survived", eventlog.Position{a, 900}, 900, ""},
-		{"the last that survived", eventlog.Position{a, 1000}, 1000, ""},
-		{"the first that did not", eventlog.Position{a, 1001}, 1000, sse.GapLost},
-		{"the last that did not", eventlog.Position{a, 1100}, 1000, sse.GapLost},
-		{"the same number in the next epoch", eventlog.Position{b, 1001}, 1001, ""},
-		{"the last of an epoch that ended well", eventlog.Position{b, 1200}, 1200, ""},
-		{"the newest epoch", eventlog.Position{c, 1300}, 1300, ""},
-		{"an id that was never given: before its epoch", eventlog.Position{b, 900}, 1000, sse.GapUnknown},
-		{"an epoch that was forgotten, or of another log", eventlog.Position{older, 5000}, 0, sse.GapUnknown},
-		{"of a log that was replaced by a backup of a, which then went on as b", eventlog.Position{between, 5000}, 1000, sse.GapUnknown},
-		{"the clock went back: what the newest epoch assigned is new to everyone", eventlog.Position{newer, 5000}, 1200, sse.GapUnknown},
+		{"the begin", eventlog.Position{Epoch: a, Seq: 0}, 0, ""},
+		{"what survived", eventlog.Position{Epoch: a, Seq: 900}, 900, ""},
+		{"the last that survived", eventlog.Position{Epoch: a, Seq: 1000}, 1000, ""},
+		{"the first that did not", eventlog.Position{Epoch: a, Seq: 1001}, 1000, sse.GapLost},
+		{"the last that did not", eventlog.Position{Epoch: a, Seq: 1100}, 1000, sse.GapLost},
+		{"the same number in the next epoch", eventlog.Position{Epoch: b, Seq: 1001}, 1001, ""},
+		{"the last of an epoch that ended well", eventlog.Position{Epoch: b, Seq: 1200}, 1200, ""},
+		{"the newest epoch", eventlog.Position{Epoch: c, Seq: 1300}, 1300, ""},
+		{"an id that was never given: before its epoch", eventlog.Position{Epoch: b, Seq: 900}, 1000, sse.GapUnknown},
+		{"an epoch that was forgotten, or of another log", eventlog.Position{Epoch: older, Seq: 5000}, 0, sse.GapUnknown},
+		{"of a log that was replaced by a backup of a, which then went on as b", eventlog.Position{Epoch: between, Seq: 5000}, 1000, sse.GapUnknown},
+		{"the clock went back: what the newest epoch assigned is new to everyone", eventlog.Position{Epoch: newer, Seq: 5000}, 1200, sse.GapUnknown},
 	} {
 		t.Run(tt.rule, func(t *testing.T) {
 			if after, reason := epochs.Resolve(tt.p); after != tt.after || reason != tt.reason {
@@ -119,6 +121,50 @@ func TestResolve(t *testing.T) {
 		p := epochs.Position(seq)
 		if after, reason := epochs.Resolve(p); p.Epoch != want || after != seq || reason != "" {
 			t.Errorf("%d is %s, and that goes on after %d, %q", seq, p, after, reason)
+		}
+	}
+}
+
+// A log that has lost its end twice, the second time further back: its epochs a, b and c begin
+// at 1, 81 and 51. And one that has lost it at 50 first, and then at 80.
+func TestCuts(t *testing.T) {
+	const a, b, c = "0000001aaaaa", "0000002aaaaa", "0000003aaaaa"
+	deeper := eventlog.Timeline{{ID: a, First: 1}, {ID: b, First: 81, Cut: true}, {ID: c, First: 51, Cut: true}}
+	later := eventlog.Timeline{{ID: a, First: 1}, {ID: b, First: 51, Cut: true}, {ID: c, First: 81, Cut: true}}
+	for _, tt := range []struct {
+		rule   string
+		epochs eventlog.Timeline
+		p      eventlog.Position
+		after  uint64
+		reason string
+	}{
+		{"before both cuts", deeper, eventlog.Position{Epoch: a, Seq: 50}, 50, ""},
+		{"lost with the second cut", deeper, eventlog.Position{Epoch: a, Seq: 70}, 50, sse.GapLost},
+		{"lost with the first cut", deeper, eventlog.Position{Epoch: a, Seq: 100}, 50, sse.GapLost},
+		{"told of the first cut, and lost with the second", deeper, eventlog.Position{Epoch: b, Seq: 80}, 50, sse.GapLost},
+		{"told of the second cut", deeper, eventlog.Position{Epoch: c, Seq: 50}, 50, ""},
+		{"after both", deeper, eventlog.Position{Epoch: c, Seq: 90}, 90, ""},
+		{"nobody was given that", deeper, eventlog.Position{Epoch: c, Seq: 49}, 50, sse.GapUnknown},
+		{"between two cuts", later, eventlog.Position{Epoch: b, Seq: 70}, 70, ""},
+		{"lost with the later cut", later, eventlog.Position{Epoch: b, Seq: 81}, 80, sse.GapLost},
+		{"lost with the earlier cut", later, eventlog.Position{Epoch: a, Seq: 81}, 50, sse.GapLost},
+	} {
+		if after, reason := tt.epochs.Resolve(tt.p); after != tt.after || reason != tt.reason {
+			t.Errorf("%s: %s goes on after %d, %q; want %d, %q", tt.rule, tt.p, after, reason, tt.after, tt.reason)
+		}
+	}
+	for _, tt := range []struct {
+		epochs eventlog.Timeline
+		seq    uint64
+		at     uint64
+		epoch  string
+	}{
+		{deeper, 0, 50, c}, {deeper, 50, 50, c}, {deeper, 51, 0, ""}, {deeper, 80, 0, ""},
+		{later, 0, 50, b}, {later, 50, 50, b}, {later, 51, 80, c}, {later, 80, 80, c}, {later, 81, 0, ""},
+		{eventlog.Timeline{{ID: a, First: 1}, {ID: b, First: 81}}, 0, 0, ""},
+	} {
+		if at, epoch, ok := tt.epochs.NextCut(tt.seq); at != tt.at || epoch != tt.epoch || ok != (epoch != "") {
+			t.Errorf("after %d the next cut of %v is at %d, %q, %v; want %d, %q", tt.seq, tt.epochs, at, epoch, ok, tt.at, tt.epoch)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"example.com/tidings/eventlog"
+	"example.com/tidings/internal/dispatch"
 	"example.com/tidings/internal/window"
 	"example.com/tidings/sse"
 	"example.com/tidings/topics"
@@ -75,31 +76,59 @@ func (h *Hub) Event(ctx context.Context, topic string, id eventlog.Position) (Ev
 const reopenings = 3
 
 func (h *Hub) event(ctx context.Context, filters []topics.Filter, id eventlog.Position) (Event, error) {
-	state, err := h.log.State(ctx)
+	state, err := h.stateWith(ctx, id)
 	if err != nil {
 		return Event{}, err
 	}
-	switch _, reason := state.Epochs.Resolve(id); {
-	case reason == sse.GapLost:
-		return Event{}, &eventlog.NotFoundError{Reason: reason}
-	case id.Seq == 0 || id.Seq > state.Last || state.Epochs.Position(id.Seq) != id:
-		return Event{}, eventlog.ErrNotFound
-	case id.Seq < state.First:
+	_, reason := state.Epochs.Resolve(id)
+	named := state.Epochs.Position(id.Seq).Epoch == id.Epoch
+	missing := eventlog.ErrNotFound
+	if reason == sse.GapLost {
+		missing = &eventlog.NotFoundError{Reason: reason}
+	}
+	switch {
+	case id.Seq == 0 || id.Seq > state.Last || (reason != "" || !named) && id.Mark == 0:
+		return Event{}, missing
+	case id.Seq < state.First && reason == "" && named:
 		return Event{}, &eventlog.NotFoundError{Reason: sse.GapExpired}
 	}
 	b, err := h.read(ctx, eventlog.Query{
 		Filters: filters, After: id.Seq - 1, UpTo: id.Seq, Generation: state.Generation, MaxRecords: 1, MaxBytes: 1,
 	})
 	switch {
-	case err == nil && b.Hole > 0:
-		err = &eventlog.NotFoundError{Reason: b.Reason}
-	case err == nil && len(b.Records) == 0:
-		err = eventlog.ErrNotFound
-	}
-	if err != nil {
+	case err != nil:
 		return Event{}, err
+	case b.Hole > 0 && missing == eventlog.ErrNotFound:
+		return Event{}, &eventlog.NotFoundError{Reason: b.Reason}
+	case len(b.Records) == 0:
+		return Event{}, missing
 	}
-	return Event(window.NewEntry(state.Epochs, b.Records[0]).Event()), nil
+	e := window.NewEntry(state.Epochs, b.Records[0])
+	switch {
+	case id.Mark != 0 && id.Mark != e.ID.Mark && e.ID.Mark != 0: // the log has used the number again
+		return Event{}, &eventlog.NotFoundError{Reason: sse.GapLost}
+	case id.Mark != e.ID.Mark && id.Mark != 0:
+		return Event{}, missing
+	case e.Gap() != nil:
+		return Event{}, &eventlog.NotFoundError{Reason: e.Gap().Reason}
+	}
+	return Event(e.Event()), nil
+}
+
+// stateWith returns the state of the log. If the log is shared with other processes, it first waits
+// until the log has reached an id that one of them may have handed out.
+func (h *Hub) stateWith(ctx context.Context, id eventlog.Position) (eventlog.State, error) {
+	state, err := h.log.State(ctx)
+	if err != nil || id.Seq <= state.Last || state.Settle == 0 {
+		return state, err
+	}
+	if _, reason := state.Epochs.Resolve(id); reason != "" || id.Seq > state.Last+dispatch.FarAhead {
+		return state, nil
+	}
+	within, cancel := context.WithTimeout(ctx, state.Settle)
+	defer cancel()
+	h.window.Await(within, id.Seq)
+	return h.log.State(ctx)
 }
 
 // A Page is a part of the history.
@@ -134,52 +163,146 @@ func (h *Hub) History(ctx context.Context, filters []topics.Filter, after eventl
 }
 
 func (h *Hub) history(ctx context.Context, filters []topics.Filter, after eventlog.Position, limit int) (Page, error) {
-	state, err := h.log.State(ctx)
+	state, err := h.stateWith(ctx, after)
 	if err != nil {
 		return Page{}, err
 	}
-	names := state.Epochs
-	var page Page
-	from, reason := state.First-1, ""
-	if after != (eventlog.Position{}) {
-		if from, reason = names.Resolve(after); from > state.Last {
-			from, reason = state.Last, sse.GapFuture
+	p := pageReader{names: state.Epochs, through: state.First - 1, all: after == (eventlog.Position{}), limit: limit}
+	if p.all {
+		p.knowCut()
+	} else if err := h.resume(ctx, &p, state, after); err != nil {
+		return Page{}, err
+	}
+	p.resumed = p.page.Gap != nil
+	for p.wants() && p.through < state.Last && p.passCut() {
+		upTo := state.Last
+		if cut, _, ok := p.names.NextCut(p.through + 1); ok {
+			upTo = min(upTo, cut)
 		}
-	}
-	if reason != "" {
-		page.Gap = &sse.GapError{Reason: reason, After: after.String(), Next: names.Position(from).String()}
-	}
-	resumed := page.Gap != nil
-	through, bytes := from, 0
-	for len(page.Events) < limit && bytes < pageBytes && through < state.Last {
 		b, err := h.read(ctx, eventlog.Query{
-			Filters: filters, After: through, UpTo: state.Last, Generation: state.Generation,
-			MaxRecords: limit - len(page.Events), MaxBytes: pageBytes - bytes,
+			Filters: filters, After: p.through, UpTo: upTo, Generation: state.Generation,
+			MaxRecords: limit - len(p.page.Events), MaxBytes: pageBytes - p.bytes,
 		})
 		if err != nil {
 			return Page{}, err
 		}
-		if b.Hole > 0 && (after != (eventlog.Position{}) || b.Reason != sse.GapExpired) {
-			gap := &sse.GapError{Reason: b.Reason, After: names.Position(through).String(), Next: names.Position(b.Hole).String()}
-			before := page.Gap
-			joins := before == nil || before.Next == gap.After && (resumed || before.Reason == gap.Reason)
-			if len(page.Events) > 0 || !joins {
-				break // it stands before the first event of the next page
-			}
-			if before != nil {
-				gap.Reason, gap.After = before.Reason, before.After
-			}
-			page.Gap = gap
+		if !p.take(b) {
+			break
 		}
-		for i := range b.Records {
-			if strings.HasPrefix(b.Records[i].Topic, topics.ReservedPrefix) {
-				continue
-			}
-			page.Events = append(page.Events, Event(window.NewEntry(names, b.Records[i]).Event()))
-			bytes += len(b.Records[i].Data)
-		}
-		through = b.Through
 	}
-	page.Next, page.More = names.Position(through), through < state.Last
-	return page, nil
+	p.page.Next, p.page.More = p.place(p.through), p.through < state.Last
+	return p.page, nil
+}
+
+// resume has a page begin after a position.
+func (h *Hub) resume(ctx context.Context, p *pageReader, state eventlog.State, after eventlog.Position) error {
+	from, reason := p.names.Resolve(after)
+	p.knows = after.Epoch
+	if after.Mark != 0 && after.Seq >= max(state.First, 1) && after.Seq <= state.Last {
+		b, err := h.read(ctx, eventlog.Query{
+			Filters: topics.MustFilters("**"), After: after.Seq - 1, UpTo: after.Seq, Generation: state.Generation, MaxRecords: 1, MaxBytes: 1,
+		})
+		switch {
+		case err != nil:
+			return err
+		case len(b.Records) == 0 || b.Records[0].Mark == 0:
+		case b.Records[0].Mark == after.Mark: // the client has this very event
+			from, reason = after.Seq, ""
+		case reason == "": // the log has used the number again, and it is not known where the loss began
+			reason = sse.GapLost
+		}
+	}
+	if from > state.Last {
+		from, reason = state.Last, sse.GapFuture
+	}
+	p.through = from
+	if reason != "" {
+		p.knowCut()
+		p.page.Gap = &sse.GapError{Reason: reason, After: after.String(), Next: p.place(from).String()}
+	}
+	return nil
+}
+
+// A pageReader makes a page of the log.
+type pageReader struct {
+	page    Page
+	names   eventlog.Timeline
+	knows   string // the epoch of the last cut that the reader of the page knows of
+	all     bool   // the page begins with the oldest event
+	resumed bool   // the page begins with a gap because of where the reader was
+	limit   int
+	through uint64
+	bytes   int
+}
+
+func (p *pageReader) wants() bool { return len(p.page.Events) < p.limit && p.bytes < pageBytes }
+
+// place returns the position after a number, as the reader of the page knows it.
+func (p *pageReader) place(seq uint64) eventlog.Position {
+	if at, epoch, ok := p.names.NextCut(seq); ok && at == seq && epoch == p.knows {
+		return eventlog.Position{Epoch: epoch, Seq: seq}
+	}
+	return p.names.Position(seq)
+}
+
+// knowCut notes that the reader of the page knows of a cut where the page is.
+func (p *pageReader) knowCut() {
+	if at, epoch, ok := p.names.NextCut(p.through); ok && at == p.through {
+		p.knows = epoch
+	}
+}
+
+// passCut adds the gap of a cut where the page is. It returns false if the next page has to begin
+// with it.
+func (p *pageReader) passCut() bool {
+	at, epoch, ok := p.names.NextCut(p.through)
+	if !ok || at != p.through || epoch == p.knows {
+		return true
+	}
+	next := eventlog.Position{Epoch: epoch, Seq: at}
+	if !p.gap(sse.GapLost, p.place(p.through), next) {
+		return false
+	}
+	p.knows = epoch
+	return true
+}
+
+// gap adds a gap to the page. It returns false if the next page has to begin with it.
+func (p *pageReader) gap(reason string, after, next eventlog.Position) bool {
+	gap := &sse.GapError{Reason: reason, After: after.String(), Next: next.String()}
+	before := p.page.Gap
+	joins := before == nil || before.Next == gap.After && (p.resumed || before.Reason == gap.Reason)
+	if len(p.page.Events) > 0 || !joins {
+		return false
+	}
+	if before != nil {
+		gap.Reason, gap.After = before.Reason, before.After
+	}
+	p.page.Gap = gap
+	return true
+}
+
+// take adds a batch to the page. It returns false if the page has to end.
+func (p *pageReader) take(b eventlog.Batch) bool {
+	if b.Hole > 0 && (!p.all || b.Reason != sse.GapExpired) && !p.gap(b.Reason, p.place(p.through), p.names.Position(b.Hole)) {
+		return false
+	}
+	for i := range b.Records {
+		if strings.HasPrefix(b.Records[i].Topic, topics.ReservedPrefix) {
+			continue
+		}
+		e := window.NewEntry(p.names, b.Records[i])
+		if gap := e.Gap(); gap != nil {
+			if !p.gap(gap.Reason, p.names.Position(e.Seq-1), p.names.Position(e.Seq)) {
+				return false
+			}
+			p.through = e.Seq
+			continue
+		}
+		p.page.Events = append(p.page.Events, Event(e.Event()))
+		p.bytes += len(e.Data)
+		p.through = e.Seq
+	}
+	p.through = b.Through
+	return true
 }

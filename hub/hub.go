@@ -182,8 +182,8 @@ func (h *Hub) Err() error {
 }
 
 // Ready returns nil if the hub can publish and serve, and otherwise why it cannot:
-// [ErrUnavailable] after Drain, or an error of the log, such as that of Err. It asks the log,
-// and gives up when ctx is done.
+// [ErrUnavailable] after Drain, or an error of the log, such as that of Err or of
+// [eventlog.Monitor]. It asks the log, and gives up when ctx is done.
 func (h *Hub) Ready(ctx context.Context) error {
 	if h.isClosed() {
 		return ErrUnavailable
@@ -191,11 +191,22 @@ func (h *Hub) Ready(ctx context.Context) error {
 	if err := h.Err(); err != nil {
 		return fmt.Errorf("hub: %w", err)
 	}
+	if err := h.trouble(); err != nil {
+		return fmt.Errorf("hub: %w", err)
+	}
 	if _, err := h.log.State(ctx); err != nil {
 		return fmt.Errorf("hub: the log's state: %w", err)
 	}
 	if err := h.window.Err(); err != nil {
 		return fmt.Errorf("hub: %w", err)
+	}
+	return nil
+}
+
+// trouble returns what a log that is a Monitor complains of, or nil.
+func (h *Hub) trouble() error {
+	if log, ok := h.log.(eventlog.Monitor); ok {
+		return log.Trouble()
 	}
 	return nil
 }

@@ -29,6 +29,9 @@ func (h *Hub) Stats() stats.Hub {
 			Ends: ends,
 		})
 	}
+	if _, ok := h.log.(eventlog.Monitor); ok {
+		s.Trouble = new(h.trouble() != nil)
+	}
 	if l, ok := h.log.(interface{ Stats() eventlog.Stats }); ok {
 		s.Log = (*stats.Log)(new(l.Stats()))
 	}

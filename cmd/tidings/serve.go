@@ -148,7 +148,16 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 		writeOthers(cmd.Root().Writer, cmd)
 		return s.Close()
 	}
+	abandon, err := store.reach(ctx)
+	if err != nil {
+		s.Close()
+		if ctx.Err() != nil {
+			return nil // a signal came while NATS was away
+		}
+		return failure{err}
+	}
 	if err := s.Listen(ctx); err != nil {
+		abandon()
 		if _, ok := errors.AsType[*server.NotLoopbackError](err); ok {
 			return err
 		}

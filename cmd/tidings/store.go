@@ -38,6 +38,7 @@ func storeFlags() []cli.Flag {
 			Validator:   between(1, 5),
 			HideDefault: true,
 		},
+		period("nats-wait", 30*time.Second, validWait, "wait for `DURATION` at the start for NATS to be there; meanwhile the server does not listen; 0 means that it exits at once"),
 		text("sync", "always", validSync, "force messages to the disk `WHEN`: always, which is before each acknowledgement, or once per duration, as in 1s; a power loss then costs the last duration"),
 		period("retention-age", segmentlog.DefaultMaxAge, validAge, "keep messages for `DURATION`; 0 keeps them for ever"),
 		text("retention-bytes", formatSize(segmentlog.DefaultMaxBytes), validSize(0, math.MaxInt64), "keep the newest messages, up to `SIZE`; 0 means no limit; with --memory the default is 64MiB"),
@@ -78,10 +79,33 @@ func validWindow(d time.Duration) error {
 	return nil
 }
 
+func validWait(d time.Duration) error {
+	if d < 0 {
+		return errors.New("want 0 or more, as in 30s")
+	}
+	return nil
+}
+
 // A store is the log that the settings describe, not yet opened.
 type store struct {
 	where string // for the log
 	open  func(context.Context) (eventlog.Log, error)
+
+	// remote says that the log is elsewhere, and may not be there yet.
+	remote bool
+}
+
+// reach opens a remote log. It returns a function that closes the log if the hub does not.
+func (s *store) reach(ctx context.Context) (abandon func(), err error) {
+	if !s.remote {
+		return func() {}, nil
+	}
+	log, err := s.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.open = func(context.Context) (eventlog.Log, error) { return log, nil }
+	return func() { log.Close() }, nil
 }
 
 // newStore returns the store of the settings. An error is one line that says what is wrong.
@@ -99,7 +123,7 @@ func newStore(cmd *cli.Command, memory memoryPlan, limits server.Limits, logger 
 		if bytes < 0 {
 			return store{}, errors.New("--retention-bytes 0 with --memory would fill the memory without limit; give a size, as in 64MiB")
 		}
-		return store{"memory", func(context.Context) (eventlog.Log, error) {
+		return store{where: "memory", open: func(context.Context) (eventlog.Log, error) {
 			return eventlog.NewMemory(&eventlog.MemoryOptions{MaxAge: age, MaxBytes: int(min(bytes, math.MaxInt)), DedupWindow: window}), nil
 		}}, nil
 	case cmd.String("nats") != "":
@@ -118,7 +142,7 @@ func newStore(cmd *cli.Command, memory memoryPlan, limits server.Limits, logger 
 			return store{}, err
 		}
 	}
-	return store{opts.Dir, func(ctx context.Context) (eventlog.Log, error) { return opened(segmentlog.Open(ctx, opts)) }}, nil
+	return store{where: opts.Dir, open: func(ctx context.Context) (eventlog.Log, error) { return opened(segmentlog.Open(ctx, opts)) }}, nil
 }
 
 // natsStore is newStore for --nats.
@@ -130,7 +154,7 @@ func natsStore(cmd *cli.Command, logger *slog.Logger, age time.Duration, bytes i
 		URL:             cmd.String("nats"),
 		CredentialsFile: cmd.String("nats-creds"),
 		CAFile:          cmd.String("nats-ca"), CertFile: cmd.String("nats-cert"), KeyFile: cmd.String("nats-key"),
-		Stream: cmd.String("nats-stream"), Replicas: cmd.Int("nats-replicas"), Logger: logger,
+		Stream: cmd.String("nats-stream"), Replicas: cmd.Int("nats-replicas"), Wait: cmd.Duration("nats-wait"), Logger: logger,
 	}
 	// An existing stream keeps the settings that are not given.
 	if cmd.IsSet("retention-age") {
@@ -145,8 +169,9 @@ func natsStore(cmd *cli.Command, logger *slog.Logger, age time.Duration, bytes i
 		return store{}, err
 	}
 	return store{
-		"stream " + opts.Stream + " of " + servers,
-		func(ctx context.Context) (eventlog.Log, error) { return opened(natslog.Connect(ctx, opts)) },
+		where:  "stream " + opts.Stream + " of " + servers,
+		open:   func(ctx context.Context) (eventlog.Log, error) { return opened(natslog.Connect(ctx, opts)) },
+		remote: true,
 	}, nil
 }
 
@@ -208,7 +233,7 @@ func contradiction(cmd *cli.Command) error {
 	if given("max-message") && given("retention-bytes") && bytes > 0 && message >= bytes {
 		return fmt.Errorf("messages of --max-message %s do not fit into --retention-bytes %s; choose a smaller message or a larger retention", formatSize(message), formatSize(bytes))
 	}
-	for _, flag := range []string{"nats-creds", "nats-ca", "nats-cert", "nats-key", "nats-stream", "nats-replicas"} {
+	for _, flag := range []string{"nats-creds", "nats-ca", "nats-cert", "nats-key", "nats-stream", "nats-replicas", "nats-wait"} {
 		if !nats && given(flag) {
 			return fmt.Errorf("--%s requires --nats; give --nats, too, or leave it out", flag)
 		}

@@ -84,7 +84,8 @@ func Run(t *testing.T, kit Kit) {
 	})
 }
 
-// closed closes the log at the end of the test.
+// closed closes the log at the end of the test. It returns the log without its marks, which are
+// checked.
 func closed(t *testing.T, l eventlog.Log) eventlog.Log {
 	t.Helper()
 	t.Cleanup(func() {
@@ -92,7 +93,7 @@ func closed(t *testing.T, l eventlog.Log) eventlog.Log {
 			t.Errorf("Close: %v", err)
 		}
 	})
-	return l
+	return checkMarks(t, l)
 }
 
 // within returns the test's context with a deadline that only a hang reaches.

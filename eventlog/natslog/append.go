@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -48,6 +50,8 @@ const keyUses = 100
 
 func (l *Log) append(ctx context.Context, g *generation, m eventlog.Message) eventlog.Appended {
 	msg := &nats.Msg{Subject: l.names.subject(m.Topic), Data: []byte(m.Data), Header: nats.Header{}}
+	mark := 1 + rand.Uint32N(eventlog.MaxMark)
+	msg.Header.Set(markHeader, string(eventlog.AppendMark(nil, mark)))
 	if m.Type != "" {
 		msg.Header.Set(typeHeader, encodeType(m.Type))
 	}
@@ -69,23 +73,25 @@ func (l *Log) append(ctx context.Context, g *generation, m eventlog.Message) eve
 			// The server would store it, and remove it at once with all others.
 			return eventlog.Appended{Err: &eventlog.TooLargeError{Size: size, Limit: limit}}
 		}
-		ack, err := l.publish(ctx, g, msg)
+		ack, err := l.publish(ctx, g, msg, mark)
 		switch {
 		case err != nil:
 			return eventlog.Appended{Err: err}
 		case !ack.Duplicate:
-			return eventlog.Appended{ID: g.epochs.Position(ack.Sequence)}
+			id := g.epochs.Position(ack.Sequence)
+			id.Mark = mark
+			return eventlog.Appended{ID: id}
 		}
 		first, err := l.one(ctx, getRequest{Seq: ack.Sequence})
 		switch {
 		case errors.Is(err, eventlog.ErrNotFound):
 			gone = ack.Sequence
 		case err != nil:
-			return eventlog.Appended{Err: err}
+			return eventlog.Appended{Err: fmt.Errorf("%w: %w", eventlog.ErrUnconfirmed, err)}
 		case first.Topic != m.Topic || first.Type != m.Type || first.Data != m.Data:
 			return eventlog.Appended{Err: eventlog.ErrKeyConflict}
 		default:
-			return eventlog.Appended{ID: g.epochs.Position(ack.Sequence), Repeat: true}
+			return eventlog.Appended{ID: g.epochs.ID(first), Repeat: true}
 		}
 	}
 	return eventlog.Appended{Err: fmt.Errorf("%w, and too often within the deduplication window", eventlog.ErrKeyConflict)}
@@ -95,41 +101,87 @@ func (l *Log) append(ctx context.Context, g *generation, m eventlog.Message) eve
 const codeInFlight = 10158
 
 // publish sends a message to the stream, and waits until it is stored.
-func (l *Log) publish(ctx context.Context, g *generation, m *nats.Msg) (*jetstream.PubAck, error) {
+func (l *Log) publish(ctx context.Context, g *generation, m *nats.Msg, mark uint32) (*jetstream.PubAck, error) {
 	n := 1 + len(m.Data)/slotBytes
 	if err := l.slots.take(ctx, n); err != nil {
 		return nil, err
 	}
 	defer l.slots.free(n)
+	if err := l.enter(ctx); err != nil {
+		return nil, err
+	}
 	within, cancel := l.request(ctx)
 	defer cancel()
 	for {
 		head := g.head.Load()
-		ack, err := l.js.PublishMsg(within, m)
-		api, _ := errors.AsType[*jetstream.APIError](err)
-		switch {
-		case api != nil && api.ErrorCode == codeInFlight:
+		ack, err := l.link.Load().js.PublishMsg(within, m)
+		if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.ErrorCode == codeInFlight {
 			select {
 			case <-time.After(10 * time.Millisecond):
+				continue
 			case <-within.Done():
-				return nil, failed(ctx, within.Err())
+				return nil, l.refused(ctx, m, within.Err())
 			}
-			continue
-		case l.now.Load() != g:
-			return nil, eventlog.ErrReopened
-		case errors.Is(err, nats.ErrMaxPayload):
-			return nil, &eventlog.TooLargeError{Size: int64(m.Size() - len(m.Subject)), Limit: l.nc.MaxPayload()}
-		case errors.Is(err, jetstream.ErrNoStreamResponse):
-			l.suspect()
-		case err == nil && !ack.Duplicate && ack.Sequence <= head:
-			l.reused.Store(true)
-			l.suspect()
 		}
-		if err == nil {
+		if err != nil {
+			return nil, l.refused(ctx, m, err)
+		}
+		if !ack.Duplicate {
+			reused := ack.Sequence <= head || !g.known.add(identity{seq: ack.Sequence, mark: mark})
+			if reused || !l.gate.passable() {
+				return ack, l.confirm(within, g, reused)
+			}
 			g.advance(ack.Sequence)
 		}
-		return ack, failed(ctx, err)
+		if l.now.Load() != g {
+			return nil, eventlog.ErrUnconfirmed
+		}
+		return ack, nil
 	}
+}
+
+// confirm waits for a look at the stream, because the number of a message that was just
+// stored was used before, or the look is under way. If the stream has lost its end, nobody knows
+// whether the message has survived that.
+func (l *Log) confirm(ctx context.Context, g *generation, reused bool) error {
+	if reused {
+		l.gate.shut()
+		l.suspect()
+	}
+	if err := l.gate.wait(ctx); err != nil || l.now.Load() != g || reused {
+		return eventlog.ErrUnconfirmed
+	}
+	return nil
+}
+
+// The errors with which a server refuses a message because it has no room.
+var full = []jetstream.ErrorCode{
+	10077,               // the stream's store has failed, or is full
+	10023, 10028, 10047, // resources of the server or the account
+}
+
+// refused translates the error of a message that was not acknowledged. ctx is that of the caller.
+func (l *Log) refused(ctx context.Context, m *nats.Msg, err error) error {
+	api, _ := errors.AsType[*jetstream.APIError](err)
+	switch {
+	case errors.Is(err, nats.ErrMaxPayload):
+		return &eventlog.TooLargeError{Size: int64(m.Size() - len(m.Subject)), Limit: l.link.Load().nc.MaxPayload()}
+	case errors.Is(err, jetstream.ErrNoStreamResponse):
+		l.suspect()
+		return errNoStream
+	case offline(err):
+		return errDisconnected
+	case api != nil && api.ErrorCode == jetstream.JSErrCodeStreamMessageExceedsMaximum:
+		return fmt.Errorf("%w: %w", eventlog.ErrTooLarge, err)
+	case api != nil && slices.Contains(full, api.ErrorCode):
+		return fmt.Errorf("%w: %w", eventlog.ErrFull, err)
+	case api != nil: // the stream is sealed, or the cluster has no leader
+		l.suspect()
+		return fmt.Errorf("natslog: %w: %w", eventlog.ErrUnavailable, err)
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	return fmt.Errorf("natslog: %w: %w", eventlog.ErrUnconfirmed, err)
 }
 
 // JetStream refuses messages while 10,000 of them, or 128 MiB, are in flight. Therefore a

@@ -4,6 +4,9 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/nats-io/nats.go/jetstream"
+
+	"example.com/tidings/eventlog"
 	"example.com/tidings/sse"
 )
 
@@ -14,6 +17,62 @@ type holes struct {
 	mu      sync.Mutex
 	missing spans
 	removed spans // what this log has removed, or was about to
+
+	version  uint64    // changes when there are more missing ones
+	examined [2]uint64 // how many the server had deleted, and its first number, when find was called last
+}
+
+// find adds the holes that a leader has listed.
+func (h *holes) find(info *jetstream.StreamInfo) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.examined = [2]uint64{uint64(info.State.NumDeleted), info.State.FirstSeq}
+	for _, seq := range info.State.Deleted {
+		if seq < max(info.State.FirstSeq, 1) { // JetStream reports number 0 as missing from an empty stream
+			continue
+		}
+		if _, known := h.missing.find(seq); !known {
+			h.missing.add(seq, seq)
+			h.version++
+		}
+	}
+}
+
+// differ reports whether a leader may know of holes that are not known here.
+func (h *holes) differ(info *jetstream.StreamInfo) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n := uint64(0)
+	for _, s := range h.missing {
+		if first := max(s.first, info.State.FirstSeq); first <= s.last {
+			n += s.last - first + 1
+		}
+	}
+	deleted := uint64(info.State.NumDeleted)
+	return deleted != n && h.examined != [2]uint64{deleted, info.State.FirstSeq}
+}
+
+// list implements [eventlog.HoleFinder].
+func (h *holes) list(after, upTo, version uint64) (found []eventlog.Hole, current uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if version == h.version {
+		return nil, version
+	}
+	for seq := after + 1; seq <= upTo; {
+		i, ok := h.missing.find(seq)
+		if i == len(h.missing) || h.missing[i].first > upTo {
+			break
+		}
+		if !ok {
+			seq = h.missing[i].first
+		}
+		last, reason := h.part(i, seq)
+		last = min(last, upTo)
+		found = append(found, eventlog.Hole{First: seq, Last: last, Reason: reason})
+		seq = last + 1
+	}
+	return found, h.version
 }
 
 // add adds a hole.
@@ -21,6 +80,7 @@ func (h *holes) add(first, last uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.missing.add(first, last)
+	h.version++
 }
 
 // removing notes that the log is about to remove a message. It reports whether the message
@@ -42,15 +102,22 @@ func (h *holes) at(seq uint64) (last uint64, reason string, ok bool) {
 	if !ok {
 		return 0, "", false
 	}
+	last, reason = h.part(i, seq)
+	return last, reason, true
+}
+
+// part returns the last number of the part of a hole that begins with seq and has one reason.
+// Callers hold mu.
+func (h *holes) part(i int, seq uint64) (last uint64, reason string) {
 	last = h.missing[i].last
 	k, removed := h.removed.find(seq)
 	switch {
 	case removed:
-		return min(last, h.removed[k].last), sse.GapRemoved, true
+		return min(last, h.removed[k].last), sse.GapRemoved
 	case k < len(h.removed):
 		last = min(last, h.removed[k].first-1)
 	}
-	return last, sse.GapLost, true
+	return last, sse.GapLost
 }
 
 // after returns the first number of the first hole after seq. The number seq + 1 must not be

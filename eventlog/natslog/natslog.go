@@ -16,76 +16,57 @@ package natslog
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/url"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"example.com/tidings/eventlog"
 )
 
 // A Log is an [eventlog.Log] on JetStream. All methods may be called concurrently.
 type Log struct {
-	opts  Options
-	names naming
-	nc    *nats.Conn // for as long as the log is open: it reconnects by itself
-	js    jetstream.JetStream
-	slots slots
+	opts    Options
+	names   naming
+	link    atomic.Pointer[link]
+	session atomic.Pointer[session] // of the link
+	slots   slots
 
-	now      atomic.Pointer[generation]
-	look     chan struct{} // makes watch look at the stream at once
-	reused   atomic.Bool   // a number was assigned again
-	watching sync.WaitGroup
-	session  atomic.Pointer[session]
+	now        atomic.Pointer[generation]
+	gate       gate
+	look       chan struct{} // makes watch look at the stream at once
+	watching   sync.WaitGroup
+	listWarned atomic.Bool
+	warnings   warnings
+	foreign    foreign
+	trouble    trouble
+	tail       tailWatch
 
 	closing   context.Context // done when Close is called
 	close     context.CancelFunc
 	closeOnce sync.Once
 }
 
-var _ eventlog.Log = (*Log)(nil)
-
-// A generation serves the log until the log is opened anew.
-type generation struct {
-	number uint64
-	stream jetstream.Stream
-	epochs eventlog.Timeline // one
-	holes  holes
-	wide   wide
-	topics topicNames
-	count  atomic.Int64  // topics, as of the last answer that says so
-	head   atomic.Uint64 // the greatest sequence number seen
-	bytes  atomic.Int64  // the stream's MaxBytes, as far as known
-	gone   chan struct{} // closed when another generation takes over
-}
-
-// advance raises the head to seq. It never lowers the head.
-func (g *generation) advance(seq uint64) {
-	for old := g.head.Load(); seq > old && !g.head.CompareAndSwap(old, seq); {
-		old = g.head.Load()
-	}
-}
+var (
+	_ eventlog.Log        = (*Log)(nil)
+	_ eventlog.Monitor    = (*Log)(nil)
+	_ eventlog.HoleFinder = (*Log)(nil)
+)
 
 // Connect opens the log in a JetStream stream of the server or cluster at a URL, and makes
 // the stream if there is none. Any number of processes may have it open at the same time.
 // Nil options are the defaults. The caller has to close the log.
 //
-// A stream has one epoch, which is made with it. A stream that is deleted and made again
-// has another epoch. The log notices that within seconds. It cannot notice that a server
-// has lost the end of a stream, or was restored from a backup, while no process had the
-// log open. Then it takes the id of a lost message for that of a later message with the
-// same number. A stream with replicas does not lose its end as long as most of them keep
-// their disks.
+// A stream has an epoch, which is made with it. A stream that is deleted and made again has
+// another one. If the stream has lost its end, because its servers lost their power or were
+// restored from a backup, the log begins a further epoch where the loss is: see
+// [eventlog.Timeline.NextCut]. A process notices a loss within seconds if it has seen a record
+// that is gone. A process that has just started knows from the list of epochs, a key of the
+// bucket STREAM-epochs, how far the stream had come.
 //
 // While there is no connection, methods fail at once. Otherwise they wait at most 5 seconds
 // for an answer. A message for which Append has returned an error may still have been
-// stored.
+// stored, unless the error is [eventlog.ErrUnavailable].
 func Connect(ctx context.Context, options *Options) (*Log, error) {
 	opts, err := options.withDefaults()
 	if err != nil {
@@ -97,98 +78,77 @@ func Connect(ctx context.Context, options *Options) (*Log, error) {
 	}
 	l.closing, l.close = context.WithCancel(context.Background())
 	l.session.Store(newSession(l.closing))
-	if l.nc, err = nats.Connect(opts.URL, l.connection()...); err != nil {
-		return nil, fmt.Errorf("no connection to NATS at %s: %w", redact(opts.URL), err)
-	}
-	l.js, err = jetstream.New(l.nc)
-	if err == nil {
-		err = l.open(ctx)
-	}
-	if err != nil {
+	if err := l.begin(ctx); err != nil {
 		l.Close()
-		return nil, fmt.Errorf("NATS at %s: %w", redact(opts.URL), err)
+		return nil, err
 	}
+	l.warnOfSettings()
 	l.watching.Go(l.watch)
 	return l, nil
 }
 
-// redact removes the passwords from URLs.
-func redact(urls string) string {
-	parts := strings.Split(urls, ",")
-	for i, part := range parts {
-		if u, err := url.Parse(strings.TrimSpace(part)); err == nil {
-			if u.User != nil {
-				if _, ok := u.User.Password(); !ok {
-					u.User = url.User("xxxxx") // a token
-				}
-			}
-			parts[i] = u.Redacted()
-		} else {
-			parts[i] = "…"
+// begin connects, and opens the stream. It tries again for Options.Wait.
+func (l *Log) begin(ctx context.Context) error {
+	for deadline, warned := time.Now().Add(l.opts.Wait), false; ; warned = true {
+		err := l.tryBegin(ctx)
+		if err == nil || ctx.Err() != nil || !passing(err) || time.Now().After(deadline) {
+			return err
+		}
+		if !warned {
+			l.opts.Logger.Warn("NATS is not available; waiting for it", "error", err, "wait", l.opts.Wait)
+		}
+		select {
+		case <-time.After(retryWait):
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
-	return strings.Join(parts, ",")
 }
 
-// connection returns the options of the connection.
-func (l *Log) connection() []nats.Option {
-	opts := []nats.Option{
-		nats.Name("tidings"),
-		nats.MaxReconnects(-1),
-		nats.ReconnectWait(250 * time.Millisecond),
-		nats.ReconnectBufSize(-1), // what cannot be sent fails
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			if l.closing.Err() == nil {
-				l.opts.Logger.Warn("the connection to NATS is lost", "error", err)
-			}
-			l.session.Load().lose()
-		}),
-		nats.ReconnectHandler(func(nc *nats.Conn) {
-			l.opts.Logger.Info("connected to NATS again", "url", nc.ConnectedUrlRedacted())
-			old := l.session.Swap(newSession(l.closing))
-			old.lose()
-			close(old.next)
-			l.suspect()
-		}),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			l.opts.Logger.Warn("nats: " + err.Error())
-		}),
+func (l *Log) tryBegin(ctx context.Context) error {
+	if l.link.Load() == nil {
+		if err := l.dial(); err != nil {
+			return err
+		}
 	}
-	if l.opts.CredentialsFile != "" {
-		opts = append(opts, nats.UserCredentials(l.opts.CredentialsFile))
+	shuts := l.gate.shuts()
+	if err := l.open(ctx, nil); err != nil {
+		return fmt.Errorf("NATS at %s: %w", redact(l.opts.URL), err)
 	}
-	if l.opts.CAFile != "" {
-		opts = append(opts, nats.RootCAs(l.opts.CAFile))
-	}
-	if l.opts.CertFile != "" {
-		opts = append(opts, nats.ClientCert(l.opts.CertFile, l.opts.KeyFile))
-	}
-	return opts
+	l.gate.open(shuts)
+	return nil
 }
 
-// A session lasts from a connection to its loss. A NATS client does not tell the requests in
-// flight that the connection is lost.
-type session struct {
-	context.Context // done when the connection is lost
-	lose            context.CancelFunc
-	next            chan struct{} // closed when another session begins
+// warnOfSettings logs what the person who runs the program should know about the servers.
+func (l *Log) warnOfSettings() {
+	const major, minor = 2, 14 // the newest that the tests run with, less one
+	if v := l.link.Load().nc.ConnectedServerVersion(); older(v, major, minor) {
+		l.opts.Logger.Warn("the NATS server is older than those that Tidings is tested with", "version", v)
+	}
+	if l.now.Load().config.Replicas == 1 {
+		l.opts.Logger.Warn("the stream has one replica: messages that NATS has acknowledged are lost with that server's disk, "+
+			"and up to sync_interval of them (2m by default) when its power fails", "stream", l.opts.Stream)
+	}
 }
 
-func newSession(closing context.Context) *session {
-	s := &session{next: make(chan struct{})}
-	s.Context, s.lose = context.WithCancel(closing)
-	return s
-}
-
-// requestTimeout bounds the wait for an answer.
-const requestTimeout = 5 * time.Second
-
-// request returns the context of a request, which ends after requestTimeout and when the
-// connection is lost.
-func (l *Log) request(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	stop := context.AfterFunc(l.session.Load(), cancel)
-	return ctx, func() { stop(); cancel() }
+// enter waits until the log may be used: there is a connection, and the stream was looked at since
+// it began. ctx is that of the caller.
+func (l *Log) enter(ctx context.Context) error {
+	if l.gate.passable() {
+		return nil
+	}
+	within, cancel := l.request(ctx)
+	defer cancel()
+	err := l.gate.wait(within)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case l.session.Load().Err() != nil:
+		return errDisconnected
+	}
+	return errLooking
 }
 
 // ended sets the error of a method to [eventlog.ErrClosed] if the log is closed.
@@ -201,15 +161,27 @@ func (l *Log) ended(err *error) {
 // State implements [eventlog.Log].
 func (l *Log) State(ctx context.Context) (st eventlog.State, err error) {
 	defer l.ended(&err)
+	if err := l.enter(ctx); err != nil {
+		return st, err
+	}
 	g := l.now.Load()
-	st.Epochs, st.Generation = g.epochs, g.number
-	info, err := l.info(ctx)
+	info, err := l.info(ctx, infoRequest{})
 	if err != nil {
 		return st, err
 	}
+	if l.now.Load() != g {
+		return st, eventlog.ErrReopened
+	}
+	st.Epochs, st.Generation, st.Settle = g.epochs, g.number, g.settle
 	st.First, st.Last = boundsIn(info)
 	st.KeyWindow = info.Config.Duplicates
+	g.advance(st.Last)
 	return st, nil
+}
+
+// Holes implements [eventlog.HoleFinder].
+func (l *Log) Holes(after, upTo, version uint64) ([]eventlog.Hole, uint64) {
+	return l.now.Load().holes.list(after, upTo, version)
 }
 
 // Close implements [eventlog.Log].
@@ -217,31 +189,9 @@ func (l *Log) Close() error {
 	l.closeOnce.Do(func() {
 		l.close()
 		l.watching.Wait()
-		l.nc.Close()
+		if link := l.link.Load(); link != nil {
+			link.nc.Close()
+		}
 	})
 	return nil
-}
-
-var (
-	errNoStream     = fmt.Errorf("natslog: %w: the NATS server has no JetStream, or the stream has no leader", eventlog.ErrUnavailable)
-	errDisconnected = fmt.Errorf("natslog: %w: there is no connection to NATS, or it was lost during the request", eventlog.ErrUnavailable)
-)
-
-// failed translates the error of a request. ctx is that of the caller.
-func failed(ctx context.Context, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case errors.Is(err, context.Canceled), errors.Is(err, nats.ErrReconnectBufExceeded):
-		return errDisconnected
-	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrNoStreamResponse):
-		return errNoStream
-	case errors.Is(err, jetstream.ErrStreamNotFound):
-		return fmt.Errorf("natslog: %w: %w", eventlog.ErrUnavailable, err)
-	case errors.Is(err, nats.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("natslog: no answer from NATS within %v: %w", requestTimeout, err)
-	}
-	return fmt.Errorf("natslog: %w", err)
 }

@@ -28,6 +28,9 @@ const (
 // whether it is the newest of its topic.
 func (l *Log) Newest(ctx context.Context, filters []topics.Filter, after, upTo uint64, limit int) (seqs []uint64, through uint64, err error) {
 	defer l.ended(&err)
+	if err := l.enter(ctx); err != nil {
+		return nil, after, err
+	}
 	if err := ctx.Err(); err != nil || upTo <= after {
 		return nil, after, err
 	}

@@ -61,6 +61,10 @@ type Options struct {
 	// servers have the keys, and do not bound their number.
 	MaxTopics int
 
+	// Wait is how long Connect waits for servers that are not there yet, or have no leader. 0
+	// means that it fails at once.
+	Wait time.Duration
+
 	// Logger receives the log lines of the log. Nil means slog.Default.
 	Logger *slog.Logger
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"example.com/tidings/eventlog"
 	"example.com/tidings/sse"
@@ -14,7 +15,23 @@ import (
 // records. If retention is about to overtake a reader, Read may say so one batch too early.
 func (l *Log) Read(ctx context.Context, q eventlog.Query) (b eventlog.Batch, err error) {
 	defer l.ended(&err)
-	b, err = l.read(ctx, l.now.Load(), q)
+	if err := l.enter(ctx); err != nil {
+		return eventlog.Batch{}, err
+	}
+	for deadline := time.Now().Add(requestTimeout); ; {
+		g := l.now.Load()
+		if b, err = l.read(ctx, g, q); err == nil && !g.known.addAll(b.Records) {
+			l.gate.shut()
+			l.suspect()
+			err = eventlog.ErrReopened
+		}
+		if !errors.Is(err, errBehind) {
+			break
+		}
+		if err := l.pause(ctx, deadline); err != nil {
+			return eventlog.Batch{}, err
+		}
+	}
 	if q.Generation != 0 && q.Generation != l.now.Load().number {
 		err = eventlog.ErrReopened // checked last: requests of an old generation succeed, too
 	}
@@ -50,6 +67,10 @@ type reading struct {
 	// passes in silence over records that retention has removed.
 	searched bool
 	proven   uint64
+
+	// unseen is set if a leader has no selected record up to the limit. It may not have come
+	// as far itself.
+	unseen bool
 }
 
 func (l *Log) read(ctx context.Context, g *generation, q eventlog.Query) (eventlog.Batch, error) {
@@ -203,7 +224,10 @@ func (r *reading) search(ctx context.Context) error {
 	}
 	rec, err := r.log.next(ctx, r.sel, r.pos+1)
 	switch {
-	case errors.Is(err, eventlog.ErrNotFound), err == nil && rec.Seq > r.limit:
+	case errors.Is(err, eventlog.ErrNotFound):
+		r.pos, r.unseen = r.limit, true
+		return nil
+	case err == nil && rec.Seq > r.limit:
 		r.pos = r.limit
 		return nil
 	case err != nil:
@@ -219,10 +243,16 @@ func (r *reading) check(ctx context.Context) error {
 	if !r.searched {
 		return nil
 	}
-	end, err := r.expired(ctx, r.proven)
-	if end == 0 || err != nil {
+	first, last, err := r.log.bounds(ctx)
+	switch {
+	case err != nil:
 		return err
+	case r.unseen && last < r.limit:
+		return errBehind
+	case first <= r.proven+1:
+		return nil
 	}
+	end := first - 1
 	if r.proven > r.q.After {
 		// The next batch begins where the search did, and reports the loss.
 		r.pos = r.proven

@@ -23,7 +23,7 @@ import (
 func (l *Log) Remove(ctx context.Context, seqs []uint64) (n int, err error) {
 	defer l.ended(&err)
 	g := l.now.Load()
-	info, err := l.info(ctx)
+	info, err := l.info(ctx, infoRequest{})
 	if err != nil {
 		return 0, err
 	}
@@ -39,7 +39,7 @@ func (l *Log) Remove(ctx context.Context, seqs []uint64) (n int, err error) {
 			return n, eventlog.ErrReopened
 		}
 		within, cancel := l.request(ctx)
-		err := g.stream.SecureDeleteMsg(within, seq)
+		err := l.erase(within, seq)
 		cancel()
 		if err != nil {
 			if _, found := l.one(ctx, getRequest{Seq: seq}); !errors.Is(found, eventlog.ErrNotFound) {
@@ -73,4 +73,17 @@ func (l *Log) RemoveTopic(ctx context.Context, topic string, upTo uint64) (n int
 		seqs = append(seqs, r.Seq)
 	}
 	return l.Remove(ctx, seqs)
+}
+
+// erase has the server overwrite a message. The error is [jetstream.ErrMsgDeleteUnsuccessful] if
+// the server has answered that it cannot.
+func (l *Log) erase(ctx context.Context, seq uint64) error {
+	var answer struct {
+		Error *jetstream.APIError `json:"error"`
+	}
+	err := l.call(ctx, "STREAM.MSG.DELETE."+l.opts.Stream, map[string]uint64{"seq": seq}, &answer)
+	if err == nil && answer.Error != nil {
+		err = fmt.Errorf("%w: %w", jetstream.ErrMsgDeleteUnsuccessful, answer.Error)
+	}
+	return err
 }

@@ -17,34 +17,95 @@ import (
 // Requests that need the latest state go to the stream's leader. Any replica may answer a
 // batch, as of an earlier state.
 
-// info asks the leader about the stream. If the stream was made again, and the log not yet
-// opened anew, info returns [eventlog.ErrReopened]: the new stream lacks what readers ask for.
-func (l *Log) info(ctx context.Context, opts ...jetstream.StreamInfoOpt) (*jetstream.StreamInfo, error) {
-	g := l.now.Load()
-	info, err := l.ask(ctx, g, opts...)
-	if err != nil {
-		return nil, err
-	}
-	if !g.isOf(info) {
-		l.suspect()
-		return nil, eventlog.ErrReopened
-	}
-	g.count.Store(int64(info.State.NumSubjects))
-	return info, nil
+// An infoRequest asks for the state of the stream.
+type infoRequest struct {
+	Deleted bool   `json:"deleted_details,omitempty"`
+	Subject string `json:"subjects_filter,omitempty"` // counts the messages of one subject
 }
 
-// ask is info for any stream of the name.
-func (l *Log) ask(ctx context.Context, g *generation, opts ...jetstream.StreamInfoOpt) (*jetstream.StreamInfo, error) {
+// info asks the leader about the stream. If the stream was made again, and the log not yet
+// opened anew, info returns [eventlog.ErrReopened]: the new stream lacks what readers ask for. A
+// leader that was just elected may not have the newest messages yet: then info asks again.
+func (l *Log) info(ctx context.Context, req infoRequest) (*jetstream.StreamInfo, error) {
+	for deadline := time.Now().Add(requestTimeout); ; {
+		g := l.now.Load()
+		info, err := l.ask(ctx, req)
+		switch {
+		case err != nil:
+			return nil, err
+		case !g.isOf(info):
+			l.suspect()
+			return nil, eventlog.ErrReopened
+		case info.State.LastSeq >= g.head.Load():
+			g.count.Store(int64(info.State.NumSubjects))
+			return info, nil
+		}
+		l.suspect()
+		if err := l.pause(ctx, deadline); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// pause waits a moment before a leader that is behind is asked again. After the deadline it fails
+// with errBehind.
+func (l *Log) pause(ctx context.Context, deadline time.Time) error {
+	if time.Now().After(deadline) {
+		return errBehind
+	}
+	select {
+	case <-time.After(100 * time.Millisecond):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-l.closing.Done():
+		return eventlog.ErrClosed
+	}
+}
+
+// ask is info for any stream of the name, in any state.
+func (l *Log) ask(ctx context.Context, req infoRequest) (*jetstream.StreamInfo, error) {
+	var answer struct {
+		Error *jetstream.APIError `json:"error"`
+		jetstream.StreamInfo
+	}
+	err := l.call(ctx, "STREAM.INFO."+l.opts.Stream, req, &answer)
+	if err == nil && answer.Error != nil {
+		err = apiError(answer.Error)
+	}
+	if err != nil {
+		return nil, failed(ctx, err)
+	}
+	return &answer.StreamInfo, nil
+}
+
+// apiError returns an error that JetStream has answered.
+func apiError(e *jetstream.APIError) error {
+	if e.ErrorCode == jetstream.JSErrCodeStreamNotFound {
+		return jetstream.ErrStreamNotFound
+	}
+	return e
+}
+
+// call sends a request to JetStream, and parses the answer.
+func (l *Log) call(ctx context.Context, method string, req, answer any) error {
+	body, err := json.Marshal(req)
+	if err != nil {
+		return err
+	}
 	within, cancel := l.request(ctx)
 	defer cancel()
-	info, err := g.stream.Info(within, opts...)
-	return info, failed(ctx, err)
+	m, err := l.link.Load().nc.RequestWithContext(within, "$JS.API."+method, body)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(m.Data, answer)
 }
 
 // bounds returns the sequence numbers of the stream's first and last message. They are never
 // behind what was acknowledged. In an empty stream, first is one more than last.
 func (l *Log) bounds(ctx context.Context) (first, last uint64, err error) {
-	info, err := l.info(ctx)
+	info, err := l.info(ctx, infoRequest{})
 	if err != nil {
 		return 0, 0, err
 	}
@@ -74,52 +135,48 @@ type getRequest struct {
 	LastsFor []string `json:"multi_last,omitempty"`
 }
 
+// A storedMessage is a message as STREAM.MSG.GET returns it.
+type storedMessage struct {
+	Subject string    `json:"subject"`
+	Seq     uint64    `json:"seq"`
+	Header  []byte    `json:"hdrs"`
+	Data    []byte    `json:"data"`
+	Time    time.Time `json:"time"`
+}
+
+// message asks the leader of a stream for one message. It returns [eventlog.ErrNotFound] if there
+// is none, and jetstream.ErrStreamNotFound if there is no stream.
+func (l *Log) message(ctx context.Context, stream string, req getRequest) (*storedMessage, error) {
+	var answer struct {
+		Error   *jetstream.APIError `json:"error"`
+		Message storedMessage       `json:"message"`
+	}
+	err := l.call(ctx, "STREAM.MSG.GET."+stream, req, &answer)
+	if e := answer.Error; err == nil && e != nil {
+		if e.ErrorCode == jetstream.JSErrCodeMessageNotFound {
+			return nil, eventlog.ErrNotFound
+		}
+		err = apiError(e)
+	}
+	if err != nil {
+		return nil, failed(ctx, err)
+	}
+	return &answer.Message, nil
+}
+
 // one asks the leader for one message. It returns [eventlog.ErrNotFound] if there is none.
 func (l *Log) one(ctx context.Context, req getRequest) (eventlog.Record, error) {
-	body, err := json.Marshal(req)
+	found, err := l.message(ctx, l.opts.Stream, req)
 	if err != nil {
 		return eventlog.Record{}, err
 	}
-	within, cancel := l.request(ctx)
-	defer cancel()
-	m, err := l.nc.RequestWithContext(within, "$JS.API.STREAM.MSG.GET."+l.opts.Stream, body)
-	if err != nil {
-		return eventlog.Record{}, failed(ctx, err)
-	}
-	var answer struct {
-		Error   *jetstream.APIError `json:"error"`
-		Message struct {
-			Subject string    `json:"subject"`
-			Seq     uint64    `json:"seq"`
-			Header  []byte    `json:"hdrs"`
-			Data    []byte    `json:"data"`
-			Time    time.Time `json:"time"`
-		} `json:"message"`
-	}
-	if err := json.Unmarshal(m.Data, &answer); err != nil {
-		return eventlog.Record{}, failed(ctx, err)
-	}
-	if e := answer.Error; e != nil {
-		if e.ErrorCode == jetstream.JSErrCodeMessageNotFound {
-			return eventlog.Record{}, eventlog.ErrNotFound
-		}
-		return eventlog.Record{}, failed(ctx, e)
-	}
-	found := &answer.Message
 	var header nats.Header
 	if len(found.Header) > 0 {
 		if header, err = nats.DecodeHeadersMsg(found.Header); err != nil {
-			return eventlog.Record{}, failed(ctx, err)
+			header = nil // another program's
 		}
 	}
 	return l.record(found.Seq, found.Time, found.Subject, header, found.Data), nil
-}
-
-// record returns the record of a stored message.
-func (l *Log) record(seq uint64, t time.Time, subject string, header nats.Header, data []byte) eventlog.Record {
-	return eventlog.Record{
-		Seq: seq, Time: t.UTC(), Topic: l.names.topic(subject), Type: decodeType(header.Get(typeHeader)), Data: string(data),
-	}
 }
 
 // next returns the first selected record from seq on, or [eventlog.ErrNotFound]. It is never
@@ -154,8 +211,9 @@ func (l *Log) batch(ctx context.Context, req getRequest) (records []eventlog.Rec
 	if err != nil {
 		return nil, nil, err
 	}
-	inbox := l.nc.NewInbox()
-	sub, err := l.nc.SubscribeSync(inbox)
+	nc := l.link.Load().nc
+	inbox := nc.NewInbox()
+	sub, err := nc.SubscribeSync(inbox)
 	if err != nil {
 		return nil, nil, failed(ctx, err)
 	}
@@ -163,7 +221,7 @@ func (l *Log) batch(ctx context.Context, req getRequest) (records []eventlog.Rec
 	if err := sub.SetPendingLimits(-1, -1); err != nil {
 		return nil, nil, failed(ctx, err)
 	}
-	if err := l.nc.PublishRequest("$JS.API.DIRECT.GET."+l.opts.Stream, inbox, body); err != nil {
+	if err := nc.PublishRequest("$JS.API.DIRECT.GET."+l.opts.Stream, inbox, body); err != nil {
 		return nil, nil, failed(ctx, err)
 	}
 	within, cancel := l.request(ctx)

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -13,59 +13,174 @@ import (
 	"example.com/tidings/eventlog"
 )
 
-// epochKey is the name of a stream's epoch in its metadata.
+// epochKey is the name of a stream's first epoch in its metadata.
 const epochKey = "tidings-epoch"
 
-// open opens the stream, and begins a generation of the log. Connect calls it, and then only
-// watch.
-func (l *Log) open(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*requestTimeout)
+// A generation serves the log until the log is opened anew.
+type generation struct {
+	number uint64
+	epochs eventlog.Timeline
+	known  *known
+	anchor identity // what verify has seen last; only watch uses it
+	holes  holes
+	wide   wide
+	topics topicNames
+	count  atomic.Int64  // topics, as of the last answer that says so
+	head   atomic.Uint64 // the greatest sequence number seen
+	bytes  atomic.Int64  // the stream's MaxBytes, as far as known
+	gone   chan struct{} // closed when another generation takes over
+
+	settle time.Duration // how long a leader may lack what was acknowledged
+	config jetstream.StreamConfig
+}
+
+// advance raises the head to seq. It never lowers the head.
+func (g *generation) advance(seq uint64) {
+	for old := g.head.Load(); seq > old && !g.head.CompareAndSwap(old, seq); {
+		old = g.head.Load()
+	}
+}
+
+// isOf reports whether the leader's answer is about the stream of the generation, and not one
+// that was made again under its name.
+func (g *generation) isOf(info *jetstream.StreamInfo) bool {
+	return info.Config.Metadata[epochKey] == g.epochs[0].ID
+}
+
+// open opens the stream, and begins a generation of the log. found is what watch has found out about
+// the stream's end, or nil. Connect calls it, and then only watch.
+func (l *Log) open(ctx context.Context, found *verdict) error {
+	ctx, cancel := context.WithTimeout(ctx, 4*requestTimeout)
 	defer cancel()
-	if v := l.nc.ConnectedServerVersion(); older(v) {
+	if v := l.link.Load().nc.ConnectedServerVersion(); older(v, 2, 11) {
 		return fmt.Errorf("the server has version %s, and 2.11 or later is needed", v)
 	}
-	stream, err := l.ensure(ctx)
+	if err := l.ensure(ctx); err != nil {
+		return err
+	}
+	info, err := l.ask(ctx, infoRequest{Deleted: true})
 	if err != nil {
 		return err
 	}
-	info, err := stream.Info(ctx, jetstream.WithDeletedDetails(true))
-	if err != nil {
+	g := &generation{number: 1, gone: make(chan struct{}), settle: settleOf(info), config: info.Config}
+	old := l.now.Load()
+	if old != nil {
+		g.number = old.number + 1
+		if !old.isOf(info) {
+			old = nil // of another stream
+		}
+	}
+	if err := l.settleEpochs(ctx, g, old, info, found); err != nil {
 		return err
 	}
-	g := &generation{
-		number: 1, stream: stream, gone: make(chan struct{}),
-		epochs: eventlog.Timeline{{ID: info.Config.Metadata[epochKey], First: 1}},
-	}
+	g.holes.version = g.number << 32 // greater than those of the generations before
 	g.topics.filling = make(chan struct{}, 1)
 	g.count.Store(int64(info.State.NumSubjects))
 	g.bytes.Store(info.Config.MaxBytes)
 	g.advance(info.State.LastSeq)
-	for _, seq := range info.State.Deleted {
-		if seq >= max(info.State.FirstSeq, 1) { // JetStream reports number 0 as missing from an empty stream
-			g.holes.add(seq, seq)
-		}
+	g.holes.find(info)
+	if old != nil {
+		g.holes.remember(&old.holes)
 	}
-	if old := l.now.Load(); old != nil {
-		g.number = old.number + 1
-		if g.epochs[0] == old.epochs[0] {
-			g.holes.remember(&old.holes)
-		}
-		defer close(old.gone)
+	if before := l.now.Swap(g); before != nil {
+		close(before.gone)
 	}
-	l.now.Store(g)
 	return nil
 }
 
-// older reports whether a server is too old for batches of DIRECT.GET.
-func older(version string) bool {
-	var major, minor int
-	n, _ := fmt.Sscanf(version, "%d.%d", &major, &minor)
-	return n == 2 && (major < 2 || major == 2 && minor < 11)
+// settleEpochs finds the epochs of a generation, and begins a new one if the stream has lost its
+// end. Others may do the same: whoever writes the list first decides.
+func (l *Log) settleEpochs(ctx context.Context, g, old *generation, info *jetstream.StreamInfo, found *verdict) error {
+	for {
+		s, err := l.loadList(ctx, info.Config.Metadata[epochKey])
+		if err != nil {
+			l.listFailed(err)
+			s = parseList(nil, info.Config.Metadata[epochKey])
+		}
+		change := false
+		if old != nil {
+			n := len(s.Epochs)
+			s.merge(old.epochs)
+			change = len(s.Epochs) > n
+		}
+		g.epochs = s.timeline()
+		g.known = newKnown()
+		if old != nil {
+			g.known = old.known.until(lastValid(old.epochs, g.epochs))
+		}
+		for _, p := range s.Points {
+			g.known.add(identity{seq: p.Seq, time: p.Time.UnixNano()})
+		}
+		v := found
+		if v == nil || len(g.epochs) > 1 && old != nil && len(g.epochs) > len(old.epochs) {
+			if v, err = l.verify(ctx, g); err != nil {
+				return err
+			}
+		}
+		if v.lost {
+			s.cut(v.at, time.Now())
+			change = true
+		}
+		if change {
+			err := l.saveList(ctx, s, info.Config.Replicas)
+			if errors.Is(err, errListChanged) {
+				found = nil
+				continue
+			}
+			if err != nil {
+				l.listFailed(err)
+			}
+		}
+		g.epochs = s.timeline()
+		if v.lost {
+			g.known = g.known.until(v.at)
+			l.opts.Logger.Error("the stream has lost its end; subscribers are told",
+				"last", v.at, "was", v.was, "epoch", g.epochs[len(g.epochs)-1].ID)
+		}
+		return nil
+	}
+}
+
+// lastValid returns the last number up to which what was seen under some epochs is valid under
+// others too.
+func lastValid(old, next eventlog.Timeline) uint64 {
+	last := ^uint64(0)
+	for _, e := range next {
+		if !hasEpoch(old, e.ID) {
+			last = min(last, e.First-1)
+		}
+	}
+	return last
+}
+
+func hasEpoch(t eventlog.Timeline, id string) bool {
+	for _, e := range t {
+		if e.ID == id {
+			return true
+		}
+	}
+	return false
+}
+
+// listFailed logs that the list of epochs cannot be read or written. The log goes on: marks tell
+// records from others, but a process that starts later does not know of a loss.
+func (l *Log) listFailed(err error) {
+	if l.listWarned.CompareAndSwap(false, true) {
+		l.opts.Logger.Warn("the list of epochs is not available; a process that starts later does not know where the stream has lost its end", "error", err)
+	}
+}
+
+// older reports whether a server's version is older than another one.
+func older(version string, major, minor int) bool {
+	var gotMajor, gotMinor int
+	n, _ := fmt.Sscanf(version, "%d.%d", &gotMajor, &gotMinor)
+	return n == 2 && (gotMajor < major || gotMajor == major && gotMinor < minor)
 }
 
 // ensure makes the stream, or changes it to what the options say.
-func (l *Log) ensure(ctx context.Context) (jetstream.Stream, error) {
-	stream, err := l.js.Stream(ctx, l.opts.Stream)
+func (l *Log) ensure(ctx context.Context) error {
+	js := l.link.Load().js
+	stream, err := js.Stream(ctx, l.opts.Stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		config := jetstream.StreamConfig{
 			Name:        l.opts.Stream,
@@ -79,35 +194,24 @@ func (l *Log) ensure(ctx context.Context) (jetstream.Stream, error) {
 			Metadata:    map[string]string{epochKey: eventlog.NewEpochID(time.Now())},
 		}
 		if err := l.opts.retention(&config); err != nil {
-			return nil, err
+			return err
 		}
-		_, err = l.js.CreateStream(ctx, config)
+		_, err = js.CreateStream(ctx, config)
 		if err != nil && !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-			return nil, fmt.Errorf("the stream %q cannot be made: %w", l.opts.Stream, err)
+			return fmt.Errorf("the stream %q cannot be made: %w", l.opts.Stream, err)
 		}
 		// If another process was faster, the epoch is that of the other process.
-		stream, err = l.js.Stream(ctx, l.opts.Stream)
+		stream, err = js.Stream(ctx, l.opts.Stream)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the stream %q: %w", l.opts.Stream, err)
+		return fmt.Errorf("the stream %q: %w", l.opts.Stream, err)
 	}
-	return stream, l.adopt(ctx, stream.CachedInfo().Config)
+	return l.adopt(ctx, stream.CachedInfo().Config)
 }
 
 // adopt checks that a stream is one of Tidings, and changes it to what the options say.
 func (l *Log) adopt(ctx context.Context, config jetstream.StreamConfig) error {
-	var why string
-	switch {
-	case !slices.Equal(config.Subjects, []string{l.names.all()}):
-		why = fmt.Sprintf("its subjects are %q, not %q", config.Subjects, l.names.all())
-	case config.Mirror != nil || len(config.Sources) > 0:
-		why = "it copies other streams"
-	case config.Retention != jetstream.LimitsPolicy || config.MaxMsgsPerSubject > 0 || config.Discard != jetstream.DiscardOld:
-		why = "its retention is not by age and size, the oldest first"
-	case config.NoAck || config.Sealed:
-		why = "it does not acknowledge messages"
-	}
-	if why != "" {
+	if why := l.unfit(config); why != "" {
 		return fmt.Errorf("the stream %q is not one of Tidings: %s", l.opts.Stream, why)
 	}
 	want := config
@@ -125,72 +229,29 @@ func (l *Log) adopt(ctx context.Context, config jetstream.StreamConfig) error {
 		want.MaxBytes == config.MaxBytes && want.Duplicates == config.Duplicates {
 		return nil
 	}
-	if _, err := l.js.UpdateStream(ctx, want); err != nil {
+	if _, err := l.link.Load().js.UpdateStream(ctx, want); err != nil {
 		return fmt.Errorf("the stream %q cannot be changed: %w", l.opts.Stream, err)
 	}
 	return nil
 }
 
-// watchInterval is how often watch looks whether the stream is still the same.
-const watchInterval = 5 * time.Second
-
-// suspect makes watch look at once whether the stream is still the same.
-func (l *Log) suspect() {
-	select {
-	case l.look <- struct{}{}:
-	default:
-	}
-}
-
-// watch looks whether the stream is still the same, at intervals and when something is
-// suspect. If it is not, watch opens the log anew.
-func (l *Log) watch() {
-	t := time.NewTicker(watchInterval)
-	defer t.Stop()
-	for {
-		select {
-		case <-l.closing.Done():
-			return
-		case <-t.C:
-		case <-l.look:
-		}
-		if !l.nc.IsConnected() {
-			continue
-		}
-		if why := l.changed(); why != "" {
-			l.opts.Logger.Error("the log is reopened: " + why)
-			if err := l.open(l.closing); err != nil && l.closing.Err() == nil {
-				l.opts.Logger.Error("the log cannot be reopened", "error", err)
-			}
-		}
-	}
-}
-
-// isOf reports whether the leader's answer is about the stream of the generation, and not one
-// that was made again under its name.
-func (g *generation) isOf(info *jetstream.StreamInfo) bool {
-	return info.Config.Metadata[epochKey] == g.epochs[0].ID
-}
-
-// changed returns why the stream is no longer the same, or "".
-func (l *Log) changed() string {
-	g := l.now.Load()
-	head := g.head.Load()
-	info, err := l.ask(l.closing, g)
+// unfit returns why a stream cannot hold the log, and names the setting, or returns "".
+func (l *Log) unfit(config jetstream.StreamConfig) string {
 	switch {
-	case errors.Is(err, jetstream.ErrStreamNotFound):
-		return "the stream is gone"
-	case err != nil:
-		return "" // it cannot be asked now
-	case !g.isOf(info):
-		return "the stream was made again"
-	case l.reused.Swap(false):
-		return fmt.Sprintf("the stream has lost its end, and assigns numbers up to %d again", head)
-	case info.State.LastSeq < head:
-		return fmt.Sprintf("the stream has lost its end: it was at %d, and is at %d", head, info.State.LastSeq)
+	case len(config.Subjects) != 1 || config.Subjects[0] != l.names.all():
+		return fmt.Sprintf("its subjects are %q, not %q", config.Subjects, l.names.all())
+	case config.Mirror != nil || len(config.Sources) > 0:
+		return "it copies other streams (mirror, sources)"
+	case config.Retention != jetstream.LimitsPolicy:
+		return "its retention is not by limits"
+	case config.MaxMsgsPerSubject > 0:
+		return fmt.Sprintf("its retention is by subject: max_msgs_per_subject is %d, and must not be set", config.MaxMsgsPerSubject)
+	case config.Discard != jetstream.DiscardOld:
+		return "its retention refuses new messages: discard is new, and must be old"
+	case config.NoAck:
+		return "it does not acknowledge messages: no_ack is set"
+	case config.Sealed:
+		return "it takes no messages: it is sealed"
 	}
-	g.bytes.Store(info.Config.MaxBytes)
-	g.advance(info.State.LastSeq)
-	g.holes.forget(info.State.FirstSeq)
 	return ""
 }

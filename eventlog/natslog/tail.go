@@ -58,13 +58,16 @@ func (l *Log) consume(ctx context.Context, g *generation, after *uint64, yield f
 	session := l.session.Load()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	creating, created := l.request(ctx)
-	defer created()
-	consumer, err := g.stream.OrderedConsumer(creating, jetstream.OrderedConsumerConfig{
-		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
-		OptStartSeq:       *after + 1,
-		InactiveThreshold: time.Minute,
-	})
+	if err := l.gate.wait(ctx); err != nil {
+		return false, nil
+	}
+	if l.now.Load() != g {
+		return false, eventlog.ErrReopened
+	}
+	l.tail.reached.Store(*after)
+	l.tail.tailing.Store(true)
+	messages := make(chan jetstream.Msg, tailRecords)
+	consuming, err := l.startConsumer(ctx, *after+1, messages)
 	if err != nil && session.Err() != nil {
 		select {
 		case <-session.next:
@@ -72,21 +75,6 @@ func (l *Log) consume(ctx context.Context, g *generation, after *uint64, yield f
 		}
 		return true, nil
 	}
-	if err != nil {
-		return false, err
-	}
-	messages := make(chan jetstream.Msg, tailRecords)
-	consuming, err := consumer.Consume(func(m jetstream.Msg) {
-		select {
-		case messages <- m:
-		case <-ctx.Done():
-		}
-	}, jetstream.PullHeartbeat(tailHeartbeat), jetstream.PullExpiry(tailExpiry),
-		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
-			if ctx.Err() == nil {
-				l.opts.Logger.Debug("the tail of the stream", "error", err)
-			}
-		}))
 	if err != nil {
 		return false, err
 	}
@@ -112,15 +100,51 @@ func (l *Log) consume(ctx context.Context, g *generation, after *uint64, yield f
 				size += len(records[n-1].Data)
 			}
 		}
+		if !l.gate.passable() { // these may be of a stream that has lost its end
+			*after = before
+			return true, nil
+		}
 		if l.now.Load() != g {
 			return false, eventlog.ErrReopened
 		}
+		if !g.known.addAll(records) {
+			l.gate.shut()
+			l.suspect()
+			*after = before
+			return true, nil
+		}
+		l.tail.reached.Store(*after)
 		g.advance(*after)
 		g.topics.follow(before, records, *after)
 		if len(records) > 0 && (ctx.Err() != nil || !yield(records, nil)) {
 			return false, nil
 		}
 	}
+}
+
+// startConsumer starts a consumer that sends messages from a number on, until ctx is done.
+func (l *Log) startConsumer(ctx context.Context, from uint64, messages chan<- jetstream.Msg) (jetstream.ConsumeContext, error) {
+	creating, created := l.request(ctx)
+	defer created()
+	consumer, err := l.link.Load().js.OrderedConsumer(creating, l.opts.Stream, jetstream.OrderedConsumerConfig{
+		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:       from,
+		InactiveThreshold: time.Minute,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return consumer.Consume(func(m jetstream.Msg) {
+		select {
+		case messages <- m:
+		case <-ctx.Done():
+		}
+	}, jetstream.PullHeartbeat(tailHeartbeat), jetstream.PullExpiry(tailExpiry),
+		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
+			if ctx.Err() == nil {
+				l.warnings.warn(l, "the consumer of the stream has an error: "+err.Error(), err)
+			}
+		}))
 }
 
 // appendNext appends a message's record, unless Tail has yielded it before.

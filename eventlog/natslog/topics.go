@@ -100,7 +100,11 @@ func (l *Log) fillTopics(ctx context.Context, g *generation, last uint64) error 
 	within, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
 	defer context.AfterFunc(l.session.Load(), cancel)()
-	info, err := g.stream.Info(within, jetstream.WithSubjectFilter(l.names.all()))
+	stream, err := l.link.Load().js.Stream(within, l.opts.Stream)
+	if err != nil {
+		return failed(ctx, err)
+	}
+	info, err := stream.Info(within, jetstream.WithSubjectFilter(l.names.all()))
 	if err != nil {
 		return failed(ctx, err)
 	}
@@ -159,7 +163,7 @@ func (l *Log) Topics(ctx context.Context, filter topics.Filter, after string, li
 // appendTopic appends what is retained of a topic, if anything is.
 func (l *Log) appendTopic(ctx context.Context, g *generation, infos []eventlog.TopicInfo, topic string) ([]eventlog.TopicInfo, error) {
 	subject := l.names.subject(topic)
-	info, err := l.info(ctx, jetstream.WithSubjectFilter(subject))
+	info, err := l.info(ctx, infoRequest{Subject: subject})
 	if err != nil || info.State.Subjects[subject] == 0 {
 		return infos, err
 	}
@@ -170,7 +174,7 @@ func (l *Log) appendTopic(ctx context.Context, g *generation, infos []eventlog.T
 	if err != nil {
 		return nil, err
 	}
-	return append(infos, eventlog.TopicInfo{Topic: topic, Count: info.State.Subjects[subject], Last: g.epochs.Position(r.Seq), Time: r.Time}), nil
+	return append(infos, eventlog.TopicInfo{Topic: topic, Count: info.State.Subjects[subject], Last: g.epochs.ID(r), Time: r.Time}), nil
 }
 
 // hasTopic reports whether a topic has a record.

@@ -56,7 +56,7 @@ func loadEpochs(files fileSystem, dir string) ([]eventlog.Epoch, error) {
 		if _, e := eventlog.ParsePosition(r.ID + "-0"); e != nil || i > 0 && r.First < records[i-1].First {
 			return nil, errors.New("the file holds no epochs")
 		}
-		epochs = append(epochs, eventlog.Epoch(r))
+		epochs = append(epochs, eventlog.Epoch{ID: r.ID, First: r.First})
 	}
 	return epochs, err
 }
@@ -65,7 +65,7 @@ func loadEpochs(files fileSystem, dir string) ([]eventlog.Epoch, error) {
 func saveEpochs(files fileSystem, dir string, epochs []eventlog.Epoch) error {
 	records := make([]epochRecord, 0, len(epochs))
 	for _, e := range epochs {
-		records = append(records, epochRecord(e))
+		records = append(records, epochRecord{ID: e.ID, First: e.First})
 	}
 	list, err := json.Marshal(records)
 	if err != nil {

@@ -89,6 +89,8 @@ func (a *api) unpublished(r *http.Request, err error) *problem.Problem {
 		return p
 	}
 	switch {
+	case errors.Is(err, eventlog.ErrUnconfirmed): // it may wrap another error
+		return a.unconfirmed(r, err)
 	case errors.Is(err, eventlog.ErrTooLarge):
 		return tooLarge(err)
 	case errors.Is(err, eventlog.ErrKeyConflict):
@@ -105,13 +107,21 @@ func (a *api) unpublished(r *http.Request, err error) *problem.Problem {
 			Set("Retry-After", "1")
 	case errors.Is(err, eventlog.ErrClosed):
 		return stopping("The server is stopping and has not taken the message. Send it again in a moment.")
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		a.opts.Logger.WarnContext(r.Context(), "httpapi: the log did not confirm a message in time", "path", r.URL.Path, "error", err)
-		return problem.Unconfirmed.With("The log did not confirm in time that the message is stored. Send it again: with an idempotency key it is stored once.").
-			Set("Retry-After", "1")
+	case errors.Is(err, eventlog.ErrUnavailable):
+		a.opts.Logger.WarnContext(r.Context(), "httpapi: a message is not stored, because the log is unavailable", "path", r.URL.Path, "error", err)
+		return problem.Unavailable.With("The log is unavailable. The message is not stored. Send it again in a moment.").Set("Retry-After", "1")
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), errors.Is(err, eventlog.ErrReopened):
+		return a.unconfirmed(r, err)
 	}
 	a.opts.Logger.ErrorContext(r.Context(), "httpapi: a message could not be published", "path", r.URL.Path, "error", err)
 	return problem.InternalError.With("It is not known whether the message is stored. Send it again later, with an idempotency key so that it is stored once; the server's log has the reason.")
+}
+
+// unconfirmed returns the problem of a message that may or may not be stored.
+func (a *api) unconfirmed(r *http.Request, err error) *problem.Problem {
+	a.opts.Logger.WarnContext(r.Context(), "httpapi: the log did not confirm a message in time", "path", r.URL.Path, "error", err)
+	return problem.Unconfirmed.With("The log did not confirm in time that the message is stored. Send it again: with an idempotency key it is stored once.").
+		Set("Retry-After", "1")
 }
 
 // tooLarge returns the problem of a message that the hub or its log refuses, because it is
@@ -136,7 +146,7 @@ func (a *api) unread(r *http.Request, err error) error {
 		return problem.Unavailable.With("Too many reads wait for their turn. Ask again in a moment.").Set("Retry-After", "1")
 	case errors.Is(err, eventlog.ErrReopened), errors.Is(err, eventlog.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
 		a.opts.Logger.WarnContext(r.Context(), "httpapi: the log cannot be read now", "path", r.URL.Path, "error", err)
-		return problem.Unavailable.With("The log cannot be read now. Ask again in a moment.").Set("Retry-After", "1")
+		return problem.Unavailable.With("The log is unavailable. Ask again in a moment.").Set("Retry-After", "1")
 	}
 	if r.Context().Err() == nil { // otherwise nobody waits for the answer
 		a.opts.Logger.ErrorContext(r.Context(), "httpapi: the log could not be read", "path", r.URL.Path, "error", err)

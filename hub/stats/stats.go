@@ -20,6 +20,10 @@ type Hub struct {
 
 	// Log has the figures of the log. It is nil if the log has none.
 	Log *Log
+
+	// Trouble says whether the log needs to be repaired: see eventlog.Monitor. It is nil if the log
+	// does not say.
+	Trouble *bool
 }
 
 // A Budget has the figures of one kind of cost that clients cause.

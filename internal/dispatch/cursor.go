@@ -41,6 +41,7 @@ type Cursor struct {
 	looked uint64        // the cursor has looked for chosen records up to this one
 	lookTo uint64        // and has to look up to this one
 	oldest bool          // the stream began with the oldest message: it misses nothing that had expired by then
+	knows  string        // the epoch of the last cut that the client knows of, see [eventlog.Timeline.NextCut]
 
 	// take reports whether the stream has room for an entry beside the findings. readMost is
 	// how many bytes of data fill that room, about. A catchUp sets both.
@@ -76,7 +77,7 @@ const (
 // isInWindow reports whether the window has everything that comes next.
 func (c *Cursor) isInWindow() bool {
 	v := c.dispatcher.window.Load()
-	return c.gap == nil && !c.choosing() && v.Era() == c.era && c.pos+1 >= v.First()
+	return c.gap == nil && !c.choosing() && v.Era() == c.era && c.pos+1 >= v.First() && !c.atCut()
 }
 
 // Begins returns the position just before the first event that the cursor finds.
@@ -92,6 +93,29 @@ func (c *Cursor) Begins() uint64 {
 
 // choosing reports whether chosen records come next, or may.
 func (c *Cursor) choosing() bool { return len(c.chosen) > 0 || c.looked < c.lookTo }
+
+// atCut reports whether the client has to be told that records after pos are lost, although the log
+// has used their numbers again.
+func (c *Cursor) atCut() bool {
+	at, epoch, ok := c.timeline.NextCut(c.pos)
+	return ok && at == c.pos && epoch != c.knows
+}
+
+// place returns a position as the client has it, which knows of all cuts up to pos.
+func (c *Cursor) place(pos uint64) eventlog.Position {
+	if at, epoch, ok := c.timeline.NextCut(pos); ok && at == pos && epoch == c.knows {
+		return eventlog.Position{Epoch: epoch, Seq: pos}
+	}
+	return c.timeline.Position(pos)
+}
+
+// passCut returns the gap at the cut after pos, of which the client then knows.
+func (c *Cursor) passCut() *sse.GapError {
+	after := c.place(c.pos)
+	_, c.knows, _ = c.timeline.NextCut(c.pos)
+	c.forgetOwed()
+	return &sse.GapError{Reason: sse.GapLost, After: after.String(), Next: c.place(c.pos).String()}
+}
 
 // lookOn looks for some more records that are the newest of their topic.
 func (c *Cursor) lookOn(ctx context.Context) (err error) {
@@ -118,6 +142,9 @@ func (c *Cursor) step(ctx context.Context, found *findings) (stage, error) {
 		return ended, nil // the client comes back for them
 	case c.choosing():
 		return c.failed(ctx, c.lookOn(ctx))
+	case c.atCut():
+		c.add(found, c.passCut())
+		return reading, nil
 	case c.pos+1 >= v.First():
 		return inWindow, nil
 	}
@@ -221,8 +248,8 @@ func (c *Cursor) skipTo(owed, head uint64) *sse.GapError {
 func (c *Cursor) gapSince(reason string, after, missed uint64) *sse.GapError {
 	return &sse.GapError{
 		Reason: reason,
-		After:  c.timeline.Position(after).String(),
-		Next:   c.timeline.Position(c.pos).String(),
+		After:  c.place(after).String(),
+		Next:   c.place(c.pos).String(),
 		Missed: missed,
 	}
 }
@@ -230,8 +257,8 @@ func (c *Cursor) gapSince(reason string, after, missed uint64) *sse.GapError {
 // rebase moves the cursor to a view of a later era, and returns the gap that this makes,
 // if any.
 func (c *Cursor) rebase(v *window.View) *sse.GapError {
-	begins := c.timeline.Position(c.Begins())
-	after, reason := v.Resume(c.timeline.Position(c.pos), c.era)
+	begins := c.place(c.Begins())
+	after, reason := v.Resume(c.place(c.pos), c.era)
 	if c.choosing() {
 		from, _ := v.Resume(begins, c.era)
 		c.chosen, c.looked, c.lookTo = nil, min(from, after), after
@@ -240,7 +267,15 @@ func (c *Cursor) rebase(v *window.View) *sse.GapError {
 	if reason == "" {
 		return nil
 	}
-	return &sse.GapError{Reason: reason, After: begins.String(), Next: c.timeline.Position(c.Begins()).String()}
+	c.knowCut()
+	return &sse.GapError{Reason: reason, After: begins.String(), Next: c.place(c.Begins()).String()}
+}
+
+// knowCut notes that the client knows of a cut after pos, if there is one.
+func (c *Cursor) knowCut() {
+	if at, epoch, ok := c.timeline.NextCut(c.pos); ok && at == c.pos {
+		c.knows = epoch
+	}
 }
 
 // use sets the view and the position of the cursor.
@@ -250,6 +285,9 @@ func (c *Cursor) use(v *window.View, pos uint64) {
 
 // read adds the next batch of the log to the findings.
 func (c *Cursor) read(ctx context.Context, upTo uint64, found *findings) error {
+	if cut, _, ok := c.timeline.NextCut(c.pos + 1); ok {
+		upTo = min(upTo, cut) // what comes then is told first
+	}
 	b, err := c.dispatcher.reads.read(ctx, c, upTo)
 	if err != nil {
 		return err

@@ -323,13 +323,15 @@ func (f *feed) Resettle(slot uint32) {
 func (f *feed) detach(slot uint32, position uint64, exact bool) {
 	f.shard.Detach(slot)
 	told := f.shard.Position(slot)
+	id := placeOf(f.timeline, told).String() // a stream of a set knows of all cuts
 	booking := f.shard.SetOf(slot).Key.(*filterSet).Booking
 	c := &catchUp{
 		Cursor: &Cursor{
 			dispatcher: f.dispatcher, booking: booking, filters: booking.filters, skip: f.shard.Tag(slot) == skipTag,
 			timeline: f.timeline, generation: f.generation, era: f.era, pos: position,
+			knows: f.timeline[len(f.timeline)-1].ID,
 		},
-		told: told, names: f.timeline, had: told, hadID: f.timeline.Position(told).String(), exact: exact,
+		told: told, names: f.timeline, had: told, hadID: id, exact: exact,
 	}
 	f.catchUp(slot, c)
 	c.submit()
@@ -448,7 +450,7 @@ func (f *feed) Last(slot uint32, reason delivery.Reason) delivery.Frame {
 		if !f.shard.IsDetached(slot) && f.shard.Owed(slot) == 0 {
 			position = max(position, f.head)
 		}
-		id = f.timeline.Position(position).String()
+		id = placeOf(f.timeline, position).String()
 	}
 	ev := sse.Event{Type: endEventType, Retry: f.dispatcher.jitteredRetry(), Data: window.JSON(endData{endReason(reason)}), ID: id}
 	return &window.Notice{Chunk: window.Chunk(ev)}

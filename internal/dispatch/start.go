@@ -96,11 +96,24 @@ func (d *Dispatcher) Begin(ctx context.Context, r Request) (*Cursor, error) {
 
 // resume begins after an id.
 func (c *Cursor) resume(ctx context.Context, id eventlog.Position) error {
+	state, err := c.awaitID(ctx, id)
+	if err != nil {
+		return err
+	}
 	after, reason := c.timeline.Resolve(id)
+	switch proof, err := c.prove(ctx, id); {
+	case err != nil:
+		return err
+	case proof == proven:
+		after, reason = id.Seq, ""
+	case proof == refuted && reason == "": // the log has used the number again, and it is not known where the loss began
+		reason = sse.GapLost
+	}
 	if after > c.pos || reason != "" {
-		state, err := c.dispatcher.log.State(ctx)
-		if err != nil {
-			return err
+		if state.Epochs == nil {
+			if state, err = c.dispatcher.log.State(ctx); err != nil {
+				return err
+			}
 		}
 		// Another node may have delivered messages that this one has not seen yet.
 		if last := max(c.pos, state.Last); after > last {
@@ -110,12 +123,80 @@ func (c *Cursor) resume(ctx context.Context, id eventlog.Position) error {
 			after = max(after, state.First-1) // so that one gap is enough
 		}
 	}
-	c.pos = after
+	c.pos, c.knows = after, id.Epoch
 	if reason != "" {
-		c.gap = &sse.GapError{Reason: reason, After: id.String(), Next: c.timeline.Position(after).String()}
+		c.knowCut()
+		c.gap = &sse.GapError{Reason: reason, After: id.String(), Next: c.place(after).String()}
 	}
 	return nil
 }
+
+// FarAhead is how far an id may be ahead of a shared log so that it is worth waiting for it.
+const FarAhead = 1 << 20
+
+// awaitID waits until the window has reached an id, if the log is shared with other processes: one
+// of them may have handed the id out, and this one not heard of it yet. It returns the state of the
+// log if it has asked for it.
+func (c *Cursor) awaitID(ctx context.Context, id eventlog.Position) (state eventlog.State, err error) {
+	if id.Seq <= c.pos {
+		return state, nil
+	}
+	if _, reason := c.timeline.Resolve(id); reason != "" {
+		return state, nil
+	}
+	if state, err = c.dispatcher.log.State(ctx); err != nil || state.Settle == 0 || id.Seq > max(c.pos, state.Last)+FarAhead {
+		return state, err
+	}
+	within, cancel := context.WithTimeout(ctx, state.Settle)
+	defer cancel()
+	c.dispatcher.window.Await(within, id.Seq)
+	return eventlog.State{}, ctx.Err()
+}
+
+// What the mark of an id says.
+type proof int
+
+const (
+	unknown proof = iota // it has none, or the log does not have the record
+	proven               // the client has this very record
+	refuted              // the log has another record with the number
+)
+
+// prove compares the mark of an id with that of the record of its number.
+func (c *Cursor) prove(ctx context.Context, id eventlog.Position) (proof, error) {
+	if id.Mark == 0 || id.Seq == 0 {
+		return unknown, nil
+	}
+	v := c.dispatcher.window.Load()
+	if entries := v.From(id.Seq); id.Seq >= v.First() && len(entries) > 0 {
+		return compare(id, entries[0].Mark), nil
+	}
+	if id.Seq > v.Last() {
+		return unknown, nil
+	}
+	b, err := c.dispatcher.log.Read(ctx, eventlog.Query{
+		Filters: everything, After: id.Seq - 1, UpTo: id.Seq, Generation: c.generation, MaxRecords: 1, MaxBytes: 1,
+	})
+	switch {
+	case errors.Is(err, eventlog.ErrReopened): // the epochs say more
+		return unknown, nil
+	case err != nil || len(b.Records) == 0:
+		return unknown, err
+	}
+	return compare(id, b.Records[0].Mark), nil
+}
+
+func compare(id eventlog.Position, mark uint32) proof {
+	switch mark {
+	case 0:
+		return unknown
+	case id.Mark:
+		return proven
+	}
+	return refuted
+}
+
+var everything = topics.MustFilters("**")
 
 // start begins without an id.
 func (c *Cursor) start(ctx context.Context, from Start) (err error) {
@@ -159,6 +240,7 @@ func (c *Cursor) start(ctx context.Context, from Start) (err error) {
 	if errors.Is(err, eventlog.ErrNotFound) {
 		err = nil
 	}
+	c.knowCut()
 	return err
 }
 
@@ -219,7 +301,7 @@ func (c *Cursor) OpenEvent(requested []topics.Filter, until time.Time) sse.Event
 	for i, f := range requested {
 		names[i] = f.String()
 	}
-	at := c.timeline.Position(c.Begins())
+	at := c.place(c.Begins())
 	var expiresIn *int64
 	if !until.IsZero() {
 		expiresIn = new(max(0, int64(time.Until(until)/time.Second)))
@@ -237,9 +319,18 @@ func (c *Cursor) OpenEvent(requested []topics.Filter, until time.Time) sse.Event
 	return ev
 }
 
+// placeOf returns the position of a client that has everything up to a number, and knows of all
+// cuts there.
+func placeOf(names eventlog.Timeline, seq uint64) eventlog.Position {
+	if at, epoch, ok := names.NextCut(seq); ok && at == seq {
+		return eventlog.Position{Epoch: epoch, Seq: seq}
+	}
+	return names.Position(seq)
+}
+
 // positionNotice returns the keep-alive that says how far the log has gone on.
 func positionNotice(names eventlog.Timeline, seq uint64) *window.Notice {
-	id := names.Position(seq)
+	id := placeOf(names, seq)
 	ev := sse.Event{Type: positionEventType, Data: window.JSON(positionData{id}), ID: id.String()}
 	return &window.Notice{At: seq, Chunk: window.Chunk(ev)}
 }

@@ -23,6 +23,7 @@ var (
 	begunMetric         = prometheus.NewDesc("tidings_streams_begun_total", "Streams that have begun, by path.", []string{"path"}, nil)
 	invalidMetric       = prometheus.NewDesc("tidings_invalid_messages_total", "Messages in the log that cannot be sent as an event.", nil, nil)
 	failedMetric        = prometheus.NewDesc("tidings_log_failed", "1 when the log has failed and stores nothing more, otherwise 0.", nil, nil)
+	troubleMetric       = prometheus.NewDesc("tidings_log_trouble", "1 while somebody has to repair the NATS stream, or its messages do not reach the server, otherwise 0.", nil, nil)
 	stalledMetric       = prometheus.NewDesc("tidings_delivery_stalled_streams", "Current streams whose client reads nothing.", []string{"shard"}, nil)
 	catchingUpMetric    = prometheus.NewDesc("tidings_delivery_catching_up_streams", "Current streams that are starting or catching up from the log.", []string{"shard"}, nil)
 	shardMetric         = prometheus.NewDesc("tidings_delivery_streams", "Current streams of a shard.", []string{"shard"}, nil)
@@ -77,6 +78,13 @@ func (c hubCollector) Collect(ch chan<- prometheus.Metric) {
 		failed = 1
 	}
 	gauge(failedMetric, failed)
+	if stats.Trouble != nil {
+		trouble := 0
+		if *stats.Trouble {
+			trouble = 1
+		}
+		gauge(troubleMetric, trouble)
+	}
 	for i, s := range stats.Shards {
 		shard := strconv.Itoa(i)
 		gauge(shardMetric, s.Streams, shard)

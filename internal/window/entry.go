@@ -31,9 +31,8 @@ type Entry struct {
 	eventlog.Record
 	ID eventlog.Position
 
-	// before is set for a record that cannot be sent as an event: to the position just
-	// before it.
-	before eventlog.Position
+	// gap is set for a record that cannot be sent as an event, or must not be sent any more.
+	gap atomic.Pointer[sse.GapError]
 
 	chunks [delivery.Forms]atomic.Pointer[chunk] // by form
 
@@ -42,11 +41,38 @@ type Entry struct {
 
 // NewEntry returns the entry of a record whose number the timeline names.
 func NewEntry(names eventlog.Timeline, rec eventlog.Record) *Entry {
-	e := &Entry{Record: rec, ID: names.Position(rec.Seq)}
-	if strings.ContainsAny(rec.Type, "\r\n") { // see sse.Event.AppendText
-		e.before = names.Position(rec.Seq - 1)
+	e := &Entry{Record: rec, ID: names.ID(rec)}
+	if rec.Invalid || strings.ContainsAny(rec.Type, "\r\n") { // see sse.Event.AppendText
+		e.setGap(names, sse.GapInvalid)
 	}
 	return e
+}
+
+func (e *Entry) setGap(names eventlog.Timeline, reason string) {
+	e.gap.Store(&sse.GapError{Reason: reason, After: names.Position(e.Seq - 1).String(), Next: e.ID.String(), Missed: 1})
+}
+
+// Erase makes the entry a gap, for a record that the log no longer has: whoever is handed the
+// entry from now on, in whatever form, gets the gap in its place. It may be called at any time.
+func (e *Entry) Erase(names eventlog.Timeline, reason string) {
+	if e.gap.Load() != nil {
+		return
+	}
+	e.setGap(names, reason)
+	for form := range e.chunks {
+		if e.chunks[form].Load() != nil {
+			e.replace(uint8(form))
+		}
+	}
+}
+
+// replace encodes a form again.
+func (e *Entry) replace(form uint8) {
+	c := newChunk(Chunk(e.encode(form)))
+	if old := e.chunks[form].Swap(c); old != nil {
+		old.own(false)
+	}
+	e.ownChunk(c)
 }
 
 // Position returns the entry's sequence number.
@@ -63,10 +89,11 @@ func (e *Entry) Size() int {
 // Gap returns the gap that takes the place of a record which cannot be sent, and nil for
 // every other record.
 func (e *Entry) Gap() *sse.GapError {
-	if e.before == (eventlog.Position{}) {
+	gap := e.gap.Load()
+	if gap == nil {
 		return nil
 	}
-	return &sse.GapError{Reason: sse.GapInvalid, After: e.before.String(), Next: e.ID.String(), Missed: 1}
+	return new(*gap) // the caller may change it
 }
 
 // Wire returns the event in a form, as a chunk of an HTTP/1.1 body. It is encoded once, for
@@ -78,12 +105,16 @@ func (e *Entry) chunk(form uint8) *chunk {
 	if c := at.Load(); c != nil {
 		return c
 	}
+	gap := e.gap.Load()
 	c := newChunk(Chunk(e.encode(form)))
 	if !at.CompareAndSwap(nil, c) {
 		return at.Load()
 	}
 	e.ownChunk(c)
-	return c
+	if e.gap.Load() != gap { // it was erased meanwhile
+		e.replace(form)
+	}
+	return at.Load()
 }
 
 // encode returns the message as an event. A subscriber gets every message that was

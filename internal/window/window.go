@@ -44,6 +44,7 @@ type Window struct {
 	view    atomic.Pointer[View] // stored under mu
 	grown   chan struct{}        // receives when the window takes too much memory
 	invalid invalids
+	holes   uint64 // the version of the log's holes that are erased; only expire uses it
 
 	mu           sync.Mutex
 	moved        sync.Cond // of mu: the view has changed, or the context of a waiter is done
@@ -112,6 +113,9 @@ func (w *Window) reload(ctx context.Context) error {
 	if n := uint64(w.opts.MaxEntries); state.Last > n {
 		after = max(after, state.Last-n)
 	}
+	if cut, ok := state.Epochs.LastCut(); ok {
+		after = max(after, cut) // whoever passes the cut is told by the log's reader
+	}
 	next := View{Timeline: state.Epochs, Generation: state.Generation, KeyWindow: state.KeyWindow}
 	next.account = &Account{shared: w.opts.Shared, pinned: w.opts.Pinned, grown: w.grown}
 	next.begin(after + 1)
@@ -178,7 +182,7 @@ func (w *Window) push(v *View, rec eventlog.Record) *Entry {
 func (w *Window) Entry(names eventlog.Timeline, rec eventlog.Record) *Entry {
 	e := NewEntry(names, rec)
 	if e.Gap() != nil && w.invalid.add(e.ID) {
-		w.opts.Logger.Error("hub: a message in the log cannot be sent, because its type has a line end; streams get a gap instead", "topic", e.Topic, "id", e.ID)
+		w.opts.Logger.Error("hub: a message in the log cannot be sent, because its type or topic is not one; streams get a gap instead", "topic", e.Topic, "id", e.ID)
 	}
 	return e
 }
@@ -254,7 +258,27 @@ func (w *Window) expire() {
 			w.view.Store(&next)
 		}
 		w.mu.Unlock()
+		w.erase()
 	}
+}
+
+// erase makes a gap of each entry whose record the log is known to lack.
+func (w *Window) erase() {
+	log, ok := w.log.(eventlog.HoleFinder)
+	if !ok {
+		return
+	}
+	v := w.view.Load()
+	holes, version := log.Holes(v.First()-1, v.Last(), w.holes)
+	for _, hole := range holes {
+		for _, e := range v.From(hole.First) {
+			if e.Seq > hole.Last {
+				break
+			}
+			e.Erase(v.Timeline, hole.Reason)
+		}
+	}
+	w.holes = version
 }
 
 // shrink drops the oldest entries until the window takes no more memory than it may.

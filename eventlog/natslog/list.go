@@ -1,0 +1,188 @@
+package natslog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"example.com/tidings/eventlog"
+)
+
+// The list of epochs is the value of a key in a bucket of its own, beside the stream. Each process
+// reads it at each look, and writes it with the revision that it has read. The stream's metadata
+// have the first epoch, which tells the stream from another one of its name.
+const (
+	bucketSuffix = "-epochs"
+	listKey      = "epochs"
+)
+
+const (
+	// mostEpochs bounds the list. The first epoch and the newest ones stay.
+	mostEpochs = 64
+
+	// A point is added after pointInterval. The list keeps mostPoints, the newest ones at short
+	// distances.
+	pointInterval = 5 * time.Second
+	mostPoints    = 16
+)
+
+// A list is what all processes know of a stream.
+type list struct {
+	Epochs []listedEpoch `json:"epochs"` // oldest first; all but the first begin at a cut
+	Points []point       `json:"points"` // some records of the stream, oldest first
+
+	revision uint64 // of the key, or 0
+}
+
+type listedEpoch struct {
+	ID    string `json:"id"`
+	First uint64 `json:"first"`
+}
+
+// A point is the number and the time of a record. A process that has just started knows by it
+// whether the stream has lost its end.
+type point struct {
+	Seq  uint64    `json:"seq"`
+	Time time.Time `json:"time"`
+}
+
+// timeline returns the epochs of a list.
+func (s *list) timeline() eventlog.Timeline {
+	t := make(eventlog.Timeline, len(s.Epochs))
+	for i, e := range s.Epochs {
+		t[i] = eventlog.Epoch{ID: e.ID, First: e.First, Cut: i > 0}
+	}
+	return t
+}
+
+// merge adds the epochs of a timeline that the list lacks.
+func (s *list) merge(t eventlog.Timeline) {
+	for _, e := range t {
+		if !s.has(e.ID) {
+			s.Epochs = append(s.Epochs, listedEpoch{e.ID, e.First})
+		}
+	}
+	slices.SortStableFunc(s.Epochs[1:], func(a, b listedEpoch) int {
+		if a.ID < b.ID {
+			return -1
+		}
+		return 1
+	})
+}
+
+func (s *list) has(epoch string) bool {
+	return slices.ContainsFunc(s.Epochs, func(e listedEpoch) bool { return e.ID == epoch })
+}
+
+// cut begins an epoch after the record with a number. What was known of later records is no
+// longer true.
+func (s *list) cut(at uint64, now time.Time) {
+	newest := s.Epochs[len(s.Epochs)-1].ID
+	id := eventlog.NewEpochID(now)
+	for ahead := time.Second; id <= newest; ahead *= 2 { // another process has a clock that is ahead
+		id = eventlog.NewEpochID(now.Add(ahead))
+	}
+	s.Epochs = append(s.Epochs, listedEpoch{id, at + 1})
+	if n := len(s.Epochs) - mostEpochs; n > 0 {
+		s.Epochs = slices.Delete(s.Epochs, 1, 1+n)
+	}
+	s.Points = slices.DeleteFunc(s.Points, func(p point) bool { return p.Seq > at })
+}
+
+// mark adds a point, and drops one of the others if there are too many: the one after which the
+// next follows most closely, seen from the newest.
+func (s *list) mark(p point) {
+	s.Points = append(s.Points, p)
+	if len(s.Points) <= mostPoints {
+		return
+	}
+	drop, least := 1, 2.0
+	for i := 1; i < len(s.Points)-1; i++ {
+		span := float64(p.Seq-s.Points[i-1].Seq) + 1
+		if part := float64(s.Points[i+1].Seq-s.Points[i-1].Seq) / span; part < least {
+			drop, least = i, part
+		}
+	}
+	s.Points = slices.Delete(s.Points, drop, drop+1)
+}
+
+// parseList parses the value of the key. base is the stream's first epoch. A list of another
+// stream, or one that is damaged, is as good as none.
+func parseList(value []byte, base string) *list {
+	fresh := &list{Epochs: []listedEpoch{{base, 1}}}
+	var s list
+	if json.Unmarshal(value, &s) != nil || len(s.Epochs) == 0 || s.Epochs[0] != fresh.Epochs[0] {
+		return fresh
+	}
+	for _, e := range s.Epochs {
+		if p, err := eventlog.ParsePosition(e.ID + "-0"); err != nil || p.Mark != 0 || e.First == 0 {
+			return fresh
+		}
+	}
+	for i, p := range s.Points {
+		if p.Seq == 0 || p.Time.IsZero() || i > 0 && p.Seq <= s.Points[i-1].Seq {
+			return fresh
+		}
+	}
+	return &s
+}
+
+func (l *Log) bucket() string { return l.opts.Stream + bucketSuffix }
+
+func (l *Log) listSubject() string { return "$KV." + l.bucket() + "." + listKey }
+
+// loadList asks the leader of the bucket for the list. base is the stream's first epoch.
+func (l *Log) loadList(ctx context.Context, base string) (*list, error) {
+	m, err := l.message(ctx, "KV_"+l.bucket(), getRequest{LastFor: l.listSubject()})
+	switch {
+	case errors.Is(err, eventlog.ErrNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
+		return parseList(nil, base), nil
+	case err != nil:
+		return nil, err
+	}
+	s := parseList(m.Data, base)
+	s.revision = m.Seq
+	return s, nil
+}
+
+// errListChanged means that another process has written the list meanwhile.
+var errListChanged = errors.New("natslog: the list of epochs has changed")
+
+// saveList writes the list, unless another process has written it since it was read.
+func (l *Log) saveList(ctx context.Context, s *list, replicas int) error {
+	value, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	within, cancel := l.request(ctx)
+	defer cancel()
+	for made := false; ; made = true {
+		m := &nats.Msg{Subject: l.listSubject(), Data: value, Header: nats.Header{}}
+		m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(s.revision, 10))
+		_, err = l.link.Load().js.PublishMsg(within, m)
+		if made || !errors.Is(err, jetstream.ErrNoStreamResponse) {
+			break
+		}
+		_, err = l.link.Load().js.CreateKeyValue(within, jetstream.KeyValueConfig{
+			Bucket: l.bucket(), Description: "Epochs of a stream of Tidings", History: 1, Replicas: max(1, replicas),
+		})
+		if err != nil && !errors.Is(err, jetstream.ErrBucketExists) {
+			break
+		}
+	}
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok &&
+		(api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant) {
+		return errListChanged
+	}
+	if err != nil {
+		return fmt.Errorf("the list of epochs in the bucket %q cannot be written: %w", l.bucket(), failed(ctx, err))
+	}
+	return nil
+}
