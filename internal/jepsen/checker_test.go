@@ -237,6 +237,9 @@ func (c *checker) checkTrace(tr *trace) {
 
 // checkProbe checks that the id of a message that is gone is not taken for another's.
 func (c *checker) checkProbe(tr *trace) {
+	if _, removed := c.removed[tr.after.name]; removed { // nobody else has its number
+		return
+	}
 	i := slices.IndexFunc(tr.events[1:], func(e event) bool { return e.kind != opened && e.kind != moved })
 	switch {
 	case i < 0 && !tr.reached:

@@ -269,23 +269,34 @@ func (s *schedule) reader(ctx context.Context, name string, n *node, after *mess
 	s.history.traces = append(s.history.traces, sub.trace)
 }
 
-// sample returns some acknowledged messages: of those that the log has, and of those that it
-// lacks.
+// sample returns some acknowledged messages: of those that the log has, of those that are lost,
+// and of those before one that was removed.
 func (s *schedule) sample() []*message {
 	const each = 20
+	byNumber := map[uint64]*message{}
 	inLog := map[string]bool{}
 	for _, r := range s.history.log {
 		inLog[r.name] = true
+		if m := s.history.messages[r.name]; m != nil && len(m.acks) > 0 {
+			byNumber[r.seq] = m
+		}
 	}
-	var gone, kept []*message
+	var gone, kept, before []*message
 	for _, i := range s.r.Perm(len(s.history.order)) {
-		switch m := s.history.order[i]; {
-		case len(m.acks) == 0:
+		m := s.history.order[i]
+		if len(m.acks) == 0 {
+			continue
+		}
+		_, removed := s.history.removed[m.name]
+		_, _, seq := parse(m.acks[0].id)
+		switch previous := byNumber[seq-1]; {
 		case inLog[m.name] && len(kept) < each:
 			kept = append(kept, m)
-		case !inLog[m.name] && len(gone) < each:
+		case removed && previous != nil && len(before) < each:
+			before = append(before, previous)
+		case !removed && !inLog[m.name] && len(gone) < each:
 			gone = append(gone, m)
 		}
 	}
-	return append(gone, kept...)
+	return slices.Concat(gone, kept, before)
 }
