@@ -3,6 +3,7 @@ package eventlog
 import (
 	"crypto/rand"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -53,6 +54,15 @@ func NewEpochID(t time.Time) string {
 		b = append(b, epochDigits[r&31])
 	}
 	return string(b)
+}
+
+// NextEpochID is NewEpochID for the epoch that follows last. Its id is greater, even if the clock
+// has gone back.
+func NextEpochID(last string, t time.Time) string {
+	begin := max(0, t.Unix())
+	id := func(ahead int) string { return NewEpochID(time.Unix(begin+int64(ahead), 0)) }
+	ahead := sort.Search(epochTimeMax, func(n int) bool { return id(n)[:epochTimeLen] > last[:epochTimeLen] })
+	return id(ahead)
 }
 
 // A Position is a place in a log: just after the record with the number Seq, which the

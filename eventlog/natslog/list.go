@@ -39,6 +39,7 @@ type list struct {
 	Points []point       `json:"points"` // some records of the stream, oldest first
 
 	revision uint64 // of the key, or 0
+	noBucket bool   // the bucket is still to be made
 }
 
 type listedEpoch struct {
@@ -84,11 +85,7 @@ func (s *list) has(epoch string) bool {
 // cut begins an epoch after the record with a number. What was known of later records is no
 // longer true.
 func (s *list) cut(at uint64, now time.Time) {
-	newest := s.Epochs[len(s.Epochs)-1].ID
-	id := eventlog.NewEpochID(now)
-	for ahead := time.Second; id <= newest; ahead *= 2 { // another process has a clock that is ahead
-		id = eventlog.NewEpochID(now.Add(ahead))
-	}
+	id := eventlog.NextEpochID(s.Epochs[len(s.Epochs)-1].ID, now)
 	s.Epochs = append(s.Epochs, listedEpoch{id, at + 1})
 	if n := len(s.Epochs) - mostEpochs; n > 0 {
 		s.Epochs = slices.Delete(s.Epochs, 1, 1+n)
@@ -134,6 +131,9 @@ func parseList(value []byte, base string) *list {
 	return &s
 }
 
+// bytes returns the value of the key.
+func (s *list) bytes() ([]byte, error) { return json.Marshal(s) }
+
 func (l *Log) bucket() string { return l.opts.Stream + bucketSuffix }
 
 func (l *Log) listSubject() string { return "$KV." + l.bucket() + "." + listKey }
@@ -141,10 +141,12 @@ func (l *Log) listSubject() string { return "$KV." + l.bucket() + "." + listKey 
 // loadList asks the leader of the bucket for the list. base is the stream's first epoch.
 func (l *Log) loadList(ctx context.Context, base string) (*list, error) {
 	m, err := l.message(ctx, "KV_"+l.bucket(), getRequest{LastFor: l.listSubject()})
-	switch {
-	case errors.Is(err, eventlog.ErrNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
-		return parseList(nil, base), nil
-	case err != nil:
+	if errors.Is(err, eventlog.ErrNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
+		s := parseList(nil, base)
+		s.noBucket = !errors.Is(err, eventlog.ErrNotFound)
+		return s, nil
+	}
+	if err != nil {
 		return nil, err
 	}
 	s := parseList(m.Data, base)
@@ -157,25 +159,22 @@ var errListChanged = errors.New("natslog: the list of epochs has changed")
 
 // saveList writes the list, unless another process has written it since it was read.
 func (l *Log) saveList(ctx context.Context, s *list, replicas int) error {
-	value, err := json.Marshal(s)
+	value, err := s.bytes()
 	if err != nil {
 		return err
 	}
 	within, cancel := l.request(ctx)
 	defer cancel()
-	for made := false; ; made = true {
-		m := &nats.Msg{Subject: l.listSubject(), Data: value, Header: nats.Header{}}
-		m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(s.revision, 10))
-		_, err = l.link.Load().js.PublishMsg(within, m)
-		if made || !errors.Is(err, jetstream.ErrNoStreamResponse) {
-			break
-		}
-		_, err = l.link.Load().js.CreateKeyValue(within, jetstream.KeyValueConfig{
+	js := l.link.Load().js
+	if s.noBucket {
+		_, err = js.CreateKeyValue(within, jetstream.KeyValueConfig{
 			Bucket: l.bucket(), Description: "Epochs of a stream of Tidings", History: 1, Replicas: max(1, replicas),
 		})
-		if err != nil && !errors.Is(err, jetstream.ErrBucketExists) {
-			break
-		}
+	}
+	if err == nil || errors.Is(err, jetstream.ErrBucketExists) {
+		m := &nats.Msg{Subject: l.listSubject(), Data: value, Header: nats.Header{}}
+		m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(s.revision, 10))
+		_, err = js.PublishMsg(within, m)
 	}
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok &&
 		(api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant) {

@@ -14,6 +14,9 @@ import (
 	"example.com/tidings/topics"
 )
 
+// epochTime is how many characters of an epoch's id encode its time.
+const epochTime = 7
+
 // A fakeClock is a clock that a test sets. It is right at first.
 type fakeClock struct {
 	mu      sync.Mutex

@@ -16,9 +16,6 @@ import (
 // maxEpochs bounds how many epochs the log remembers. Each start makes one.
 const maxEpochs = 1000
 
-// epochTime is how many characters of an epoch's id encode its time.
-const epochTime = 7
-
 // epochsFile holds the epochs of an embedded log, oldest first.
 const epochsFile = "epochs.json"
 
@@ -80,9 +77,6 @@ func saveEpochs(files fileSystem, dir string, epochs []eventlog.Epoch) error {
 
 func epochsCheck(list []byte) string { return fmt.Sprintf("%08x", crc32.Checksum(list, castagnoli)) }
 
-// epochID returns an id for an epoch that begins at a Unix time.
-func epochID(seconds int64) string { return eventlog.NewEpochID(time.Unix(seconds, 0)) }
-
 // nextEpochs returns the epochs after a start at the time now. The start found the last
 // sequence number to be last.
 //
@@ -102,19 +96,11 @@ func nextEpochs(old []eventlog.Epoch, last uint64, now time.Time) []eventlog.Epo
 	for i := range epochs {
 		epochs[i].First = min(epochs[i].First, next.First)
 	}
-	// A later epoch needs a greater id, even if the clock has gone back.
-	begin := max(now.Unix(), 0)
 	if n := len(epochs); n > 0 {
-		for end := begin + 1<<36; begin < end; {
-			middle := begin + (end-begin)/2
-			if epochID(middle)[:epochTime] > epochs[n-1].ID[:epochTime] {
-				end = middle
-			} else {
-				begin = middle + 1
-			}
-		}
+		next.ID = eventlog.NextEpochID(epochs[n-1].ID, now)
+	} else {
+		next.ID = eventlog.NewEpochID(now)
 	}
-	next.ID = epochID(begin)
 	epochs = append(epochs, next)
 	// Epochs that have no record left go first. Without them, their ids still resolve to
 	// the same place.

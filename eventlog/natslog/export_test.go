@@ -1,0 +1,43 @@
+package natslog
+
+import (
+	"time"
+
+	"example.com/tidings/eventlog"
+)
+
+// SawRecord has a log believe that it has seen a record.
+func (l *Log) SawRecord(seq uint64, mark uint32) {
+	l.now.Load().known.add(identity{seq: seq, mark: mark})
+	l.suspect()
+}
+
+// CloseConnection ends the connection for good, as the client does that gives up.
+func (l *Log) CloseConnection() { l.link.Load().nc.Close() }
+
+// ParseList parses a list of epochs, and returns it as it is written.
+func ParseList(value []byte, base string) (epochs eventlog.Timeline, points int, written func() ([]byte, error)) {
+	s := parseList(value, base)
+	return s.timeline(), len(s.Points), s.bytes
+}
+
+// Points returns the numbers of the points that are left of those that were added one by one.
+func Points(seqs []uint64) (left []uint64) {
+	var s list
+	for _, seq := range seqs {
+		s.mark(point{Seq: seq, Time: time.Unix(int64(seq), 0)})
+	}
+	for _, p := range s.Points {
+		left = append(left, p.Seq)
+	}
+	return left
+}
+
+// Cuts returns the epochs of a list after its end was lost at the given times and places.
+func Cuts(base string, now []time.Time, at []uint64) eventlog.Timeline {
+	s := parseList(nil, base)
+	for i := range now {
+		s.cut(at[i], now[i])
+	}
+	return s.timeline()
+}
