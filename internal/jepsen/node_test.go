@@ -4,6 +4,7 @@ package jepsen_test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -25,17 +26,27 @@ type node struct {
 	clients *link   // the network between its clients and it
 	servers []*link // the network between it and each NATS server
 
+	ctx    context.Context // ends shortly before the deadline of go test
 	cmd    *exec.Cmd
 	exited chan struct{} // closed when the process has ended
 }
 
 // startNode starts a node with flags. It ends with the test. What it has logged stays in a
 // folder, if there is one, or else with the test.
-func startNode(t testing.TB, number int, folder string, servers []*link, args ...string) *node {
+func startNode(t *testing.T, number int, folder string, servers []*link, args ...string) *node {
 	t.Helper()
 	n := &node{number: number, args: args, servers: servers, addr: "127.0.0.1:0"}
 	n.log = filepath.Join(folder, fmt.Sprintf("node%d.log", number))
-	t.Cleanup(n.kill)
+	ctx, cancel := context.WithCancel(context.Background())
+	if deadline, ok := t.Deadline(); ok {
+		// At its deadline, go test would leave the process running.
+		ctx, cancel = context.WithDeadline(context.Background(), deadline.Add(-time.Second))
+	}
+	n.ctx = ctx
+	t.Cleanup(func() {
+		n.kill()
+		cancel()
+	})
 	if err := n.start(); err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +61,7 @@ func (n *node) start() error {
 		return err
 	}
 	defer log.Close()
-	n.cmd = exec.Command(*program, append([]string{"serve", "--addr", n.addr}, n.args...)...)
+	n.cmd = exec.CommandContext(n.ctx, *program, append([]string{"serve", "--addr", n.addr}, n.args...)...)
 	n.cmd.Dir, n.cmd.Stderr = filepath.Dir(n.log), log
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, "TIDINGS_") {
