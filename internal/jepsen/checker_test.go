@@ -211,9 +211,9 @@ func (c *checker) checkTrace(tr *trace) {
 	}
 	steps, has := c.walk(tr)
 	start, since := c.eras.place(tr.events[0].id), tr.events[0].at
-	for _, s := range steps {
+	for i, s := range steps {
 		if s.gap && !c.justified(s) {
-			c.add(falseGap, "%s is told %v", tr.name, s.event)
+			c.add(falseGap, "%s is told %v, after %v", tr.name, s.event, tr.events[max(0, i-2):i+1])
 		}
 	}
 	for _, m := range c.order {
@@ -254,7 +254,7 @@ func (c *checker) walk(tr *trace) (steps []step, has map[string]bool) {
 	has = map[string]bool{}
 	had := map[string]bool{} // ids, and marks without their epochs, each with the name
 	at := c.eras.place(tr.events[0].id)
-	for _, e := range tr.events[1:] {
+	for i, e := range tr.events[1:] {
 		s := step{at, c.eras.place(e.id), e.kind == told, e}
 		at = s.to
 		steps = append(steps, s)
@@ -271,9 +271,9 @@ func (c *checker) walk(tr *trace) (steps []step, has map[string]bool) {
 		}
 		switch {
 		case had[id]:
-			c.add(again, "%s has %v again", tr.name, e)
+			c.add(again, "%s has %v again, after %v", tr.name, e, tr.events[max(0, i-2):i+1])
 		case s.to.before(s.from):
-			c.add(disorder, "%s has %v after a later one", tr.name, e)
+			c.add(disorder, "%s has %v after %v", tr.name, e, tr.events[max(0, i-2):i+1])
 		}
 		had[id], has[e.name] = true, true
 		if m := c.messages[e.name]; m == nil || !tr.matches(m.topic) {
