@@ -5,6 +5,8 @@ package jepsen_test
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -33,6 +35,7 @@ var faults = map[string]func(s *schedule, f *fault){
 	"node cut off":             func(s *schedule, _ *fault) { s.cutNode(s.r.IntN(2)) },
 	"machine cut off":          machineCutOff,
 	"clients cut off":          clientsCutOff,
+	"slow network":             slowNetwork,
 	"login revoked":            loginRevoked,
 	"tail deleted":             tailDeleted,
 	"direct reads off":         directOff,
@@ -213,6 +216,23 @@ func machineCutOff(s *schedule, _ *fault) {
 	}
 	s.say("node %d and server %d are cut off", n, server)
 	s.sleep(5*time.Second, 15*time.Second)
+	for _, k := range links {
+		k.heal()
+	}
+}
+
+// slowNetwork delays everything between servers and nodes.
+func slowNetwork(s *schedule, _ *fault) {
+	links := slices.Collect(maps.Values(s.routes))
+	for _, n := range s.nodes {
+		links = append(links, n.servers...)
+	}
+	for range 5 {
+		for _, k := range links {
+			k.slow(time.Duration(s.r.IntN(200)) * time.Millisecond)
+		}
+		s.sleep(time.Second, 2*time.Second)
+	}
 	for _, k := range links {
 		k.heal()
 	}

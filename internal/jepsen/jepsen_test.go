@@ -27,7 +27,7 @@ var plans = []plan{
 	{name: "kills/r3", servers: 3, replicas: 3, faults: []string{"leader killed", "follower killed", "two servers killed", "all servers killed", "node killed", "leader moves"}},
 	{name: "majority/r3", servers: 3, replicas: 3, faults: []string{"two servers frozen", "two servers killed"}},
 	{name: "freezes/r3", servers: 3, replicas: 3, faults: []string{"leader frozen", "follower frozen", "two servers frozen", "a node's server frozen"}},
-	{name: "partitions/r3", servers: 3, replicas: 3, faults: []string{"leader cut off", "follower cut off", "leader cannot be heard", "follower cannot be heard", "routes break", "node cut off", "machine cut off", "clients cut off"}},
+	{name: "partitions/r3", servers: 3, replicas: 3, faults: []string{"leader cut off", "follower cut off", "leader cannot be heard", "follower cannot be heard", "routes break", "node cut off", "machine cut off", "clients cut off", "slow network"}},
 	{name: "alone/r3", servers: 3, replicas: 3, faults: []string{"power of one server alone", "power of the leader alone"}},
 	{name: "own/r3", servers: 3, replicas: 3, faults: []string{"a node's server frozen"}},
 	{name: "login/r1", servers: 1, replicas: 1, faults: []string{"login revoked"}},

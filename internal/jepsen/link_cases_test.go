@@ -89,6 +89,14 @@ func TestLink(t *testing.T) {
 	defer other.Close()
 	arrives(other, true)
 
+	k.slow(20 * time.Millisecond)
+	begun := time.Now()
+	send(client)
+	arrives(target, true)
+	if took := time.Since(begun); took < 20*time.Millisecond {
+		t.Errorf("a slow link passes a byte after %v", took)
+	}
+
 	k.cut()
 	for _, c := range []net.Conn{client, target, second, other} {
 		c.SetReadDeadline(time.Now().Add(patience))

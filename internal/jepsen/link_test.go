@@ -18,8 +18,9 @@ type link struct {
 	wg     sync.WaitGroup
 
 	mu     sync.Mutex
-	held   [2]bool // whether bytes to the target, and from it, wait
-	broken bool    // connections are refused
+	held   [2]bool       // whether bytes to the target, and from it, wait
+	delay  time.Duration // of the bytes in each direction
+	broken bool          // connections are refused
 	closed bool
 	change chan struct{} // closed at the next change
 	conns  map[net.Conn]bool
@@ -59,11 +60,14 @@ func (k *link) hold() { k.set(func() { k.held = [2]bool{true, true} }) }
 // holdOne lets no byte pass in one direction.
 func (k *link) holdOne(toTarget bool) { k.set(func() { k.held = [2]bool{toTarget, !toTarget} }) }
 
+// slow delays everything.
+func (k *link) slow(delay time.Duration) { k.set(func() { k.delay = delay }) }
+
 // cut breaks the connections, and refuses others.
 func (k *link) cut() { k.set(func() { k.broken = true }) }
 
 // heal lets everything pass again.
-func (k *link) heal() { k.set(func() { k.held, k.broken = [2]bool{}, false }) }
+func (k *link) heal() { k.set(func() { k.held, k.delay, k.broken = [2]bool{}, 0, false }) }
 
 func (k *link) close() {
 	k.l.Close()
@@ -108,14 +112,21 @@ func (k *link) remove(c net.Conn) {
 
 // wait waits until bytes may pass in a direction. It reports whether the link is alive.
 func (k *link) wait(direction int) bool {
-	for {
+	for delayed := false; ; {
 		k.mu.Lock()
-		held, ended, change := k.held[direction], k.broken || k.closed, k.change
+		held, delay, ended, change := k.held[direction], k.delay, k.broken || k.closed, k.change
 		k.mu.Unlock()
-		if ended || !held {
-			return !ended
+		switch {
+		case ended:
+			return false
+		case held:
+			<-change
+		case delay > 0 && !delayed:
+			time.Sleep(delay)
+			delayed = true
+		default:
+			return true
 		}
-		<-change
 	}
 }
 

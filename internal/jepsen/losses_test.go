@@ -42,36 +42,43 @@ func init() {
 }
 
 // power kills all servers, and puts the stores of some back to what they were up to three
-// seconds before. In half of the cases a node is frozen meanwhile.
+// seconds before.
 func (s *schedule) power(f *fault, servers ...int) {
 	f.lossy = true
 	restore := s.snapshot(servers)
 	s.sleep(time.Second, 3*time.Second)
-	s.down(func() { restore() }, fmt.Sprintf("servers %d lose their end", servers))
+	s.down(restore, fmt.Sprintf("servers %d lose their end", servers))
 }
 
 // down kills all servers, does something to their stores, and starts them again. In half of
-// the cases a node is frozen from before until some time after.
+// the cases a node is frozen meanwhile, or is killed and comes back later.
 func (s *schedule) down(do func(), what string) {
-	frozen := -1
-	if s.r.IntN(2) == 0 {
-		frozen = s.r.IntN(len(s.nodes))
+	away, pause, back := -1, func(*node) {}, func(*node) {}
+	switch s.r.IntN(4) {
+	case 0:
+		away = s.r.IntN(len(s.nodes))
+		pause, back = func(n *node) { s.must(n.pause()) }, func(n *node) { s.must(n.resume()) }
+		what += fmt.Sprintf("; node %d is frozen", away)
+	case 1:
+		away = s.r.IntN(len(s.nodes))
+		pause, back = (*node).kill, s.restartNode
+		what += fmt.Sprintf("; node %d is killed", away)
 	}
-	s.say("%s; node %d is frozen", what, frozen)
+	s.say("%s", what)
 	for _, server := range s.servers {
 		server.Kill()
 	}
 	do()
 	s.sleep(0, time.Second)
-	if frozen >= 0 {
-		s.must(s.nodes[frozen].pause())
+	if away >= 0 {
+		pause(s.nodes[away])
 	}
 	for _, server := range s.servers {
 		server.Restart(s.t)
 	}
-	if frozen >= 0 {
+	if away >= 0 {
 		s.sleep(time.Second, 5*time.Second)
-		s.must(s.nodes[frozen].resume())
+		back(s.nodes[away])
 	}
 }
 
