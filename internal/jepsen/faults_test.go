@@ -39,6 +39,7 @@ var faults = map[string]func(s *schedule, f *fault){
 	"login revoked":            loginRevoked,
 	"tail deleted":             tailDeleted,
 	"direct reads off":         directOff,
+	"stream full":              streamFull,
 	"foreign records":          foreignRecords,
 }
 
@@ -291,6 +292,13 @@ func directOff(s *schedule, _ *fault) {
 		s.late = append(s.late, "allow_direct is not set back after 15s")
 		s.update(func(c *jetstream.StreamConfig) { c.AllowDirect = true })
 	}
+}
+
+// streamFull has the stream refuse messages for a while.
+func streamFull(s *schedule, _ *fault) {
+	s.update(func(c *jetstream.StreamConfig) { c.Discard, c.MaxMsgs = jetstream.DiscardNew, 1 })
+	s.sleep(2*time.Second, 5*time.Second)
+	s.update(func(c *jetstream.StreamConfig) { c.Discard, c.MaxMsgs = jetstream.DiscardOld, -1 })
 }
 
 // update changes the configuration of the stream.

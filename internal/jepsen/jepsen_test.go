@@ -3,6 +3,7 @@
 package jepsen_test
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -15,8 +16,8 @@ type plan struct {
 	servers  int
 	replicas int
 	always   bool // sync_interval: always
-	test     bool // runs in every test, not only in a soak
 	faults   []string
+	seeds    []uint64 // those of each test run; a soak has others
 }
 
 var plans = []plan{
@@ -34,11 +35,12 @@ var plans = []plan{
 	{name: "operator/r3", servers: 3, replicas: 3, faults: []string{"login revoked", "tail deleted", "direct reads off", "foreign records", "leader moves"}},
 	{name: "foreign/r1", servers: 1, replicas: 1, faults: []string{"foreign records"}},
 	{name: "direct/r1", servers: 1, replicas: 1, faults: []string{"direct reads off"}},
+	{name: "full/r1", servers: 1, replicas: 1, faults: []string{"stream full"}},
 	{name: "tail/r1", servers: 1, replicas: 1, faults: []string{"tail deleted"}},
 	{name: "power/r1", servers: 1, replicas: 1, faults: []string{"power of the stream's server"}},
 	{name: "damage/r1", servers: 1, replicas: 1, faults: []string{"truncated block", "flipped bit"}},
 	{name: "damage/r1/without nodes", servers: 1, replicas: 1, faults: []string{"truncated without nodes"}},
-	{name: "damage/r1/without list", servers: 1, replicas: 1, faults: []string{"list of epochs deleted"}},
+	{name: "damage/r1/without list", servers: 1, replicas: 1, faults: []string{"list of epochs deleted", "list of epochs damaged"}},
 	{name: "older/r1", servers: 1, replicas: 1, faults: []string{"older store"}},
 	{name: "older/r1/always", servers: 1, replicas: 1, always: true, faults: []string{"older store", "truncated block"}},
 	{name: "power/r1of3", servers: 3, replicas: 1, faults: []string{"power of the stream's server"}},
@@ -48,8 +50,8 @@ var plans = []plan{
 	{name: "stream/r1", servers: 1, replicas: 1, faults: []string{"stream deleted", "stream remade"}},
 	{name: "stream/r3", servers: 3, replicas: 3, faults: []string{"stream deleted", "stream remade"}},
 	{name: "removal/r1", servers: 1, replicas: 1, faults: []string{"purge", "purge of a topic", "messages deleted", "messages erased"}},
-	{name: "mix/r1", servers: 1, replicas: 1, faults: []string{"node killed", "node frozen", "all servers killed", "power of the stream's server", "truncated block", "stream deleted", "purge", "messages erased", "login revoked", "foreign records"}},
-	{name: "mix/r3", servers: 3, replicas: 3, faults: []string{"node killed", "leader killed", "two servers frozen", "leader cut off", "power of one server", "stream deleted", "messages erased", "login revoked", "foreign records"}},
+	{name: "mix/r1", servers: 1, replicas: 1, faults: []string{"node killed", "node frozen", "all servers killed", "power of the stream's server", "truncated block", "stream deleted", "purge", "messages erased", "login revoked", "foreign records"}, seeds: []uint64{1, 2}},
+	{name: "mix/r3", servers: 3, replicas: 3, faults: []string{"node killed", "leader killed", "two servers frozen", "leader cut off", "power of one server", "stream deleted", "messages erased", "login revoked", "foreign records"}, seeds: []uint64{1, 2}},
 }
 
 // Whatever happens to the servers, the nodes and the network, no subscriber misses a message
@@ -60,30 +62,42 @@ func TestSchedules(t *testing.T) {
 	}
 	for _, p := range plans {
 		t.Run(p.name, func(t *testing.T) {
-			if !p.test && *soak == 0 && *seed == 0 {
-				t.Skip("runs in a soak, and with -seed")
-			}
-			if *soak == 0 {
-				t.Parallel()
-			}
-			end := time.Now().Add(*soak / time.Duration(len(plans)))
-			for round := 0; round == 0 || time.Now().Before(end) && !t.Failed(); round++ {
-				n := *seed
-				if n == 0 || round > 0 {
-					n = rand.Uint64N(1 << 32)
+			switch {
+			case *soak > 0:
+				for end := time.Now().Add(*soak / time.Duration(len(plans))); ; {
+					p.run(t, cmp.Or(*seed, rand.Uint64N(1<<32)))
+					if t.Failed() || *seed > 0 || time.Now().After(end) {
+						return
+					}
 				}
-				t.Run(fmt.Sprint("seed=", n), func(t *testing.T) { runPlan(t, p, n) })
+			case *seed > 0:
+				p.run(t, *seed)
+				return
+			case len(p.seeds) == 0:
+				t.Skip("runs in a soak, or with -seed")
+			}
+			t.Parallel()
+			for _, n := range p.seeds {
+				p.run(t, n)
 			}
 		})
 	}
 }
 
-// runPlan runs one schedule.
-func runPlan(t *testing.T, p plan, seed uint64) {
+// run runs one schedule.
+func (p plan) run(t *testing.T, seed uint64) {
+	t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) { p.test(t, seed) })
+}
+
+func (p plan) test(t *testing.T, seed uint64) {
 	s := startSchedule(t, startCluster(t, p.servers, p.always), seed, p.replicas)
 	time.Sleep(time.Second)
-	for end := time.Now().Add(*length); time.Now().Before(end); {
-		s.inject(p.faults[s.r.IntN(len(p.faults))])
+	var next []int
+	for end := time.Now().Add(*length); time.Now().Before(end); next = next[1:] {
+		if len(next) == 0 {
+			next = s.r.Perm(len(p.faults))
+		}
+		s.inject(p.faults[next[0]])
 		s.sleep(time.Second, 3*time.Second)
 	}
 	v := s.finish(t)

@@ -30,7 +30,8 @@ func init() {
 		"truncated block":              func(s *schedule, f *fault) { s.damage(f, truncate) },
 		"flipped bit":                  func(s *schedule, f *fault) { s.damage(f, flip) },
 		"truncated without nodes":      truncatedWithoutNodes,
-		"list of epochs deleted":       listDeleted,
+		"list of epochs deleted":       func(s *schedule, f *fault) { s.listGone(f, nil) },
+		"list of epochs damaged":       func(s *schedule, f *fault) { s.listGone(f, []byte("damaged")) },
 		"older store":                  olderStore,
 		"stream deleted":               streamDeleted,
 		"stream remade":                streamRemade,
@@ -157,13 +158,19 @@ func truncatedWithoutNodes(s *schedule, f *fault) {
 	}
 }
 
-// listDeleted deletes the list of epochs, and then has the stream lose its end.
-func listDeleted(s *schedule, f *fault) {
-	s.retry("deleting the list", func(ctx context.Context) error {
-		err := s.js.DeleteStream(ctx, "KV_"+s.stream+"-epochs")
-		if errors.Is(err, jetstream.ErrStreamNotFound) {
+// listGone deletes or damages the list of epochs, and then has the stream lose its end.
+func (s *schedule) listGone(f *fault, value []byte) {
+	s.retry("changing the list", func(ctx context.Context) error {
+		bucket, err := s.js.KeyValue(ctx, s.stream+"-epochs")
+		switch {
+		case errors.Is(err, jetstream.ErrBucketNotFound):
 			return nil
+		case err != nil:
+			return err
+		case value == nil:
+			return s.js.DeleteKeyValue(ctx, bucket.Bucket())
 		}
+		_, err = bucket.Put(ctx, "epochs", value)
 		return err
 	})
 	s.sleep(0, 2*time.Second)
