@@ -2,8 +2,8 @@ package eventlog
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"slices"
-	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -59,11 +59,42 @@ func NewEpochID(t time.Time) string {
 // NextEpochID is NewEpochID for the epoch that follows last. Its id is greater, even if the clock
 // has gone back.
 func NextEpochID(last string, t time.Time) string {
-	begin := max(0, t.Unix())
-	id := func(ahead int) string { return NewEpochID(time.Unix(begin+int64(ahead), 0)) }
-	ahead := sort.Search(epochTimeMax, func(n int) bool { return id(n)[:epochTimeLen] > last[:epochTimeLen] })
-	return id(ahead)
+	return NewEpochID(time.Unix(after(last, max(epochBegin, t.Unix())), 0))
 }
+
+// DerivedEpochID returns an id for the epoch that follows last, which is greater. Whoever calls it
+// with the same arguments gets the same id: processes that share a log find the same name for what
+// all of them see.
+func DerivedEpochID(last, reason string) string {
+	id := []byte(NewEpochID(time.Unix(after(last, epochBegin), 0)))
+	hash := sha256.Sum256([]byte(last + " " + reason))
+	for i := range epochRandomLen {
+		id[epochTimeLen+i] = epochDigits[hash[i]&31]
+	}
+	return string(id)
+}
+
+// after returns the first time, in Unix seconds and from begin on, with which an epoch's id is
+// greater than last.
+func after(last string, begin int64) int64 {
+	for end := begin + epochTimeMax; begin < end; {
+		middle := begin + (end-begin)/2
+		if NewEpochID(time.Unix(middle, 0))[:epochTimeLen] > last[:epochTimeLen] {
+			end = middle
+		} else {
+			begin = middle + 1
+		}
+	}
+	return begin
+}
+
+// Knows reports whether a timeline has an epoch.
+func (t Timeline) Knows(epoch string) bool {
+	return slices.ContainsFunc(t, func(e Epoch) bool { return e.ID == epoch })
+}
+
+// IsNewer reports whether an epoch is newer than all of a timeline. Another process may have begun it.
+func (t Timeline) IsNewer(epoch string) bool { return epoch > t[len(t)-1].ID }
 
 // A Position is a place in a log: just after the record with the number Seq, which the
 // epoch has assigned. Its text is the id of an event, and what a client sends back as

@@ -116,18 +116,18 @@ func (h *Hub) event(ctx context.Context, filters []topics.Filter, id eventlog.Po
 }
 
 // stateWith returns the state of the log. If the log is shared with other processes, it first waits
-// until the log has reached an id that one of them may have handed out.
+// until the log knows an id that one of them may have handed out.
 func (h *Hub) stateWith(ctx context.Context, id eventlog.Position) (eventlog.State, error) {
 	state, err := h.log.State(ctx)
-	if err != nil || id.Seq <= state.Last || state.Settle == 0 {
+	if err != nil || state.Settle == 0 || id == (eventlog.Position{}) {
 		return state, err
 	}
-	if _, reason := state.Epochs.Resolve(id); reason != "" || id.Seq > state.Last+dispatch.FarAhead {
+	if _, reason := state.Epochs.Resolve(id); !state.Epochs.IsNewer(id.Epoch) && (reason != "" || id.Seq <= state.Last || id.Seq > state.Last+dispatch.FarAhead) {
 		return state, nil
 	}
 	within, cancel := context.WithTimeout(ctx, state.Settle)
 	defer cancel()
-	h.window.Await(within, id.Seq)
+	h.window.AwaitID(within, id)
 	return h.log.State(ctx)
 }
 

@@ -11,6 +11,7 @@ var (
 	GCPercent    = gcPercent
 	KeepAlive    = keepAlive
 	ParseSize    = parseSize
+	Processors   = processors
 	FormatSize   = formatSize
 	SystemMemory = systemMemory
 	WhyLate      = whyLate

@@ -17,12 +17,16 @@ const (
 	gcInterval   = 100 * time.Millisecond
 )
 
-// gcPercent returns the value of GOGC for a heap.
-func gcPercent(live uint64) int {
-	if live > largeHeap {
+// gcPercent returns the value of GOGC for a heap, which has another one now. While many
+// connections come, the server sets one of its own, which stays as long as the heap is small.
+func gcPercent(live, now uint64) int {
+	switch {
+	case live > largeHeap:
 		return largePercent
+	case now == largePercent:
+		return usualPercent
 	}
-	return usualPercent
+	return int(now)
 }
 
 // tuneGC sets GOGC by the size of the heap until ctx is done, unless the environment sets it.
@@ -30,19 +34,19 @@ func tuneGC(ctx context.Context) {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
-	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	samples := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/gogc:percent"}}
 	ticker := time.NewTicker(gcInterval)
 	defer ticker.Stop()
-	for now := usualPercent; ; {
+	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
-		metrics.Read(sample)
-		if p := gcPercent(sample[0].Value.Uint64()); p != now {
+		metrics.Read(samples)
+		now := samples[1].Value.Uint64()
+		if p := gcPercent(samples[0].Value.Uint64(), now); p != int(now) {
 			debug.SetGCPercent(p)
-			now = p
 		}
 	}
 }

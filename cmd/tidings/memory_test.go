@@ -112,9 +112,26 @@ func TestMemoryPlan(t *testing.T) {
 
 // A large heap is collected more often, so that the process takes less than twice of it.
 func TestGCPercent(t *testing.T) {
-	for live, want := range map[uint64]int{0: 100, 64 << 20: 100, 64<<20 + 1: 50, 1 << 30: 50} {
-		if got := main.GCPercent(live); got != want {
-			t.Errorf("%d bytes are live: %d", live, got)
+	for _, tt := range []struct {
+		live, now uint64
+		want      int
+	}{
+		{0, 100, 100}, {64 << 20, 100, 100}, {64<<20 + 1, 100, 50}, {1 << 30, 100, 50}, {1 << 30, 50, 50},
+		{64 << 20, 50, 100},
+		// While many connections come.
+		{1 << 20, 300, 300}, {64<<20 + 1, 300, 50},
+	} {
+		if got := main.GCPercent(tt.live, tt.now); got != tt.want {
+			t.Errorf("%d bytes are live, and GOGC is %d: %d, want %d", tt.live, tt.now, got, tt.want)
+		}
+	}
+}
+
+// Go gets a few more processors than the machine has.
+func TestProcessors(t *testing.T) {
+	for n, want := range map[int]int{1: 3, 2: 4, 4: 6, 8: 10, 16: 20, 64: 80} {
+		if got := main.Processors(n); got != want {
+			t.Errorf("of %d processors: %d, want %d", n, got, want)
 		}
 	}
 }

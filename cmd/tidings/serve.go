@@ -111,6 +111,7 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 		return err
 	}
 	memory.apply()
+	moreProcessors()
 	go tuneGC(ctx)
 	pair, err := newPair(cmd, logger)
 	if err != nil {

@@ -12,6 +12,9 @@ func (l *Log) SawRecord(seq uint64, mark uint32) {
 	l.suspect()
 }
 
+// Look has a log look at its stream at once.
+func (l *Log) Look() { l.suspect() }
+
 // CloseConnection ends the connection for good, as the client does that gives up.
 func (l *Log) CloseConnection() { l.link.Load().nc.Close() }
 
@@ -33,11 +36,11 @@ func Points(seqs []uint64) (left []uint64) {
 	return left
 }
 
-// Cuts returns the epochs of a list after its end was lost at the given times and places.
-func Cuts(base string, now []time.Time, at []uint64) eventlog.Timeline {
+// Cuts returns the epochs of a list after its end was lost at the given places.
+func Cuts(base string, at []uint64) eventlog.Timeline {
 	s := parseList(nil, base)
-	for i := range now {
-		s.cut(at[i], now[i])
+	for _, at := range at {
+		s.cut(at)
 	}
 	return s.timeline()
 }

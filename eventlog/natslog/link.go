@@ -64,7 +64,12 @@ func (l *Log) listen(nc *nats.Conn) {
 	for _, event := range []string{"LEADER_ELECTED", "CREATED", "DELETED"} {
 		_, _ = nc.Subscribe("$JS.EVENT.ADVISORY.STREAM."+event+"."+l.opts.Stream, suspicious)
 	}
-	_, _ = nc.Subscribe(l.listSubject(), func(*nats.Msg) { l.suspect() })
+	_, _ = nc.Subscribe(l.listSubject(), func(*nats.Msg) {
+		select {
+		case l.listing <- struct{}{}:
+		default:
+		}
+	})
 }
 
 // beginSession begins a session. Nothing is sent or read in it until watch has looked at the
@@ -124,7 +129,7 @@ func (l *Log) connection() []nats.Option {
 			l.suspect()
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			l.opts.Logger.Warn("nats: " + err.Error())
+			l.warnings.warn(l, "the NATS client has an error: "+err.Error(), err)
 		}),
 	}
 	if l.opts.CredentialsFile != "" {
@@ -228,6 +233,7 @@ func (g *gate) wait(ctx context.Context) error {
 var (
 	errNoStream     = fmt.Errorf("natslog: %w: the NATS server has no JetStream, or the stream has no leader", eventlog.ErrUnavailable)
 	errDisconnected = fmt.Errorf("natslog: %w: there is no connection to NATS, or it was lost during the request", eventlog.ErrUnavailable)
+	errNoAnswer     = fmt.Errorf("natslog: %w: no answer from NATS within %v", eventlog.ErrUnavailable, requestTimeout)
 	errLooking      = fmt.Errorf("natslog: %w: it is not yet known whether the stream has lost its end", eventlog.ErrUnavailable)
 	errBehind       = fmt.Errorf("natslog: %w: the stream's leader does not have the newest messages yet", eventlog.ErrUnavailable)
 )
@@ -259,7 +265,7 @@ func failed(ctx context.Context, err error) error {
 	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrNoStreamResponse):
 		return errNoStream
 	case errors.Is(err, nats.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("natslog: %w: no answer from NATS within %v", eventlog.ErrUnavailable, requestTimeout)
+		return errNoAnswer
 	}
 	if _, ok := errors.AsType[*jetstream.APIError](err); ok || errors.Is(err, jetstream.ErrStreamNotFound) {
 		return fmt.Errorf("natslog: %w: %w", eventlog.ErrUnavailable, err)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -66,7 +67,7 @@ func (s *list) timeline() eventlog.Timeline {
 // merge adds the epochs of a timeline that the list lacks.
 func (s *list) merge(t eventlog.Timeline) {
 	for _, e := range t {
-		if !s.has(e.ID) {
+		if !s.timeline().Knows(e.ID) {
 			s.Epochs = append(s.Epochs, listedEpoch{e.ID, e.First})
 		}
 	}
@@ -78,14 +79,11 @@ func (s *list) merge(t eventlog.Timeline) {
 	})
 }
 
-func (s *list) has(epoch string) bool {
-	return slices.ContainsFunc(s.Epochs, func(e listedEpoch) bool { return e.ID == epoch })
-}
-
 // cut begins an epoch after the record with a number. What was known of later records is no
-// longer true.
-func (s *list) cut(at uint64, now time.Time) {
-	id := eventlog.NextEpochID(s.Epochs[len(s.Epochs)-1].ID, now)
+// longer true. Processes that find the same give the epoch the same id, even if they cannot
+// write the list.
+func (s *list) cut(at uint64) {
+	id := eventlog.DerivedEpochID(s.Epochs[len(s.Epochs)-1].ID, strconv.FormatUint(at, 10))
 	s.Epochs = append(s.Epochs, listedEpoch{id, at + 1})
 	if n := len(s.Epochs) - mostEpochs; n > 0 {
 		s.Epochs = slices.Delete(s.Epochs, 1, 1+n)
@@ -184,4 +182,52 @@ func (l *Log) saveList(ctx context.Context, s *list, replicas int) error {
 		return fmt.Errorf("the list of epochs in the bucket %q cannot be written: %w", l.bucket(), failed(ctx, err))
 	}
 	return nil
+}
+
+// keepList reads the list when it is asked to, and writes what it lacks. It is apart from watch,
+// because the bucket has a leader of its own, which may be away.
+func (l *Log) keepList() {
+	for {
+		select {
+		case <-l.closing.Done():
+			return
+		case <-l.listing:
+		}
+		ctx, cancel := context.WithTimeout(l.closing, listPatience)
+		err := l.updateList(ctx)
+		cancel()
+		if err != nil && !errors.Is(err, errListChanged) && l.closing.Err() == nil {
+			l.listFailed(err)
+		}
+	}
+}
+
+// listPatience bounds how long a loss waits for the list.
+const listPatience = time.Second
+
+func (l *Log) updateList(ctx context.Context) error {
+	g := l.now.Load()
+	s, err := l.loadList(ctx, g.epochs[0].ID)
+	if err != nil {
+		return err
+	}
+	if lastValid(g.epochs, s.timeline()) != math.MaxUint64 {
+		l.listNews.Store(true) // another process has found that the stream has lost its end
+		l.suspect()
+		return nil
+	}
+	lacks := lastValid(s.timeline(), g.epochs) != math.MaxUint64
+	newest, ok := g.known.newest()
+	if n := len(s.Points); !ok || newest.time == 0 || n > 0 && (s.Points[n-1].Seq >= newest.seq || newest.point().Time.Sub(s.Points[n-1].Time) < pointInterval) {
+		if !lacks {
+			return nil
+		}
+	} else {
+		s.mark(newest.point())
+	}
+	s.merge(g.epochs)
+	if l.now.Load() != g {
+		return nil
+	}
+	return l.saveList(ctx, s, g.config.Replicas)
 }

@@ -3,7 +3,6 @@ package natslog_test
 import (
 	"slices"
 	"testing"
-	"time"
 
 	"example.com/tidings/eventlog/natslog"
 )
@@ -49,23 +48,23 @@ func TestPoints(t *testing.T) {
 	}
 }
 
-// Each new epoch has a greater id, also if the clock of this process is behind, and there are not
-// ever more of them.
+// Each new epoch has a greater id, which is the same for all processes that find the same, and
+// there are not ever more of them.
 func TestCuts(t *testing.T) {
-	now := time.Now()
-	var times []time.Time
 	var places []uint64
 	for i := range 100 {
-		times = append(times, now.Add(-time.Duration(i)*time.Second))
-		places = append(places, uint64(1000+i))
+		places = append(places, uint64(1000+i%7))
 	}
-	epochs := natslog.Cuts(base, times, places)
-	if len(epochs) != 64 || epochs[0].ID != base || epochs[63].First != 1100 {
+	epochs := natslog.Cuts(base, places)
+	if len(epochs) != 64 || epochs[0].ID != base || epochs[63].First != 1002 || !slices.Equal(epochs, natslog.Cuts(base, places)) {
 		t.Errorf("there are %d epochs, from %+v to %+v", len(epochs), epochs[0], epochs[len(epochs)-1])
 	}
 	for i := 1; i < len(epochs); i++ {
 		if epochs[i].ID <= epochs[i-1].ID || !epochs[i].Cut {
 			t.Errorf("epoch %d is %+v, after %+v", i, epochs[i], epochs[i-1])
 		}
+	}
+	if other := natslog.Cuts(base, []uint64{999}); other[1].ID == natslog.Cuts(base, []uint64{1000})[1].ID {
+		t.Errorf("two cuts have the epoch %s", other[1].ID)
 	}
 }

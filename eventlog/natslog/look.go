@@ -84,20 +84,24 @@ func (l *Log) examine() (done bool) {
 		return l.gate.passable()
 	}
 	l.gate.open(shuts)
+	select {
+	case l.listing <- struct{}{}:
+	default:
+	}
 	return l.gate.passable()
 }
 
 // changed returns why the stream is no longer the same, or "". found is what it has found about
 // the end of the stream.
 func (l *Log) changed(g *generation) (why string, found *verdict, err error) {
-	info, err := l.ask(l.closing, infoRequest{})
+	info, err := l.askSoon(l.closing)
 	for try := 0; errors.Is(err, jetstream.ErrStreamNotFound) && try < 3; try++ {
 		// A server that has just started may not know all streams.
 		l.gate.shut()
 		if err := l.pause(l.closing, time.Now().Add(time.Second)); err != nil {
 			return "", nil, err
 		}
-		info, err = l.ask(l.closing, infoRequest{})
+		info, err = l.askSoon(l.closing)
 	}
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
@@ -109,8 +113,7 @@ func (l *Log) changed(g *generation) (why string, found *verdict, err error) {
 		l.gate.shut()
 		return "the stream was made again", nil, nil
 	}
-	s, listErr := l.loadList(l.closing, g.epochs[0].ID)
-	if listErr == nil && lastValid(g.epochs, s.timeline()) != ^uint64(0) {
+	if l.listNews.Swap(false) {
 		l.gate.shut()
 		return "another process has found that the stream has lost its end", nil, nil
 	}
@@ -122,28 +125,7 @@ func (l *Log) changed(g *generation) (why string, found *verdict, err error) {
 		return fmt.Sprintf("the stream has lost its end: it was at %d, and what remains ends at %d", found.was, found.at), found, nil
 	}
 	l.notice(g, info)
-	if listErr == nil {
-		l.addPoint(g, s, info.Config.Replicas)
-	} else {
-		l.listFailed(listErr)
-	}
 	return "", nil, nil
-}
-
-// addPoint adds the newest record to the list, if the last point is old.
-func (l *Log) addPoint(g *generation, s *list, replicas int) {
-	newest, ok := g.known.newest()
-	if !ok || newest.time == 0 {
-		return
-	}
-	if n := len(s.Points); n > 0 && (s.Points[n-1].Seq >= newest.seq || newest.point().Time.Sub(s.Points[n-1].Time) < pointInterval) {
-		return
-	}
-	s.merge(g.epochs)
-	s.mark(newest.point())
-	if err := l.saveList(l.closing, s, replicas); err != nil && !errors.Is(err, errListChanged) && l.closing.Err() == nil {
-		l.listFailed(err)
-	}
 }
 
 // notice takes over what the leader says about a stream that is the same.
@@ -218,11 +200,22 @@ func (l *Log) verify(ctx context.Context, g *generation) (*verdict, error) {
 
 // extent says whether the stream reaches a number.
 func (l *Log) extent(ctx context.Context, seq uint64) (standing, error) {
-	info, err := l.ask(ctx, infoRequest{})
+	info, err := l.askSoon(ctx)
 	if err == nil && info.State.LastSeq < seq {
 		return beyond, nil
 	}
 	return theSame, err
+}
+
+// lookTimeout bounds each request of a look. A leader that has just died does not answer, and the
+// next one does.
+const lookTimeout = time.Second
+
+// askSoon is ask for a look.
+func (l *Log) askSoon(ctx context.Context) (*jetstream.StreamInfo, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	return l.ask(ctx, infoRequest{})
 }
 
 // standsBefore says how the last of some identities stands whose record is not absent. It gives up
@@ -238,7 +231,9 @@ func (l *Log) standsBefore(ctx context.Context, ids []identity) (standing, error
 
 // stands says what the stream has at the number of a record.
 func (l *Log) stands(ctx context.Context, id identity) (standing, error) {
-	r, err := l.one(ctx, getRequest{Seq: id.seq})
+	soon, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	r, err := l.one(soon, getRequest{Seq: id.seq})
 	switch {
 	case err == nil && id.is(r):
 		return theSame, nil

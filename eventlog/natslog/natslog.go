@@ -36,6 +36,8 @@ type Log struct {
 	gate       gate
 	look       chan struct{} // makes watch look at the stream at once
 	watching   sync.WaitGroup
+	listing    chan struct{} // makes keepList read the list of epochs
+	listNews   atomic.Bool   // the list has epochs that this log does not know
 	listWarned atomic.Bool
 	warnings   warnings
 	foreign    foreign
@@ -74,7 +76,7 @@ func Connect(ctx context.Context, options *Options) (*Log, error) {
 	}
 	l := &Log{
 		opts: opts, names: naming{opts.Stream + "."}, slots: newSlots(),
-		look: make(chan struct{}, 1),
+		look: make(chan struct{}, 1), listing: make(chan struct{}, 1),
 	}
 	l.closing, l.close = context.WithCancel(context.Background())
 	l.session.Store(newSession(l.closing))
@@ -84,6 +86,7 @@ func Connect(ctx context.Context, options *Options) (*Log, error) {
 	}
 	l.warnOfSettings()
 	l.watching.Go(l.watch)
+	l.watching.Go(l.keepList)
 	return l, nil
 }
 
@@ -172,7 +175,7 @@ func (l *Log) State(ctx context.Context) (st eventlog.State, err error) {
 	if l.now.Load() != g {
 		return st, eventlog.ErrReopened
 	}
-	st.Epochs, st.Generation, st.Settle = g.epochs, g.number, g.settle
+	st.Epochs, st.Generation, st.Settle = g.epochs, g.number, settleCluster
 	st.First, st.Last = boundsIn(info)
 	st.KeyWindow = info.Config.Duplicates
 	g.advance(st.Last)

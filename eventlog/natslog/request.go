@@ -23,14 +23,23 @@ type infoRequest struct {
 	Subject string `json:"subjects_filter,omitempty"` // counts the messages of one subject
 }
 
+// infoTimeout is after how long a leader is asked once more.
+const infoTimeout = 2 * time.Second
+
 // info asks the leader about the stream. If the stream was made again, and the log not yet
 // opened anew, info returns [eventlog.ErrReopened]: the new stream lacks what readers ask for. A
 // leader that was just elected may not have the newest messages yet: then info asks again.
 func (l *Log) info(ctx context.Context, req infoRequest) (*jetstream.StreamInfo, error) {
 	for deadline := time.Now().Add(requestTimeout); ; {
 		g := l.now.Load()
-		info, err := l.ask(ctx, req)
+		attempt, cancel := context.WithTimeout(ctx, infoTimeout)
+		info, err := l.ask(attempt, req)
+		cancel()
 		switch {
+		case ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) && time.Now().Before(deadline):
+			continue // that leader has died, or has much to do
+		case ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded):
+			return nil, errNoAnswer
 		case err != nil:
 			return nil, err
 		case !g.isOf(info):

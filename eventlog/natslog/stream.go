@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -92,16 +93,17 @@ func (l *Log) open(ctx context.Context, found *verdict) error {
 // end. Others may do the same: whoever writes the list first decides.
 func (l *Log) settleEpochs(ctx context.Context, g, old *generation, info *jetstream.StreamInfo, found *verdict) error {
 	for {
-		s, err := l.loadList(ctx, info.Config.Metadata[epochKey])
+		listing, cancel := ctx, context.CancelFunc(func() {})
+		if old != nil { // it is needed for the processes that start later
+			listing, cancel = context.WithTimeout(ctx, listPatience)
+		}
+		s, err := l.loadList(listing, info.Config.Metadata[epochKey])
 		if err != nil {
 			l.listFailed(err)
 			s = parseList(nil, info.Config.Metadata[epochKey])
 		}
-		change := false
 		if old != nil {
-			n := len(s.Epochs)
 			s.merge(old.epochs)
-			change = len(s.Epochs) > n
 		}
 		g.epochs = s.timeline()
 		g.known = newKnown()
@@ -114,23 +116,23 @@ func (l *Log) settleEpochs(ctx context.Context, g, old *generation, info *jetstr
 		v := found
 		if v == nil || len(g.epochs) > 1 && old != nil && len(g.epochs) > len(old.epochs) {
 			if v, err = l.verify(ctx, g); err != nil {
+				cancel()
 				return err
 			}
 		}
 		if v.lost {
-			s.cut(v.at, time.Now())
-			change = true
-		}
-		if change {
-			err := l.saveList(ctx, s, info.Config.Replicas)
+			s.cut(v.at)
+			err := l.saveList(listing, s, info.Config.Replicas)
 			if errors.Is(err, errListChanged) {
+				cancel()
 				found = nil
 				continue
 			}
 			if err != nil {
-				l.listFailed(err)
+				l.listFailed(err) // keepList tries again
 			}
 		}
+		cancel()
 		g.epochs = s.timeline()
 		if v.lost {
 			g.known = g.known.until(v.at)
@@ -144,22 +146,13 @@ func (l *Log) settleEpochs(ctx context.Context, g, old *generation, info *jetstr
 // lastValid returns the last number up to which what was seen under some epochs is valid under
 // others too.
 func lastValid(old, next eventlog.Timeline) uint64 {
-	last := ^uint64(0)
+	last := uint64(math.MaxUint64)
 	for _, e := range next {
-		if !hasEpoch(old, e.ID) {
+		if !old.Knows(e.ID) {
 			last = min(last, e.First-1)
 		}
 	}
 	return last
-}
-
-func hasEpoch(t eventlog.Timeline, id string) bool {
-	for _, e := range t {
-		if e.ID == id {
-			return true
-		}
-	}
-	return false
 }
 
 // listFailed logs that the list of epochs cannot be read or written. The log goes on: marks tell

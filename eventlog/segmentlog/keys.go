@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"example.com/tidings/eventlog"
+	"example.com/tidings/internal/yield"
 )
 
 // A keyed is a key that was used on a topic, the content of the message, and its record.
@@ -81,12 +82,20 @@ func newKeys(x *index) *keys {
 	return &keys{index: x, recent: map[keyHash]keyed{}, ready: make(chan struct{})}
 }
 
+// About what it costs to hash a key, and to look one up.
+const (
+	hashNanos   = 500
+	lookupNanos = 3000
+)
+
 // prepare looks the keys of a request up, so that the writer need not. It waits until every
 // key is known.
 func (k *keys) prepare(ctx context.Context, r *request) error {
 	found := false
+	var work yield.Work
 	for i := range r.messages {
 		if m := &r.messages[i]; m.Key != "" {
+			work.Did(hashNanos + len(m.Data))
 			if !found {
 				found = true
 				r.keys = slices.Grow(r.keys[:0], len(r.messages))[:len(r.messages)]
@@ -108,6 +117,7 @@ func (k *keys) prepare(ctx context.Context, r *request) error {
 			p.version = k.version
 			k.mu.RUnlock()
 			var err error
+			work.Did(lookupNanos)
 			if p.stored, err = k.lookup(p.hash); err != nil {
 				failed = true
 				break

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
+	"runtime"
 	"strconv"
 	"time"
 
@@ -218,6 +219,7 @@ func (a *answer) send() {
 		}
 	}
 	a.piece = a.piece[:0]
+	runtime.Gosched() // what follows is less urgent than a message
 	if had {
 		a.take()
 	}

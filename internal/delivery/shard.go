@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"math"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -147,6 +148,7 @@ func (s *Shard) run() {
 				s.onTick()
 			default:
 			}
+			runtime.Gosched() // messages come through other goroutines
 		}
 	}
 }

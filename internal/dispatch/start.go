@@ -138,18 +138,18 @@ const FarAhead = 1 << 20
 // of them may have handed the id out, and this one not heard of it yet. It returns the state of the
 // log if it has asked for it.
 func (c *Cursor) awaitID(ctx context.Context, id eventlog.Position) (state eventlog.State, err error) {
-	if id.Seq <= c.pos {
+	newer := c.timeline.IsNewer(id.Epoch)
+	if _, reason := c.timeline.Resolve(id); !newer && (reason != "" || id.Seq <= c.pos) {
 		return state, nil
 	}
-	if _, reason := c.timeline.Resolve(id); reason != "" {
-		return state, nil
-	}
-	if state, err = c.dispatcher.log.State(ctx); err != nil || state.Settle == 0 || id.Seq > max(c.pos, state.Last)+FarAhead {
+	if state, err = c.dispatcher.log.State(ctx); err != nil || state.Settle == 0 || !newer && id.Seq > max(c.pos, state.Last)+FarAhead {
 		return state, err
 	}
 	within, cancel := context.WithTimeout(ctx, state.Settle)
 	defer cancel()
-	c.dispatcher.window.Await(within, id.Seq)
+	c.dispatcher.window.AwaitID(within, id)
+	v := c.dispatcher.window.Load()
+	c.use(v, v.Last())
 	return eventlog.State{}, ctx.Err()
 }
 

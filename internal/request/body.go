@@ -13,6 +13,7 @@ import (
 	"example.com/tidings/internal/budget"
 	"example.com/tidings/internal/problem"
 	"example.com/tidings/internal/quote"
+	"example.com/tidings/internal/yield"
 )
 
 // sizes are those of the buffers that are used again. A body begins with the smallest, whatever
@@ -83,8 +84,10 @@ func ReadBody(w http.ResponseWriter, r *http.Request, h *Hold, limit int, tooLar
 	var buf buffer
 	buf.take(0)
 	defer buf.release()
+	var work yield.Work
 	for {
 		n, err := body.Read(buf.b[len(buf.b):cap(buf.b)])
+		work.Did(readNanos + n)
 		buf.b = buf.b[:len(buf.b)+n]
 		switch {
 		case err == io.EOF:
@@ -100,6 +103,12 @@ func ReadBody(w http.ResponseWriter, r *http.Request, h *Hold, limit int, tooLar
 	}
 }
 
+// About what it costs to read from a body, and to take a line apart, beside what each byte does.
+const (
+	readNanos = 500
+	lineNanos = 500
+)
+
 // ReadLines calls line with each line of a request's body, without its end, as soon as it has
 // arrived. line must not keep the bytes. It returns how many bytes its callers hold now of what
 // it has made of the lines. Otherwise ReadLines is as ReadBody. After an error of line it reads
@@ -114,8 +123,10 @@ func ReadLines(w http.ResponseWriter, r *http.Request, h *Hold, limit int, tooLa
 	defer buf.release()
 	held := 0
 	var refusal error
+	var work yield.Work
 	for {
 		n, err := body.Read(buf.b[len(buf.b):cap(buf.b)])
+		work.Did(readNanos + n)
 		begin := len(buf.b)
 		buf.b = buf.b[:begin+n]
 		rest := buf.b
@@ -129,6 +140,7 @@ func ReadLines(w http.ResponseWriter, r *http.Request, h *Hold, limit int, tooLa
 				i = len(rest) - begin
 			}
 			held, refusal = line(rest[:begin+i])
+			work.Did(lineNanos + 3*(begin+i))
 			rest, begin = rest[min(len(rest), begin+i+1):], 0
 		}
 		switch {

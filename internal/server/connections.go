@@ -33,6 +33,8 @@ type connections struct {
 	busy  queue // connections with a request that is no stream
 
 	sweeping bool // sweep will be called
+
+	early line
 }
 
 func newConnections(limits Limits) *connections {
@@ -50,6 +52,7 @@ type connection struct {
 	streams    int       // requests of it that are streams
 	idled      bool      // was reported idle
 	served     bool      // has had a request that is done
+	early      bool      // has a request that came early, and is in the line
 	head       bool      // waits for the head of a request of HTTP/1
 	before     int64     // bytes that were read before that head; -1 if sweep has to find out
 	in         *queue
@@ -121,13 +124,28 @@ func (c *connections) wait(k *connection) {
 	}
 }
 
-// state is the server's ConnState.
+// state is the server's ConnState. A request that came early waits here for its turn.
 func (c *connections) state(conn net.Conn, state http.ConnState) {
+	over, begins := c.changed(conn, state)
+	if over {
+		c.early.leave()
+	}
+	if begins {
+		c.early.enter()
+	}
+}
+
+// changed notes the state of a connection. It reports whether an early request is over, and whether one
+// begins.
+func (c *connections) changed(conn net.Conn, state http.ConnState) (over, begins bool) {
 	_, counted := conn.(*countedConn)
 	conn = bare(conn)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k := c.known[conn]
+	if k != nil {
+		over, k.early = k.early, false
+	}
 	if k != nil && state == http.StateIdle {
 		k.served = !counted || k.idled // one of HTTP/2 is idle before its first request
 		k.idled = true
@@ -145,6 +163,8 @@ func (c *connections) state(conn net.Conn, state http.ConnState) {
 		switch {
 		case k == nil || k.streams > 0:
 		case state == http.StateActive:
+			k.early = k.idled && !counted && time.Since(k.since) < atOnce
+			begins = k.early
 			k.head = false
 			k.enter(&c.busy)
 		default:
@@ -153,6 +173,7 @@ func (c *connections) state(conn net.Conn, state http.ConnState) {
 	case http.StateHijacked, http.StateClosed:
 		c.remove(conn)
 	}
+	return over, begins
 }
 
 // beginHead notes what was read before a head. The caller has c.mu.
@@ -231,6 +252,7 @@ func (c *connections) streaming(r *http.Request) (done func()) {
 	if k == nil {
 		return func() {}
 	}
+	c.leaveLine(k) // it may go on for hours
 	k.streams++
 	k.leave()
 	return func() {
@@ -388,6 +410,11 @@ func (b *body) Read(p []byte) (int, error) {
 	b.waits(true)
 	n, err := b.ReadCloser.Read(p)
 	b.waits(false)
+	if err != nil { // what follows is to store it: a pipelining publisher does not wait for a place
+		b.of.mu.Lock()
+		b.of.leaveLine(b.conn)
+		b.of.mu.Unlock()
+	}
 	return n, err
 }
 
@@ -395,6 +422,14 @@ func (b *body) waits(yes bool) {
 	b.of.mu.Lock()
 	defer b.of.mu.Unlock()
 	b.of.waits(b.conn, yes)
+}
+
+// leaveLine ends the turn of an early request. The caller has c.mu.
+func (c *connections) leaveLine(k *connection) {
+	if k.early {
+		k.early = false
+		c.early.leave()
+	}
 }
 
 // waits notes whether a connection waits for its client, unless it is closed. The caller has c.mu.

@@ -167,3 +167,46 @@ func (s *Server) Busy() int {
 	defer s.conns.mu.Unlock()
 	return s.conns.busy.n
 }
+
+// A Line has the connections whose early requests wait for their turn.
+type Line = line
+
+// Enter waits for a turn, Leave ends it.
+func (l *line) Enter() { l.enter() }
+func (l *line) Leave() { l.leave() }
+
+// ServeHTTP2 answers a request over HTTP/2 when it is its turn.
+func (l *line) ServeHTTP2(next http.HandlerFunc, w http.ResponseWriter, r *http.Request) {
+	l.serveHTTP(next, w, r)
+}
+
+// The bounds of a Line.
+const (
+	AtOnce      = atOnce
+	EarlyPlaces = earlyPlaces
+	EarlyTime   = earlyTime
+)
+
+// Connections are the open connections of a server.
+type Connections = connections
+
+// NewConnections returns Connections, and the line of their early requests.
+func NewConnections() (*Connections, *Line) {
+	c := newConnections(Limits{Connections: 1000, Requests: 1000})
+	return c, &c.early
+}
+
+// State is the server's ConnState.
+func (c *connections) State(conn net.Conn, state http.ConnState) { c.state(conn, state) }
+
+// Body returns the body of a request on a connection.
+func (c *connections) Body(conn net.Conn, body io.ReadCloser) io.ReadCloser {
+	r := &http.Request{Body: body, ProtoMajor: 1}
+	return c.body(r.WithContext(c.context(context.Background(), conn)))
+}
+
+// Streaming notes that a request on a connection is a stream.
+func (c *connections) Streaming(conn net.Conn) (done func()) {
+	r := &http.Request{}
+	return c.streaming(r.WithContext(c.context(context.Background(), conn)))
+}

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"example.com/tidings/internal/yield"
 )
 
 // What a client may send on a connection of HTTP/2 beside requests and their bodies. An honest
@@ -117,6 +119,7 @@ type countedConn struct {
 	plain   bool
 	in      frameScanner
 	newest  uint32 // stream that the client has begun
+	work    yield.Work
 
 	writing sync.Mutex // of the next two
 	out     frameScanner
@@ -131,9 +134,13 @@ func newCountedConn(conn net.Conn, f *floods) *countedConn {
 	return &countedConn{Conn: conn, floods: f, control: bucket{n: controlBurst, at: time.Now()}}
 }
 
+// frameNanos is about what net/http does for a read of a frame's head or content.
+const frameNanos = 10_000
+
 // Read returns io.EOF when the client has sent too many frames.
 func (c *countedConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
+	c.work.Did(frameNanos + n)
 	if kind, flooded := c.received(p[:n]); flooded {
 		c.end(kind)
 		return 0, io.EOF

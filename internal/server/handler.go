@@ -76,7 +76,16 @@ func (s *Server) Handler(h *hub.Hub) http.Handler {
 	for path, a := range s.assets {
 		st.routes[path] = route{methods: map[string]http.Handler{http.MethodGet: a}}
 	}
-	return s.logged(http.HandlerFunc(st.route))
+	return s.logged(http.HandlerFunc(st.inTurn))
+}
+
+// inTurn answers a request, that of a read over HTTP/2 in its turn.
+func (s *site) inTurn(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor == 2 && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		s.conns.early.serveHTTP(s.route, w, r)
+		return
+	}
+	s.route(w, r)
 }
 
 // find returns the route of a path. The whole API is private: pages of other sites

@@ -44,6 +44,7 @@ type Window struct {
 	view    atomic.Pointer[View] // stored under mu
 	grown   chan struct{}        // receives when the window takes too much memory
 	invalid invalids
+	forIDs  atomic.Int64
 	holes   uint64 // the version of the log's holes that are erased; only expire uses it
 
 	mu           sync.Mutex
@@ -190,19 +191,22 @@ func (w *Window) Entry(names eventlog.Timeline, rec eventlog.Record) *Entry {
 // tail follows the log until the window is closed.
 func (w *Window) tail() {
 	const pause, longest = 50 * time.Millisecond, 2 * time.Second
-	for wait := pause; ; wait = min(2*wait, longest) {
+	for wait := pause; ; wait = min(max(2*wait, pause), longest) {
 		v := w.view.Load()
 		for records, err := range w.log.Tail(w.ctx, v.Generation, v.Last()) {
 			if err != nil {
 				w.setErr(fmt.Errorf("follow the log: %w", err))
 				w.opts.Logger.Warn("hub: following the log failed; trying again", "error", err)
+				if errors.Is(err, eventlog.ErrReopened) {
+					wait = 0 // it can be followed anew at once
+				}
 				break
 			}
 			w.setErr(nil)
 			w.extend(records)
 			wait = pause
 		}
-		for current := false; !current; wait = min(2*wait, longest) {
+		for current := false; !current; wait = min(max(2*wait, pause), longest) {
 			select {
 			case <-w.ctx.Done():
 				return
@@ -334,6 +338,25 @@ func (w *Window) Head() (*View, uint64) {
 
 // Await waits until the view reaches a sequence number, and reports whether it does.
 func (w *Window) Await(ctx context.Context, seq uint64) bool {
+	return w.await(ctx, func(v *View) bool { return v.Last() >= seq })
+}
+
+// mostForIDs bounds how many wait at a time for ids that clients have sent. For others there is no
+// wait: ids are untrusted.
+const mostForIDs = 1024
+
+// AwaitID is Await for the number of an id, and waits for its epoch, too.
+func (w *Window) AwaitID(ctx context.Context, id eventlog.Position) {
+	defer w.forIDs.Add(-1)
+	if w.forIDs.Add(1) > mostForIDs || !w.await(ctx, func(v *View) bool { return !v.Timeline.IsNewer(id.Epoch) }) {
+		return
+	}
+	if _, reason := w.Load().Timeline.Resolve(id); reason == "" {
+		w.Await(ctx, id.Seq)
+	}
+}
+
+func (w *Window) await(ctx context.Context, holds func(*View) bool) bool {
 	defer context.AfterFunc(ctx, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -341,10 +364,10 @@ func (w *Window) Await(ctx context.Context, seq uint64) bool {
 	})()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for w.Load().Last() < seq && ctx.Err() == nil {
+	for !holds(w.Load()) && ctx.Err() == nil {
 		w.moved.Wait()
 	}
-	return w.Load().Last() >= seq
+	return holds(w.Load())
 }
 
 // Freeze calls f while the window cannot change, for tests.
