@@ -4,7 +4,9 @@ package jepsen_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -147,7 +149,48 @@ func compareLengthFirst(a, b string) int {
 	return strings.Compare(a, b)
 }
 
-// read returns the records of a stream, with the names that a history knows.
+// leaders returns the records that the leader of a stream has. It asks for one after the
+// other, because any server may answer other requests.
+func (c *cluster) leaders(ctx context.Context, stream string, h *history) (all []record, err error) {
+	for seq := uint64(1); ; {
+		request := fmt.Appendf(nil, `{"seq":%d,"next_by_subj":">"}`, seq)
+		m, err := c.js.Conn().RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, request)
+		if err != nil {
+			return all, err
+		}
+		var answer struct {
+			Error   *jetstream.APIError
+			Message struct {
+				Seq  uint64
+				Data []byte
+			}
+		}
+		err = json.Unmarshal(m.Data, &answer)
+		switch {
+		case err != nil:
+			return all, err
+		case answer.Error != nil && answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
+			return all, nil
+		case answer.Error != nil:
+			return all, answer.Error
+		}
+		all = append(all, h.record(answer.Message.Seq, answer.Message.Data))
+		seq = answer.Message.Seq + 1
+	}
+}
+
+// record returns the record of some data, with its name if the history knows it.
+func (h *history) record(seq uint64, data []byte) record {
+	name, _, _ := strings.Cut(string(data), " ")
+	r := record{seq: seq, bad: strings.HasPrefix(name, badName)}
+	if !r.bad && h.knows(name) {
+		r.name = name
+	}
+	return r
+}
+
+// read returns the records of a stream, with the names that a history knows. Any server may
+// have them.
 func (c *cluster) read(ctx context.Context, stream string, h *history) (all []record, err error) {
 	s, err := c.js.Stream(ctx, stream)
 	if err != nil {
@@ -175,13 +218,8 @@ func (c *cluster) read(ctx context.Context, stream string, h *history) (all []re
 		if err != nil {
 			return all, err
 		}
-		name, _, _ := strings.Cut(string(m.Data()), " ")
-		r := record{seq: meta.Sequence.Stream, bad: strings.HasPrefix(name, badName)}
-		if !r.bad && h.knows(name) {
-			r.name = name
-		}
-		all = append(all, r)
-		if r.seq >= last || meta.NumPending == 0 {
+		all = append(all, h.record(meta.Sequence.Stream, m.Data()))
+		if meta.Sequence.Stream >= last || meta.NumPending == 0 {
 			return all, nil
 		}
 	}
