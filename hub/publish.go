@@ -30,7 +30,7 @@ type Published struct {
 // subscriber gets it, once, or is told that it missed it. The error is an [*InvalidError],
 // [topics.ErrReserved], an error of the log such as [eventlog.ErrTooLarge],
 // [eventlog.ErrKeyConflict], [eventlog.ErrTooManyTopics] or [eventlog.ErrFull], [eventlog.ErrFailed] after the log has
-// failed, or [eventlog.ErrClosed] after Drain. It may be wrapped. If ctx is done meanwhile the message may or may not have been stored:
+// failed, [eventlog.ErrUnavailable] or [eventlog.ErrUnconfirmed] while it is away, or [eventlog.ErrClosed] after Drain. It may be wrapped. If ctx is done meanwhile the message may or may not have been stored:
 // publishing it again under the same key settles that.
 func (h *Hub) Publish(ctx context.Context, m Message) (Published, error) {
 	if err := h.check(m); err != nil {

@@ -136,6 +136,7 @@ const (
 	newEpoch  reopening = iota
 	sameEpoch           // as a server elsewhere does that has lost its end
 	wiped               // it is another log altogether
+	cut                 // with a new epoch, and the numbers of what was lost are used again
 )
 
 // reopen has the log fail, and be opened anew with its first n records.
@@ -161,7 +162,8 @@ func (l *fragileLog) reopen(t *testing.T, n int, how reopening) {
 	case wiped:
 		l.epochs = eventlog.Timeline{epoch}
 		l.generation++
-	case newEpoch:
+	case newEpoch, cut:
+		epoch.Cut = how == cut
 		l.epochs = append(l.epochs[:len(l.epochs):len(l.epochs)], epoch)
 		l.generation++
 	}
@@ -183,6 +185,9 @@ var openedAnew = []struct {
 	{"the end is lost, elsewhere", 7, sameEpoch, []string{"gap lost 0"}},
 	{"the last one is lost", 9, newEpoch, []string{"gap lost 0"}},
 	{"the last one is lost, elsewhere", 9, sameEpoch, []string{"gap lost 0"}},
+	{"the end is lost and used again", 7, cut, []string{"gap lost 0"}},
+	{"an end that nobody here has seen is lost and used again", 10, cut, []string{"gap lost 0"}},
+	{"everything is lost and used again", 0, cut, []string{"gap lost 0"}},
 	{"everything is lost", 0, newEpoch, []string{"gap lost 0"}},
 	{"it is another log", 0, wiped, []string{"gap unknown 0"}},
 }

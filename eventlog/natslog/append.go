@@ -25,11 +25,10 @@ import (
 // window of the first message has ended, a repeat of the further one is stored again.
 func (l *Log) Append(ctx context.Context, messages []eventlog.Message) []eventlog.Appended {
 	results := make([]eventlog.Appended, len(messages))
-	g := l.now.Load()
 	var stop error
 	for i, m := range messages {
 		if stop == nil {
-			results[i] = l.append(ctx, g, m)
+			results[i] = l.append(ctx, m)
 			l.ended(&results[i].Err)
 		} else {
 			results[i].Err = stop
@@ -48,7 +47,11 @@ const recordOverhead = 34
 // keyUses bounds how often a key is used again within its window.
 const keyUses = 100
 
-func (l *Log) append(ctx context.Context, g *generation, m eventlog.Message) eventlog.Appended {
+func (l *Log) append(ctx context.Context, m eventlog.Message) eventlog.Appended {
+	if err := l.enter(ctx); err != nil {
+		return eventlog.Appended{Err: err}
+	}
+	g := l.now.Load()
 	msg := &nats.Msg{Subject: l.names.subject(m.Topic), Data: []byte(m.Data), Header: nats.Header{}}
 	mark := 1 + rand.Uint32N(eventlog.MaxMark)
 	msg.Header.Set(markHeader, string(eventlog.AppendMark(nil, mark)))
@@ -107,9 +110,6 @@ func (l *Log) publish(ctx context.Context, g *generation, m *nats.Msg, mark uint
 		return nil, err
 	}
 	defer l.slots.free(n)
-	if err := l.enter(ctx); err != nil {
-		return nil, err
-	}
 	within, cancel := l.request(ctx)
 	defer cancel()
 	for {

@@ -16,6 +16,7 @@ import (
 // in the order of its URLs. Then most servers freeze for a while: nothing is lost, and the log does
 // not believe that it was.
 func TestServersThatFreeze(t *testing.T) {
+	t.Parallel()
 	servers := natstest.StartCluster(t)
 	js := jetStream(t, natstest.URLs(slices.Clone(servers[1:])))
 	l := connect(t, natslog.Options{URL: natstest.URLs(servers), Replicas: 3, Logger: slog.New(slog.DiscardHandler)})

@@ -211,8 +211,8 @@ func (l *Log) updateList(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if lastValid(g.epochs, s.timeline()) != math.MaxUint64 {
-		l.listNews.Store(true) // another process has found that the stream has lost its end
+	if t := s.timeline(); lastValid(g.epochs, t) != math.MaxUint64 {
+		l.listed.Store(&t) // another process has found that the stream has lost its end
 		l.suspect()
 		return nil
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sort"
 	"time"
 
@@ -74,7 +75,10 @@ func (l *Log) examine() (done bool) {
 	shuts, g := l.gate.shuts(), l.now.Load()
 	why, found, err := l.changed(g)
 	if err == nil && why != "" {
-		l.opts.Logger.Error("the log is reopened: " + why)
+		if l.warnings.due(why) {
+			l.opts.Logger.Error("the log is reopened: " + why)
+		}
+		shuts = l.gate.shuts()
 		err = l.open(l.closing, found)
 	}
 	if err != nil {
@@ -113,7 +117,7 @@ func (l *Log) changed(g *generation) (why string, found *verdict, err error) {
 		l.gate.shut()
 		return "the stream was made again", nil, nil
 	}
-	if l.listNews.Swap(false) {
+	if t := l.listed.Swap(nil); t != nil && (*t)[0] == g.epochs[0] && lastValid(g.epochs, *t) != math.MaxUint64 {
 		l.gate.shut()
 		return "another process has found that the stream has lost its end", nil, nil
 	}
@@ -188,6 +192,11 @@ func (l *Log) verify(ctx context.Context, g *generation) (*verdict, error) {
 			return &verdict{}, nil
 		}
 		l.gate.shut()
+		if is == beyond && time.Now().After(deadline) {
+			if err := l.confirmLeader(ctx); err != nil {
+				return nil, err
+			}
+		}
 		if is == another || time.Now().After(deadline) {
 			at, err := l.lastRemaining(ctx, g, upTo)
 			return &verdict{lost: true, at: at, was: upTo}, err
@@ -196,6 +205,28 @@ func (l *Log) verify(ctx context.Context, g *generation) (*verdict, error) {
 			return nil, err
 		}
 	}
+}
+
+// contact is how recently a leader must have heard of its followers to be believed.
+const contact = 3 * time.Second
+
+// confirmLeader fails unless the leader of a replicated stream hears of most servers of the
+// stream. A leader that was cut off answers for many seconds, and knows less than the next one.
+func (l *Log) confirmLeader(ctx context.Context) error {
+	info, err := l.askSoon(ctx)
+	if err != nil || info.Config.Replicas < 2 || info.Cluster == nil {
+		return err
+	}
+	heard := 1
+	for _, peer := range info.Cluster.Replicas {
+		if !peer.Offline && peer.Active < contact {
+			heard++
+		}
+	}
+	if 2*heard <= info.Config.Replicas {
+		return errBehind
+	}
+	return nil
 }
 
 // extent says whether the stream reaches a number.

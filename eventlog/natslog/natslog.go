@@ -36,8 +36,8 @@ type Log struct {
 	gate       gate
 	look       chan struct{} // makes watch look at the stream at once
 	watching   sync.WaitGroup
-	listing    chan struct{} // makes keepList read the list of epochs
-	listNews   atomic.Bool   // the list has epochs that this log does not know
+	listing    chan struct{}                     // makes keepList read the list of epochs
+	listed     atomic.Pointer[eventlog.Timeline] // of a list that has epochs which are new to this log
 	listWarned atomic.Bool
 	warnings   warnings
 	foreign    foreign
@@ -124,7 +124,7 @@ func (l *Log) tryBegin(ctx context.Context) error {
 
 // warnOfSettings logs what the person who runs the program should know about the servers.
 func (l *Log) warnOfSettings() {
-	const major, minor = 2, 14 // the newest that the tests run with, less one
+	const major, minor = 2, 15 // the tests run with this one
 	if v := l.link.Load().nc.ConnectedServerVersion(); older(v, major, minor) {
 		l.opts.Logger.Warn("the NATS server is older than those that Tidings is tested with", "version", v)
 	}

@@ -139,6 +139,9 @@ func TestSettingsThatAreChanged(t *testing.T) {
 	s := natstest.Start(t)
 	var lines journal
 	n := newNode(t, natslog.Options{URL: s.URL, Logger: lines.logger()})
+	if lines.count("level=WARN") != 1 || lines.count("has one replica") != 1 {
+		t.Error("there is no warning of a stream with one replica")
+	}
 	js := jetStream(t, s.URL)
 	changeStream(t, js, func(c *jetstream.StreamConfig) { c.AllowDirect = false })
 	eventually(t, "allow_direct is set back", func() bool {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -73,6 +74,9 @@ func (l *Log) open(ctx context.Context, found *verdict) error {
 	}
 	if err := l.settleEpochs(ctx, g, old, info, found); err != nil {
 		return err
+	}
+	if old != nil && slices.Equal(g.epochs, old.epochs) {
+		return nil // it is the same after all
 	}
 	g.holes.version = g.number << 32 // greater than those of the generations before
 	g.topics.filling = make(chan struct{}, 1)

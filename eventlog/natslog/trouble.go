@@ -120,7 +120,7 @@ func (l *Log) checkTail(g *generation, info *jetstream.StreamInfo) {
 	case errors.Is(err, eventlog.ErrNotFound) || err == nil && r.Seq > w.goal:
 		w.goal = reached
 	case err == nil:
-		l.report(tailTrouble, errors.New("messages of the stream "+l.opts.Stream+" are stored, but do not reach this server: it has got none for 10 s, although more are there; the server or an account may have a limit of consumers"))
+		l.report(tailTrouble, errors.New("messages of the stream "+l.opts.Stream+" are stored, but do not reach this server within 10 s; the stream or the account may have a limit of consumers"))
 	}
 }
 
@@ -130,15 +130,25 @@ type warnings struct {
 	last map[string]time.Time
 }
 
-func (w *warnings) warn(l *Log, text string, err error) {
+// due reports whether a text is to be logged now.
+func (w *warnings) due(text string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if time.Since(w.last[text]) < time.Minute {
-		return
+		return false
 	}
-	if w.last == nil {
+	if w.last == nil || len(w.last) >= mostTexts {
 		w.last = map[string]time.Time{}
 	}
 	w.last[text] = time.Now()
-	l.opts.Logger.Warn(text, "error", err)
+	return true
+}
+
+// mostTexts bounds how many texts are remembered. Some have numbers.
+const mostTexts = 100
+
+func (w *warnings) warn(l *Log, text string, err error) {
+	if w.due(text) {
+		l.opts.Logger.Warn(text, "error", err)
+	}
 }

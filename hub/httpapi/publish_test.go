@@ -292,6 +292,9 @@ func TestPublishRefusedByTheLog(t *testing.T) {
 			{eventlog.ErrKeyConflict, 422, "key-conflict", "", ""},
 			{fmt.Errorf("%w, and too often within the window", eventlog.ErrKeyConflict), 422, "key-conflict", "", ""},
 			{fmt.Errorf("no answer: %w", context.DeadlineExceeded), 503, "unconfirmed", "1", "WARN"},
+			{fmt.Errorf("nats: %w: %w", eventlog.ErrUnavailable, errSecret), 503, "unavailable", "1", "WARN"},
+			{fmt.Errorf("nats: %w: %w", eventlog.ErrUnconfirmed, eventlog.ErrUnavailable), 503, "unconfirmed", "1", "WARN"},
+			{eventlog.ErrReopened, 503, "unconfirmed", "1", "WARN"},
 			{errSecret, 500, "internal-error", "", "ERROR"},
 		} {
 			log.appends = func(hub.Message) error { return tt.err }
