@@ -230,6 +230,9 @@ func (s *schedule) finish(t *testing.T) *verdict {
 	for _, sub := range s.subs {
 		for why, n := range sub.refused {
 			refusals[why] += n
+			if strings.HasPrefix(why, badStatus) {
+				v.add(wrongStatus, "%d streams of %s: %s", n, sub.trace.name, why)
+			}
 		}
 	}
 	t.Logf("%s; answers %v; streams %v", v.summary(), s.answers.counts(), refusals)

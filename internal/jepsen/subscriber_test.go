@@ -96,6 +96,9 @@ func (s *subscriber) pause(ctx context.Context) {
 	}
 }
 
+// badStatus begins why a stream was refused with a status. An EventSource would not come back.
+const badStatus = "status "
+
 // around returns a random time with this mean.
 func around(r *rand.Rand, mean time.Duration) time.Duration {
 	return time.Duration(2 * r.Float64() * float64(mean))
@@ -125,7 +128,7 @@ func (s *subscriber) connect(ctx context.Context, node int) (refused string) {
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		return res.Status
+		return badStatus + res.Status
 	}
 	for ev, err := range sse.Decode(alive{res.Body, timer}, &sse.DecodeOptions{LastEventID: s.lastID}) {
 		switch {
