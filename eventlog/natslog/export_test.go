@@ -1,7 +1,10 @@
 package natslog
 
 import (
+	"log/slog"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"example.com/tidings/eventlog"
 )
@@ -43,4 +46,13 @@ func Cuts(base string, at []uint64) eventlog.Timeline {
 		s.cut(at)
 	}
 	return s.timeline()
+}
+
+// ForeignRecord returns the record of a message that another program has stored.
+func ForeignRecord(subject, typ, mark string, data []byte) eventlog.Record {
+	l := &Log{opts: Options{Logger: slog.New(slog.DiscardHandler)}, names: naming{DefaultStream + "."}}
+	header := nats.Header{}
+	header.Set(typeHeader, typ)
+	header.Set(markHeader, mark)
+	return l.record(1, time.Unix(1, 0), subject, header, data)
 }

@@ -2,9 +2,14 @@ package natslog_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
+	"unicode/utf8"
 
+	"example.com/tidings/eventlog"
 	"example.com/tidings/eventlog/natslog"
+	"example.com/tidings/sse"
+	"example.com/tidings/topics"
 )
 
 const base = "0w3k7zq4m8tc" // an epoch
@@ -67,4 +72,32 @@ func TestCuts(t *testing.T) {
 	if other := natslog.Cuts(base, []uint64{999}); other[1].ID == natslog.Cuts(base, []uint64{1000})[1].ID {
 		t.Errorf("two cuts have the epoch %s", other[1].ID)
 	}
+}
+
+// Whatever another program stores, the record is one that a hub could have stored, or is invalid
+// and has no content.
+func FuzzForeign(f *testing.F) {
+	f.Add("tidings.a", "x%0Ay", "", []byte("1"))
+	f.Add("tidings.a", "tidings.gap", "ab3f9k", []byte("\xff"))
+	f.Add("tidings.tidings.gap", "", "000000", []byte{})
+	f.Add("tidings.b\u00e4", "%", "x", []byte{0})
+	f.Fuzz(func(t *testing.T, subject, typ, mark string, data []byte) {
+		r := natslog.ForeignRecord(subject, typ, mark, data)
+		if r.Mark == 0 || r.Mark > eventlog.MaxMark {
+			t.Errorf("the mark is %d", r.Mark)
+		}
+		if r.Invalid {
+			if r.Type != "" || r.Data != "" {
+				t.Errorf("an invalid record has the content %+v", r)
+			}
+			return
+		}
+		ev := sse.Event{Type: r.Type, Data: r.Data}
+		if _, err := ev.AppendText(nil); err != nil || strings.HasPrefix(r.Type, topics.ReservedPrefix) || !utf8.ValidString(r.Type) {
+			t.Errorf("the type is %q: %v", r.Type, err)
+		}
+		if err := topics.Check(r.Topic); err != nil && r.Topic != "tidings.revoked" {
+			t.Errorf("the topic is %q: %v", r.Topic, err)
+		}
+	})
 }

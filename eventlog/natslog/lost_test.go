@@ -93,10 +93,7 @@ func newNode(t *testing.T, opts natslog.Options) node {
 // A subscriber writes down what a subscription yields: the data of events, and gaps as their
 // reason with the numbers between which they are.
 type subscriber struct {
-	got  chan string
-	seen []string
-	ids  []eventlog.Position // of events, in order
-	id   chan eventlog.Position
+	got chan string
 }
 
 func subscribe(t *testing.T, n node, lastID string) *subscriber {
@@ -106,7 +103,7 @@ func subscribe(t *testing.T, n node, lastID string) *subscriber {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &subscriber{got: make(chan string, 10000), id: make(chan eventlog.Position, 10000)}
+	s := &subscriber{make(chan string, 10000)}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -116,7 +113,6 @@ func subscribe(t *testing.T, n node, lastID string) *subscriber {
 			} else if err != nil {
 				return
 			} else {
-				s.id <- ev.ID
 				s.got <- ev.Data
 			}
 		}

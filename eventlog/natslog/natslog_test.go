@@ -253,6 +253,35 @@ func TestStreamMadeAgain(t *testing.T) {
 	}
 }
 
+// D1: the stream is deleted and made again with the same metadata. What it had is lost, and told.
+func TestStreamMadeAgainWithItsMetadata(t *testing.T) {
+	s := natstest.Start(t)
+	l := connect(t, natslog.Options{URL: s.URL, Logger: slog.New(slog.DiscardHandler)})
+	mustAppend(t, l, topicA(5))
+	before := state(t, l)
+	js := jetStream(t, s.URL)
+	stream, err := js.Stream(t.Context(), natslog.DefaultStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := js.DeleteStream(t.Context(), natslog.DefaultStream); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(t.Context(), stream.CachedInfo().Config); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(t.Context(), "tidings.a", nil); err != nil {
+		t.Fatal(err)
+	}
+	after := nextState(t, l, before)
+	if len(after.Epochs) != 2 || after.Epochs[0] != before.Epochs[0] || after.Epochs[1].First != 1 || !after.Epochs[1].Cut {
+		t.Errorf("the epochs are %+v", after.Epochs)
+	}
+	if at, reason := after.Epochs.Resolve(before.Epochs.Position(3)); at != 0 || reason != sse.GapLost {
+		t.Errorf("an id of before goes on after %d, %q", at, reason)
+	}
+}
+
 // nextState waits until the log is opened anew, and returns its state.
 func nextState(t *testing.T, l eventlog.Log, before eventlog.State) eventlog.State {
 	t.Helper()

@@ -17,9 +17,8 @@ import (
 //
 // JetStream does not know which topic an erased message had. So every reader that passes it
 // is told of a hole. The reason is [sse.GapRemoved] as long as this Log is open. A Log that
-// is opened later says [sse.GapLost]. So does one of another process, once a reader of all
-// records has found the hole. Until then, its readers of few topics can pass the hole in
-// silence. Where the oldest messages are erased, these logs say [sse.GapExpired].
+// is opened later says [sse.GapLost]. So does one of another process, which notices within
+// seconds. Where the oldest messages are erased, these logs say [sse.GapExpired].
 func (l *Log) Remove(ctx context.Context, seqs []uint64) (n int, err error) {
 	defer l.ended(&err)
 	g := l.now.Load()
