@@ -17,9 +17,11 @@ const (
 	// they have not read when a response breaks off: curl does over HTTP/2.
 	readTime = 300 * time.Millisecond
 
-	// mostWaiting is how many answers of ServeUnavailable stay open for it at a time. Others break off at once: each
+	// mostWaiting is how many answers of ServeUnavailable stay open for it at a time, or one for each
+	// streamsForOne that the hub takes, if those are fewer. Others break off at once: each
 	// holds a descriptor, and there may be few left.
-	mostWaiting = 64
+	mostWaiting   = 64
+	streamsForOne = 32
 )
 
 // ServeUnavailable answers a request for a stream that cannot be taken just now. A client that
@@ -35,6 +37,9 @@ const (
 func (h *Hub) ServeUnavailable(w http.ResponseWriter, r *http.Request) {
 	if !sse.Accepts(r) {
 		w.Header().Set("Retry-After", h.retryAfter())
+		if r.ProtoMajor == 1 {
+			w.Header().Set("Connection", "close") // others may need the place
+		}
 		http.Error(w, tryLater, http.StatusServiceUnavailable)
 		return
 	}
@@ -73,7 +78,7 @@ func (h *Hub) unavailableEvent(lastID string) sse.Event {
 // wait calls letRead, unless many goroutines wait already.
 func (h *Hub) wait(ctx context.Context) {
 	defer h.waiting.Add(-1)
-	if h.waiting.Add(1) <= mostWaiting {
+	if h.waiting.Add(1) <= int64(max(1, min(mostWaiting, h.opts.MaxSubscribers/streamsForOne))) {
 		letRead(ctx)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -81,6 +82,9 @@ func TestUnavailable(t *testing.T) {
 				if wait, err := strconv.Atoi(res.Header.Get("Retry-After")); res.StatusCode != 503 || err != nil || wait < 2 || wait > 8 {
 					t.Errorf("curl gets %s with Retry-After %q", res.Status, res.Header.Get("Retry-After"))
 				}
+				if h2 := res.ProtoMajor == 2; res.Close == h2 {
+					t.Errorf("curl's connection closes: %v, over %s", res.Close, res.Proto)
+				}
 				res = request(t, s, "HEAD", "Accept", "text/event-stream")
 				if res.StatusCode != 200 || res.Header.Get("Content-Type") != "text/event-stream" {
 					t.Errorf("HEAD gets %s %v", res.Status, res.Header)
@@ -93,12 +97,19 @@ func TestUnavailable(t *testing.T) {
 // The answers that stay open have a bound. A client beyond it is told the same, and then the
 // response breaks off at once.
 func TestManyUnavailable(t *testing.T) {
+	for subscribers, most := range map[int]int{0: 64, 96: 3, 10: 1} {
+		t.Run(fmt.Sprint(subscribers), func(t *testing.T) { manyUnavailable(t, subscribers, most) })
+	}
+}
+
+// manyUnavailable tests it with a hub for so many subscribers.
+func manyUnavailable(t *testing.T, subscribers, most int) {
 	bubble(t, func(t *testing.T) {
-		h := newHub(t, nil, nil)
+		h := newHub(t, nil, &hub.Options{MaxSubscribers: subscribers})
 		h.Drain()
 		s := serveHub(t, h, hub.Subscription{Filters: topics.MustFilters("a")})
 		begin := time.Now()
-		for range 64 {
+		for range most {
 			res := request(t, s, "GET", "Accept", "text/event-stream")
 			if _, err := res.Body.Read(make([]byte, 128)); err != nil {
 				t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"strconv"
@@ -166,9 +167,11 @@ type member struct {
 	checked int    // how many of group.acked were looked for in got
 }
 
-// publish publishes a message at each time that one is due. A slow server does not make the
-// others due later.
+// publish publishes a message at each time that one is due, on a connection that it keeps, as
+// publishers do. A slow server does not make the others due later. (Newcomers have a new
+// connection each time.)
 func (g *group) publish(ctx context.Context) {
+	client := &http.Client{Timeout: 20 * time.Second}
 	begin := time.Now()
 	for n := 0; ctx.Err() == nil; n++ {
 		due := begin.Add(time.Duration(n) * g.size.Every)
@@ -176,12 +179,30 @@ func (g *group) publish(ctx context.Context) {
 		g.mu.Lock()
 		g.due = append(g.due, due)
 		g.mu.Unlock()
-		if res, err := publishOnce(g.addr, controlTopic, fmt.Sprintf("n%d", n), 20*time.Second); err == nil && res.status == 201 {
+		if g.send(ctx, client, n) {
 			g.mu.Lock()
 			g.acked = append(g.acked, n)
 			g.mu.Unlock()
 		}
 	}
+}
+
+// send publishes the nth message, and reports whether it is stored. The key lets the client send
+// it again if the server has closed the connection.
+func (g *group) send(ctx context.Context, client *http.Client, n int) bool {
+	body := fmt.Sprintf("n%d", n)
+	req, err := http.NewRequestWithContext(ctx, "POST", "http://"+g.addr+"/topics/"+controlTopic, strings.NewReader(body))
+	if err != nil {
+		panic(err) // the address is wrong
+	}
+	req.Header.Set("Idempotency-Key", body)
+	res, err := client.Do(req)
+	if err != nil {
+		return false
+	}
+	defer res.Body.Close()
+	io.Copy(io.Discard, res.Body)
+	return res.StatusCode == http.StatusCreated || res.StatusCode == http.StatusOK
 }
 
 // follow reads the stream, again and again. It closes opened when it has one.

@@ -26,6 +26,10 @@ const killAbove = 3 << 30
 // endPatience is how long a server may take to end before it is killed.
 const endPatience = 20 * time.Second
 
+// adminFiles is how many descriptors the server keeps for its second address, which few servers
+// have.
+const adminFiles = 32
+
 // A server is a process of tidings serve with a data folder.
 type server struct {
 	addr    string
@@ -86,7 +90,7 @@ func (s *server) start() error {
 	args := append([]string{"serve", "--addr", "127.0.0.1:0", "--data", filepath.Join(s.dir, "data")}, s.flags...)
 	s.cmd = exec.Command(s.program, args...)
 	if s.files > 0 {
-		s.cmd = exec.Command("sh", append([]string{"-c", fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, s.files), s.program}, args...)...)
+		s.cmd = exec.Command("sh", append([]string{"-c", fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, s.files+adminFiles), s.program}, args...)...)
 	}
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, "TIDINGS_") && !strings.HasPrefix(v, "GOMEMLIMIT=") {

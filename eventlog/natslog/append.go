@@ -85,10 +85,10 @@ func (l *Log) append(ctx context.Context, m eventlog.Message) eventlog.Appended 
 			id.Mark = mark
 			return eventlog.Appended{ID: id}
 		}
-		first, err := l.one(ctx, getRequest{Seq: ack.Sequence})
+		first, header, err := l.withHeader(ctx, getRequest{Seq: ack.Sequence})
 		switch {
-		case errors.Is(err, eventlog.ErrNotFound):
-			gone = ack.Sequence
+		case errors.Is(err, eventlog.ErrNotFound), err == nil && header.Get(jetstream.MsgIDHeader) != msg.Header.Get(jetstream.MsgIDHeader):
+			gone = ack.Sequence // the server has lost the message, and may have used its number again
 		case err != nil:
 			return eventlog.Appended{Err: fmt.Errorf("%w: %w", eventlog.ErrUnconfirmed, err)}
 		case first.Topic != m.Topic || first.Type != m.Type || first.Data != m.Data:

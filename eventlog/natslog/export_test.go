@@ -15,6 +15,15 @@ func (l *Log) SawRecord(seq uint64, mark uint32) {
 	l.suspect()
 }
 
+// SawNumber has a log believe that the stream has reached a number.
+func (l *Log) SawNumber(seq uint64) { l.now.Load().advance(seq) }
+
+// Abandon ends a log as a process does that is killed.
+func (l *Log) Abandon() {
+	l.gate.shut()
+	l.Close()
+}
+
 // Look has a log look at its stream at once.
 func (l *Log) Look() { l.suspect() }
 

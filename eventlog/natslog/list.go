@@ -30,14 +30,23 @@ const (
 
 	// A point is added after pointInterval. The list keeps mostPoints, the newest ones at short
 	// distances.
-	pointInterval = 5 * time.Second
+	pointInterval = time.Second
 	mostPoints    = 16
+
+	// mostServers bounds the servers of a list. The newest stay.
+	mostServers = 8
 )
 
 // A list is what all processes know of a stream.
 type list struct {
 	Epochs []listedEpoch `json:"epochs"` // oldest first; all but the first begin at a cut
 	Points []point       `json:"points"` // some records of the stream, oldest first
+
+	// Servers are the NATS servers, by the id that each start of one has, with which a process has
+	// found the stream as it should be. Clean says that the last point is the newest record, and
+	// that a process has ended in order since.
+	Servers []string `json:"servers,omitempty"`
+	Clean   bool     `json:"clean,omitempty"`
 
 	revision uint64 // of the key, or 0
 	noBucket bool   // the bucket is still to be made
@@ -106,6 +115,19 @@ func (s *list) mark(p point) {
 		}
 	}
 	s.Points = slices.Delete(s.Points, drop, drop+1)
+}
+
+// vouch notes that the stream was found as it should be, and that some process is running. It
+// reports whether that is news.
+func (s *list) vouch(server string) (news bool) {
+	news = s.Clean
+	s.Clean = false
+	if !slices.Contains(s.Servers, server) {
+		s.Servers = append(s.Servers, server)
+		s.Servers = s.Servers[max(0, len(s.Servers)-mostServers):]
+		return true
+	}
+	return news
 }
 
 // parseList parses the value of the key. base is the stream's first epoch. A list of another
@@ -184,14 +206,20 @@ func (l *Log) saveList(ctx context.Context, s *list, replicas int) error {
 	return nil
 }
 
-// keepList reads the list when it is asked to, and writes what it lacks. It is apart from watch,
-// because the bucket has a leader of its own, which may be away.
+// keepList reads the list now and then, and writes what it lacks. It is apart from watch, because
+// the bucket has a leader of its own, which may be away.
 func (l *Log) keepList() {
+	t := time.NewTicker(pointInterval)
+	defer t.Stop()
 	for {
 		select {
 		case <-l.closing.Done():
 			return
 		case <-l.listing:
+		case <-t.C:
+		}
+		if !l.gate.passable() {
+			continue
 		}
 		ctx, cancel := context.WithTimeout(l.closing, listPatience)
 		err := l.updateList(ctx)
@@ -217,6 +245,7 @@ func (l *Log) updateList(ctx context.Context) error {
 		return nil
 	}
 	lacks := lastValid(s.timeline(), g.epochs) != math.MaxUint64
+	lacks = s.vouch(l.link.Load().nc.ConnectedServerId()) || lacks
 	newest, ok := g.known.newest()
 	if n := len(s.Points); !ok || newest.time == 0 || n > 0 && (s.Points[n-1].Seq >= newest.seq || newest.point().Time.Sub(s.Points[n-1].Time) < pointInterval) {
 		if !lacks {
@@ -226,8 +255,59 @@ func (l *Log) updateList(ctx context.Context) error {
 		s.mark(newest.point())
 	}
 	s.merge(g.epochs)
-	if l.now.Load() != g {
+	if l.now.Load() != g || !l.gate.passable() {
 		return nil
 	}
 	return l.saveList(ctx, s, g.config.Replicas)
 }
+
+// endInOrder notes in the list that the newest record is known.
+func (l *Log) endInOrder() {
+	g := l.now.Load()
+	if g == nil || !l.gate.passable() || l.session.Load().Err() != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(l.closing, listPatience/2)
+	defer cancel()
+	s, err := l.loadList(ctx, g.epochs[0].ID)
+	newest, ok := g.known.newest()
+	if err != nil || !ok || lastValid(g.epochs, s.timeline()) != math.MaxUint64 {
+		return
+	}
+	r, err := l.one(ctx, getRequest{Seq: newest.seq})
+	if err != nil || !newest.is(r) {
+		return
+	}
+	if n := len(s.Points); n == 0 || s.Points[n-1].Seq < r.Seq {
+		s.mark(identityOf(r).point())
+	}
+	s.merge(g.epochs)
+	s.Clean = true
+	_ = l.saveList(ctx, s, g.config.Replicas) // otherwise the next start is in doubt
+}
+
+// doubtful reports whether a process that starts cannot know that the stream has its end: the
+// server, which is in no cluster, was started since the last process ran that has seen it. It waits a while
+// for a process that runs.
+func (l *Log) doubtful(ctx context.Context, s *list, g *generation, info *jetstream.StreamInfo) bool {
+	server := l.link.Load().nc.ConnectedServerId()
+	for deadline := time.Now().Add(vouchPatience); ; {
+		switch n := len(s.Points); {
+		case s.revision == 0 || info.Cluster != nil && info.Cluster.Name != "" || slices.Contains(s.Servers, server):
+			return false
+		case s.Clean && n > 0 && s.Points[n-1].Seq == info.State.LastSeq:
+			return false // verify has seen that it is the same
+		case time.Now().After(deadline):
+			return true
+		}
+		if l.pause(ctx, deadline) != nil {
+			return true
+		}
+		if again, err := l.loadList(ctx, g.epochs[0].ID); err == nil {
+			*s = *again
+		}
+	}
+}
+
+// vouchPatience is how long a process in doubt waits for one that runs.
+const vouchPatience = 2 * time.Second

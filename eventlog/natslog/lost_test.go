@@ -249,7 +249,7 @@ func TestEndThatIsLostWhileNobodyLooks(t *testing.T) {
 				entry, err := kv.Get(t.Context(), "epochs")
 				return err == nil && strings.Contains(string(entry.Value()), `"seq":100`)
 			})
-			first.Close()
+			first.Abandon()
 			if listSurvives {
 				const streams = "jetstream/$G/streams/"
 				s.Stop()
@@ -334,5 +334,66 @@ func TestAcknowledgementsOfAStreamMadeAgain(t *testing.T) {
 				t.Fatalf("the stream is another one, and Append returns %+v", a)
 			}
 		}
+	}
+}
+
+// D5: a number at or below one that the stream has reached is not acknowledged. It is another
+// stream, or one that has lost its end.
+func TestNumberThatIsUsedAgain(t *testing.T) {
+	s := natstest.Start(t)
+	l := connect(t, natslog.Options{URL: s.URL, Logger: slog.New(slog.DiscardHandler)})
+	mustAppend(t, l, topicA(3))
+	before := state(t, l)
+	l.SawNumber(10)
+	if a := l.Append(t.Context(), topicA(1))[0]; !errors.Is(a.Err, eventlog.ErrUnconfirmed) {
+		t.Errorf("Append: %+v", a)
+	}
+	after := nextState(t, l, before)
+	if a := l.Append(t.Context(), topicA(1))[0]; a.Err != nil || a.ID.Seq != 5 || a.ID.Epoch != after.Epochs[1].ID {
+		t.Errorf("then Append: %+v; the epochs are %+v", a, after.Epochs)
+	}
+}
+
+// The server is started again while no node runs. A node that starts then cannot know whether the
+// newest records are gone, unless the last node has ended in order.
+func TestStartInDoubt(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		end    func(*natslog.Log)
+		epochs int
+	}{
+		{"ended in order", func(l *natslog.Log) { l.Close() }, 1},
+		{"killed", (*natslog.Log).Abandon, 2},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			s := natstest.Start(t)
+			opts := natslog.Options{URL: s.URL, Logger: slog.New(slog.DiscardHandler)}
+			l := connect(t, opts)
+			mustAppend(t, l, topicA(3))
+			for range l.Tail(t.Context(), state(t, l).Generation, 2) {
+				break
+			}
+			js := jetStream(t, s.URL)
+			eventually(t, "the list is written", func() bool {
+				l.Look()
+				kv, err := js.KeyValue(t.Context(), "tidings-epochs")
+				if err != nil {
+					return false
+				}
+				entry, err := kv.Get(t.Context(), "epochs")
+				return err == nil && strings.Contains(string(entry.Value()), `"seq":3`)
+			})
+			row.end(l)
+			again := connect(t, opts) // the same server
+			if got := state(t, again).Epochs; len(got) != 1 {
+				t.Errorf("with the same start of the server the epochs are %+v", got)
+			}
+			row.end(again)
+			s.Stop()
+			s.Restart(t)
+			if got := state(t, connect(t, opts)).Epochs; len(got) != row.epochs || row.epochs == 2 && got[1].First != 4 {
+				t.Errorf("with another start of the server the epochs are %+v", got)
+			}
+		})
 	}
 }

@@ -190,6 +190,7 @@ func (l *Log) Holes(after, upTo, version uint64) ([]eventlog.Hole, uint64) {
 // Close implements [eventlog.Log].
 func (l *Log) Close() error {
 	l.closeOnce.Do(func() {
+		l.endInOrder()
 		l.close()
 		l.watching.Wait()
 		if link := l.link.Load(); link != nil {

@@ -175,9 +175,15 @@ func (l *Log) message(ctx context.Context, stream string, req getRequest) (*stor
 
 // one asks the leader for one message. It returns [eventlog.ErrNotFound] if there is none.
 func (l *Log) one(ctx context.Context, req getRequest) (eventlog.Record, error) {
+	r, _, err := l.withHeader(ctx, req)
+	return r, err
+}
+
+// withHeader is one, and returns the message's header, too.
+func (l *Log) withHeader(ctx context.Context, req getRequest) (eventlog.Record, nats.Header, error) {
 	found, err := l.message(ctx, l.opts.Stream, req)
 	if err != nil {
-		return eventlog.Record{}, err
+		return eventlog.Record{}, nil, err
 	}
 	var header nats.Header
 	if len(found.Header) > 0 {
@@ -185,7 +191,7 @@ func (l *Log) one(ctx context.Context, req getRequest) (eventlog.Record, error) 
 			header = nil // another program's
 		}
 	}
-	return l.record(found.Seq, found.Time, found.Subject, header, found.Data), nil
+	return l.record(found.Seq, found.Time, found.Subject, header, found.Data), header, nil
 }
 
 // next returns the first selected record from seq on, or [eventlog.ErrNotFound]. It is never

@@ -124,8 +124,13 @@ func (l *Log) settleEpochs(ctx context.Context, g, old *generation, info *jetstr
 				return err
 			}
 		}
+		if old == nil && !v.lost && l.doubtful(ctx, s, g, info) {
+			l.opts.Logger.Warn("NATS was started again while no server ran that knows the end of the stream; it may have lost it, and subscribers are told")
+			v = &verdict{lost: true, at: info.State.LastSeq, was: info.State.LastSeq}
+		}
 		if v.lost {
 			s.cut(v.at)
+			s.vouch(l.link.Load().nc.ConnectedServerId())
 			err := l.saveList(listing, s, info.Config.Replicas)
 			if errors.Is(err, errListChanged) {
 				cancel()

@@ -108,8 +108,12 @@ func (a *api) noStream(r *http.Request, err error) error {
 		return retryLater{a.hub}
 	}
 	const soonest, spread = 2, 6 // seconds, so that not all clients come back at once
-	return problem.Unavailable.With("The server is stopping, has as many streams or reads of its log as it takes, or cannot read its log. Try again later.").
+	p := problem.Unavailable.With("The server is stopping, has as many streams or reads of its log as it takes, or cannot read its log. Try again later.").
 		Set("Retry-After", strconv.Itoa(soonest+rand.N(spread+1)))
+	if r.ProtoMajor == 1 { // over HTTP/2 it would end the connection's other streams, too
+		p.Set("Connection", "close") // others may need the place
+	}
+	return p
 }
 
 // A retryLater tells an EventSource to come back.

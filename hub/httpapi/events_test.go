@@ -263,6 +263,10 @@ func TestUnavailable(t *testing.T) {
 				if after, err := strconv.Atoi(r.header.Get("Retry-After")); err != nil || after < 2 || after > 8 {
 					t.Errorf("%s: Retry-After: %q", tt.name, r.header.Get("Retry-After"))
 				}
+				// Others may need the place of a connection that has no stream.
+				if closes := s.request(t, "GET", "/events"+query, nil).Close; closes == h2 {
+					t.Errorf("%s: the connection closes: %v, HTTP/2: %v", tt.name, closes, h2)
+				}
 			}
 			// What is wrong stays wrong.
 			s.get(t, "/events?topic=a..b", "Accept", "text/event-stream").problem(t, 400, "invalid-filter")
