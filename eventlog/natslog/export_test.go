@@ -20,7 +20,7 @@ func (l *Log) SawNumber(seq uint64) { l.now.Load().advance(seq) }
 
 // Abandon ends a log as a process does that is killed.
 func (l *Log) Abandon() {
-	l.gate.shut()
+	l.session.Load().lose()
 	l.Close()
 }
 

@@ -234,6 +234,11 @@ func (l *Log) keepList() {
 const listPatience = time.Second
 
 func (l *Log) updateList(ctx context.Context) error {
+	l.listLock.Lock()
+	defer l.listLock.Unlock()
+	if l.closing.Err() != nil || l.listEnded {
+		return nil
+	}
 	g := l.now.Load()
 	s, err := l.loadList(ctx, g.epochs[0].ID)
 	if err != nil {
@@ -261,29 +266,42 @@ func (l *Log) updateList(ctx context.Context) error {
 	return l.saveList(ctx, s, g.config.Replicas)
 }
 
-// endInOrder notes in the list that the newest record is known.
+// endInOrder notes in the list that the newest record is known. If it cannot, the next start may be in
+// doubt.
 func (l *Log) endInOrder() {
 	g := l.now.Load()
-	if g == nil || !l.gate.passable() || l.session.Load().Err() != nil {
+	if g == nil || l.session.Load().Err() != nil {
 		return
 	}
+	l.listLock.Lock()
+	defer l.listLock.Unlock()
+	l.listEnded = true
 	ctx, cancel := context.WithTimeout(l.closing, listPatience/2)
 	defer cancel()
+	for l.gate.wait(ctx) == nil {
+		if err := l.noteEnd(ctx, g); !errors.Is(err, errListChanged) {
+			return
+		}
+	}
+}
+
+func (l *Log) noteEnd(ctx context.Context, g *generation) error {
 	s, err := l.loadList(ctx, g.epochs[0].ID)
 	newest, ok := g.known.newest()
-	if err != nil || !ok || lastValid(g.epochs, s.timeline()) != math.MaxUint64 {
-		return
+	if err != nil || !ok || l.now.Load() != g || lastValid(g.epochs, s.timeline()) != math.MaxUint64 {
+		return err
 	}
 	r, err := l.one(ctx, getRequest{Seq: newest.seq})
 	if err != nil || !newest.is(r) {
-		return
+		return err
 	}
 	if n := len(s.Points); n == 0 || s.Points[n-1].Seq < r.Seq {
 		s.mark(identityOf(r).point())
 	}
 	s.merge(g.epochs)
+	s.vouch(l.link.Load().nc.ConnectedServerId())
 	s.Clean = true
-	_ = l.saveList(ctx, s, g.config.Replicas) // otherwise the next start is in doubt
+	return l.saveList(ctx, s, g.config.Replicas)
 }
 
 // doubtful reports whether a process that starts cannot know that the stream has its end: the
@@ -293,7 +311,7 @@ func (l *Log) doubtful(ctx context.Context, s *list, g *generation, info *jetstr
 	server := l.link.Load().nc.ConnectedServerId()
 	for deadline := time.Now().Add(vouchPatience); ; {
 		switch n := len(s.Points); {
-		case s.revision == 0 || info.Cluster != nil && info.Cluster.Name != "" || slices.Contains(s.Servers, server):
+		case len(s.Servers) == 0 || info.Cluster != nil && info.Cluster.Name != "" || slices.Contains(s.Servers, server):
 			return false
 		case s.Clean && n > 0 && s.Points[n-1].Seq == info.State.LastSeq:
 			return false // verify has seen that it is the same

@@ -124,7 +124,7 @@ func (l *Log) settleEpochs(ctx context.Context, g, old *generation, info *jetstr
 				return err
 			}
 		}
-		if old == nil && !v.lost && l.doubtful(ctx, s, g, info) {
+		if l.now.Load() == nil && !v.lost && l.doubtful(ctx, s, g, info) {
 			l.opts.Logger.Warn("NATS was started again while no server ran that knows the end of the stream; it may have lost it, and subscribers are told")
 			v = &verdict{lost: true, at: info.State.LastSeq, was: info.State.LastSeq}
 		}
