@@ -238,6 +238,26 @@ func TestChecker(t *testing.T) {
 			sub.gap("e-1").gets("e-2", "b")
 			s.stored(1, "", "b")
 		}},
+		{"a removed message is told, and then everything is lost", nil, func(s *story) {
+			sub := s.subscribe("t.*", "e-0")
+			s.publish("a", "t.1", "e-1")
+			s.publish("b", "t.1", "e-2")
+			s.removed["a"] = s.tick()
+			sub.gap("e-1").gets("e-2", "b")
+			s.fault(true)
+			s.publish("c", "t.1", "f-1")
+			sub.gap("f-0").gets("f-1", "c")
+			s.stored(1, "c")
+		}},
+		{"a gap is told, and nothing is gone until later", map[string]int{falseGap: 1}, func(s *story) {
+			sub := s.subscribe("t.*", "e-0")
+			s.publish("a", "t.1", "e-1")
+			sub.gets("e-1", "a").gap("e-1")
+			s.fault(true)
+			s.publish("c", "t.1", "f-1")
+			sub.gap("f-0").gets("f-1", "c")
+			s.stored(1, "c")
+		}},
 		{"a removed message is passed over at once", nil, func(s *story) {
 			sub := s.subscribe("t.*", "e-0")
 			s.publish("a", "t.1", "e-1")
