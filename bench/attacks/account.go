@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -45,31 +44,39 @@ func (s *server) metrics() (map[string]float64, error) {
 	return values, nil
 }
 
-// account returns what the server holds. It asks for metrics until their garbage has made the
-// server collect twice: the first collection may have begun before.
+// collect has the server collect its garbage, twice: what a pool holds survives the first time.
+func (s *server) collect() error {
+	for range 2 {
+		res, err := attackersClient.Get("http://" + s.admin + "/debug/pprof/heap?gc=1")
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(io.Discard, res.Body)
+		res.Body.Close()
+		if err != nil {
+			return err
+		}
+		if res.StatusCode != http.StatusOK {
+			return fmt.Errorf("GET /debug/pprof/heap: %s", res.Status)
+		}
+	}
+	return nil
+}
+
+// account returns what the server holds. Until the deadline it asks again if it cannot.
 func (s *server) account(deadline time.Time) (a account, err error) {
-	a = account{Goroutines: math.MaxInt, Heap: math.MaxInt64}
-	first := math.NaN()
 	for {
-		m, err := s.metrics()
+		err = s.collect()
+		var m map[string]float64
+		if err == nil {
+			m, err = s.metrics()
+		}
 		switch {
-		case err != nil && time.Now().After(deadline):
+		case err == nil:
+			return account{Descriptors: s.descriptors(), Goroutines: int(m["go_goroutines"]), Heap: int64(m["go_memstats_heap_inuse_bytes"])}, nil
+		case time.Now().After(deadline):
 			return a, err
-		case err != nil:
-			time.Sleep(50 * time.Millisecond)
-			continue
 		}
-		collections := m["go_gc_duration_seconds_count"]
-		if math.IsNaN(first) {
-			first = collections
-		}
-		a.Descriptors = s.descriptors()
-		a.Goroutines = min(a.Goroutines, int(m["go_goroutines"]))
-		if collections > first || time.Now().After(deadline) {
-			a.Heap = min(a.Heap, int64(m["go_memstats_heap_inuse_bytes"]))
-		}
-		if collections > first+1 || time.Now().After(deadline) {
-			return a, nil
-		}
+		time.Sleep(50 * time.Millisecond)
 	}
 }

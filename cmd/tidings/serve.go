@@ -111,7 +111,6 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 		return err
 	}
 	memory.apply()
-	moreProcessors()
 	go tuneGC(ctx)
 	pair, err := newPair(cmd, logger)
 	if err != nil {
@@ -187,6 +186,7 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 		})
 	}
 	opened.Store(h)
+	moreProcessors() // the hub has as many shards as fit the machine
 	memory.tell(logger, subscribers, limits)
 	writeAddresses(cmd.Root().Writer, s)
 	if err := s.Run(ctx, h); err != nil {

@@ -227,6 +227,7 @@ func wantHistory(t *testing.T, n node, after eventlog.Position, want []string) {
 // D1: the end is lost and used again while no node runs. A node that starts then knows it by the
 // list of epochs. If the list is older, too, an id with a mark still does not name another message.
 func TestEndThatIsLostWhileNobodyLooks(t *testing.T) {
+	t.Parallel()
 	for _, listSurvives := range []bool{true, false} {
 		t.Run(fmt.Sprint("list survives: ", listSurvives), func(t *testing.T) {
 			s := natstest.Start(t)
@@ -357,6 +358,7 @@ func TestNumberThatIsUsedAgain(t *testing.T) {
 // The server is started again while no node runs. A node that starts then cannot know whether the
 // newest records are gone, unless the last node has ended in order.
 func TestStartInDoubt(t *testing.T) {
+	t.Parallel()
 	for _, row := range []struct {
 		name   string
 		end    func(*natslog.Log)

@@ -255,6 +255,7 @@ func TestStreamMadeAgain(t *testing.T) {
 
 // D1: the stream is deleted and made again with the same metadata. What it had is lost, and told.
 func TestStreamMadeAgainWithItsMetadata(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t)
 	l := connect(t, natslog.Options{URL: s.URL, Logger: slog.New(slog.DiscardHandler)})
 	mustAppend(t, l, topicA(5))

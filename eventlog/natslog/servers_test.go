@@ -60,6 +60,7 @@ func changeStream(t *testing.T, js jetstream.JetStream, change func(*jetstream.S
 // D2: a login that is taken away for a while costs no more than that while. So does a connection
 // that the client gives up.
 func TestLoginThatIsTakenAway(t *testing.T) {
+	t.Parallel()
 	users := map[string]string{"tidings": "secret", "other": "secret"}
 	s := natstest.StartConfigured(t, natstest.Config{Servers: 1, Users: users})[0]
 	var lines journal
@@ -87,6 +88,7 @@ func TestLoginThatIsTakenAway(t *testing.T) {
 // D6: what an operator removes while the log runs is a hole for every reader, and no hub hands it
 // out from its memory.
 func TestRemovedWhileItRuns(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t)
 	n := newNode(t, natslog.Options{URL: s.URL})
 	mustAppend(t, n.log, numbered("", 1, 10))
@@ -213,6 +215,7 @@ func TestTailThatStops(t *testing.T) {
 
 // D9: each method says whether the log is away, and each message whether it may be stored.
 func TestErrorsWhileTheServerIsAway(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t)
 	l := connect(t, natslog.Options{URL: s.URL, Logger: slog.New(slog.DiscardHandler)})
 	js := jetStream(t, s.URL)

@@ -134,8 +134,8 @@ func newCountedConn(conn net.Conn, f *floods) *countedConn {
 	return &countedConn{Conn: conn, floods: f, control: bucket{n: controlBurst, at: time.Now()}}
 }
 
-// frameNanos is about what net/http does for a read of a frame's head or content.
-const frameNanos = 10_000
+// frameNanos is about how long net/http, and the handlers, are busy for a read of a frame's head or content.
+const frameNanos = 25_000
 
 // Read returns io.EOF when the client has sent too many frames.
 func (c *countedConn) Read(p []byte) (int, error) {
