@@ -33,6 +33,7 @@ type connections struct {
 	busy  queue // connections with a request that is no stream
 
 	sweeping bool // sweep will be called
+	looking  bool // look will be called
 
 	early line
 }
@@ -48,13 +49,14 @@ func newConnections(limits Limits) *connections {
 // A connection is an element of the queue that it is in, if any.
 type connection struct {
 	conn       net.Conn
-	since      time.Time // when it came into the queue
-	streams    int       // requests of it that are streams
-	idled      bool      // was reported idle
-	served     bool      // has had a request that is done
-	early      bool      // has a request that came early, and is in the line
-	head       bool      // waits for the head of a request of HTTP/1
-	before     int64     // bytes that were read before that head; -1 if sweep has to find out
+	since      time.Time          // when it came into the queue
+	streams    int                // requests of it that are streams
+	idled      bool               // was reported idle
+	served     bool               // has had a request that is done
+	early      bool               // has a request that came early, and is in the line
+	head       bool               // waits for the head of a request of HTTP/1
+	before     int64              // bytes that were read before that head; -1 if sweep has to find out
+	cancel     context.CancelFunc // of the request of HTTP/1 that is a stream, or nil
 	in         *queue
 	prev, next *connection
 }
@@ -259,6 +261,7 @@ func (c *connections) streaming(r *http.Request) (done func()) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if k.streams--; k.streams == 0 && c.known[conn] == k {
+			k.cancel = nil
 			k.enter(&c.busy)
 		}
 	}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"maps"
 	"net/http"
 	"slices"
@@ -114,6 +115,9 @@ func (s *site) route(w http.ResponseWriter, r *http.Request) {
 	}
 	if r.URL.Path == "/events" {
 		defer s.conns.streaming(r)()
+		var cancel context.CancelFunc
+		r, cancel = s.conns.cancellable(r)
+		defer cancel()
 	}
 	r.Body = s.conns.body(r)
 	handler.ServeHTTP(w, r)

@@ -68,6 +68,21 @@ func readBytes(conn net.Conn) (n int64) {
 	return n
 }
 
+// hungUp reports whether the client has closed its side of a connection, which may have bytes that
+// were not read.
+func hungUp(conn net.Conn) (yes bool) {
+	raw, err := rawConn(conn)
+	if err != nil || raw == nil {
+		return false
+	}
+	_ = raw.Control(func(fd uintptr) { // the end of a closed connection is known
+		state := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+		n, err := unix.Poll(state, 0)
+		yes = err == nil && n > 0
+	})
+	return yes
+}
+
 // rawConn returns nil for a connection that is not plain TCP.
 func rawConn(conn net.Conn) (syscall.RawConn, error) {
 	tcp, ok := conn.(*net.TCPConn)

@@ -13,3 +13,6 @@ func hasUnread(net.Conn) bool { return false }
 
 // readBytes returns 0: on this system that is not known.
 func readBytes(net.Conn) int64 { return 0 }
+
+// hungUp returns false: on this system that is not known.
+func hungUp(net.Conn) bool { return false }
