@@ -106,6 +106,10 @@ bench: ## each benchmark for BENCHTIME (0.3s), with allocations; BENCH selects b
 bench-peers: ## tidings serve beside its peers, five runs in 20 minutes: see bench/README.md
 	@bench/peers.sh
 
+.PHONY: bench-clients
+bench-clients: ## the Go client beside go-sse, r3labs and LaunchDarkly's: events a second and allocations
+	cd bench && go test -run '^$$' -bench Clients -benchmem ./clients
+
 .PHONY: bench-fanout
 bench-fanout: ## the performance targets of tidings serve, and whether it reaches them: five runs in 20 minutes
 	@bench/fanout.sh

@@ -2,18 +2,13 @@ package sse
 
 import (
 	"bytes"
-	"errors"
-	"fmt"
 	"io"
 	"iter"
 	"math"
+	"strings"
 	"time"
 	"unicode/utf8"
 )
-
-// ErrEventTooLarge is wrapped by the error that [Decode] yields for an event, or
-// the comments of one, larger than [DecodeOptions.MaxEventSize].
-var ErrEventTooLarge = errors.New("larger than MaxEventSize")
 
 const defaultMaxEventSize = 32 << 20
 
@@ -29,6 +24,11 @@ type DecodeOptions struct {
 	// Without it, Decode drops comments.
 	Comments bool
 
+	// OnComment is called for each comment line as soon as it is read, with the
+	// text after the colon and the optional space. OnComment is called while the
+	// sequence is ranged.
+	OnComment func(text string)
+
 	// Retry fills Event.Retry with the last retry field of the event's block.
 	Retry bool
 
@@ -36,6 +36,11 @@ type DecodeOptions struct {
 	// whether or not an event follows. The standard changes the reconnection
 	// time at that point. OnRetry is called while the sequence is ranged.
 	OnRetry func(time.Duration)
+
+	// OnID is called at the end of each block that sets the last event ID and
+	// makes no event, with the last event ID in force. OnID is called while the
+	// sequence is ranged.
+	OnID func(id string)
 
 	// Unfinished also yields the last event if the input ends without the blank
 	// line after it. Some servers of language models omit that line. The
@@ -55,6 +60,11 @@ type DecodeOptions struct {
 	// error that wraps ErrEventTooLarge. A Decode uses at most a small multiple
 	// of the limit as memory. 0 means 32 MiB; a negative value means no limit.
 	MaxEventSize int
+
+	// SkipTooLarge yields a [*TooLargeError] in place of an event that is larger
+	// than MaxEventSize, and goes on. Decode drops the event's data as it comes,
+	// and keeps its id. Comments beyond the limit are dropped without an error.
+	SkipTooLarge bool
 }
 
 // Decode returns the events in r, parsed according to WHATWG HTML 9.2.5 and
@@ -106,6 +116,10 @@ type decoder struct {
 	skipLF     bool // the last line ended in CR: an LF right after it belongs to the same line end
 	bom        bool // a byte order mark may still begin the stream
 
+	skipping field // the rest of the line belongs to this field, and is dropped
+	tooLarge bool  // the block is beyond the limit
+	size     int64 // the bytes of its data, if tooLarge
+
 	// The block so far. If it has one data line, the usual case, data0 holds
 	// that line as the final string. From the second line on, data holds all
 	// lines.
@@ -118,17 +132,20 @@ type decoder struct {
 	retry        time.Duration
 	idSet        bool
 
-	lastID   string // the standard's last event ID buffer
-	lastType string // the type of an earlier event, kept to reuse its string
+	lastID   string          // the standard's last event ID buffer
+	ids      strings.Builder // the newest IDs, in one allocation
+	lastType string          // the type of an earlier event, kept to reuse its string
 }
 
 func (d *decoder) events(yield func(Event, error) bool) {
 	for !d.done {
 		ev, ok, err := d.next()
 		if err != nil {
-			d.done = true
-			yield(Event{}, err)
-			return
+			_, skipped := err.(*TooLargeError)
+			d.done = d.done || !skipped
+			if !yield(Event{}, err) {
+				return
+			}
 		}
 		if ok && !yield(ev, nil) {
 			return
@@ -148,12 +165,14 @@ func (d *decoder) next() (ev Event, ok bool, err error) {
 			if err := d.field(line); err != nil {
 				return Event{}, false, err
 			}
-		} else if ev, ok := d.dispatch(); ok {
-			return ev, true, nil
+		} else if ev, ok, err := d.dispatch(); ok || err != nil {
+			return ev, ok, err
 		}
 	}
 	if d.end-d.start > d.max+lineSlack {
-		return Event{}, false, d.lineTooLarge(d.buf[d.start:d.end])
+		if err := d.lineTooLarge(d.buf[d.start:d.end], true); err != nil {
+			return Event{}, false, err
+		}
 	}
 	switch err := d.fill(); {
 	case err == nil:
@@ -172,8 +191,7 @@ func (d *decoder) next() (ev Event, ok bool, err error) {
 			return Event{}, false, err
 		}
 	}
-	ev, ok = d.dispatch()
-	return ev, ok, nil
+	return d.dispatch()
 }
 
 // line returns the next whole line, without its line end. It returns false if
@@ -189,16 +207,25 @@ func (d *decoder) line() ([]byte, bool) {
 		}
 		d.bom = false
 	}
-	d.dropLF()
-	window := d.buf[:d.end]
-	i := min(d.lf.find(window, d.start, '\n'), d.cr.find(window, d.start, '\r'))
-	if i == d.end {
-		return nil, false
+	for {
+		d.dropLF()
+		window := d.buf[:d.end]
+		i := min(d.lf.find(window, d.start, '\n'), d.cr.find(window, d.start, '\r'))
+		line := d.buf[d.start:i]
+		skipped := d.skipping != noField
+		if skipped {
+			d.skip(line)
+		}
+		if i == d.end {
+			return nil, false
+		}
+		d.start = i + 1
+		d.skipLF = d.buf[i] == '\r'
+		if !skipped {
+			return line, true
+		}
+		d.skipping = noField
 	}
-	line := d.buf[d.start:i]
-	d.start = i + 1
-	d.skipLF = d.buf[i] == '\r'
-	return line, true
 }
 
 // rest returns the unfinished line at the end of the input.
@@ -283,7 +310,7 @@ func (f failed) Read([]byte) (int, error) { return 0, f.err }
 // field processes a line that is not empty (WHATWG HTML 9.2.6).
 func (d *decoder) field(line []byte) error {
 	if len(line) > d.max+lineSlack {
-		return d.lineTooLarge(line)
+		return d.lineTooLarge(line, false)
 	}
 	name, value, _ := bytes.Cut(line, colon)
 	if len(value) > 0 && value[0] == ' ' {
@@ -301,7 +328,7 @@ func (d *decoder) field(line []byte) error {
 		if bytes.IndexByte(value, 0) < 0 {
 			d.idSet = true
 			if string(value) != d.lastID || !utf8.Valid(value) {
-				d.lastID = toValidUTF8(value)
+				d.lastID = d.keepID(value)
 			}
 		}
 	case "retry":
@@ -311,25 +338,61 @@ func (d *decoder) field(line []byte) error {
 				d.opts.OnRetry(retry)
 			}
 		}
-	case "": // a comment: the line begins with the colon
-		if d.opts.Comments {
-			if d.commentLines > 0 {
-				d.comment = append(d.comment, '\n')
-			}
-			d.commentLines++
-			d.comment = appendValid(d.comment, value)
-			if len(d.comment) > d.max {
-				return d.tooLarge("a comment")
-			}
-		}
+	case "": // the line begins with the colon
+		return d.addComment(value)
 	}
 	return nil
 }
 
 var colon = []byte(":")
 
+// idBytes is how much one allocation holds of IDs. A short ID would cost each
+// event an allocation of its own. Who keeps an ID keeps so much alive.
+const idBytes = 256
+
+// keepID returns an ID as a string. A [strings.Builder] never changes what its
+// String has returned.
+func (d *decoder) keepID(id []byte) string {
+	if len(id) > idBytes/4 || !utf8.Valid(id) {
+		return toValidUTF8(id)
+	}
+	if d.ids.Cap()-d.ids.Len() < len(id) {
+		d.ids = strings.Builder{}
+		d.ids.Grow(idBytes)
+	}
+	start := d.ids.Len()
+	d.ids.Write(id)
+	return d.ids.String()[start:]
+}
+
+func (d *decoder) addComment(value []byte) error {
+	if d.opts.OnComment != nil {
+		d.opts.OnComment(toValidUTF8(value))
+	}
+	if !d.opts.Comments {
+		return nil
+	}
+	if d.commentLines > 0 {
+		d.comment = append(d.comment, '\n')
+	}
+	d.commentLines++
+	d.comment = appendValid(d.comment, value)
+	if len(d.comment) <= d.max {
+		return nil
+	}
+	if d.opts.SkipTooLarge {
+		d.commentLines, d.comment = 0, d.comment[:0]
+		return nil
+	}
+	return d.beyond("a comment")
+}
+
 func (d *decoder) addData(value []byte) error {
 	size := 0
+	if d.tooLarge {
+		d.dropMore(int64(len(value)))
+		return nil
+	}
 	if d.dataLines == 0 {
 		d.data0 = toValidUTF8(value)
 		size = len(d.data0)
@@ -344,14 +407,19 @@ func (d *decoder) addData(value []byte) error {
 	}
 	d.dataLines++
 	if size > d.max {
-		return d.tooLarge("an event")
+		if d.opts.SkipTooLarge {
+			d.drop(int64(size))
+			return nil
+		}
+		return d.beyond("an event")
 	}
 	return nil
 }
 
 // dispatch ends the block and returns its event. ok reports whether the block
-// makes an event.
-func (d *decoder) dispatch() (ev Event, ok bool) {
+// makes an event. err is a *TooLargeError if it makes one that is beyond the
+// limit.
+func (d *decoder) dispatch() (ev Event, ok bool, err error) {
 	ev.ID, ev.Type = d.lastID, d.eventType
 	if d.dataLines == 1 {
 		ev.Data = d.data0
@@ -366,27 +434,23 @@ func (d *decoder) dispatch() (ev Event, ok bool) {
 	}
 	ok = d.dataLines > 0 ||
 		d.opts.Dataless && (d.idSet || ev.Type != "" || ev.Retry > 0 || ev.Comment != "")
+	switch {
+	case d.tooLarge:
+		ev, ok, err = Event{}, false, &TooLargeError{Limit: d.max, Size: d.size, ID: d.lastID}
+	case d.dataLines == 0 && d.idSet && d.opts.OnID != nil:
+		d.opts.OnID(d.lastID)
+	}
 
 	d.dataLines, d.data0, d.commentLines, d.comment = 0, "", 0, d.comment[:0]
 	d.eventType, d.retry, d.idSet = "", 0, false
+	d.tooLarge, d.size = false, 0
 	if cap(d.data) > keptBuffer {
 		d.data = nil
 	}
 	if cap(d.comment) > keptBuffer {
 		d.comment = nil
 	}
-	return ev, ok
-}
-
-func (d *decoder) tooLarge(what string) error {
-	return fmt.Errorf("sse: %s is %w, which is %d bytes", what, ErrEventTooLarge, d.max)
-}
-
-func (d *decoder) lineTooLarge(line []byte) error {
-	if line[0] == ':' {
-		return d.tooLarge("a comment")
-	}
-	return d.tooLarge("an event")
+	return ev, ok, err
 }
 
 // parseRetry parses ASCII digits as milliseconds. A value too large for a

@@ -41,7 +41,8 @@ const (
 
 // A GapError reports that events are missing at this point of a sequence: a
 // receiver fell behind, or the events that it asked for are no longer retained.
-// It is the only error after which a sequence goes on. It always travels as a
+// It is the only error after which a sequence goes on, except for the
+// [*TooLargeError] of [DecodeOptions.SkipTooLarge]. It always travels as a
 // *GapError, possibly wrapped.
 //
 // [Serve] sends the event that [GapError.Event] returns and goes on, unless

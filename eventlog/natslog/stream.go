@@ -49,6 +49,9 @@ func (g *generation) isOf(info *jetstream.StreamInfo) bool {
 	return info.Config.Metadata[epochKey] == g.epochs[0].ID
 }
 
+// ensureTimeout is after how long a stream that was deleted is looked for, and made, once more.
+const ensureTimeout = 2 * time.Second
+
 // open opens the stream, and begins a generation of the log. found is what watch has found out about
 // the stream's end, or nil. Connect calls it, and then only watch.
 func (l *Log) open(ctx context.Context, found *verdict) error {
@@ -57,7 +60,13 @@ func (l *Log) open(ctx context.Context, found *verdict) error {
 	if v := l.link.Load().nc.ConnectedServerVersion(); older(v, 2, 11) {
 		return fmt.Errorf("the server has version %s, and 2.11 or later is needed", v)
 	}
-	if err := l.ensure(ctx); err != nil {
+	ensuring, done := ctx, context.CancelFunc(func() {})
+	if l.now.Load() != nil { // watch tries again, and of two processes that make a stream one may get no answer
+		ensuring, done = context.WithTimeout(ctx, ensureTimeout)
+	}
+	err := l.ensure(ensuring)
+	done()
+	if err != nil {
 		return err
 	}
 	info, err := l.ask(ctx, infoRequest{Deleted: true})

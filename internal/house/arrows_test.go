@@ -17,7 +17,7 @@ type place struct {
 }
 
 // library has the packages that users import. Everything else builds on them.
-var library = []string{"sse", "stream", "broadcast", "eventsource", "topics", "eventlog/...", "hub/..."}
+var library = []string{"sse", "stream", "broadcast", "eventsource", "eventsource/publish", "topics", "eventlog/...", "hub/..."}
 
 // places holds every package of the module, also those that are designed and not yet
 // written. The arrows point one way:
@@ -32,7 +32,9 @@ var places = []place{
 	{path: "sse", std: true},
 	{path: "stream", may: []string{"sse"}, std: true},
 	{path: "broadcast", may: []string{"sse"}, std: true},
-	{path: "eventsource", may: []string{"sse"}, std: true},
+	{path: "eventsource", may: []string{"eventsource/internal/outgoing", "sse"}, std: true},
+	{path: "eventsource/publish", may: []string{"eventsource/internal/outgoing"}, std: true},
+	{path: "eventsource/internal/outgoing", std: true},
 	{path: "topics", may: []string{"internal/quote"}, std: true},
 	{path: "eventlog", may: []string{"internal/logclock", "internal/nameset", "internal/quote", "internal/ringbuf", "sse", "topics"}, std: true},
 	{path: "eventlog/natslog", may: []string{"eventlog", "internal/nameset", "sse", "topics"}},
@@ -59,6 +61,7 @@ var places = []place{
 	{path: "internal/request", may: []string{"internal/budget", "internal/problem", "internal/quote", "internal/yield"}, std: true},
 	{path: "internal/server", may: []string{"eventlog", "hub/httpapi", "hub", "hub/stats", "internal/auth", "internal/budget", "internal/certs", "internal/grant", "internal/idempotency", "internal/problem", "internal/quote", "internal/request", "internal/yield", "sse", "topics"}},
 	{path: "internal/bench"},
+	{path: "internal/contract", may: []string{"eventsource", "sse"}, std: true},
 	{path: "cmd/...", may: append([]string{"internal/auth", "internal/bench", "internal/certs", "internal/filewatch", "internal/quote", "internal/server"}, library...)},
 	{path: "examples/...", may: append([]string{"examples/internal/..."}, library...)},
 	// Only tests may import these.

@@ -36,7 +36,7 @@ const statementsFunc = `func _(ctx context.Context, w http.ResponseWriter, r *ht
 var imports = knownImports(
 	"bytes", "cmp", "context", "database/sql", "encoding/json", "errors", "fmt", "io", "iter", "log", "log/slog", "math/rand/v2",
 	"net", "net/http", "os", "os/signal", "slices", "strconv", "strings", "sync", "syscall", "time",
-	modulePath+"/broadcast", modulePath+"/eventlog", modulePath+"/eventlog/natslog", modulePath+"/eventlog/segmentlog", modulePath+"/hub", modulePath+"/hub/httpapi", modulePath+"/hub/stats",
+	modulePath+"/broadcast", modulePath+"/eventsource", modulePath+"/eventsource/publish", modulePath+"/eventlog", modulePath+"/eventlog/natslog", modulePath+"/eventlog/segmentlog", modulePath+"/hub", modulePath+"/hub/httpapi", modulePath+"/hub/stats",
 	modulePath+"/sse", modulePath+"/stream", modulePath+"/topics",
 	"golang.org/x/sys/unix",
 )

@@ -269,13 +269,13 @@ func (c *connections) streaming(r *http.Request) (done func()) {
 
 // How long a connection stays undisturbed although others need its place. The time is
 // shorter the fewer such connections there are, so that newcomers find room at the same rate:
-// some 8,000 a second take the places of clients that have sent no whole request yet, and 1,000 those of
+// some 8,000 a second take the places of clients that have sent no whole request yet, and 3,000 those of
 // others.
 const (
 	leastFresh   = 10 * time.Millisecond
 	freshForEach = 125 * time.Microsecond
 	leastOther   = 100 * time.Millisecond
-	otherForEach = time.Millisecond
+	otherForEach = 300 * time.Microsecond
 	mostQuiet    = 500 * time.Millisecond
 )
 
