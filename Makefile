@@ -95,7 +95,7 @@ fuzz: ## each fuzz function for FUZZTIME (5s)
 .PHONY: soak
 soak: ## test each guarantee of the hub and of its log for SOAK (10m), with new seeds and more clients
 	@tools/setup.sh soak
-	@race=$$(tools/race.sh) && go test $$race -timeout 0 -count=1 -v ./internal/soak -soak $(SOAK)
+	@race=$$(tools/race.sh) && go test $$race -p 1 -timeout 0 -count=1 -v ./internal/soak ./internal/jepsen -soak $(SOAK)
 	@CGO_ENABLED=0 go test -timeout 0 -count=1 -run '^Test(PowerLoss|Kill)$$' ./eventlog/segmentlog -soak $(SOAK)
 
 .PHONY: bench

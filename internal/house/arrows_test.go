@@ -68,6 +68,7 @@ var places = []place{
 	{path: "internal/certs/certstest", std: true},
 	{path: "internal/e2e", std: true},
 	{path: "internal/house", std: true},
+	{path: "internal/jepsen", std: true},
 	{path: "internal/leak", std: true},
 	{path: "internal/memhttp", std: true},
 	{path: "internal/natstest", std: true},
