@@ -174,6 +174,22 @@ func (l *Log) loadList(ctx context.Context, base string) (*list, error) {
 	return s, nil
 }
 
+// findList is loadList for a process that needs the list. The bucket may have no leader yet, as when
+// another process has just made it: then findList asks again.
+func (l *Log) findList(ctx context.Context, base string) (*list, error) {
+	for deadline := time.Now().Add(requestTimeout); ; {
+		soon, cancel := context.WithTimeout(ctx, lookTimeout)
+		s, err := l.loadList(soon, base)
+		cancel()
+		switch {
+		case ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded):
+			return s, err
+		case time.Now().After(deadline):
+			return nil, errNoAnswer
+		}
+	}
+}
+
 // errListChanged means that another process has written the list meanwhile.
 var errListChanged = errors.New("natslog: the list of epochs has changed")
 
@@ -211,6 +227,7 @@ func (l *Log) saveList(ctx context.Context, s *list, replicas int) error {
 func (l *Log) keepList() {
 	t := time.NewTicker(pointInterval)
 	defer t.Stop()
+	var failing time.Time // since when, or zero
 	for {
 		select {
 		case <-l.closing.Done():
@@ -224,14 +241,25 @@ func (l *Log) keepList() {
 		ctx, cancel := context.WithTimeout(l.closing, listPatience)
 		err := l.updateList(ctx)
 		cancel()
-		if err != nil && !errors.Is(err, errListChanged) && l.closing.Err() == nil {
+		switch {
+		case err == nil || errors.Is(err, errListChanged):
+			failing = time.Time{}
+		case failing.IsZero():
+			failing = time.Now()
+		case time.Since(failing) >= listAlarm && l.closing.Err() == nil:
 			l.listFailed(err)
 		}
 	}
 }
 
-// listPatience bounds how long a loss waits for the list.
-const listPatience = time.Second
+const (
+	// listPatience bounds how long a loss waits for the list.
+	listPatience = time.Second
+
+	// listAlarm is how long the list may fail before that is worth a warning. Of two processes that
+	// make the bucket at the same time one may get no answer.
+	listAlarm = 5 * time.Second
+)
 
 func (l *Log) updateList(ctx context.Context) error {
 	l.listLock.Lock()

@@ -79,6 +79,7 @@ func Connect(ctx context.Context, options *Options) (*Log, error) {
 	l := &Log{
 		opts: opts, names: naming{opts.Stream + "."}, slots: newSlots(),
 		look: make(chan struct{}, 1), listing: make(chan struct{}, 1),
+		tail: tailWatch{renew: make(chan struct{}, 1)},
 	}
 	l.closing, l.close = context.WithCancel(context.Background())
 	l.session.Store(newSession(l.closing))

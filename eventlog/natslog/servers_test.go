@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -34,12 +35,14 @@ func (j *journal) Write(p []byte) (int, error) {
 	return j.lines.Write(p)
 }
 
-// count returns how often a text is there.
-func (j *journal) count(text string) int {
+func (j *journal) text() string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return strings.Count(j.lines.String(), text)
+	return j.lines.String()
 }
+
+// count returns how often a text is there.
+func (j *journal) count(text string) int { return strings.Count(j.text(), text) }
 
 func (j *journal) logger() *slog.Logger { return slog.New(slog.NewTextHandler(j, nil)) }
 
@@ -211,6 +214,61 @@ func TestTailThatStops(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the alarm has ended", func() bool { return n.log.Trouble() == nil })
+}
+
+// A consumer that lives and delivers nothing, as one does on a server that has not caught up, is
+// given up before that is an alarm. Another one goes on with the next message. The paused ones do
+// not stay.
+func TestConsumerThatDeliversNothing(t *testing.T) {
+	t.Parallel()
+	s := natstest.Start(t)
+	var lines journal
+	n := newNode(t, natslog.Options{URL: s.URL, Logger: lines.logger()})
+	js := jetStream(t, s.URL)
+	sub := subscribe(t, n, "")
+	mustAppend(t, n.log, numbered("a", 1, 10))
+	sub.want(t, "from the first consumer", datas("a", 1, 10)...)
+	stream, err := js.Stream(t.Context(), natslog.DefaultStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		for name := range stream.ConsumerNames(t.Context()).Name() {
+			if _, err := stream.PauseConsumer(t.Context(), name, time.Now().Add(time.Hour)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		mustAppend(t, n.log, numbered("b", 1, 10))
+		begun := time.Now()
+		sub.want(t, "from another consumer", datas("b", 1, 10)...)
+		if d := time.Since(begun); d > 9*time.Second { // it takes some 5 s
+			t.Errorf("it took %v", d)
+		}
+		eventually(t, "one consumer is left", func() bool {
+			info, err := stream.Info(t.Context())
+			return err == nil && info.State.Consumers == 1
+		})
+	}
+	if lines.count("do not reach") > 0 || lines.count("delivers nothing") != 1 {
+		t.Errorf("the log is:\n%s", lines.text())
+	}
+}
+
+// A Tail needs no more goroutines the more messages it has received.
+func TestTailKeepsItsGoroutines(t *testing.T) {
+	s := natstest.Start(t)
+	n := newNode(t, natslog.Options{URL: s.URL})
+	sub := subscribe(t, n, "")
+	receive := func(count int) (goroutines int) {
+		for range count {
+			mustAppend(t, n.log, numbered("a", 1, 1))
+			sub.want(t, "one by one", "a1")
+		}
+		return runtime.NumGoroutine()
+	}
+	if before, after := receive(10), receive(200); after > before+20 {
+		t.Errorf("%d goroutines have become %d", before, after)
+	}
 }
 
 // D9: each method says whether the log is away, and each message whether it may be stored.

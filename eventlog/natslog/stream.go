@@ -110,7 +110,7 @@ func (l *Log) settleEpochs(ctx context.Context, g, old *generation, info *jetstr
 		if old != nil { // it is needed for the processes that start later
 			listing, cancel = context.WithTimeout(ctx, listPatience)
 		}
-		s, err := l.loadList(listing, info.Config.Metadata[epochKey])
+		s, err := l.findList(listing, info.Config.Metadata[epochKey])
 		if err != nil {
 			l.listFailed(err)
 			s = parseList(nil, info.Config.Metadata[epochKey])

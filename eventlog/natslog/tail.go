@@ -23,7 +23,8 @@ const (
 )
 
 // Tail implements [eventlog.Log]. It reads with ordered consumers, a new one for each
-// connection. A consumer begins at a sequence number, never at the newest message.
+// connection, and when one delivers nothing (see checkTail). A consumer begins at a sequence
+// number, never at the newest message.
 func (l *Log) Tail(ctx context.Context, generation, after uint64) iter.Seq2[[]eventlog.Record, error] {
 	return func(yield func([]eventlog.Record, error) bool) {
 		g := l.now.Load()
@@ -52,8 +53,8 @@ func (l *Log) Tail(ctx context.Context, generation, after uint64) iter.Seq2[[]ev
 	}
 }
 
-// consume reads until another session begins, or the loop is left. more is true in
-// the first case: another consumer goes on.
+// consume reads until another session begins, the consumer is given up, or the loop is left. more
+// is true in the first two cases: another consumer goes on.
 func (l *Log) consume(ctx context.Context, g *generation, after *uint64, yield func([]eventlog.Record, error) bool) (more bool, err error) {
 	session := l.session.Load()
 	ctx, cancel := context.WithCancel(ctx)
@@ -66,8 +67,12 @@ func (l *Log) consume(ctx context.Context, g *generation, after *uint64, yield f
 	}
 	l.tail.reached.Store(*after)
 	l.tail.tailing.Store(true)
+	select {
+	case <-l.tail.renew: // meant for the consumer before
+	default:
+	}
 	messages := make(chan jetstream.Msg, tailRecords)
-	consuming, err := l.startConsumer(ctx, *after+1, messages)
+	consumer, consuming, err := l.startConsumer(ctx, *after+1, messages)
 	if err != nil && session.Err() != nil {
 		select {
 		case <-session.next:
@@ -78,7 +83,8 @@ func (l *Log) consume(ctx context.Context, g *generation, after *uint64, yield f
 	if err != nil {
 		return false, err
 	}
-	defer consuming.Stop()
+	defer func() { go l.endConsumer(consumer, consuming) }()
+	closed := consuming.Closed() // each call starts a goroutine
 	for {
 		var records []eventlog.Record
 		before := *after
@@ -87,7 +93,12 @@ func (l *Log) consume(ctx context.Context, g *generation, after *uint64, yield f
 			records = l.appendNext(records, after, m)
 		case <-session.next:
 			return true, nil
-		case <-consuming.Closed():
+		case <-l.tail.renew:
+			if len(messages) > 0 {
+				continue
+			}
+			return true, nil
+		case <-closed:
 			return false, errors.New("the server has ended the consumer")
 		case <-g.gone:
 			return false, eventlog.ErrReopened
@@ -123,7 +134,7 @@ func (l *Log) consume(ctx context.Context, g *generation, after *uint64, yield f
 }
 
 // startConsumer starts a consumer that sends messages from a number on, until ctx is done.
-func (l *Log) startConsumer(ctx context.Context, from uint64, messages chan<- jetstream.Msg) (jetstream.ConsumeContext, error) {
+func (l *Log) startConsumer(ctx context.Context, from uint64, messages chan<- jetstream.Msg) (jetstream.Consumer, jetstream.ConsumeContext, error) {
 	creating, created := l.request(ctx)
 	defer created()
 	consumer, err := l.link.Load().js.OrderedConsumer(creating, l.opts.Stream, jetstream.OrderedConsumerConfig{
@@ -132,9 +143,9 @@ func (l *Log) startConsumer(ctx context.Context, from uint64, messages chan<- je
 		InactiveThreshold: time.Minute,
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return consumer.Consume(func(m jetstream.Msg) {
+	consuming, err := consumer.Consume(func(m jetstream.Msg) {
 		select {
 		case messages <- m:
 		case <-ctx.Done():
@@ -145,6 +156,19 @@ func (l *Log) startConsumer(ctx context.Context, from uint64, messages chan<- je
 				l.warnings.warn(l, "the consumer of the stream has an error: "+err.Error(), err)
 			}
 		}))
+	return consumer, consuming, err
+}
+
+// endConsumer stops a consumer and deletes it, so that it does not count towards a limit. That can
+// take 20 seconds: a client that is making the consumer anew answers only when it is done.
+func (l *Log) endConsumer(consumer jetstream.Consumer, consuming jetstream.ConsumeContext) {
+	consuming.Stop()
+	ctx, cancel := l.request(l.closing)
+	defer cancel()
+	if ctx.Err() == nil {
+		// If this fails, the servers delete the consumer after its InactiveThreshold.
+		_ = l.link.Load().js.DeleteConsumer(ctx, l.opts.Stream, consumer.CachedInfo().Name)
+	}
 }
 
 // appendNext appends a message's record, unless Tail has yielded it before.

@@ -11,8 +11,15 @@ import (
 	"example.com/tidings/eventlog"
 )
 
-// tailPatience is how long a Tail may be behind the stream before that is an alarm.
-const tailPatience = 10 * time.Second
+const (
+	// tailPatience is how long a Tail may be behind the stream before that is an alarm.
+	tailPatience = 10 * time.Second
+
+	// tailStall is how long a Tail that is behind may get nothing before it makes its consumer
+	// anew, and how often it does so. The consumer is on one server of the stream. If that server
+	// has not caught up after a power loss, the consumer lives and delivers nothing.
+	tailStall = 3 * time.Second
+)
 
 // A trouble is something that the person who runs the program has to repair. Methods may be
 // called concurrently.
@@ -91,27 +98,33 @@ func (l *Log) checkConfig(g *generation, info *jetstream.StreamInfo) {
 // A tailWatch says how far Tails have come. Methods may be called concurrently.
 type tailWatch struct {
 	reached atomic.Uint64
-	tailing atomic.Bool // some Tail has begun
+	tailing atomic.Bool   // some Tail has begun
+	renew   chan struct{} // makes a Tail give its consumer up
 
 	// Only watch uses these.
-	since  time.Time // when the Tail was first seen to be behind goal, or zero
+	since  time.Time // when goal was set
 	goal   uint64
-	number uint64 // of the generation
+	number uint64    // of the generation
+	last   uint64    // what reached was at the last look
+	moved  time.Time // when last was set, or the consumer was given up
 }
 
-// checkTail reports a Tail that has been behind the stream for long.
+// checkTail has a Tail that is behind the stream, and gets nothing, make its consumer anew. It
+// reports a Tail that has been behind for long.
 func (l *Log) checkTail(g *generation, info *jetstream.StreamInfo) {
-	w := &l.tail
+	w, now := &l.tail, time.Now()
 	reached := w.reached.Load()
 	if !w.tailing.Load() || w.number != g.number || reached >= w.goal {
-		w.since, w.goal, w.number = time.Time{}, info.State.LastSeq, g.number
-		if reached < w.goal {
-			w.since = time.Now()
-		}
+		w.since, w.goal, w.number = now, info.State.LastSeq, g.number
+		w.last, w.moved = reached, now
 		l.report(tailTrouble, nil)
 		return
 	}
-	if time.Since(w.since) < tailPatience {
+	if reached != w.last {
+		w.last, w.moved = reached, now
+	}
+	late, stalls := now.Sub(w.since) >= tailPatience, now.Sub(w.moved) >= tailStall
+	if !late && !stalls {
 		return
 	}
 	// The rest may have been removed.
@@ -119,8 +132,29 @@ func (l *Log) checkTail(g *generation, info *jetstream.StreamInfo) {
 	switch {
 	case errors.Is(err, eventlog.ErrNotFound) || err == nil && r.Seq > w.goal:
 		w.goal = reached
-	case err == nil:
+		return
+	case err != nil:
+		return
+	}
+	if stalls {
+		w.moved = now
+		l.renewConsumer(reached)
+	}
+	if late {
 		l.report(tailTrouble, errors.New("messages of the stream "+l.opts.Stream+" are stored, but do not reach this server within 10 s; the stream or the account may have a limit of consumers"))
+	}
+}
+
+// renewConsumer has the Tail give its consumer up, and go on with another one after what it has
+// reached.
+func (l *Log) renewConsumer(reached uint64) {
+	select {
+	case l.tail.renew <- struct{}{}:
+	default:
+		return
+	}
+	if text := "the consumer of the stream delivers nothing; another one goes on"; l.warnings.due(text) {
+		l.opts.Logger.Warn(text, "after", reached)
 	}
 }
 
