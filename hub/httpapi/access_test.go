@@ -300,7 +300,7 @@ func TestAuthorizeHoldsUntilTheBodyHasCome(t *testing.T) {
 					t.Error(err)
 				}
 			}, 401, 401, 1},
-			"it ends":       {time.Second / 2, func() { time.Sleep(time.Minute) }, 401, 401, 2},
+			"it ends": {time.Second / 2, func() { time.Sleep(time.Minute) }, 401, 401, 2},
 			"it is refused": {2 * time.Second, func() {
 				mu.Lock()
 				defer mu.Unlock()
