@@ -23,7 +23,7 @@ const (
 )
 
 // Tail implements [eventlog.Log]. It reads with ordered consumers, a new one for each
-// connection, and when one delivers nothing (see checkTail). A consumer begins at a sequence
+// connection, and when one delivers nothing for some seconds. A consumer begins at a sequence
 // number, never at the newest message.
 func (l *Log) Tail(ctx context.Context, generation, after uint64) iter.Seq2[[]eventlog.Record, error] {
 	return func(yield func([]eventlog.Record, error) bool) {
