@@ -20,6 +20,10 @@ const (
 	// These bound how soon a consumer finds that the server has forgotten it.
 	tailHeartbeat = 2 * time.Second
 	tailExpiry    = 10 * time.Second
+
+	// makeTimeout bounds the making of a consumer. A server that has not caught up may not answer,
+	// and the next consumer can be on another one.
+	makeTimeout = 2 * time.Second
 )
 
 // Tail implements [eventlog.Log]. It reads with ordered consumers, a new one for each
@@ -84,6 +88,7 @@ func (l *Log) consume(ctx context.Context, g *generation, after *uint64, yield f
 		return false, err
 	}
 	defer func() { go l.endConsumer(consumer, consuming) }()
+	l.tail.began.Store(time.Now().UnixNano())
 	closed := consuming.Closed() // each call starts a goroutine
 	for {
 		var records []eventlog.Record
@@ -135,7 +140,9 @@ func (l *Log) consume(ctx context.Context, g *generation, after *uint64, yield f
 
 // startConsumer starts a consumer that sends messages from a number on, until ctx is done.
 func (l *Log) startConsumer(ctx context.Context, from uint64, messages chan<- jetstream.Msg) (jetstream.Consumer, jetstream.ConsumeContext, error) {
-	creating, created := l.request(ctx)
+	within, cancel := context.WithTimeout(ctx, makeTimeout)
+	defer cancel()
+	creating, created := l.request(within)
 	defer created()
 	consumer, err := l.link.Load().js.OrderedConsumer(creating, l.opts.Stream, jetstream.OrderedConsumerConfig{
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,

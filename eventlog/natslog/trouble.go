@@ -99,6 +99,7 @@ func (l *Log) checkConfig(g *generation, info *jetstream.StreamInfo) {
 type tailWatch struct {
 	reached atomic.Uint64
 	tailing atomic.Bool   // some Tail has begun
+	began   atomic.Int64  // when the newest consumer was made, in Unix nanoseconds
 	renew   chan struct{} // makes a Tail give its consumer up
 
 	// Only watch uses these.
@@ -123,7 +124,7 @@ func (l *Log) checkTail(g *generation, info *jetstream.StreamInfo) {
 	if reached != w.last {
 		w.last, w.moved = reached, now
 	}
-	late, stalls := now.Sub(w.since) >= tailPatience, now.Sub(w.moved) >= tailStall
+	late, stalls := now.Sub(w.since) >= tailPatience, now.Sub(w.moved) >= tailStall && now.Sub(time.Unix(0, w.began.Load())) >= tailStall
 	if !late && !stalls {
 		return
 	}
