@@ -2,7 +2,7 @@
 
 # The time for each fuzz function, each benchmark and each test of make soak. BENCH is
 # a pattern of benchmark names. An example is TESTFLAGS='-run TestX -count=10'.
-FUZZTIME ?= 5s
+FUZZTIME ?= 3s
 BENCHTIME ?= 0.3s
 BENCH ?= .
 SOAK ?= 10m
@@ -88,7 +88,7 @@ power: ## 1,000 losses of power of the embedded log, without the race detector, 
 	@CGO_ENABLED=0 $(GOTEST) $(UNIT) -run '^TestPowerLoss$$' ./eventlog/segmentlog
 
 .PHONY: fuzz
-fuzz: ## each fuzz function for FUZZTIME (5s)
+fuzz: ## each fuzz function for FUZZTIME (3s)
 	@echo '== fuzz'
 	@tools/fuzz.sh $(FUZZTIME)
 

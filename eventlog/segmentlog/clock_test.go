@@ -170,6 +170,7 @@ func TestRestartWithTheClockAhead(t *testing.T) {
 	now, _ := clock.source()
 	l = opened(t, opts)
 	defer l.Close()
+	l.retention.use()
 	await(t, "the end of the old message", func() bool {
 		st, err := l.State(t.Context())
 		return err == nil && st.First == 2

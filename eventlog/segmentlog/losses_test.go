@@ -448,6 +448,7 @@ func TestLostIsNotExpired(t *testing.T) {
 			}
 			l := opened(t, Options{Dir: dir, MaxAge: time.Hour, MaxBytes: -1, clock: clock, Logger: quiet(), files: unsynced{}})
 			l.verified(t)
+			l.retention.use()
 			if err := l.retention.expire(); err != nil {
 				t.Fatal(err)
 			}

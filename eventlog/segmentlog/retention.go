@@ -25,7 +25,7 @@ type retention struct {
 }
 
 // idleRetention is after how long the age of records counts although nobody uses the log. Until
-// somebody does, nothing expires: who opens the log after a long time first reads what it had.
+// somebody does, nothing is too old: who opens the log after a long time first reads what it had.
 const idleRetention = time.Minute
 
 // use is called when somebody has appended to the log, or follows it.
@@ -76,10 +76,11 @@ func (r *retention) run() {
 		select {
 		case <-r.wake:
 		case <-ticker.C:
-			if r.used.Load() || time.Since(opened) > idleRetention {
-				if err := r.expire(); err != nil && r.log.Err() == nil {
-					r.log.opts.Logger.Warn("the age of messages cannot be told; the log tries again", "error", err)
-				}
+			if time.Since(opened) > idleRetention {
+				r.use()
+			}
+			if err := r.expire(); err != nil && r.log.Err() == nil {
+				r.log.opts.Logger.Warn("the age of messages cannot be told; the log tries again", "error", err)
 			}
 			since := time.Now().Add(-idleFiles)
 			for _, s := range r.log.list() {
@@ -154,7 +155,7 @@ func (r *retention) expire() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	next, err := r.bytes(r.log.first.Load())
-	if err == nil && r.log.opts.MaxAge > 0 {
+	if err == nil && r.log.opts.MaxAge > 0 && r.used.Load() {
 		next, err = r.age(next)
 	}
 	if err == nil {

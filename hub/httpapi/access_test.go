@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -275,10 +276,13 @@ func TestAuthorizeNamesTheLine(t *testing.T) {
 // after a body that has taken long.
 func TestAuthorizeHoldsUntilTheBodyHasCome(t *testing.T) {
 	protocols(t, func(t *testing.T, h2 bool) {
+		var mu sync.Mutex // of the next three
 		var decision httpapi.Decision
 		var refuse error
 		asked := 0
 		s := serve(t, setting{h2: h2, api: httpapi.Options{Authorize: func(*http.Request, httpapi.Access) (httpapi.Decision, error) {
+			mu.Lock()
+			defer mu.Unlock()
 			asked++
 			return decision, refuse
 		}}})
@@ -296,15 +300,21 @@ func TestAuthorizeHoldsUntilTheBodyHasCome(t *testing.T) {
 					t.Error(err)
 				}
 			}, 401, 401, 1},
-			"it ends":       {time.Second / 2, func() { time.Sleep(time.Minute) }, 401, 401, 2},
-			"it is refused": {2 * time.Second, func() { refuse = errors.New("no") }, 403, 403, 2},
+			"it ends": {time.Second / 2, func() { time.Sleep(time.Minute) }, 401, 401, 2},
+			"it is refused": {2 * time.Second, func() {
+				mu.Lock()
+				defer mu.Unlock()
+				refuse = errors.New("no")
+			}, 403, 403, 2},
 		} {
 			for _, route := range []struct {
 				method, path, body string
 				want               int
 			}{{"POST", "/topics/a", "message", tt.publish}, {"POST", "/batch", `{"topic":"a","data":"x"}`, map[int]int{201: 200}[tt.publish]}, {"PUT", "/subjects/jwt:x/revocation", `{}`, tt.revoke}} {
+				mu.Lock()
 				decision, refuse = httpapi.Decision{Subject: fmt.Sprint("jwt:", name, route.path), Until: time.Now().Add(time.Minute)}, nil
 				asked = 0
+				mu.Unlock()
 				body, text := io.Pipe()
 				go func() {
 					io.WriteString(text, route.body[:1])
@@ -320,9 +330,11 @@ func TestAuthorizeHoldsUntilTheBodyHasCome(t *testing.T) {
 				if res.StatusCode != route.want {
 					t.Errorf("%s: %s: %s, want %d", name, route.path, res.Status, route.want)
 				}
+				mu.Lock()
 				if route.path == "/topics/a" && asked != tt.asked {
 					t.Errorf("%s: asked %d times, want %d", name, asked, tt.asked)
 				}
+				mu.Unlock()
 				res.Body.Close()
 			}
 		}

@@ -215,6 +215,34 @@ func (c *connections) cut() {
 	}
 }
 
+// idleEvery is how often endIdle looks.
+const idleEvery = 50 * time.Millisecond
+
+// endIdle closes connections of HTTP/2 that have no request, until done is closed. The server has told
+// their clients that it goes away (RFC 9113, section 6.8), and net/http would wait for them for a second.
+func (c *connections) endIdle(done <-chan struct{}) {
+	ticker := time.NewTicker(idleEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-done:
+			return
+		}
+		c.mu.Lock()
+		for _, q := range [...]*queue{&c.fresh, &c.idle} {
+			for k := q.root.next; k != &q.root; {
+				next := k.next
+				if !k.head { // net/http closes those of HTTP/1
+					k.close()
+				}
+				k = next
+			}
+		}
+		c.mu.Unlock()
+	}
+}
+
 // gone notes that a connection is closed that net/http has not seen.
 func (c *connections) gone(conn net.Conn) {
 	c.mu.Lock()

@@ -328,7 +328,10 @@ func (s *Server) Run(ctx context.Context, h *hub.Hub) error {
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
 	defer cancel()
 	inTime := context.AfterFunc(grace, s.conns.cut) // Shutdown itself may wait for a connection of TLS
+	ending := make(chan struct{})
+	go s.conns.endIdle(ending)
 	err := s.http.Shutdown(grace)
+	close(ending)
 	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		s.log.Warn("stopping", "error", err)
 	}
