@@ -296,3 +296,38 @@ func TestPostMessageAgain(t *testing.T) {
 		t.Errorf("the topic is %+v, %v", got, err)
 	}
 }
+
+// A leftLog waits for 200 ms before it stores a message, unless the context ends.
+type leftLog struct {
+	eventlog.Log
+	asked chan struct{}
+	ended chan error
+}
+
+func (l leftLog) Append(ctx context.Context, messages []hub.Message) []eventlog.Appended {
+	close(l.asked)
+	select {
+	case <-ctx.Done():
+	case <-time.After(200 * time.Millisecond):
+	}
+	l.ended <- ctx.Err()
+	return l.Log.Append(ctx, messages)
+}
+
+// The message of a client that hangs up after it has sent everything is stored all the same.
+func TestPostMessageOfAClientThatLeaves(t *testing.T) {
+	log := leftLog{eventlog.NewMemory(nil), make(chan struct{}), make(chan error, 1)}
+	s := startOn(t, server.Config{}, log, hub.Options{})
+	ctx, leave := context.WithCancel(t.Context())
+	req, err := http.NewRequestWithContext(ctx, "POST", s.url+"/messages", strings.NewReader(`{"user":"a","text":"b"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	go client(t, "HTTP/1.1").Do(req)
+	<-log.asked
+	leave()
+	if err := <-log.ended; err != nil {
+		t.Errorf("storing ended with the client: %v", err)
+	}
+}
