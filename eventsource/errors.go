@@ -2,14 +2,15 @@ package eventsource
 
 import (
 	"bytes"
-	"encoding/json"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net/http"
 	"strconv"
 	"strings"
+
+	"example.com/tidings/eventsource/internal/outgoing"
 )
 
 // A namedError is one of the variables below.
@@ -96,28 +97,12 @@ func readBody(body io.Reader) []byte {
 
 // detail returns what the body of a refusal says, on one line.
 func detail(h http.Header, body []byte) string {
-	if mediaType, _, _ := mime.ParseMediaType(h.Get("Content-Type")); mediaType == "application/problem+json" {
-		var problem struct{ Title, Detail string }
-		if json.Unmarshal(body, &problem) == nil && problem.Title+problem.Detail != "" {
-			if problem.Detail != "" {
-				return printable(problem.Detail)
-			}
-			return printable(problem.Title)
-		}
+	if p, ok := outgoing.ParseProblem(h, body); ok && p.Title+p.Detail != "" {
+		return outgoing.Printable(cmp.Or(p.Detail, p.Title))
 	}
 	body = bytes.TrimSpace(body)
 	if len(body) == 0 {
 		return ""
 	}
 	return strconv.Quote(string(body[:min(len(body), quotedBody)]))
-}
-
-// printable replaces what could write over a terminal.
-func printable(s string) string {
-	return strings.Map(func(c rune) rune {
-		if !strconv.IsPrint(c) {
-			return ' '
-		}
-		return c
-	}, s)
 }

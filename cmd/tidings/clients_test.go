@@ -289,6 +289,12 @@ func TestSubReports(t *testing.T) {
 	if code != 0 || strings.Count(errs, "\n") != 1 || !strings.Contains(errs, "no hub answers at http://127.0.0.1:1") {
 		t.Errorf("%d %q", code, errs)
 	}
+	for _, args := range [][]string{{"sub", "--timeout", "100ms", "a"}, {"topics"}, {"revoke", "jwt:a"}} {
+		_, _, errs := run(t, []string{"TIDINGS_URL=http://ada:secret@127.0.0.1:1"}, args...)
+		if strings.Contains(errs, "secret") || !strings.Contains(errs, "no hub answers at http://ada:xxxxx@127.0.0.1:1") {
+			t.Errorf("%s has the password, or no reason: %q", args[0], errs)
+		}
+	}
 }
 
 func TestTopicsCommand(t *testing.T) {

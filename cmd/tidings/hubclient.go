@@ -17,11 +17,13 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"example.com/tidings/internal/server"
+	"example.com/tidings/stream"
 )
 
 // A target is a hub that a command asks, and with what.
 type target struct {
 	base      string // its URL, without a slash at the end
+	name      string // the same for messages: without a password
 	header    http.Header
 	tokenFile string
 }
@@ -50,7 +52,7 @@ func newTarget(cmd *cli.Command) (*target, error) {
 	case u.RawQuery != "" || u.Fragment != "":
 		return nil, errors.New("--url: want the URL of the hub, without ? and #")
 	}
-	t := &target{base: strings.TrimRight(given, "/"), tokenFile: cmd.String("token-file")}
+	t := &target{base: strings.TrimRight(given, "/"), name: strings.TrimRight(u.Redacted(), "/"), tokenFile: cmd.String("token-file")}
 	if t.header, err = parseHeaders(cmd.StringSlice("header")); err != nil {
 		return nil, err
 	}
@@ -99,10 +101,8 @@ func (t *target) get(ctx context.Context, path string, q url.Values, to any) err
 		if err == nil || after < 0 || asked == askTimes || ctx.Err() != nil {
 			return err
 		}
-		select {
-		case <-time.After(max(wait, after)):
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := stream.Sleep(ctx, max(wait, after)); err != nil {
+			return err
 		}
 		wait *= 2
 	}
@@ -127,7 +127,7 @@ func (t *target) ask(ctx context.Context, path string, q url.Values, to any) (af
 		if dialFailed(err) {
 			after = -1 // a person waits
 		}
-		return after, unreachable(t.base, err)
+		return after, unreachable(t.name, err)
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
@@ -136,10 +136,10 @@ func (t *target) ask(ctx context.Context, path string, q url.Values, to any) (af
 			seconds, _ := strconv.Atoi(res.Header.Get("Retry-After"))
 			after = time.Duration(min(max(seconds, 0), 60)) * time.Second
 		}
-		return after, refused(t.base, res)
+		return after, refused(t.name, res)
 	}
 	if err := json.NewDecoder(res.Body).Decode(to); err != nil {
-		return 0, fmt.Errorf("the answer of %s breaks off, or is none of a hub: %w", t.base, err)
+		return 0, fmt.Errorf("the answer of %s breaks off, or is none of a hub: %w", t.name, err)
 	}
 	return 0, nil
 }

@@ -72,7 +72,7 @@ type pub struct {
 	ndjson bool
 	out    io.Writer
 	notes  *noter
-	base   string
+	hub    string      // its URL, for messages
 	away   atomic.Bool // the hub, and the user was told so
 	*tally
 }
@@ -103,7 +103,7 @@ func newPub(cmd *cli.Command) (*pub, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.base = t.base
+	p.hub = t.name
 	p.tally = newTally(p.notes, cmd.Root().ErrWriter)
 	p.client = publish.New(t.base, &publish.Options{Header: t.header, Prepare: t.prepare, OnRetry: p.retry})
 	return p, nil
@@ -117,7 +117,7 @@ func (p *pub) retry(err error, _ time.Duration) {
 }
 
 // why explains an error of a message or of a request.
-func (p *pub) why(err error) string { return explained(p.base, err) }
+func (p *pub) why(err error) string { return explained(p.hub, err) }
 
 // one publishes one message, and prints its id.
 func (p *pub) one(ctx context.Context, data, key string) error {

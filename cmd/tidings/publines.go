@@ -224,7 +224,7 @@ func (p *pub) send(ctx context.Context, batch []numbered) bool {
 		p.failed = err
 	}
 	if p.failed == nil && p.away.Swap(false) {
-		p.notes.notef("the hub at %s stores messages again", p.base)
+		p.notes.notef("the hub at %s stores messages again", p.hub)
 	}
 	p.tally.show()
 	return p.failed == nil

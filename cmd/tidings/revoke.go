@@ -52,11 +52,11 @@ func revoke(ctx context.Context, cmd *cli.Command) error {
 	}
 	res, err := http.DefaultClient.Do(r)
 	if err != nil {
-		return failure{unreachable(t.base, err)}
+		return failure{unreachable(t.name, err)}
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusNoContent {
-		return failure{refused(t.base, res)}
+		return failure{refused(t.name, res)}
 	}
 	return nil
 }

@@ -274,7 +274,7 @@ func (s *sub) explain(ctx context.Context, err error) error {
 	if _, ok := errors.AsType[failure](err); ok || errors.Is(err, errReaderLeft) {
 		return err
 	}
-	return failure{errors.New(explained(s.target.base, err))}
+	return failure{errors.New(explained(s.target.name, err))}
 }
 
 // state tells the user that the connection is lost, and that it is there again.
@@ -283,12 +283,12 @@ func (s *sub) state(state eventsource.State) {
 	case eventsource.Waiting, eventsource.Muted:
 		if !s.lost {
 			s.lost = true
-			s.notes.notef("%s; trying again", explained(s.target.base, state.Err))
+			s.notes.notef("%s; trying again", explained(s.target.name, state.Err))
 		}
 	case eventsource.Open:
 		if s.lost {
 			s.lost = false
-			s.notes.notef("connected to %s", s.target.base)
+			s.notes.notef("connected to %s", s.target.name)
 		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"example.com/tidings/eventsource/internal/outgoing"
+	"example.com/tidings/stream"
 )
 
 // A delivery brings items to the hub that fit into one request.
@@ -89,7 +90,7 @@ func (d *delivery) attempt() error {
 	if d.c.opts.OnRetry != nil {
 		d.c.opts.OnRetry(err, wait)
 	}
-	return sleep(d.ctx, wait)
+	return stream.Sleep(d.ctx, wait)
 }
 
 // refused handles an answer that no repetition changes. If it is about one line,
@@ -225,9 +226,8 @@ func (c *Client) request(ctx context.Context, items []*item) (*http.Request, err
 func problem(res *http.Response) *StatusError {
 	e := &StatusError{Status: res.StatusCode, Header: res.Header}
 	body, _ := io.ReadAll(io.LimitReader(res.Body, keptBody))
-	if mediaType, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type")); mediaType == "application/problem+json" {
-		json.Unmarshal(body, e)
-		e.Status = res.StatusCode
+	if p, ok := outgoing.ParseProblem(res.Header, body); ok {
+		e.Type, e.Title, e.Detail, e.Line = p.Type, p.Title, p.Detail, p.Line
 	}
 	return e
 }
@@ -278,16 +278,4 @@ func (it *item) answered(a answer, h http.Header) error {
 	}
 	it.maybe = it.maybe || status.maybeStored()
 	return status
-}
-
-// sleep waits. It returns the cause of ctx if that is done first.
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

@@ -54,9 +54,9 @@ func (e *StatusError) Error() string {
 	s := "publish: the hub answered " + strings.TrimSpace(strconv.Itoa(e.Status)+" "+http.StatusText(e.Status))
 	switch {
 	case e.Detail != "":
-		s += ": " + e.Detail
+		s += ": " + outgoing.Printable(e.Detail)
 	case e.Title != "":
-		s += ": " + e.Title
+		s += ": " + outgoing.Printable(e.Title)
 	}
 	return s
 }

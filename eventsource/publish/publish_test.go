@@ -395,3 +395,23 @@ func TestMistakesAreRefused(t *testing.T) {
 		}
 	})
 }
+
+// An error has what the problem says, and nothing else of it. Its text does not write over a
+// terminal.
+func TestErrorsOfProblems(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &hub{answer: func(int, []sentLine) reply {
+			r := refusal(403, "not-granted")
+			r.body = `{"type":"urn:tidings:problem:not-granted","title":"T","status":1,"detail":"not\u001b[2J granted","header":{"Content-Type":["x"]}}`
+			return r
+		}}
+		_, err := h.client(publish.Options{}).Publish(t.Context(), messages(1)[0])
+		status, ok := errors.AsType[*publish.StatusError](err)
+		if !ok || status.Status != 403 || status.Type != "urn:tidings:problem:not-granted" || status.Title != "T" || status.Header.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("the error is %+v", err)
+		}
+		if got := err.Error(); got != "publish: the hub answered 403 Forbidden: not [2J granted" {
+			t.Errorf("its text is %q", got)
+		}
+	})
+}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,20 +10,24 @@ import (
 	"mime"
 	"net/http"
 	"strings"
+	"time"
 	"unicode/utf8"
 
-	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 	"example.com/tidings/hub/httpapi"
 	"example.com/tidings/internal/budget"
 	"example.com/tidings/internal/idempotency"
 	"example.com/tidings/internal/problem"
 	"example.com/tidings/internal/request"
+	"example.com/tidings/internal/unpublished"
 	"example.com/tidings/sse"
 )
 
 // maxMessageBody is the largest body of POST /messages, in bytes.
 const maxMessageBody = 2 << 20
+
+// publishTime is how long the log may take to store a message.
+const publishTime = 10 * time.Second
 
 // A message is the body of POST /messages, and the data of the event.
 type message struct {
@@ -60,36 +65,30 @@ func (s *site) postMessage(w http.ResponseWriter, r *http.Request) error {
 		idempotency.SetWindow(w.Header(), s.hub.KeyWindow())
 	}
 	event, err := sse.JSON("", m)
-	if err == nil {
-		_, err = s.hub.Publish(r.Context(), hub.Message{Topic: topic, Data: event.Data, Key: key})
+	if err != nil {
+		return err
 	}
-	switch {
-	case errors.Is(err, eventlog.ErrKeyConflict):
-		return problem.KeyConflict.With("The idempotency key was used for another message. Use a new key for each message, and the same key only to send that message again.").About("key")
-	case errors.Is(err, eventlog.ErrClosed):
-		return problem.Stopping.With("The server is stopping and did not store the message. Send it again in a moment.").Set("Retry-After", "1")
-	case errors.Is(err, eventlog.ErrFailed):
-		return problem.Unavailable.With("The log has failed, and the server did not store the message. Send it again when the server has been started again.").Set("Retry-After", "1")
-	case errors.Is(err, eventlog.ErrFull):
-		return problem.InsufficientStorage.With("There is no room to store the message. Stored messages can still be read. Send this one again later.")
-	case errors.Is(err, eventlog.ErrTooManyTopics):
-		return problem.TooManyTopics.With("The log has as many topics as it takes, and the server did not store the message. Send it again when others have expired.")
-	case errors.Is(err, eventlog.ErrTooManyKeys):
-		return problem.TooManyKeys.With("The log remembers as many idempotency keys as it takes, and the server did not store the message. Send it without a key, or again later.").About("key")
-	case errors.Is(err, eventlog.ErrTooLarge):
-		if e, ok := errors.AsType[*eventlog.TooLargeError](err); ok {
-			return problem.BodyTooLarge.Withf("The message takes %d bytes of storage. It may take up to %d. Send a shorter one.", e.Size, e.Limit)
-		}
-		return problem.BodyTooLarge.With("The message is larger than the server can store. Send a shorter one.")
-	case err != nil && r.Context().Err() != nil:
-		return problem.Unconfirmed.With("The request was cut off while the server stored the message. Check whether it is stored. If not, send it again.")
-	case err != nil:
-		s.log.ErrorContext(r.Context(), "a message could not be published", "error", err)
-		return problem.InternalError.With("It is not known whether the message is stored. Send it again later, with an idempotency key so that it is stored once. The server's log has the reason.")
+	// A client that hangs up by now has sent everything, and wants it stored.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), publishTime)
+	defer cancel()
+	if _, err = s.hub.Publish(ctx, hub.Message{Topic: topic, Data: event.Data, Key: key}); err != nil {
+		return s.unpublished(r, err)
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	io.WriteString(w, "queued")
 	return nil
+}
+
+// unpublished returns the problem of a message that was not stored, or that may not have been.
+func (s *site) unpublished(r *http.Request, err error) *problem.Problem {
+	p := unpublished.Problem(s.log, r, err)
+	switch p.Type {
+	case problem.MessageTooLarge: // a client knows the body only
+		p.Type = problem.BodyTooLarge
+	case problem.TooManyTopics: // which the client cannot choose
+		p.Field = ""
+	}
+	return p
 }
 
 func readMessage(w http.ResponseWriter, r *http.Request, hold *request.Hold) (m message, err error) {

@@ -221,6 +221,12 @@ func TestPostMessageThatIsNotStored(t *testing.T) {
 		{"the log fails", errors.New(secret), 500, "internal-error", false, true},
 		{"the disk is full", fmt.Errorf("%w: %s", eventlog.ErrFull, secret), 507, "insufficient-storage", false, false},
 		{"the log has failed", fmt.Errorf("%w: %s", eventlog.ErrFailed, secret), 503, "unavailable", true, false},
+		{"the log is unavailable", fmt.Errorf("%w: %s", eventlog.ErrUnavailable, secret), 503, "unavailable", true, true},
+		{"the log does not confirm", fmt.Errorf("%w: %s", eventlog.ErrUnconfirmed, secret), 503, "unconfirmed", true, true},
+		{"the log was opened anew", fmt.Errorf("%w: %s", eventlog.ErrReopened, secret), 503, "unconfirmed", true, true},
+		{"the log takes too long", fmt.Errorf("%w: %s", context.DeadlineExceeded, secret), 503, "unconfirmed", true, true},
+		{"too many topics", fmt.Errorf("%w: %s", eventlog.ErrTooManyTopics, secret), 507, "too-many-topics", false, false},
+		{"too many keys", fmt.Errorf("%w: %s", eventlog.ErrTooManyKeys, secret), 507, "too-many-keys", false, false},
 		{"the log is closed", fmt.Errorf("%w: %s", eventlog.ErrClosed, secret), 503, "stopping", true, false},
 		{"the log takes less", fmt.Errorf("%w: %s", eventlog.ErrTooLarge, secret), 413, "body-too-large", false, false},
 		{"retention keeps less", &eventlog.TooLargeError{Size: 1001, Limit: 1000}, 413, "body-too-large", false, false},
@@ -288,5 +294,40 @@ func TestPostMessageAgain(t *testing.T) {
 	again(`"k1`, "hello").problem(t, 400, "invalid-key")
 	if got, _, err := s.hub.Topic(t.Context(), "messages"); err != nil || got.Count != 1 {
 		t.Errorf("the topic is %+v, %v", got, err)
+	}
+}
+
+// A leftLog waits for 200 ms before it stores a message, unless the context ends.
+type leftLog struct {
+	eventlog.Log
+	asked chan struct{}
+	ended chan error
+}
+
+func (l leftLog) Append(ctx context.Context, messages []hub.Message) []eventlog.Appended {
+	close(l.asked)
+	select {
+	case <-ctx.Done():
+	case <-time.After(200 * time.Millisecond):
+	}
+	l.ended <- ctx.Err()
+	return l.Log.Append(ctx, messages)
+}
+
+// The message of a client that hangs up after it has sent everything is stored all the same.
+func TestPostMessageOfAClientThatLeaves(t *testing.T) {
+	log := leftLog{eventlog.NewMemory(nil), make(chan struct{}), make(chan error, 1)}
+	s := startOn(t, server.Config{}, log, hub.Options{})
+	ctx, leave := context.WithCancel(t.Context())
+	req, err := http.NewRequestWithContext(ctx, "POST", s.url+"/messages", strings.NewReader(`{"user":"a","text":"b"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	go client(t, "HTTP/1.1").Do(req)
+	<-log.asked
+	leave()
+	if err := <-log.ended; err != nil {
+		t.Errorf("storing ended with the client: %v", err)
 	}
 }

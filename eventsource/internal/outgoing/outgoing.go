@@ -4,9 +4,11 @@ package outgoing
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"mime"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -157,6 +159,31 @@ func Cause(ctx context.Context, err error) error {
 		return e.Err
 	}
 	return err
+}
+
+// A Problem has what clients use of a problem (RFC 9457).
+type Problem struct {
+	Type   string
+	Title  string
+	Detail string
+	Line   int
+}
+
+// ParseProblem returns the problem that an answer with this header and body is. ok
+// is false if it is none.
+func ParseProblem(h http.Header, body []byte) (p Problem, ok bool) {
+	mediaType, _, _ := mime.ParseMediaType(h.Get("Content-Type"))
+	return p, mediaType == "application/problem+json" && json.Unmarshal(body, &p) == nil
+}
+
+// Printable replaces what could write over a terminal.
+func Printable(s string) string {
+	return strings.Map(func(c rune) rune {
+		if !strconv.IsPrint(c) {
+			return ' '
+		}
+		return c
+	}, s)
 }
 
 // Temporary reports whether a request with such an answer may succeed later.
