@@ -106,7 +106,7 @@ func TestAuthorizeRefuses(t *testing.T) {
 			id := s.publish(t, "/topics/a", "the data")
 			refuse = tt.err
 			log.failReads(errors.New("the log is read"))
-			log.appends = func(hub.Message) error { t.Errorf("%s: something is stored", tt.name); return nil }
+			log.failAppends(func(hub.Message) error { t.Errorf("%s: something is stored", tt.name); return nil })
 			for _, request := range []struct{ method, path string }{
 				{"POST", "/topics/a"}, {"POST", "/batch"},
 				{"GET", "/events?topic=a&from=start"}, {"HEAD", "/events"},
@@ -375,7 +375,7 @@ func TestLogHasNoCredentials(t *testing.T) {
 				t.Errorf("%s: the log has %s", name, got)
 			}
 		}
-		log.appends = nil
+		log.failAppends(nil)
 	})
 }
 

@@ -274,7 +274,7 @@ func TestBatchThatWasCutIsCompletedByItsKeys(t *testing.T) {
 		if r := s.batch(t, lines.String()); r.status != 500 {
 			t.Fatalf("%d %s", r.status, r.body)
 		}
-		log.appends = nil
+		log.failAppends(nil)
 		r := s.batch(t, lines.String())
 		var want strings.Builder
 		for i, status := range []int{200, 200, 200, 201, 201} {

@@ -48,14 +48,14 @@ func (l *logBuffer) Reset() {
 
 // A faultyLog is a log that fails when it is told to.
 type faultyLog struct {
-	mu    sync.Mutex
-	reads error // that reading fails with, see failReads
+	mu      sync.Mutex
+	reads   error                     // that reading fails with, see failReads
+	appends func(m hub.Message) error // nil for what succeeds, see failAppends
 
 	batches atomic.Int64 // read with another filter than the hub's own
 
 	eventlog.Log
-	appends func(m hub.Message) error // nil for what succeeds
-	waits   bool                      // Append and Topics wait until their context is done
+	waits bool // Append and Topics wait until their context is done
 }
 
 // failReads has reading fail, or no longer if err is nil. The hub itself reads at
@@ -64,6 +64,24 @@ func (l *faultyLog) failReads(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.reads = err
+}
+
+// failAppends has appending a message fail with what f returns, or no longer if f is nil. The hub
+// itself appends at any time.
+func (l *faultyLog) failAppends(f func(m hub.Message) error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.appends = f
+}
+
+func (l *faultyLog) appendError(m hub.Message) error {
+	l.mu.Lock()
+	f := l.appends
+	l.mu.Unlock()
+	if f == nil {
+		return nil
+	}
+	return f(m)
 }
 
 func (l *faultyLog) readError() error {
@@ -83,8 +101,8 @@ func (l *faultyLog) Append(ctx context.Context, messages []hub.Message) []eventl
 		case l.waits:
 			<-ctx.Done()
 			err = ctx.Err()
-		case l.appends != nil:
-			err = l.appends(m)
+		default:
+			err = l.appendError(m)
 		}
 		if err != nil {
 			results[i].Err = err

@@ -297,7 +297,7 @@ func TestPublishRefusedByTheLog(t *testing.T) {
 			{eventlog.ErrReopened, 503, "unconfirmed", "1", "WARN"},
 			{errSecret, 500, "internal-error", "", "ERROR"},
 		} {
-			log.appends = func(hub.Message) error { return tt.err }
+			log.failAppends(func(hub.Message) error { return tt.err })
 			logged.Reset()
 			r := s.send(t, "POST", "/topics/a", "x")
 			r.problem(t, tt.status, tt.problem)

@@ -223,7 +223,7 @@ func TestLogFails(t *testing.T) {
 		s := serve(t, setting{h2: h2, log: log, api: logTo(&logged)})
 		id := s.publish(t, "/topics/a", "x")
 		log.failReads(errSecret)
-		log.appends = func(hub.Message) error { return errSecret }
+		log.failAppends(func(hub.Message) error { return errSecret })
 		for _, tt := range []struct {
 			method, path string
 			status       int

@@ -134,7 +134,7 @@ func TestRevocationsThatAreNotStored(t *testing.T) {
 		s := serve(t, setting{log: log, api: httpapi.Options{Authorize: func(r *http.Request, _ httpapi.Access) (httpapi.Decision, error) {
 			return httpapi.Decision{Subject: r.Header.Get("Authorization"), NoEnd: true}, nil
 		}}})
-		log.appends = func(hub.Message) error { return eventlog.ErrFull }
+		log.failAppends(func(hub.Message) error { return eventlog.ErrFull })
 		for _, route := range [][2]string{{"PUT", "/subjects/jwt:ada/revocation"}, {"DELETE", "/subjects/jwt:ada/streams"}} {
 			if p := s.send(t, route[0], route[1], "", "Authorization", "jwt:ops").problem(t, 507, "insufficient-storage"); !strings.Contains(p.Detail, "This server obeys it already.") {
 				t.Errorf("%v: %s", route, p.Detail)
@@ -142,13 +142,13 @@ func TestRevocationsThatAreNotStored(t *testing.T) {
 		}
 		s.send(t, "GET", "/topics", "", "Authorization", "jwt:ada").problem(t, 401, "invalid-credential")
 		for err, want := range map[error]string{eventlog.ErrClosed: "503 stopping", eventlog.ErrFailed: "503 unavailable", context.DeadlineExceeded: "503 unconfirmed", errSecret: "500 internal-error"} {
-			log.appends = func(hub.Message) error { return err }
+			log.failAppends(func(hub.Message) error { return err })
 			var status int
 			var kind string
 			fmt.Sscanf(want, "%d %s", &status, &kind)
 			s.send(t, "PUT", "/subjects/jwt:eve/revocation", "", "Authorization", "jwt:ops").problem(t, status, kind)
 		}
-		log.appends = nil
+		log.failAppends(nil)
 	})
 }
 
