@@ -120,13 +120,11 @@ func (e *Entry) Own(by *Account) {
 	e.own(true)
 }
 
-// ownChunk has the account of the entry count a form that was encoded.
+// ownChunk has the account of the entry count a form that was encoded. Callers hold mu until
+// the entry has the form: a form that is replaced or disowned before it is counted would stay
+// counted.
 func (e *Entry) ownChunk(c *chunk) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	c.mu.Lock()
 	c.account = e.account
-	c.mu.Unlock()
 	if e.owned {
 		c.own(true)
 	}

@@ -69,10 +69,12 @@ func (e *Entry) Erase(names eventlog.Timeline, reason string) {
 // replace encodes a form again.
 func (e *Entry) replace(form uint8) {
 	c := newChunk(Chunk(e.encode(form)))
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.ownChunk(c)
 	if old := e.chunks[form].Swap(c); old != nil {
 		old.own(false)
 	}
-	e.ownChunk(c)
 }
 
 // Position returns the entry's sequence number.
@@ -106,15 +108,25 @@ func (e *Entry) chunk(form uint8) *chunk {
 		return c
 	}
 	gap := e.gap.Load()
-	c := newChunk(Chunk(e.encode(form)))
-	if !at.CompareAndSwap(nil, c) {
+	if !e.first(form, newChunk(Chunk(e.encode(form)))) {
 		return at.Load()
 	}
-	e.ownChunk(c)
 	if e.gap.Load() != gap { // it was erased meanwhile
 		e.replace(form)
 	}
 	return at.Load()
+}
+
+// first keeps a form that was encoded, and reports whether it is the first of its kind.
+func (e *Entry) first(form uint8, c *chunk) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.chunks[form].Load() != nil {
+		return false
+	}
+	e.ownChunk(c)
+	e.chunks[form].Store(c)
+	return true
 }
 
 // encode returns the message as an event. A subscriber gets every message that was

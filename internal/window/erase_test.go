@@ -15,7 +15,7 @@ import (
 // the same time. Its account comes out even.
 func TestErase(t *testing.T) {
 	names := eventlog.Timeline{{ID: "0w3k7zq4m8tc", First: 1}}
-	for range 100 {
+	for range 1000 {
 		var used budget.Bytes
 		account := window.NewAccount(&used)
 		e := window.NewEntry(names, eventlog.Record{Seq: 7, Topic: "a", Data: "secret"})
