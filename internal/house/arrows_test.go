@@ -56,7 +56,7 @@ var places = []place{
 	{path: "internal/dispatch", may: []string{"eventlog", "internal/budget", "internal/delivery", "internal/window", "sse", "topics"}, std: true},
 	{path: "hub", may: []string{"eventlog", "hub/stats", "internal/budget", "internal/delivery", "internal/dispatch", "internal/quote", "internal/window", "sse", "topics"}, std: true},
 	{path: "hub/stats", std: true},
-	{path: "hub/httpapi", may: []string{"eventlog", "hub", "internal/budget", "internal/grant", "internal/idempotency", "internal/problem", "internal/quote", "internal/request", "internal/unpublished", "sse", "topics"}, std: true},
+	{path: "hub/httpapi", may: []string{"eventlog", "hub", "internal/budget", "internal/grant", "internal/idempotency", "internal/jsonscan", "internal/problem", "internal/quote", "internal/request", "internal/unpublished", "internal/yield", "sse", "topics"}, std: true},
 	{path: "internal/idempotency", may: []string{"eventlog", "internal/problem"}, std: true},
 	{path: "internal/problem", may: []string{"internal/quote"}, std: true},
 	{path: "internal/unpublished", may: []string{"eventlog", "internal/problem", "internal/quote"}, std: true},
