@@ -438,21 +438,17 @@ type body struct {
 
 // Read implements [io.Reader].
 func (b *body) Read(p []byte) (int, error) {
-	b.waits(true)
+	b.of.mu.Lock()
+	b.of.waits(b.conn, true)
+	b.of.mu.Unlock()
 	n, err := b.ReadCloser.Read(p)
-	b.waits(false)
-	if err != nil { // what follows is to store it: a pipelining publisher does not wait for a place
-		b.of.mu.Lock()
-		b.of.leaveLine(b.conn)
-		b.of.mu.Unlock()
-	}
-	return n, err
-}
-
-func (b *body) waits(yes bool) {
 	b.of.mu.Lock()
 	defer b.of.mu.Unlock()
-	b.of.waits(b.conn, yes)
+	b.of.waits(b.conn, false)
+	if err != nil { // what follows is to store it: a pipelining publisher does not wait for a place
+		b.of.leaveLine(b.conn)
+	}
+	return n, err
 }
 
 // leaveLine ends the turn of an early request. The caller has c.mu.
