@@ -34,6 +34,7 @@ type connections struct {
 
 	sweeping bool // sweep will be called
 	looking  bool // look will be called
+	retiring bool // retire will be called
 
 	early line
 }
@@ -52,6 +53,9 @@ type connection struct {
 	since      time.Time          // when it came into the queue
 	streams    int                // requests of it that are streams
 	idled      bool               // was reported idle
+	resting    bool               // was reported idle, and has had no request since
+	http2      *countedConn       // of conn, if it is reported as one
+	newest     uint32             // stream of http2 when it came to rest
 	served     bool               // has had a request that is done
 	early      bool               // has a request that came early, and is in the line
 	head       bool               // waits for the head of a request of HTTP/1
@@ -119,6 +123,10 @@ func (c *connections) add(conn net.Conn) {
 
 // wait puts a connection among those that wait for their client. The caller has c.mu.
 func (c *connections) wait(k *connection) {
+	if k.http2 != nil {
+		k.newest = k.http2.begun()
+		c.retireLater(idleTimeout)
+	}
 	if k.served {
 		k.enter(&c.idle)
 	} else {
@@ -140,13 +148,14 @@ func (c *connections) state(conn net.Conn, state http.ConnState) {
 // changed notes the state of a connection. It reports whether an early request is over, and whether one
 // begins.
 func (c *connections) changed(conn net.Conn, state http.ConnState) (over, begins bool) {
-	_, counted := conn.(*countedConn)
+	http2, counted := conn.(*countedConn)
 	conn = bare(conn)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k := c.known[conn]
 	if k != nil {
 		over, k.early = k.early, false
+		k.resting, k.http2 = state == http.StateIdle, http2
 	}
 	if k != nil && state == http.StateIdle {
 		k.served = !counted || k.idled // one of HTTP/2 is idle before its first request
@@ -215,34 +224,6 @@ func (c *connections) cut() {
 	}
 }
 
-// idleEvery is how often endIdle looks.
-const idleEvery = 50 * time.Millisecond
-
-// endIdle closes connections of HTTP/2 that have no request, until done is closed. The server has told
-// their clients that it goes away (RFC 9113, section 6.8), and net/http would wait for them for a second.
-func (c *connections) endIdle(done <-chan struct{}) {
-	ticker := time.NewTicker(idleEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-		case <-done:
-			return
-		}
-		c.mu.Lock()
-		for _, q := range [...]*queue{&c.fresh, &c.idle} {
-			for k := q.root.next; k != &q.root; {
-				next := k.next
-				if !k.head { // net/http closes those of HTTP/1
-					k.close()
-				}
-				k = next
-			}
-		}
-		c.mu.Unlock()
-	}
-}
-
 // gone notes that a connection is closed that net/http has not seen.
 func (c *connections) gone(conn net.Conn) {
 	c.mu.Lock()
@@ -290,7 +271,11 @@ func (c *connections) streaming(r *http.Request) (done func()) {
 		defer c.mu.Unlock()
 		if k.streams--; k.streams == 0 && c.known[conn] == k {
 			k.cancel = nil
-			k.enter(&c.busy)
+			if k.resting { // the client has reset the stream, and the handler is late
+				c.wait(k)
+			} else {
+				k.enter(&c.busy)
+			}
 		}
 	}
 }

@@ -93,6 +93,9 @@ func Handshake(pair *certs.Pair, conn net.Conn) (net.Conn, error) {
 	return newHandshakes(pair, NewFloods(), newConnections(Limits{}), w).shake(conn)
 }
 
+// IdleTimeout is idleTimeout.
+const IdleTimeout = idleTimeout
+
 // SideConnections is sideConnections.
 const SideConnections = sideConnections
 
