@@ -26,10 +26,10 @@ func (c *connections) retire() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.retiring = false
-	now := time.Now()
+	now := uptime()
 	for _, q := range [...]*queue{&c.fresh, &c.idle} {
 		for k := q.root.next; k != &q.root; {
-			left := idleTimeout - now.Sub(k.since)
+			left := idleTimeout - (now - k.since)
 			if left > 0 {
 				c.retireLater(left)
 				break
@@ -61,7 +61,7 @@ func (c *connections) endIdle(done <-chan struct{}) {
 		for _, q := range [...]*queue{&c.fresh, &c.idle} {
 			for k := q.root.next; k != &q.root; {
 				next := k.next
-				if !k.head { // net/http closes those of HTTP/1
+				if k.http2 != nil { // net/http closes those of HTTP/1
 					k.close()
 				}
 				k = next
