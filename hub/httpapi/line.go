@@ -131,8 +131,9 @@ func parseLine(line []byte, topic string, work *yield.Work) (m hub.Message, refu
 		return m, problem.InvalidMessage.Withf("A message is a JSON object, not %s. %s", problem.KindOf(first), lineForm)
 	}
 	var seen struct{ topic, kind, data, key bool }
-	for quoted, value := range jsonscan.Members(line, work) {
-		name, ok := fieldName(quoted, work)
+	for fields := jsonscan.NewMembers(line, work); fields.Next(); {
+		value := fields.Value
+		name, ok := fieldName(fields.Name, work)
 		switch {
 		case !ok:
 			refusal = notUnicode("the name of a field")

@@ -26,8 +26,6 @@ const (
 // does not look for invalid UTF-8.
 func Check(text []byte, work *yield.Work) (offset int, fault Fault) {
 	c := checker{reader: reader{b: text, work: work}}
-	var few [2]uint64
-	c.open = few[:]
 	fault = c.check()
 	c.count()
 	return c.i, fault
@@ -37,7 +35,7 @@ func Check(text []byte, work *yield.Work) (offset int, fault Fault) {
 type checker struct {
 	reader
 	depth int
-	open  []uint64 // a bit for each array or object that is open: 1 for an object
+	open  [(MaxDepth + 63) / 64]uint64 // a bit for each array or object that is open: 1 for an object
 }
 
 // check reads one value and the white space around it.
@@ -95,14 +93,10 @@ func (c *checker) enter(opening byte) (follows bool, fault Fault) {
 		return false, None
 	}
 	bit := uint64(1) << (c.depth % 64)
-	if c.depth/64 == len(c.open) {
-		c.open = append(c.open, 0)
-	}
+	c.open[c.depth/64] &^= bit
 	if opening == '{' {
 		c.open[c.depth/64] |= bit
 		fault = c.name()
-	} else {
-		c.open[c.depth/64] &^= bit
 	}
 	c.depth++
 	return true, fault

@@ -70,7 +70,8 @@ func FuzzMembers(f *testing.F) {
 		}
 		dec := json.NewDecoder(bytes.NewReader(text))
 		dec.Token()
-		for name, value := range jsonscan.Members(text, nil) {
+		for fields := jsonscan.NewMembers(text, nil); fields.Next(); {
+			name, value := fields.Name, fields.Value
 			want, err := dec.Token()
 			if got, _ := jsonscan.Unquote(name, nil); err != nil || got != want {
 				t.Fatalf("%q: the name %q, want %q, %v", text, got, want, err)
@@ -139,7 +140,8 @@ func TestOthersRunMeanwhile(t *testing.T) {
 	const n = 100_000
 	check := func(text []byte, work *yield.Work) { jsonscan.Check(text, work) }
 	members := func(text []byte, work *yield.Work) {
-		for range jsonscan.Members(text, work) {
+		for fields := jsonscan.NewMembers(text, work); fields.Next(); {
+			_ = fields
 		}
 	}
 	compact := func(text []byte, work *yield.Work) { jsonscan.Compact(append(text, ' '), work) }

@@ -2,7 +2,6 @@ package jsonscan
 
 import (
 	"bytes"
-	"iter"
 	"slices"
 	"strings"
 	"unicode/utf16"
@@ -18,27 +17,40 @@ func First(text []byte) byte {
 	return text[r.i]
 }
 
-// Members returns the fields of a text that is a valid JSON object: the names, which are JSON strings, and the values.
-func Members(object []byte, work *yield.Work) iter.Seq2[[]byte, []byte] {
-	return func(yield func(name, value []byte) bool) {
-		r := reader{b: object, work: work}
-		defer r.count()
+// Members are the fields of a text that is a valid JSON object. One goroutine uses it.
+type Members struct {
+	// Name, a JSON string, and Value are those of the field to which Next has gone.
+	Name, Value []byte
+
+	r reader
+}
+
+// NewMembers returns the fields of an object. The caller goes to the first one with Next.
+func NewMembers(object []byte, work *yield.Work) Members {
+	m := Members{r: reader{b: object, work: work}}
+	m.r.space()
+	m.r.i++ // the bracket
+	return m
+}
+
+// Next goes to the next field, unless there is none.
+func (m *Members) Next() bool {
+	r := &m.r
+	r.space()
+	if r.b[r.i] == ',' {
+		r.i++
 		r.space()
-		r.i++ // the bracket
-		for r.space(); r.b[r.i] != '}'; r.space() {
-			if r.b[r.i] == ',' {
-				r.i++
-				r.space()
-			}
-			name := r.value()
-			r.space()
-			r.i++ // the colon
-			r.space()
-			if !yield(name, r.value()) {
-				return
-			}
-		}
 	}
+	if r.b[r.i] == '}' {
+		r.count()
+		return false
+	}
+	m.Name = r.value()
+	r.space()
+	r.i++ // the colon
+	r.space()
+	m.Value = r.value()
+	return true
 }
 
 // value returns the value at which the reader is, and passes over it.

@@ -137,12 +137,12 @@ func decodeMessage(body []byte) (message, error) {
 		return message{}, problem.InvalidMessage.Withf("A message is a JSON object, not %s. %s", kind, messageForm)
 	}
 	var user, text []byte
-	for quoted, value := range jsonscan.Members(body, &work) {
-		switch name, _ := jsonscan.Unquote(quoted, &work); {
+	for fields := jsonscan.NewMembers(body, &work); fields.Next(); {
+		switch name, _ := jsonscan.Unquote(fields.Name, &work); {
 		case strings.EqualFold(name, "user"):
-			user = value
+			user = fields.Value
 		case strings.EqualFold(name, "text"):
-			text = value
+			text = fields.Value
 		}
 	}
 	var m message
