@@ -201,6 +201,20 @@ func TestA401AsksPrepareOnceMore(t *testing.T) {
 	}
 }
 
+// A stream that has opened shows that the credential was good, also if Reconnect
+// ends it.
+func TestA401AfterReconnectAsksPrepareOnceMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		refused, open := reply{status: 401, end: io.EOF}, stream("data: a\n\n", nil)
+		srv := inOrder(refused, open, refused, open, noContent)
+		c := srv.client(&eventsource.Options{Prepare: func(context.Context, *http.Request) error { return nil }})
+		o := collect(t.Context(), c, func(*outcome) bool { c.Reconnect(); return false })
+		if srv.count() != 5 || o.last != nil || len(o.events) != 2 {
+			t.Errorf("%d requests and %d events, ended with %v", srv.count(), len(o.events), o.last)
+		}
+	})
+}
+
 func TestPrepareSeesTheRequestAndMayFail(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := inOrder(stream("id: 7\ndata: a\n\n", errCut), noContent)
@@ -302,6 +316,10 @@ func TestMistakesAreErrors(t *testing.T) {
 		{"ftp://a.test/?secret", eventsource.Options{}, `eventsource: the URL begins with neither http:// nor https:// and a host: "ftp://a.test/"`},
 		{"http:///x", eventsource.Options{}, `eventsource: the URL begins with neither http:// nor https:// and a host: "http:///x"`},
 		{"http://a.test/%zz?secret", eventsource.Options{}, "eventsource: the URL cannot be parsed"},
+		{"http://a.test/", eventsource.Options{Method: "GE T"}, `eventsource: "GE T" is not the name of a method`},
+		{"http://a.test/", eventsource.Options{Header: http.Header{"X-Key": {"secret\n"}}}, `eventsource: the header "X-Key" has a value with a control character, such as a line end`},
+		{"http://a.test/", eventsource.Options{Header: http.Header{"X Key": {"secret"}}}, `eventsource: "X Key" is not the name of a header`},
+		{"http://a.test/", eventsource.Options{Header: http.Header{"": {"secret"}}}, `eventsource: "" is not the name of a header`},
 	} {
 		if o := collect(t.Context(), eventsource.New(tt.url, &tt.opts), nil); o.last == nil || o.last.Error() != tt.want {
 			t.Errorf("%s: got %v, want %s", tt.url, o.last, tt.want)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -57,7 +58,7 @@ type Options struct {
 type Client struct {
 	opts   Options
 	batch  string // the URL of POST /batch
-	err    error  // what is wrong with the URL
+	err    error  // what is wrong with the URL or the header
 	http   *http.Client
 	prefix string // begins the keys that the client makes
 
@@ -71,7 +72,8 @@ type Client struct {
 
 // New returns a Client for the hub at a URL, as in "http://127.0.0.1:8080". If
 // the hub is mounted below a path, the URL has that path. Nil options mean the
-// defaults. New does not connect. If the URL is wrong, publishing fails.
+// defaults. New does not connect. If the URL or the header is wrong, publishing
+// fails.
 func New(hubURL string, opts *Options) *Client {
 	c := &Client{prefix: rand.Text() + "-"}
 	if opts != nil {
@@ -82,6 +84,9 @@ func New(hubURL string, opts *Options) *Client {
 		c.err = errors.New("publish: the URL of the hub does not begin with http:// or https:// and a host")
 	} else {
 		c.batch = u.JoinPath("batch").String()
+		if err := outgoing.CheckHeader(c.opts.Header); err != nil {
+			c.err = fmt.Errorf("publish: %w", err)
+		}
 	}
 	base := c.opts.HTTPClient
 	if base == nil {

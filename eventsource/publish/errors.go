@@ -74,7 +74,7 @@ func (e *StatusError) maybeStored() bool {
 	case http.StatusServiceUnavailable:
 		return !e.concerns("stopping") && !e.concerns("unavailable")
 	}
-	return e.Status >= 500
+	return e.Status >= 500 || e.Status < 300 // a proxy may have put its page in place of the hub's answer
 }
 
 // later reports whether the message may be stored later. The hub's limits of

@@ -63,6 +63,7 @@ func TestOutcomes(t *testing.T) {
 		{"never a connection", []func([]sentLine) reply{always(reply{err: errDial})}, true, "unsent unsent unsent", 0},
 		{"always stopping", []func([]sentLine) reply{always(refusal(503, "stopping"))}, true, "unsent unsent unsent", 0},
 		{"always failing", []func([]sentLine) reply{always(refusal(500, "internal-error"))}, true, "unknown unknown unknown", 0},
+		{"a page in place of an answer", []func([]sentLine) reply{always(reply{status: 200, header: []string{"Content-Type", "text/html"}})}, false, "unknown unknown unknown", 1},
 		{"a gateway", []func([]sentLine) reply{always(reply{status: 502, header: []string{"Content-Type", "text/html"}})}, true, "unknown unknown unknown", 0},
 		{"a line, always unconfirmed", []func([]sentLine) reply{line(503, "unconfirmed")}, true, "stored unknown stored", 0},
 		{"a line, always a full disk", []func([]sentLine) reply{line(507, "insufficient-storage")}, true, "stored unsent stored", 0},
@@ -392,6 +393,10 @@ func TestMistakesAreRefused(t *testing.T) {
 		}
 		if r, err := publish.New("hub.test", nil).Publish(t.Context(), publish.Message{Topic: "a"}); r.Outcome != publish.Unsent || err == nil {
 			t.Errorf("no URL: %+v, %v", r, err)
+		}
+		c = h.client(publish.Options{Header: http.Header{"X-Key": {"secret\n"}}})
+		if r, err := c.Publish(t.Context(), publish.Message{Topic: "a"}); r.Outcome != publish.Unsent || err == nil || strings.Contains(err.Error(), "secret") || len(h.bodies) != 1 {
+			t.Errorf("a header that cannot be sent: %+v, %v, after %d requests", r, err, len(h.bodies))
 		}
 	})
 }
