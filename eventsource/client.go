@@ -13,7 +13,7 @@ import (
 	"sync"
 	"time"
 
-	"example.com/tidings/eventsource/internal/outgoing"
+	"example.com/tidings/internal/outgoing"
 	"example.com/tidings/sse"
 )
 

@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"strings"
 
-	"example.com/tidings/eventsource/internal/outgoing"
+	"example.com/tidings/internal/outgoing"
 )
 
 // A namedError is one of the variables below.

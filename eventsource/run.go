@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"example.com/tidings/eventsource/internal/outgoing"
+	"example.com/tidings/internal/outgoing"
 	"example.com/tidings/sse"
 )
 

@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"time"
 
-	"example.com/tidings/eventsource/internal/outgoing"
+	"example.com/tidings/internal/outgoing"
 )
 
 const (

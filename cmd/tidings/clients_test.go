@@ -180,6 +180,7 @@ func TestSubWithCredentials(t *testing.T) {
 		{nil, []string{"sub", "--token-file", file, "-e", "a.**"}, 0, ""},
 		{[]string{"TIDINGS_TOKEN=wrong"}, []string{"sub", "--token-file", file, "-e", "a.**"}, 0, ""},
 		{nil, []string{"sub", "--header", "Authorization: Bearer " + key, "-e", "a.**"}, 0, ""},
+		{[]string{"TIDINGS_TOKEN=wrong"}, []string{"sub", "--header", "Authorization: Bearer " + key, "-e", "a.**"}, 0, ""},
 		{nil, []string{"sub", "-e", "a.**"}, 1, "Send a credential"},
 		{[]string{"TIDINGS_TOKEN=" + key}, []string{"sub", "-e", "b"}, 1, "You may not read"},
 		{[]string{"TIDINGS_TOKEN=wrong"}, []string{"sub", "-e", "a.**"}, 1, "not accepted"},

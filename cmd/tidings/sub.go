@@ -166,7 +166,13 @@ func (s *sub) run(ctx context.Context) error {
 	if s.idle > 0 {
 		idle := time.AfterFunc(s.idle, func() { cancel(errIdle) })
 		defer idle.Stop()
-		s.out.printed = func() { idle.Reset(s.idle) }
+		s.out.writing = func(begins bool) { // a slow reader is no silence
+			if begins {
+				idle.Stop()
+			} else {
+				idle.Reset(s.idle)
+			}
+		}
 	}
 	if f, ok := s.out.w.(*os.File); ok {
 		stop := make(chan struct{})

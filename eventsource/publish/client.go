@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"example.com/tidings/eventsource/internal/outgoing"
+	"example.com/tidings/internal/outgoing"
 )
 
 const (

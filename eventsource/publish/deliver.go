@@ -12,9 +12,10 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
-	"example.com/tidings/eventsource/internal/outgoing"
+	"example.com/tidings/internal/outgoing"
 	"example.com/tidings/stream"
 )
 
@@ -94,11 +95,17 @@ func (d *delivery) attempt() error {
 }
 
 // refused handles an answer that no repetition changes. If it is about one line,
-// the others go on without that.
+// the others go on without that and without those with the same fault: each of
+// them would cost another request.
 func (d *delivery) refused(items []*item, status *StatusError) error {
 	switch {
 	case status.Line > 0 && status.Line <= len(items):
-		items[status.Line-1].refuse(status)
+		bad := items[status.Line-1]
+		for _, it := range items {
+			if it == bad || status.concernsAlso(it, bad) {
+				it.refuse(status)
+			}
+		}
 		return nil
 	case status.Status == http.StatusRequestEntityTooLarge && len(items) == 1:
 		items[0].refuse(status)
@@ -121,6 +128,8 @@ func (d *delivery) halves() error {
 	return d.c.deliver(d.ctx, d.pending[half:])
 }
 
+var errNoAnswer = fmt.Errorf("no answer came within %v", requestTime)
+
 var errTooLate = errors.New("publish: the hub may forget the keys of these messages soon, so they are not sent again")
 
 // tooLate returns an error if the pending items must not be sent again after
@@ -142,7 +151,7 @@ func (d *delivery) tooLate(wait time.Duration) error {
 // send sends the pending items in one request, which it returns too. wish is how
 // long the hub asks to wait. The error is a *StatusError if the hub has answered.
 func (d *delivery) send() (items []*item, wish time.Duration, err error) {
-	ctx, cancel := context.WithTimeout(d.ctx, requestTime)
+	ctx, cancel := context.WithTimeoutCause(d.ctx, requestTime, errNoAnswer)
 	defer cancel()
 	items = append(items, d.pending...)
 	now := time.Now()
@@ -227,7 +236,8 @@ func problem(res *http.Response) *StatusError {
 	e := &StatusError{Status: res.StatusCode, Header: res.Header}
 	body, _ := io.ReadAll(io.LimitReader(res.Body, keptBody))
 	if p, ok := outgoing.ParseProblem(res.Header, body); ok {
-		e.Type, e.Title, e.Detail, e.Line = p.Type, p.Title, p.Detail, p.Line
+		e.Type, e.Title, e.Line = p.Type, p.Title, p.Line
+		e.Detail = strings.TrimPrefix(p.Detail, fmt.Sprintf("Line %d: ", p.Line)) // the caller does not know the lines
 	}
 	return e
 }

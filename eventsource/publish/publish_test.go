@@ -126,6 +126,39 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
+// A refusal of one line is a refusal of all with the same fault. Of the others each is asked about.
+func TestRefusalsOfOneLine(t *testing.T) {
+	ms := []publish.Message{{Topic: "a", Type: "t", Data: "0"}, {Topic: "a", Data: "1"}, {Topic: "b", Type: "t", Data: "2"}, {Topic: "a", Type: "t", Data: "3"}}
+	for _, tt := range []struct {
+		status        int
+		problem, want string
+	}{
+		{403, "not-granted", "refused refused stored refused"},
+		{400, "invalid-topic", "refused refused stored refused"},
+		{400, "invalid-type", "refused stored refused refused"},
+		{403, "reserved", "refused stored stored refused"},
+		{413, "message-too-large", "refused stored stored stored"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			h := &hub{answer: func(n int, lines []sentLine) reply {
+				if n > 0 {
+					return stored(lines)
+				}
+				r := refusal(tt.status, tt.problem)
+				r.body = fmt.Sprintf(`{"type":"urn:tidings:problem:%s","detail":"Line 1: D.","line":1}`, tt.problem)
+				return r
+			}}
+			results, _ := h.client(publish.Options{}).PublishAll(t.Context(), ms)
+			if got := summary(results); got != tt.want || h.count() != 2 {
+				t.Errorf("%s: %s after %d requests, want %s", tt.problem, got, h.count(), tt.want)
+			}
+			if status, _ := errors.AsType[*publish.StatusError](results[0].Err); status == nil || status.Detail != "D." || status.Line != 1 {
+				t.Errorf("%s: the error is %+v", tt.problem, results[0].Err)
+			}
+		})
+	}
+}
+
 // A message is not sent again when the hub may forget its key.
 func TestRetriesStopBeforeTheKeyIsForgotten(t *testing.T) {
 	for _, tt := range []struct {
@@ -301,8 +334,13 @@ func TestARequestHasATimeOut(t *testing.T) {
 			}
 			return r
 		}
-		if _, err := h.client(publish.Options{}).PublishAll(t.Context(), messages(1)); err != nil {
+		var why error
+		c := h.client(publish.Options{OnRetry: func(err error, _ time.Duration) { why = err }})
+		if _, err := c.PublishAll(t.Context(), messages(1)); err != nil {
 			t.Fatal(err)
+		}
+		if why == nil || why.Error() != "publish: no answer came within 45s" {
+			t.Errorf("the reason is %v", why)
 		}
 		if d := h.times[1].Sub(h.times[0]); d < 45*s || d > 46*s {
 			t.Errorf("sent again after %v", d)

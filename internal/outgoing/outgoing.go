@@ -1,5 +1,6 @@
-// Package outgoing has what the requests of packages eventsource and publish
-// have in common: redirects, waits and the text of errors.
+// Package outgoing has what the requests of the clients have in common: packages
+// eventsource and publish, and the commands of tidings. These are redirects, waits
+// and the text of errors.
 package outgoing
 
 import (
