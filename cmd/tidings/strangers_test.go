@@ -127,11 +127,12 @@ func TestErrorsOfAStranger(t *testing.T) {
 
 // While nobody takes what was printed, sub is not idle: everything that is stored comes.
 func TestIdleWithASlowReader(t *testing.T) {
+	t.Parallel()
 	p := serve(t, nil, "--addr", "127.0.0.1:0", "--memory")
 	p.pub(t, strings.Repeat(strings.Repeat("x", 999)+"\n", 400), "a") // several times what a pipe holds
-	c := begin(t, p.hubEnv(), nil, "sub", "--from", "start", "--idle", "400ms", "a")
+	c := begin(t, p.hubEnv(), nil, "sub", "--from", "start", "--idle", "2s", "a")
 	c.line(t)
-	time.Sleep(time.Second)
+	time.Sleep(2500 * time.Millisecond)
 	for range 399 {
 		c.line(t)
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -166,7 +167,7 @@ func (d *delivery) send() (items []*item, wish time.Duration, err error) {
 	}
 	res, err := d.c.http.Do(req)
 	if err != nil {
-		if op, ok := errors.AsType[*net.OpError](err); !ok || op.Op != "dial" {
+		if !notSent(err) {
 			mayBeStored(items)
 		}
 		return items, 0, fmt.Errorf("publish: %w", outgoing.Cause(ctx, err))
@@ -188,6 +189,14 @@ func (d *delivery) send() (items []*item, wish time.Duration, err error) {
 	err = readAnswers(res, items)
 	io.CopyN(io.Discard, res.Body, keptBody) // the connection can be used again after its end
 	return items, wish, err
+}
+
+// notSent reports whether an error says that nothing of a request has been sent: there was no
+// connection, or one to a server that cannot show who it is.
+func notSent(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
+	return ok && op.Op == "dial" || untrusted
 }
 
 const (

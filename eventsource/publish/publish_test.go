@@ -2,6 +2,7 @@ package publish_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -61,6 +62,7 @@ func TestOutcomes(t *testing.T) {
 		{"never an answer", []func([]sentLine) reply{always(reply{err: errCut})}, true, "unknown unknown unknown", 0},
 		{"an answer that is always cut", []func([]sentLine) reply{cutAfter(1)}, true, "stored stored stored", 3},
 		{"never a connection", []func([]sentLine) reply{always(reply{err: errDial})}, true, "unsent unsent unsent", 0},
+		{"never a certificate that is good", []func([]sentLine) reply{always(reply{err: &tls.CertificateVerificationError{Err: errCut}})}, true, "unsent unsent unsent", 0},
 		{"always stopping", []func([]sentLine) reply{always(refusal(503, "stopping"))}, true, "unsent unsent unsent", 0},
 		{"always failing", []func([]sentLine) reply{always(refusal(500, "internal-error"))}, true, "unknown unknown unknown", 0},
 		{"a page in place of an answer", []func([]sentLine) reply{always(reply{status: 200, header: []string{"Content-Type", "text/html"}})}, false, "unknown unknown unknown", 1},
