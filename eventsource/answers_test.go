@@ -287,6 +287,8 @@ func TestErrorsSayWhatTheServerSaid(t *testing.T) {
 		{"nothing", reply{status: 499, end: io.EOF}, "eventsource: http://hub.test/events answered 499"},
 		{"a body that does not end", reply{status: 404, parts: []part{{0, "no"}}}, `eventsource: http://hub.test/events answered 404 Not Found: "no"`},
 		{"a page", reply{header: http.Header{"Content-Type": {"text/html"}}, parts: []part{{0, long}}, end: io.EOF}, `eventsource: http://hub.test/events answered with the Content-Type "text/html", which is not text/event-stream. It begins with "` + long[:200] + `"`},
+		{"a stream that is compressed", reply{header: http.Header{"Content-Encoding": {"gzip"}}, parts: []part{{0, long}}}, `eventsource: http://hub.test/events answered with the Content-Encoding "gzip", which the client has not asked for`},
+		{"a stream that says it is not", reply{header: http.Header{"Content-Encoding": {"Identity"}}, parts: []part{{0, "event: tidings.end\ndata: {\"reason\":\"finished\"}\n\n"}}}, "<nil>"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -295,8 +297,8 @@ func TestErrorsSayWhatTheServerSaid(t *testing.T) {
 				if d := time.Since(start); d > 5*s {
 					t.Errorf("the error came after %v", d)
 				}
-				if o.last == nil || o.last.Error() != tt.want {
-					t.Errorf("got  %v\nwant %s", o.last, tt.want)
+				if got := fmt.Sprint(o.last); got != tt.want {
+					t.Errorf("got  %s\nwant %s", got, tt.want)
 				}
 				if e, ok := o.last.(*eventsource.ContentTypeError); ok && len(e.Body) != 4096 {
 					t.Errorf("the error has %d bytes of the body", len(e.Body))

@@ -138,7 +138,11 @@ func (a *attempt) connect() (*http.Response, error) {
 		}
 		return nil, fmt.Errorf("eventsource: connecting to %s: %w", a.r.c.plainURL, err)
 	}
-	if res.StatusCode == http.StatusOK && isEventStream(res.Header.Get("Content-Type")) {
+	encoding := res.Header.Get("Content-Encoding")
+	if strings.EqualFold(encoding, "identity") {
+		encoding = ""
+	}
+	if res.StatusCode == http.StatusOK && isEventStream(res.Header.Get("Content-Type")) && encoding == "" {
 		return res, nil
 	}
 	defer res.Body.Close()
@@ -148,7 +152,7 @@ func (a *attempt) connect() (*http.Response, error) {
 	timer.Reset(bodyTime)
 	body := readBody(res.Body)
 	if res.StatusCode == http.StatusOK {
-		return nil, &ContentTypeError{URL: a.r.c.plainURL, ContentType: res.Header.Get("Content-Type"), Body: body}
+		return nil, &ContentTypeError{URL: a.r.c.plainURL, ContentType: res.Header.Get("Content-Type"), Encoding: encoding, Body: body}
 	}
 	return nil, &StatusError{URL: a.r.c.plainURL, Status: res.StatusCode, Header: res.Header, Body: body}
 }

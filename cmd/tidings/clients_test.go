@@ -198,6 +198,27 @@ func TestSubWithCredentials(t *testing.T) {
 	}
 }
 
+// The token may come from a pipe, as with --token-file <(command) in a shell.
+func TestTokenFromAPipe(t *testing.T) {
+	keys := filepath.Join(t.TempDir(), "keys")
+	_, key, _ := run(t, nil, "key", "new", "--keys", keys, "--subscribe", "a", "service")
+	p := serve(t, nil, "--addr", "127.0.0.1:0", "--memory", "--keys", keys)
+	for _, args := range [][]string{{"sub", "-e", "a"}, {"topics", "a"}} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprint(w, key)
+		w.Close()
+		cmd := command(t, p.hubEnv(), append(args, "--token-file", "/dev/fd/3")...)
+		cmd.ExtraFiles = []*os.File{r}
+		if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
+			t.Errorf("%s: %v, %s", args[0], err, out)
+		}
+		r.Close()
+	}
+}
+
 // A program dies of SIGINT and SIGTERM, as cat does: also while nobody reads its output, and while
 // it waits for a hub.
 func TestClientsDieOfSignals(t *testing.T) {

@@ -148,6 +148,30 @@ func TestCursorIsWrittenSoon(t *testing.T) {
 	}
 }
 
+// A cursor that cannot be written is an error, however sub ends.
+func TestCursorThatCannotBeWritten(t *testing.T) {
+	p := serve(t, nil, "--addr", "127.0.0.1:0", "--memory")
+	dir := filepath.Join(t.TempDir(), "dir")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	c := begin(t, p.hubEnv(), nil, "sub", "--from", "start", "-n", "2", "--cursor", filepath.Join(dir, "cursor"), "a")
+	id := p.publish(t, "a", "1")[0]
+	for {
+		if b, _ := os.ReadFile(filepath.Join(dir, "cursor")); string(b) == id+"\n" {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	p.publish(t, "a", "2")
+	if st := c.end(t); st.ExitStatus() != 1 || !strings.Contains(c.errs.String(), "--cursor") {
+		t.Errorf("%d, %s", st.ExitStatus(), c.errs)
+	}
+}
+
 // The cursor wins over --from, and --last-event-id over both. It follows a quiet topic, too.
 func TestCursorAndOtherBeginnings(t *testing.T) {
 	p := serve(t, nil, "--addr", "127.0.0.1:0", "--memory", "--keep-alive", "100ms")

@@ -27,6 +27,7 @@ type target struct {
 	name      string // the same for messages: without a password
 	header    http.Header
 	tokenFile string
+	token     string // what tokenFile held, if that can be read only once
 }
 
 // targetFlags are those of the commands that ask a hub.
@@ -63,8 +64,12 @@ func newTarget(cmd *cli.Command) (*target, error) {
 	if err := outgoing.CheckHeader(t.header); err != nil {
 		return nil, fmt.Errorf("--header: %w", err)
 	}
-	if _, err := t.credential(); err != nil {
+	credential, err := t.credential()
+	if err != nil {
 		return nil, failure{err}
+	}
+	if info, err := os.Stat(t.tokenFile); err == nil && !info.Mode().IsRegular() { // as that of a shell's <(command)
+		t.token = credential
 	}
 	return t, nil
 }
@@ -77,6 +82,9 @@ func (t *target) credential() (string, error) {
 			return "", errors.New("TIDINGS_TOKEN is not one credential, on one line")
 		}
 		return credential, nil
+	}
+	if t.token != "" {
+		return t.token, nil
 	}
 	b, err := os.ReadFile(t.tokenFile)
 	if err != nil {
@@ -91,6 +99,7 @@ func (t *target) credential() (string, error) {
 
 // prepare puts the credential into a request, unless --header has one.
 func (t *target) prepare(_ context.Context, r *http.Request) error {
+	r.Host = r.Header.Get("Host") // package http ignores it there; empty means that of the URL
 	if r.Header.Get("Authorization") != "" {
 		return nil
 	}

@@ -31,20 +31,23 @@ func TestSecretsStayWithTheHub(t *testing.T) {
 	}))
 	defer elsewhere.Close()
 	hub := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("X-Key") == "" || r.Header.Get("Authorization") == "" {
-			t.Errorf("%s does not come with the headers: %v", r.URL, r.Header)
+		if r.Header.Get("X-Key") == "" || r.Header.Get("Authorization") == "" || r.Host != "hub.test" {
+			t.Errorf("%s does not come with the headers: %v, for the host %s", r.URL, r.Header, r.Host)
 		}
 		http.Redirect(w, r, elsewhere.URL+r.URL.Path, http.StatusTemporaryRedirect)
 	}))
 	defer hub.Close()
 	for i, args := range asking {
-		code, _, errs := run(t, []string{"TIDINGS_URL=" + hub.URL, "TIDINGS_TOKEN=secret"}, append(args, "--header", "X-Key: secret")...)
+		code, _, errs := run(t, []string{"TIDINGS_URL=" + hub.URL, "TIDINGS_TOKEN=secret"}, append(args, "--header", "X-Key: secret", "--header", "Host: hub.test")...)
 		if code != 1 || !strings.Contains(errs, "404") {
 			t.Errorf("%s: %d, %s", args[0], code, errs)
 		}
 		mu.Lock()
 		if len(seen) != i+1 {
 			t.Fatalf("%s: %d requests elsewhere", args[0], len(seen))
+		}
+		if seen[i].Host == "hub.test" {
+			t.Errorf("%s: the request elsewhere has the host of the hub", args[0])
 		}
 		for name, values := range seen[i].Header {
 			if name == "X-Key" || name == "Authorization" || strings.Contains(fmt.Sprint(values), "secret") {
