@@ -245,19 +245,25 @@ func TestClientsDieOfSignals(t *testing.T) {
 // When its reader has left, sub ends with 0 within a second, though nothing is published.
 func TestSubWithoutAReader(t *testing.T) {
 	p := serve(t, nil, "--addr", "127.0.0.1:0", "--memory")
-	c := begin(t, p.hubEnv(), nil, "sub", "--from", "start", "a")
 	p.publish(t, "a", "1")
-	if got := c.line(t); got != "1" {
-		t.Fatal(got)
+	soonest := time.Hour // the others may be late because the machine is busy
+	for range 3 {
+		c := begin(t, p.hubEnv(), nil, "sub", "--from", "start", "a")
+		if got := c.line(t); got != "1" {
+			t.Fatal(got)
+		}
+		left := time.Now()
+		c.pipe.Close()
+		if st := c.end(t); st.ExitStatus() != 0 || st.Signaled() || c.errs.Len() > 0 {
+			t.Errorf("%d, signaled %v; %s", st.ExitStatus(), st.Signaled(), c.errs)
+		}
+		soonest = min(soonest, time.Since(left))
 	}
-	left := time.Now()
-	c.pipe.Close()
-	if st := c.end(t); st.ExitStatus() != 0 || st.Signaled() || time.Since(left) > 3*time.Second || c.errs.Len() > 0 {
-		t.Errorf("after %v: %d, signaled %v; %s", time.Since(left), st.ExitStatus(), st.Signaled(), c.errs)
+	if soonest > time.Second {
+		t.Errorf("noticed after %v at the earliest", soonest)
 	}
-	t.Logf("noticed after %v", time.Since(left))
 	// While messages come it is noticed, too.
-	c = begin(t, p.hubEnv(), nil, "sub", "--from", "start", "a")
+	c := begin(t, p.hubEnv(), nil, "sub", "--from", "start", "a")
 	c.line(t)
 	c.pipe.Close()
 	for ended := false; !ended; time.Sleep(5 * time.Millisecond) {
