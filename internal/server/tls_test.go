@@ -243,6 +243,32 @@ func TestHandshakeStalls(t *testing.T) {
 	}
 }
 
+// The time of a handshake is no time of the connection.
+func TestConnectionOutlivesTheTimeOfItsHandshake(t *testing.T) {
+	p := newPair(t)
+	for _, protocol := range []string{"h2", "http/1.1"} {
+		synctest.Test(t, func(t *testing.T) {
+			client, below := net.Pipe()
+			secure := tls.Client(client, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{protocol}}) // in a bubble it is 2000
+			go secure.Handshake()
+			conn, err := server.Handshake(p.Pair, below)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer below.Close()
+			time.Sleep(2 * server.HandshakeTimeout)
+			go io.WriteString(secure, preface)
+			if n, err := conn.Read(make([]byte, len(preface))); n == 0 {
+				t.Errorf("%s: reading fails with %v", protocol, err)
+			}
+			go io.Copy(io.Discard, secure)
+			if _, err := conn.Write([]byte("x")); err != nil {
+				t.Errorf("%s: writing fails with %v", protocol, err)
+			}
+		})
+	}
+}
+
 // clientHello returns the first flight of a client.
 func clientHello(t *testing.T) []byte {
 	t.Helper()
