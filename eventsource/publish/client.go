@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -24,9 +25,9 @@ const (
 	// within 15 seconds.
 	requestTime = 45 * time.Second
 
-	// defaultGiveUp is how long messages are sent again while the hub has not
-	// said how long it knows their keys.
-	defaultGiveUp = 90 * time.Second
+	// defaultWindow is for how long the hub is taken to know a key while it has not
+	// said that.
+	defaultWindow = 2 * time.Minute
 )
 
 // Options configure a [Client]. The zero value has the documented defaults.
@@ -42,7 +43,8 @@ type Options struct {
 	Prepare func(ctx context.Context, req *http.Request) error
 
 	// HTTPClient sends the requests. Nil means a client of its own. A request
-	// that takes more than 45 seconds, or its Timeout, counts as failed.
+	// that takes more than 45 seconds, or its Timeout, counts as failed. One that
+	// is sent again also ends when the hub may forget the keys.
 	HTTPClient *http.Client
 
 	// GiveUp is how long after its first request a message may be sent again. 0
@@ -149,5 +151,10 @@ func (c *Client) Publish(ctx context.Context, m Message) (Result, error) {
 
 // CloseIdleConnections closes the connections that wait for another request.
 func (c *Client) CloseIdleConnections() { c.http.CloseIdleConnections() }
+
+// keyWindow returns for how long the hub knows a key.
+func (c *Client) keyWindow() time.Duration {
+	return cmp.Or(time.Duration(c.window.Load()), defaultWindow)
+}
 
 func (c *Client) newKey() string { return c.prefix + strconv.FormatUint(c.keys.Add(1), 36) }

@@ -129,7 +129,19 @@ func (d *delivery) halves() error {
 	return d.c.deliver(d.ctx, d.pending[half:])
 }
 
-var errNoAnswer = fmt.Errorf("no answer came within %v", requestTime)
+// requestTime returns how long the next request may take. One that is sent again
+// ends before the hub may forget the keys: if it reached the hub after that, its
+// messages would be stored twice.
+func (d *delivery) requestTime() time.Duration {
+	first := d.pending[0].first
+	if first.IsZero() {
+		return requestTime
+	}
+	if left := d.c.keyWindow() - time.Since(first); left > 0 {
+		return min(requestTime, left)
+	}
+	return requestTime // the caller wants to send for longer
+}
 
 var errTooLate = errors.New("publish: the hub may forget the keys of these messages soon, so they are not sent again")
 
@@ -138,10 +150,7 @@ var errTooLate = errors.New("publish: the hub may forget the keys of these messa
 func (d *delivery) tooLate(wait time.Duration) error {
 	limit := d.c.opts.GiveUp
 	if limit <= 0 {
-		limit = defaultGiveUp
-		if window := time.Duration(d.c.window.Load()); window > 0 {
-			limit = window / 4 * 3
-		}
+		limit = d.c.keyWindow() / 4 * 3
 	}
 	if time.Since(d.pending[0].first)+wait > limit {
 		return errTooLate
@@ -152,7 +161,8 @@ func (d *delivery) tooLate(wait time.Duration) error {
 // send sends the pending items in one request, which it returns too. wish is how
 // long the hub asks to wait. The error is a *StatusError if the hub has answered.
 func (d *delivery) send() (items []*item, wish time.Duration, err error) {
-	ctx, cancel := context.WithTimeoutCause(d.ctx, requestTime, errNoAnswer)
+	limit := d.requestTime()
+	ctx, cancel := context.WithTimeoutCause(d.ctx, limit, fmt.Errorf("no answer came within %v", limit.Round(time.Second)))
 	defer cancel()
 	items = append(items, d.pending...)
 	now := time.Now()

@@ -212,6 +212,37 @@ func TestRetriesStopBeforeTheKeyIsForgotten(t *testing.T) {
 	}
 }
 
+// A message that is sent again does not reach the hub when that has forgotten its key: the request
+// ends before.
+func TestARepeatedRequestEndsBeforeTheKeyIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &hub{}
+		h.answer = func(n int, lines []sentLine) reply {
+			r := stored(lines)
+			r.header = []string{"Idempotency-Window", "20"}
+			switch n {
+			case 1:
+				r.err = errCut
+			case 2:
+				r.takes = time.Hour
+			}
+			return r
+		}
+		c := h.client(publish.Options{})
+		if _, err := c.Publish(t.Context(), publish.Message{Topic: "a"}); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		r, err := c.Publish(t.Context(), publish.Message{Topic: "a"})
+		if r.Outcome != publish.Unknown || err == nil || !strings.Contains(err.Error(), "no answer came within") || h.count() != 3 {
+			t.Errorf("%+v, %v after %d requests", r, err, h.count())
+		}
+		if took := time.Since(start); took != 20*s {
+			t.Errorf("the last request ended after %v, and the hub knows a key for 20 s", took)
+		}
+	})
+}
+
 func TestRetryAfterIsObeyed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &hub{}
