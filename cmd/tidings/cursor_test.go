@@ -157,11 +157,14 @@ func TestCursorThatCannotBeWritten(t *testing.T) {
 	}
 	c := begin(t, p.hubEnv(), nil, "sub", "--from", "start", "-n", "2", "--cursor", filepath.Join(dir, "cursor"), "a")
 	id := p.publish(t, "a", "1")[0]
-	for {
-		if b, _ := os.ReadFile(filepath.Join(dir, "cursor")); string(b) == id+"\n" {
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		b, err := os.ReadFile(filepath.Join(dir, "cursor"))
+		if string(b) == id+"\n" {
 			break
 		}
-		time.Sleep(time.Millisecond)
+		if time.Now().After(deadline) {
+			t.Fatalf("the cursor is %q, %v", b, err)
+		}
 	}
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
