@@ -365,6 +365,9 @@ func (s *story) remove(l *Log, p *process) bool {
 		}
 	}
 	s.mu.Unlock()
+	if s.rnd.IntN(4) == 0 {
+		p.arm(1 + s.rnd.IntN(10)) // it dies in that, or soon after
+	}
 	if _, err := l.Remove(s.t.Context(), seqs); errors.Is(err, eventlog.ErrFull) {
 		return true // some are erased
 	} else if err != nil || p.dead() {
