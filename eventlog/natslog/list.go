@@ -181,11 +181,8 @@ func (l *Log) findList(ctx context.Context, base string) (*list, error) {
 		soon, cancel := context.WithTimeout(ctx, lookTimeout)
 		s, err := l.loadList(soon, base)
 		cancel()
-		switch {
-		case ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded):
+		if err == nil || !passing(err) || ctx.Err() != nil || l.pause(ctx, deadline) != nil {
 			return s, err
-		case time.Now().After(deadline):
-			return nil, errNoAnswer
 		}
 	}
 }
