@@ -72,12 +72,29 @@ func (k *known) addAll(records []eventlog.Record) (agree bool) {
 	return true
 }
 
+// has reports whether all is known of a record, and agrees.
+func (k *known) has(r eventlog.Record) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.ids[r.Seq%knownRecords] == identityOf(r)
+}
+
 // newest returns the identity of the newest record, if any is known.
 func (k *known) newest() (identity, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	id := k.ids[k.highest%knownRecords]
 	return id, id.seq == k.highest && id.seq > 0
+}
+
+// newestTimed returns the identity of the newest record whose time is known, if there is one.
+func (k *known) newestTimed() (identity, bool) {
+	for _, id := range slices.Backward(k.sorted()) {
+		if id.time != 0 {
+			return id, true
+		}
+	}
+	return identity{}, false
 }
 
 // sorted returns all identities, in the order of their numbers.

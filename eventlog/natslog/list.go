@@ -232,11 +232,15 @@ func (l *Log) keepList() {
 		case <-l.listing:
 		case <-t.C:
 		}
+		update := l.updateList
 		if !l.gate.passable() {
-			continue
+			if !l.doubting.Load() {
+				continue
+			}
+			update = l.noteDoubt
 		}
 		ctx, cancel := context.WithTimeout(l.closing, listPatience)
-		err := l.updateList(ctx)
+		err := update(ctx)
 		cancel()
 		switch {
 		case err == nil || errors.Is(err, errListChanged):
@@ -288,6 +292,33 @@ func (l *Log) updateList(ctx context.Context) error {
 	if l.now.Load() != g || !l.gate.passable() {
 		return nil
 	}
+	return l.saveList(ctx, s, g.config.Replicas)
+}
+
+// noteDoubt notes the newest record that is known, while the leader does not have it. A process that
+// starts meanwhile then looks for it, too. Otherwise it would take what remains of the stream for all
+// of it, and subscribers would get what it stores a second time once the loss is certain.
+func (l *Log) noteDoubt(ctx context.Context) error {
+	l.listLock.Lock()
+	defer l.listLock.Unlock()
+	if l.closing.Err() != nil || l.listEnded {
+		return nil
+	}
+	g := l.now.Load()
+	s, err := l.loadList(ctx, g.epochs[0].ID)
+	if err != nil {
+		return err
+	}
+	if lastValid(g.epochs, s.timeline()) != math.MaxUint64 {
+		return nil // another process is sure already
+	}
+	newest, ok := g.known.newestTimed()
+	if n := len(s.Points); !ok || n > 0 && s.Points[n-1].Seq >= newest.seq {
+		return nil
+	}
+	s.mark(newest.point())
+	s.merge(g.epochs)
+	s.Clean = false
 	return l.saveList(ctx, s, g.config.Replicas)
 }
 

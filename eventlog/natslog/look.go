@@ -168,6 +168,7 @@ const (
 // when verify succeeded last. If one of them is not there, verify asks again for a while, and
 // meanwhile the gate is shut. Then it looks for the last record that is.
 func (l *Log) verify(ctx context.Context, g *generation) (*verdict, error) {
+	defer l.doubting.Store(false)
 	for deadline := time.Now().Add(g.settle); ; {
 		newest, _ := g.known.newest()
 		is, upTo, err := theSame, uint64(0), error(nil)
@@ -192,6 +193,7 @@ func (l *Log) verify(ctx context.Context, g *generation) (*verdict, error) {
 			return &verdict{}, nil
 		}
 		l.gate.shut()
+		l.doubt()
 		if is == beyond && time.Now().After(deadline) {
 			if err := l.confirmLeader(ctx); err != nil {
 				return nil, err
@@ -204,6 +206,15 @@ func (l *Log) verify(ctx context.Context, g *generation) (*verdict, error) {
 		if err := l.pause(ctx, deadline); err != nil && !errors.Is(err, errBehind) {
 			return nil, err
 		}
+	}
+}
+
+// doubt has keepList note that the newest record may be gone.
+func (l *Log) doubt() {
+	l.doubting.Store(true)
+	select {
+	case l.listing <- struct{}{}:
+	default:
 	}
 }
 

@@ -1,9 +1,13 @@
 package natslog_test
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -22,7 +26,9 @@ func TestThreeServers(t *testing.T) {
 	servers := natstest.StartConfigured(t, natstest.Config{Servers: 3})
 	t.Run("starts at the same time", func(t *testing.T) { startTogether(t, servers) })
 	t.Run("the bucket has no leader", func(t *testing.T) { bucketWithoutLeader(t, servers) })
+	t.Run("a start while another log is in doubt", func(t *testing.T) { startInDoubt(t, servers) })
 	t.Run("the consumer delivers nothing", func(t *testing.T) { consumerOfThree(t, servers) })
+	t.Run("a replica differs", func(t *testing.T) { replicaThatDiffers(t, servers) })
 }
 
 // startTogether starts three logs that make their stream and its bucket at the same time. NATS
@@ -166,11 +172,19 @@ func consumerOfThree(t *testing.T, servers []*natstest.Server) {
 			t.Errorf("%s: it took %v", word, d)
 		}
 	}
-	for name := range stream.ConsumerNames(t.Context()).Name() {
-		if _, err := stream.PauseConsumer(t.Context(), name, time.Now().Add(time.Hour)); err != nil {
-			t.Fatal(err)
+	consumers := func() (all []*jetstream.ConsumerInfo) {
+		for c := range stream.ListConsumers(t.Context()).Info() {
+			all = append(all, c)
 		}
+		return all
 	}
+	eventually(t, "the only consumer is paused", func() bool {
+		all := consumers()
+		if len(all) == 1 && !all[0].Paused {
+			_, _ = stream.PauseConsumer(t.Context(), all[0].Name, time.Now().Add(time.Hour))
+		}
+		return len(all) == 1 && all[0].Paused
+	})
 	deliversWithin("paused", 15*time.Second) // it takes 4 to 6 s
 	var server *natstest.Server
 	eventually(t, "the consumer is on a server that nobody else needs", func() bool {
@@ -178,23 +192,137 @@ func consumerOfThree(t *testing.T, servers []*natstest.Server) {
 		if err != nil {
 			return false
 		}
-		var consumers []*jetstream.ConsumerInfo
-		for c := range stream.ListConsumers(t.Context()).Info() {
-			consumers = append(consumers, c)
-		}
-		if len(consumers) != 1 || consumers[0].Cluster == nil {
+		all := consumers()
+		if len(all) != 1 || all[0].Cluster == nil {
 			return false
 		}
-		on := consumers[0].Cluster.Leader
+		on := all[0].Cluster.Leader
 		switch at := slices.IndexFunc(servers, func(s *natstest.Server) bool { return s.Name == on }); {
 		case at > 0 && info.Cluster.Leader != on:
 			server = servers[at]
 		case at >= 0: // the log makes another one
-			_ = stream.DeleteConsumer(t.Context(), consumers[0].Name)
+			_ = stream.DeleteConsumer(t.Context(), all[0].Name)
 		}
 		return server != nil
 	})
 	server.Pause(t)
 	defer server.Resume(t)
-	deliversWithin("frozen", 20*time.Second) // it takes 3 to 6 s, and longer if that server leads the cluster
+	deliversWithin("frozen", 20*time.Second) // it takes 3 to 9 s: that server may lead the cluster
+}
+
+// startInDoubt starts a log while another one misses a record that it has seen, and waits for the
+// leader to have it. The second one waits, too, and both come to the same. Otherwise the second one
+// stores messages, and its readers get them once more when the first one is sure of the loss.
+func startInDoubt(t *testing.T, servers []*natstest.Server) {
+	opts := natslog.Options{URL: natstest.URLs(servers), Stream: "doubted", Replicas: 3, MaxBytes: 1 << 20, Wait: patience, Logger: slog.New(slog.DiscardHandler)}
+	first := connect(t, opts)
+	appendSoon(t, first, topicA(1))
+	js := jetStream(t, servers[0].URL)
+	has := func(text string) bool {
+		kv, err := js.KeyValue(t.Context(), "doubted-epochs")
+		if err != nil {
+			return false
+		}
+		entry, err := kv.Get(t.Context(), "epochs")
+		return err == nil && strings.Contains(string(entry.Value()), text)
+	}
+	eventually(t, "the bucket is there", func() bool { return has("epochs") })
+	before := state(t, first)
+	const lost = 99
+	first.SawRecordAt(lost, time.Now())
+	eventually(t, "the doubt is noted", func() bool { return has(fmt.Sprintf(`"seq":%d,`, lost)) || has(`"first":2}`) })
+	if has(`"first":2}`) {
+		t.Error("the record was not noted before the loss was certain")
+	}
+	second := connect(t, opts)
+	appendSoon(t, second, topicA(1))
+	epochs := state(t, second).Epochs
+	if len(epochs) != len(before.Epochs)+1 || epochs[1].First != 2 {
+		t.Errorf("the epochs of the second log are %v", epochs)
+	}
+	if got := nextState(t, first, before).Epochs; !slices.Equal(got, epochs) {
+		t.Errorf("the epochs of the first log are %v, and of the second %v", got, epochs)
+	}
+}
+
+// replicaThatDiffers gives a server another copy of the stream, as it can have after a loss of power.
+// No reader gets a record of it.
+func replicaThatDiffers(t *testing.T, servers []*natstest.Server) {
+	const name = "differs"
+	opts := natslog.Options{URL: natstest.URLs(servers), Stream: name, Replicas: 3, MaxBytes: 1 << 20, Wait: patience, Logger: slog.New(slog.DiscardHandler)}
+	l := connect(t, opts)
+	mustAppend(t, l, numbered("right", 1, 40))
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	other := natstest.Start(t)
+	elsewhere := jetStream(t, other.URL)
+	if _, err := elsewhere.CreateStream(t.Context(), jetstream.StreamConfig{Name: name, Subjects: []string{name + ".>"}}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 40 {
+		if _, err := elsewhere.Publish(t.Context(), name+".a", fmt.Append(nil, "wrong", i+1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	other.Stop()
+	js := jetStream(t, natstest.URLs(servers[:2]))
+	settled := func() bool { // another server leads, and all are there
+		stream, err := js.Stream(t.Context(), name)
+		if err != nil {
+			return false
+		}
+		cluster := stream.CachedInfo().Cluster
+		if cluster.Leader == servers[2].Name {
+			_, _ = js.Conn().Request("$JS.API.STREAM.LEADER.STEPDOWN."+name, nil, time.Second)
+			return false
+		}
+		return cluster.Leader != "" && !slices.ContainsFunc(cluster.Replicas, func(p *jetstream.PeerInfo) bool { return !p.Current })
+	}
+	eventually(t, "another server leads", settled)
+	messages := func(s *natstest.Server) string {
+		return filepath.Join(s.Dir, "jetstream", "$G", "streams", name, "msgs")
+	}
+	servers[2].Stop()
+	if err := errors.Join(os.RemoveAll(messages(servers[2])), os.CopyFS(messages(servers[2]), os.DirFS(messages(other)))); err != nil {
+		t.Fatal(err)
+	}
+	servers[2].Restart(t)
+	eventually(t, "the server is back", settled)
+	own := jetStream(t, servers[2].URL)
+	eventually(t, "the server answers its own clients with its copy", func() bool {
+		m, err := own.Conn().Request("$JS.API.DIRECT.GET."+name, []byte(`{"seq":40}`), time.Second)
+		return err == nil && string(m.Data) == "wrong40"
+	})
+	var lines journal
+	opts.URL, opts.Logger = natstest.URLs([]*natstest.Server{servers[2], servers[0], servers[1]}), lines.logger()
+	l = connect(t, opts)
+	want := datas("right", 1, 40)
+	var read []string
+	for _, r := range everything(t, l) {
+		read = append(read, r.Data)
+	}
+	if !slices.Equal(read, want) {
+		t.Errorf("Read returns %q", read)
+	}
+	for range 10 { // each consumer is on any server
+		var got []string
+		for records, err := range l.Tail(t.Context(), state(t, l).Generation, 0) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range records {
+				got = append(got, r.Data)
+			}
+			if len(got) >= len(want) {
+				break
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("a Tail has %q", got)
+		}
+	}
+	if lines.count("level=ERROR") == 0 || lines.count("differs from the leader") == 0 {
+		t.Errorf("the log does not say that a replica differs:\n%s", lines.text())
+	}
 }

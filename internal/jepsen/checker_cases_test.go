@@ -410,6 +410,28 @@ func TestChecker(t *testing.T) {
 	}
 }
 
+// Two messages lose their numbers to two others, which are acknowledged before
+// anybody knows that, so under the old epoch. The second one's id resumes after it, and another one
+// with its number does not.
+func TestProbeOfANewLine(t *testing.T) {
+	for id, silent := range map[string]int{"000000000001bbbbbb-2": 0, "000000000001cccccc-2": 2} {
+		s := newStory()
+		s.publish("a", "t.1", "000000000001aaaaaa-1")
+		s.fault(true)
+		s.publish("b", "t.1", "000000000001dddddd-1")
+		c := s.publish("c", "t.1", id)
+		late := s.subscribe("t.*", "000000000001-0").gets("000000000001aaaaaa-1", "a").gap("000000000002-0")
+		late.gets("000000000002dddddd-1", "b").gets("000000000002bbbbbb-2", "c")
+		s.stored(1, "b", "c")
+		probe := s.subscribe("t.*", id)
+		probe.tr.after = c
+		probe.moves("000000000002-2")
+		if v := check(s.history); len(v.found[silentPair]) != silent {
+			t.Errorf("after %s: %s\n%q", id, v.summary(), v.found)
+		}
+	}
+}
+
 // lostEnd returns a history in which the messages c and d are lost. Then e and f get their
 // numbers, in an epoch. One subscriber has had c and d, and one has not.
 func lostEnd(tellFirst, tellSecond bool, epoch string) func(s *story) {
