@@ -21,6 +21,14 @@ func (l *Log) SawRecordAt(seq uint64, t time.Time) {
 	l.suspect()
 }
 
+// Misremember has a log believe that it has seen another record of a number.
+func (l *Log) Misremember(seq uint64) {
+	k := l.now.Load().known
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.ids[seq%knownRecords].mark++
+}
+
 // SawNumber has a log believe that the stream has reached a number.
 func (l *Log) SawNumber(seq uint64) { l.now.Load().advance(seq) }
 

@@ -62,22 +62,34 @@ func (k *known) add(id identity) (agrees bool) {
 	return true
 }
 
-// addAll remembers records, up to the first that does not agree.
-func (k *known) addAll(records []eventlog.Record) (agree bool) {
+// addAll remembers records, up to the first that does not agree. It returns what it knows of that one.
+func (k *known) addAll(records []eventlog.Record) (other *identity) {
 	for _, r := range records {
 		if !k.add(identityOf(r)) {
-			return false
+			id := k.at(r.Seq)
+			return &id
 		}
 	}
-	return true
+	return nil
+}
+
+// agrees reports whether nothing else is known of records.
+func (k *known) agrees(records []eventlog.Record) bool {
+	return !slices.ContainsFunc(records, func(r eventlog.Record) bool {
+		id := k.at(r.Seq)
+		return id.seq == r.Seq && !id.is(r)
+	})
+}
+
+// at returns what is known at the place of a number.
+func (k *known) at(seq uint64) identity {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.ids[seq%knownRecords]
 }
 
 // has reports whether all is known of a record, and agrees.
-func (k *known) has(r eventlog.Record) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.ids[r.Seq%knownRecords] == identityOf(r)
-}
+func (k *known) has(r eventlog.Record) bool { return k.at(r.Seq) == identityOf(r) }
 
 // newest returns the identity of the newest record, if any is known.
 func (k *known) newest() (identity, bool) {

@@ -278,6 +278,12 @@ func (l *Log) updateList(ctx context.Context) error {
 		l.suspect()
 		return nil
 	}
+	if newest, _ := g.known.newest(); len(s.Points) > 0 && s.Points[len(s.Points)-1].Seq > newest.seq {
+		p := s.Points[len(s.Points)-1] // another process has seen it, and may be in doubt
+		g.known.add(identity{seq: p.Seq, time: p.Time.UnixNano()})
+		l.suspect()
+		return nil
+	}
 	lacks := lastValid(s.timeline(), g.epochs) != math.MaxUint64
 	lacks = s.vouch(l.link.Load().nc.ConnectedServerId()) || lacks
 	newest, ok := g.known.newest()

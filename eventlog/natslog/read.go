@@ -20,10 +20,11 @@ func (l *Log) Read(ctx context.Context, q eventlog.Query) (b eventlog.Batch, err
 	}
 	for deadline := time.Now().Add(requestTimeout); ; {
 		g := l.now.Load()
-		if b, err = l.readSure(ctx, g, q); err == nil && !g.known.addAll(b.Records) {
-			l.gate.shut()
-			l.suspect()
-			err = eventlog.ErrReopened
+		if b, err = l.readSure(ctx, g, q); err == nil {
+			if other := g.known.addAll(b.Records); other != nil {
+				l.disagree(g, other)
+				err = eventlog.ErrReopened
+			}
 		}
 		if !errors.Is(err, errBehind) {
 			break
@@ -41,14 +42,17 @@ func (l *Log) Read(ctx context.Context, q eventlog.Query) (b eventlog.Batch, err
 	return b, nil
 }
 
-// readSure is read, and compares what a replica has answered with the leader's records. If they
-// differ, it asks the leader for each record.
+// readSure is read, and compares what a replica has answered with what is known, and with the
+// leader's records. If they differ, it asks the leader for each record.
 func (l *Log) readSure(ctx context.Context, g *generation, q eventlog.Query) (eventlog.Batch, error) {
 	b, err := l.read(ctx, g, q)
-	if err != nil || len(b.Records) == 0 || g.known.has(b.Records[len(b.Records)-1]) {
+	if err != nil || len(b.Records) == 0 {
 		return b, err
 	}
-	same, err := l.sameAsLeader(ctx, g, b.Records)
+	same := g.known.agrees(b.Records)
+	if same && !g.known.has(b.Records[len(b.Records)-1]) {
+		same, err = l.sameAsLeader(ctx, g, b.Records)
+	}
 	if err != nil || same {
 		return b, err
 	}

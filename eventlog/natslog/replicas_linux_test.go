@@ -1,6 +1,7 @@
 package natslog_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -211,11 +212,12 @@ func consumerOfThree(t *testing.T, servers []*natstest.Server) {
 }
 
 // startInDoubt starts a log while another one misses a record that it has seen, and waits for the
-// leader to have it. The second one waits, too, and both come to the same. Otherwise the second one
-// stores messages, and its readers get them once more when the first one is sure of the loss.
+// leader to have it. The second one waits, too, as does one that runs and has not seen the record. All
+// come to the same. Otherwise the others would store messages, and their readers get them once more
+// when the first one is sure of the loss.
 func startInDoubt(t *testing.T, servers []*natstest.Server) {
 	opts := natslog.Options{URL: natstest.URLs(servers), Stream: "doubted", Replicas: 3, MaxBytes: 1 << 20, Wait: patience, Logger: slog.New(slog.DiscardHandler)}
-	first := connect(t, opts)
+	first, beside := connect(t, opts), connect(t, opts)
 	appendSoon(t, first, topicA(1))
 	js := jetStream(t, servers[0].URL)
 	has := func(text string) bool {
@@ -234,14 +236,22 @@ func startInDoubt(t *testing.T, servers []*natstest.Server) {
 	if has(`"first":2}`) {
 		t.Error("the record was not noted before the loss was certain")
 	}
+	eventually(t, "the log that runs waits, too", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		defer cancel()
+		_, err := beside.State(ctx)
+		return err != nil
+	})
 	second := connect(t, opts)
 	appendSoon(t, second, topicA(1))
 	epochs := state(t, second).Epochs
 	if len(epochs) != len(before.Epochs)+1 || epochs[1].First != 2 {
 		t.Errorf("the epochs of the second log are %v", epochs)
 	}
-	if got := nextState(t, first, before).Epochs; !slices.Equal(got, epochs) {
-		t.Errorf("the epochs of the first log are %v, and of the second %v", got, epochs)
+	for _, l := range []*natslog.Log{first, beside} {
+		if got := nextState(t, l, before).Epochs; !slices.Equal(got, epochs) {
+			t.Errorf("the epochs of a log that runs are %v, and of the one that was started %v", got, epochs)
+		}
 	}
 }
 

@@ -23,7 +23,8 @@ type generation struct {
 	number uint64
 	epochs eventlog.Timeline
 	known  *known
-	anchor identity // what verify has seen last; only watch uses it
+	anchor identity                 // what verify has seen last; only watch uses it
+	other  atomic.Pointer[identity] // of disagree, or nil
 	holes  holes
 	wide   wide
 	topics topicNames

@@ -128,9 +128,8 @@ func (l *Log) consume(ctx context.Context, g *generation, after *uint64, yield f
 			*after = before
 			return true, nil
 		}
-		if !g.known.addAll(records) {
-			l.gate.shut()
-			l.suspect()
+		if other := g.known.addAll(records); other != nil {
+			l.disagree(g, other)
 			*after = before
 			return true, nil
 		}
