@@ -432,6 +432,34 @@ func TestProbeOfANewLine(t *testing.T) {
 	}
 }
 
+// Two replicas differ in the middle, and at the end. Only what is in the middle is in dispute.
+func TestDisputed(t *testing.T) {
+	log := func(names ...string) (all []record) {
+		for i, name := range names {
+			all = append(all, record{seq: uint64(i + 1), name: name})
+		}
+		return all
+	}
+	a, b := log("a", "b", "c", "d", "e", "f"), log("a", "x", "c", "y", "z")
+	if got := disputed(a, b); !slices.Equal(got, []string{"b", "x"}) {
+		t.Errorf("in dispute are %q", got)
+	}
+	if got := disputed(a, a[:3]); len(got) > 0 {
+		t.Errorf("in dispute are %q, and one is only behind", got)
+	}
+	s := newStory()
+	sub := s.subscribe("t.*", "e-0")
+	s.publish("a", "t.1", "e-1")
+	s.publish("x", "t.1", "e-1")
+	s.publish("b", "t.1", "e-2")
+	sub.gets("e-2", "b")
+	s.stored(1, "a", "b")
+	s.disputed["a"], s.disputed["x"] = true, true
+	if v := check(s.history); len(v.found[silentPair]) > 0 {
+		t.Errorf("%s\n%q", v.summary(), v.found)
+	}
+}
+
 // lostEnd returns a history in which the messages c and d are lost. Then e and f get their
 // numbers, in an epoch. One subscriber has had c and d, and one has not.
 func lostEnd(tellFirst, tellSecond bool, epoch string) func(s *story) {

@@ -217,7 +217,7 @@ func (c *checker) checkTrace(tr *trace) {
 		}
 	}
 	for _, m := range c.order {
-		if has[m.name] || m.optional || len(m.acks) == 0 && len(c.stored[m.name]) == 0 || !tr.matches(m.topic) {
+		if has[m.name] || m.optional || c.disputed[m.name] || len(m.acks) == 0 && len(c.stored[m.name]) == 0 || !tr.matches(m.topic) {
 			continue
 		}
 		id := c.ids[m.name]
@@ -237,7 +237,7 @@ func (c *checker) checkTrace(tr *trace) {
 
 // checkProbe checks that the id of a message that is gone is not taken for another's.
 func (c *checker) checkProbe(tr *trace) {
-	if _, removed := c.removed[tr.after.name]; removed { // nobody else has its number
+	if _, removed := c.removed[tr.after.name]; removed || c.disputed[tr.after.name] { // nobody else has its number
 		return
 	}
 	i := slices.IndexFunc(tr.events[1:], func(e event) bool { return e.kind != opened && e.kind != moved })
