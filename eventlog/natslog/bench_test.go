@@ -25,7 +25,7 @@ func BenchmarkAppend(b *testing.B) {
 			data := strings.Repeat("x", 100)
 			for _, publishers := range []int{1, 64} {
 				b.Run(fmt.Sprintf("publishers=%d", publishers), func(b *testing.B) {
-					each := 250 * publishers
+					each := 50 * publishers
 					var bare, appended time.Duration
 					turns := 0
 					for b.Loop() {
