@@ -189,19 +189,14 @@ func (h *Hub) history(ctx context.Context, filters []topics.Filter, after eventl
 func (h *Hub) resume(ctx context.Context, p *pageReader, state eventlog.State, after eventlog.Position) error {
 	from, reason := p.names.Resolve(after)
 	p.knows = after.Epoch
-	if after.Mark != 0 && after.Seq >= max(state.First, 1) && after.Seq <= state.Last {
-		b, err := h.read(ctx, eventlog.Query{
-			Filters: topics.MustFilters("**"), After: after.Seq - 1, UpTo: after.Seq, Generation: state.Generation, MaxRecords: 1, MaxBytes: 1,
-		})
-		switch {
-		case err != nil:
-			return err
-		case len(b.Records) == 0 || b.Records[0].Mark == 0:
-		case b.Records[0].Mark == after.Mark: // the client has this very event
-			from, reason = after.Seq, ""
-		case reason == "": // the log has used the number again, and it is not known where the loss began
-			reason = sse.GapLost
-		}
+	same, other, err := h.sameMark(ctx, state, after)
+	switch {
+	case err != nil:
+		return err
+	case same: // the client has this very event
+		from, reason = after.Seq, ""
+	case other && reason == "": // it is not known where the loss began
+		reason = sse.GapLost
 	}
 	if from > state.Last {
 		from, reason = state.Last, sse.GapFuture
@@ -212,6 +207,22 @@ func (h *Hub) resume(ctx context.Context, p *pageReader, state eventlog.State, a
 		p.page.Gap = &sse.GapError{Reason: reason, After: after.String(), Next: p.place(from).String()}
 	}
 	return nil
+}
+
+// sameMark compares the mark of an id with that of the record which has its number now, if both have
+// one: it is the same record, or the log has used the number again for another one.
+func (h *Hub) sameMark(ctx context.Context, state eventlog.State, id eventlog.Position) (same, other bool, err error) {
+	if id.Mark == 0 || id.Seq < max(state.First, 1) || id.Seq > state.Last {
+		return false, false, nil
+	}
+	b, err := h.read(ctx, eventlog.Query{
+		Filters: topics.MustFilters("**"), After: id.Seq - 1, UpTo: id.Seq, Generation: state.Generation, MaxRecords: 1, MaxBytes: 1,
+	})
+	if err != nil || len(b.Records) == 0 || b.Records[0].Mark == 0 {
+		return false, false, err
+	}
+	same = b.Records[0].Mark == id.Mark
+	return same, !same, nil
 }
 
 // A pageReader makes a page of the log.

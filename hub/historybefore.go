@@ -50,14 +50,18 @@ func unlessReopened[T any](f func() (T, error)) (T, error) {
 }
 
 func (h *Hub) historyBefore(ctx context.Context, filters []topics.Filter, before eventlog.Position, limit int) (Page, error) {
-	state, err := h.log.State(ctx)
+	state, err := h.stateWith(ctx, before)
 	if err != nil {
 		return Page{}, err
 	}
 	page := Page{Position: state.Epochs.Position(state.Last)}
-	upTo, reason := state.Last, ""
+	upTo, reason, told := state.Last, "", true
 	if before != (eventlog.Position{}) {
-		upTo, reason = precedes(state, before)
+		same, other, err := h.sameMark(ctx, state, before)
+		if err != nil {
+			return Page{}, err
+		}
+		upTo, reason, told = precedes(state, before, same, other)
 	}
 	if reason != "" {
 		page.Gap = &sse.GapError{Reason: reason, After: state.Epochs.Position(upTo).String(), Next: before.String()}
@@ -66,34 +70,61 @@ func (h *Hub) historyBefore(ctx context.Context, filters []topics.Filter, before
 	if err != nil {
 		return Page{}, err
 	}
+	if !told {
+		found = addCut(found, state, upTo)
+	}
 	page.fill(state.Epochs, found, limit, after)
 	return page, nil
 }
 
-// precedes returns the number of the newest record before a position. If the log does not have
-// the position, reason says why.
-func precedes(state eventlog.State, before eventlog.Position) (seq uint64, reason string) {
+// precedes returns the number of the newest record before a position. same and other are what
+// sameMark says. If the log does not have the position, reason says why. told says that a cut right
+// after that record was told to whoever has the position, or is not to be told.
+func precedes(state eventlog.State, before eventlog.Position, same, other bool) (seq uint64, reason string, told bool) {
 	seq, reason = state.Epochs.Resolve(before)
-	switch {
-	case reason != "":
-		return min(seq, state.Last), reason
-	case seq > state.Last+1:
-		return state.Last, sse.GapFuture
+	switch at, epoch, cut := state.Epochs.NextCut(seq); {
+	case same:
+		reason = ""
+	case reason == "" && other:
+		reason = sse.GapLost
+	case reason == "" && cut && at == seq && epoch == before.Epoch: // see addCut
+		return seq, "", true
 	}
-	return max(seq, 1) - 1, ""
+	switch {
+	case same:
+		seq = before.Seq
+	case reason != "":
+		return min(seq, state.Last), reason, true
+	}
+	if seq > state.Last+1 {
+		return state.Last, sse.GapFuture, true
+	}
+	return max(seq, 1) - 1, "", false
 }
 
 // A stretch of the log has records, in order, that no hole separates.
 type stretch struct {
-	gap     *sse.GapError // the hole before the records, or nil
-	after   uint64        // the number before the hole
+	gap     *sse.GapError     // the hole before the records, or nil
+	begins  eventlog.Position // what is older than the hole is before this
 	records []eventlog.Record
+}
+
+// addCut adds the stretch that begins with a cut right after a number, if there is one. A loss that
+// the history begins with is not told.
+func addCut(found []stretch, state eventlog.State, seq uint64) []stretch {
+	at, epoch, ok := state.Epochs.NextCut(seq)
+	if !ok || at != seq || at < state.First {
+		return found
+	}
+	begins := eventlog.Position{Epoch: epoch, Seq: at}
+	gap := &sse.GapError{Reason: sse.GapLost, After: state.Epochs.Position(at).String(), Next: begins.String()}
+	return append(found, stretch{gap: gap, begins: begins})
 }
 
 // fill adds the newest of the records that were found after a number.
 func (p *Page) fill(names eventlog.Timeline, found []stretch, limit int, after uint64) {
 	p.More = after > 0
-	next, resumed := after+1, p.Gap != nil
+	next, resumed := names.Position(after+1), p.Gap != nil
 stretches:
 	for _, s := range slices.Backward(found) {
 		for _, rec := range slices.Backward(s.records) {
@@ -102,7 +133,7 @@ stretches:
 				break stretches
 			}
 			p.Events = append(p.Events, Event(window.NewEntry(names, rec).Event()))
-			next = rec.Seq
+			next = names.ID(rec)
 		}
 		newer, gap := p.Gap, s.gap
 		switch {
@@ -114,10 +145,10 @@ stretches:
 		case newer != nil:
 			gap.Reason, gap.Next = newer.Reason, newer.Next
 		}
-		p.Gap, next = gap, s.after+1
+		p.Gap, next = gap, s.begins
 	}
 	if p.More {
-		p.Next = names.Position(next)
+		p.Next = next
 	}
 }
 
@@ -151,29 +182,41 @@ func (h *Hub) back(ctx context.Context, filters []topics.Filter, n int, upTo uin
 // stretches reads about n records, whose number it returns. whole is false if their data has
 // pageBytes before all are read, unless n is 1.
 func (h *Hub) stretches(ctx context.Context, state eventlog.State, q eventlog.Query, n int) (found []stretch, total int, whole bool, err error) {
-	names, bytes := state.Epochs, 0
-	for q.After < q.UpTo {
+	names, bytes, last := state.Epochs, 0, q.UpTo
+	for q.After < last {
+		found = addCut(found, state, q.After)
+		q.UpTo = last
+		if cut, _, ok := names.NextCut(q.After + 1); ok {
+			q.UpTo = min(last, cut)
+		}
 		q.MaxRecords, q.MaxBytes = max(1, n-total), max(1, pageBytes-bytes)
 		b, err := h.read(ctx, q)
 		if err != nil {
 			return nil, 0, false, err
 		}
-		s := stretch{after: q.After, records: slices.DeleteFunc(b.Records, func(r eventlog.Record) bool {
-			return strings.HasPrefix(r.Topic, topics.ReservedPrefix)
-		})}
 		if b.Hole > 0 && b.Reason != sse.GapExpired { // the history begins where retention does
-			s.gap = &sse.GapError{Reason: b.Reason, After: names.Position(q.After).String(), Next: names.Position(b.Hole).String()}
+			gap := &sse.GapError{Reason: b.Reason, After: names.Position(q.After).String(), Next: names.Position(b.Hole).String()}
+			if n := len(found) - 1; n >= 0 && found[n].begins.Seq == q.After {
+				gap.After = found[n].gap.Next // of a cut
+			}
+			found = append(found, stretch{gap: gap, begins: names.Position(q.After + 1)})
+		} else if len(found) == 0 {
+			found = []stretch{{}}
 		}
-		for i := range s.records {
-			bytes += len(s.records[i].Data)
+		for _, rec := range b.Records {
+			if strings.HasPrefix(rec.Topic, topics.ReservedPrefix) {
+				continue
+			}
+			if gap := window.NewEntry(names, rec).Gap(); gap != nil { // it cannot be sent
+				found = append(found, stretch{gap: gap, begins: names.ID(rec)})
+				continue
+			}
+			s := &found[len(found)-1]
+			s.records = append(s.records, rec)
+			bytes += len(rec.Data)
+			total++
 		}
-		total += len(s.records)
-		if last := len(found) - 1; s.gap == nil && last >= 0 {
-			found[last].records = append(found[last].records, s.records...)
-		} else {
-			found = append(found, s)
-		}
-		if q.After = b.Through; q.After < q.UpTo && bytes >= pageBytes && n > 1 {
+		if q.After = b.Through; q.After < last && bytes >= pageBytes && n > 1 {
 			return found, total, false, nil
 		}
 	}

@@ -163,6 +163,54 @@ func TestHistoryBeforeWithGaps(t *testing.T) {
 	})
 }
 
+// What another program has stored and cannot be sent is a gap, as in a history in order.
+func TestHistoryBeforeOfForeignRecords(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHub(t, foreignLog{eventlog.NewMemory(nil)}, nil)
+		ids := publish(t, h, "a:break", "a:1", "a:break", "a:break", "b:2", "a:3", "a:break")
+		want := []string{"gap invalid " + ids[5] + " " + ids[6], "a:3", "gap invalid " + ids[1] + " " + ids[3], "a:1", "gap invalid " + strings.TrimSuffix(ids[0], "1") + "0 " + ids[0]}
+		for limit := 1; limit < 6; limit++ {
+			if got, _ := backwards(t, h, topics.MustFilters("a"), limit); !slices.Equal(got, want) {
+				t.Errorf("limit %d: %q, want %q", limit, got, want)
+			}
+		}
+	})
+}
+
+// Where the log has lost its end and used the numbers again, a gap stands, once, in pages of any size.
+func TestHistoryBeforeOverCuts(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log := newFragileLog()
+		h := newHub(t, log, nil)
+		old := publish(t, h, "a:1", "a:2", "a:3")
+		reopen := func(n int) {
+			log.reopen(t, n, cut)
+			time.Sleep(time.Minute)
+			synctest.Wait()
+		}
+		reopen(2)
+		ids := publish(t, h, "b:4", "a:5")
+		at := func(id, n string) string { return id[:strings.IndexByte(id, '-')+1] + n }
+		want := []string{"a:5", "gap lost " + old[1] + " " + at(ids[0], "2"), "a:2", "a:1"}
+		for limit := 1; limit < 6; limit++ {
+			if got, _ := backwards(t, h, topics.MustFilters("a"), limit); !slices.Equal(got, want) {
+				t.Errorf("limit %d: %q, want %q", limit, got, want)
+			}
+		}
+		reopen(4) // at the end: who subscribes after the page is told
+		if got, _ := backwards(t, h, topics.MustFilters("a"), 1); !slices.Equal(got, want) {
+			t.Errorf("%q, want %q", got, want)
+		}
+		last := publish(t, h, "a:6")
+		want = slices.Concat([]string{"a:6", "gap lost " + ids[1] + " " + at(last[0], "4")}, want)
+		for limit := 1; limit < 7; limit++ {
+			if got, _ := backwards(t, h, topics.MustFilters("a"), limit); !slices.Equal(got, want) {
+				t.Errorf("limit %d: %q, want %q", limit, got, want)
+			}
+		}
+	})
+}
+
 // A page is one of its time, and Position where its subscriber goes on.
 func TestPosition(t *testing.T) {
 	bubble(t, func(t *testing.T) {

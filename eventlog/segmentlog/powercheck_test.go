@@ -142,7 +142,7 @@ func (s *story) checkFact(l *Log, f *fact, c contents, lost, removed map[uint64]
 		wrong = "its epoch is unknown"
 	case reason != "": // the number may be that of another message
 		switch {
-		case !f.lost && !gone:
+		case !f.lost && !gone && !f.removing: // the newest one may be torn, as below
 			wrong = "its id is stale"
 		case after+1 >= c.first && !lost[after+1]:
 			wrong = "its id is stale, and a client that has an earlier one is not told"

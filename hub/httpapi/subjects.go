@@ -3,6 +3,7 @@ package httpapi
 import (
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -73,7 +74,8 @@ func parseRevocation(body []byte, now time.Time) (time.Time, error) {
 	}
 	d := json.NewDecoder(strings.NewReader(string(body)))
 	d.DisallowUnknownFields()
-	if err := d.Decode(&fields); err != nil || d.More() {
+	err := d.Decode(&fields)
+	if _, more := d.Token(); err != nil || more != io.EOF {
 		return now, problem.InvalidJSON.With("The body is not a revocation. " + revocationForm)
 	}
 	switch {

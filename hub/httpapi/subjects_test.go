@@ -93,6 +93,8 @@ func TestSubjects(t *testing.T) {
 			{"PUT", "/subjects/jwt:ada/revocation", `{"before":"tomorrow"}`, 400, "invalid-json"},
 			{"PUT", "/subjects/jwt:ada/revocation", `{"before":"2226-01-01T00:00:00Z"}`, 400, "invalid-json"},
 			{"PUT", "/subjects/jwt:ada/revocation", `{"before":"0001-01-01T00:00:00Z"}`, 400, "invalid-json"},
+			{"PUT", "/subjects/jwt:ada/revocation", `{}}`, 400, "invalid-json"},
+			{"PUT", "/subjects/jwt:ada/revocation", `{} {}`, 400, "invalid-json"},
 			{"PUT", "/subjects/jwt:%FF/revocation", "", 404, "not-found"},
 			{"DELETE", "/subjects/jwt:%FF/streams", "", 404, "not-found"},
 			{"DELETE", "/subjects/jwt:" + strings.Repeat("x", 1021) + "/streams", "", 404, "not-found"},

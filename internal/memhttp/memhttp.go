@@ -35,9 +35,15 @@ func New(t *testing.T, h http.Handler, configure func(*http.Server)) *Server {
 // Serve starts srv without changing it.
 func Serve(t *testing.T, srv *http.Server) *Server {
 	t.Helper()
+	return ServeThrough(t, srv, func(l net.Listener) net.Listener { return l })
+}
+
+// ServeThrough is Serve with a listener that gets its connections from another one.
+func ServeThrough(t *testing.T, srv *http.Server, through func(net.Listener) net.Listener) *Server {
+	t.Helper()
 	s := &Server{HTTP: srv, listener: &listener{conns: make(chan net.Conn), closed: make(chan struct{})}}
 	var done sync.WaitGroup
-	done.Go(func() { s.HTTP.Serve(s.listener) })
+	done.Go(func() { s.HTTP.Serve(through(s.listener)) })
 	t.Cleanup(func() {
 		s.HTTP.Close()
 		done.Wait()

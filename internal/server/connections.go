@@ -34,6 +34,7 @@ type connections struct {
 
 	sweeping bool // sweep will be called
 	looking  bool // look will be called
+	retiring bool // retire will be called
 
 	early line
 }
@@ -49,14 +50,19 @@ func newConnections(limits Limits) *connections {
 // A connection is an element of the queue that it is in, if any.
 type connection struct {
 	conn       net.Conn
-	since      time.Time          // when it came into the queue
+	since      time.Duration      // when it came into the queue, by uptime
 	streams    int                // requests of it that are streams
 	idled      bool               // was reported idle
+	resting    bool               // was reported idle, and has had no request since
+	http2      *countedConn       // of conn, if it is reported as one
+	newest     uint32             // stream of http2 when it came to rest
 	served     bool               // has had a request that is done
 	early      bool               // has a request that came early, and is in the line
 	head       bool               // waits for the head of a request of HTTP/1
 	before     int64              // bytes that were read before that head; -1 if sweep has to find out
 	cancel     context.CancelFunc // of the request of HTTP/1 that is a stream, or nil
+	arrived    atomic.Bool        // what it waits for: it is in the queue of those that wait, and is busy
+	gone       bool               // it is closed, and forgotten
 	in         *queue
 	prev, next *connection
 }
@@ -82,7 +88,7 @@ func (k *connection) leave() {
 	if k.in != nil {
 		k.prev.next, k.next.prev = k.next, k.prev
 		k.in.n--
-		k.in = nil
+		k.in, k.prev, k.next = nil, nil, nil
 	}
 }
 
@@ -92,8 +98,15 @@ func (k *connection) enter(q *queue) {
 	k.prev, k.next, k.in = q.root.prev, &q.root, q
 	k.prev.next, k.next.prev = k, k
 	q.n++
-	k.since = time.Now()
+	k.since = uptime()
+	k.arrived.Store(false)
 }
+
+// started is what uptime counts from.
+var started = time.Now()
+
+// uptime is a clock that costs half of time.Now.
+func uptime() time.Duration { return time.Since(started) }
 
 // bare returns the connection of the operating system.
 func bare(conn net.Conn) net.Conn {
@@ -110,15 +123,20 @@ func bare(conn net.Conn) net.Conn {
 }
 
 // add notes a connection that was accepted. The caller has c.mu.
-func (c *connections) add(conn net.Conn) {
+func (c *connections) add(conn net.Conn) *connection {
 	k := &connection{conn: conn, head: true}
 	c.known[conn] = k
 	k.enter(&c.fresh)
 	c.sweepLater()
+	return k
 }
 
 // wait puts a connection among those that wait for their client. The caller has c.mu.
 func (c *connections) wait(k *connection) {
+	if k.http2 != nil {
+		k.newest = k.http2.begun()
+		c.retireLater(idleTimeout)
+	}
 	if k.served {
 		k.enter(&c.idle)
 	} else {
@@ -140,13 +158,14 @@ func (c *connections) state(conn net.Conn, state http.ConnState) {
 // changed notes the state of a connection. It reports whether an early request is over, and whether one
 // begins.
 func (c *connections) changed(conn net.Conn, state http.ConnState) (over, begins bool) {
-	_, counted := conn.(*countedConn)
+	http2, counted := conn.(*countedConn)
 	conn = bare(conn)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k := c.known[conn]
 	if k != nil {
 		over, k.early = k.early, false
+		k.resting, k.http2 = state == http.StateIdle, http2
 	}
 	if k != nil && state == http.StateIdle {
 		k.served = !counted || k.idled // one of HTTP/2 is idle before its first request
@@ -165,7 +184,7 @@ func (c *connections) changed(conn net.Conn, state http.ConnState) (over, begins
 		switch {
 		case k == nil || k.streams > 0:
 		case state == http.StateActive:
-			k.early = k.idled && !counted && time.Since(k.since) < atOnce
+			k.early = k.idled && !counted && uptime()-k.since < atOnce
 			begins = k.early
 			k.head = false
 			k.enter(&c.busy)
@@ -215,34 +234,6 @@ func (c *connections) cut() {
 	}
 }
 
-// idleEvery is how often endIdle looks.
-const idleEvery = 50 * time.Millisecond
-
-// endIdle closes connections of HTTP/2 that have no request, until done is closed. The server has told
-// their clients that it goes away (RFC 9113, section 6.8), and net/http would wait for them for a second.
-func (c *connections) endIdle(done <-chan struct{}) {
-	ticker := time.NewTicker(idleEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-		case <-done:
-			return
-		}
-		c.mu.Lock()
-		for _, q := range [...]*queue{&c.fresh, &c.idle} {
-			for k := q.root.next; k != &q.root; {
-				next := k.next
-				if !k.head { // net/http closes those of HTTP/1
-					k.close()
-				}
-				k = next
-			}
-		}
-		c.mu.Unlock()
-	}
-}
-
 // gone notes that a connection is closed that net/http has not seen.
 func (c *connections) gone(conn net.Conn) {
 	c.mu.Lock()
@@ -257,6 +248,7 @@ func (c *connections) remove(conn net.Conn) {
 		return
 	}
 	k.leave()
+	k.gone = true
 	delete(c.known, conn)
 	select {
 	case c.freed <- struct{}{}:
@@ -269,17 +261,29 @@ type connKey struct{}
 
 // context is the server's ConnContext.
 func (c *connections) context(ctx context.Context, conn net.Conn) context.Context {
-	return context.WithValue(ctx, connKey{}, bare(conn))
+	conn = bare(conn)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k := c.known[conn]
+	if k == nil { // it did not come from a boundedListener
+		k = c.add(conn)
+	}
+	return context.WithValue(ctx, connKey{}, k)
+}
+
+// connectionOf returns the connection of a request.
+func connectionOf(r *http.Request) *connection {
+	k, _ := r.Context().Value(connKey{}).(*connection)
+	return k
 }
 
 // streaming notes that a request is a stream, until done is called. Its connection is not
 // closed for a newcomer meanwhile: the number of streams has a bound of its own.
 func (c *connections) streaming(r *http.Request) (done func()) {
-	conn, _ := r.Context().Value(connKey{}).(net.Conn)
+	k := connectionOf(r)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	k := c.known[conn]
-	if k == nil {
+	if k == nil || k.gone {
 		return func() {}
 	}
 	c.leaveLine(k) // it may go on for hours
@@ -288,9 +292,13 @@ func (c *connections) streaming(r *http.Request) (done func()) {
 	return func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if k.streams--; k.streams == 0 && c.known[conn] == k {
+		if k.streams--; k.streams == 0 && !k.gone {
 			k.cancel = nil
-			k.enter(&c.busy)
+			if k.resting { // the client has reset the stream, and the handler is late
+				c.wait(k)
+			} else {
+				k.enter(&c.busy)
+			}
 		}
 	}
 }
@@ -325,8 +333,8 @@ const (
 // returns false if there is none.
 func (c *connections) admit(conn net.Conn) bool {
 	var timer *time.Timer
-	for begin := time.Now(); ; {
-		now := time.Now()
+	for begin := uptime(); ; {
+		now := uptime()
 		c.mu.Lock()
 		if !c.full() {
 			c.add(conn)
@@ -335,7 +343,7 @@ func (c *connections) admit(conn net.Conn) bool {
 		}
 		possible := c.makeRoom(now, false)
 		c.mu.Unlock()
-		if !possible || now.Sub(begin) > roomTime {
+		if !possible || now-begin > roomTime {
 			return false
 		}
 		if timer == nil {
@@ -376,15 +384,22 @@ func (c *connections) count() int {
 // makeRoom closes the connection that has waited longest for its client, or else the one with
 // the oldest request, if it may be disturbed, or if hurry is set. It reports whether there is one
 // that may be disturbed now or later. The caller has c.mu.
-func (c *connections) makeRoom(now time.Time, hurry bool) bool {
+func (c *connections) makeRoom(now time.Duration, hurry bool) bool {
 	for _, q := range [...]*queue{&c.fresh, &c.idle, &c.busy} {
-		for range mostTries {
+		for tries := 0; tries < mostTries; {
 			k := q.oldest()
-			if k == nil || !hurry && now.Sub(k.since) < c.quietFor(q) {
+			if k == nil || !hurry && now-k.since < c.quietFor(q) {
 				break
 			}
-			if q != &c.busy && hasUnread(k.conn) {
-				k.enter(q) // it is the server that is late
+			switch since := k.since; {
+			case q == &c.busy:
+			case k.arrived.Load():
+				k.enter(&c.busy)
+				k.since = since
+				continue
+			case hasUnread(k.conn): // it is the server that is late
+				k.enter(q)
+				tries++
 				continue
 			}
 			k.close()
@@ -417,16 +432,11 @@ func (k *connection) close() {
 
 // body returns the body of a request. While it waits for the client, the connection does.
 func (c *connections) body(r *http.Request) io.ReadCloser {
-	if r.Body == http.NoBody || r.ProtoMajor != 1 {
+	k := connectionOf(r)
+	if r.Body == http.NoBody || r.ProtoMajor != 1 || k == nil {
 		return r.Body
 	}
-	conn, _ := r.Context().Value(connKey{}).(net.Conn)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if k := c.known[conn]; k != nil {
-		return &body{r.Body, c, k}
-	}
-	return r.Body
+	return &body{r.Body, c, k}
 }
 
 // A body is that of a request over HTTP/1. A connection of HTTP/2 may have others.
@@ -438,21 +448,18 @@ type body struct {
 
 // Read implements [io.Reader].
 func (b *body) Read(p []byte) (int, error) {
-	b.waits(true)
+	b.of.mu.Lock()
+	b.of.waits(b.conn, true)
+	early := b.conn.early
+	b.of.mu.Unlock()
 	n, err := b.ReadCloser.Read(p)
-	b.waits(false)
-	if err != nil { // what follows is to store it: a pipelining publisher does not wait for a place
+	b.conn.arrived.Store(true)
+	if early && err != nil { // what follows is to store it: a pipelining publisher does not wait for a place
 		b.of.mu.Lock()
+		defer b.of.mu.Unlock()
 		b.of.leaveLine(b.conn)
-		b.of.mu.Unlock()
 	}
 	return n, err
-}
-
-func (b *body) waits(yes bool) {
-	b.of.mu.Lock()
-	defer b.of.mu.Unlock()
-	b.of.waits(b.conn, yes)
 }
 
 // leaveLine ends the turn of an early request. The caller has c.mu.
@@ -514,7 +521,7 @@ func (l *boundedListener) Accept() (net.Conn, error) {
 // hurry makes room when the process has no descriptor left, and waits a moment for it.
 func (c *connections) hurry() {
 	c.mu.Lock()
-	c.makeRoom(time.Now(), true)
+	c.makeRoom(uptime(), true)
 	c.mu.Unlock()
 	select {
 	case <-c.freed:

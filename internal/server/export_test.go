@@ -93,6 +93,9 @@ func Handshake(pair *certs.Pair, conn net.Conn) (net.Conn, error) {
 	return newHandshakes(pair, NewFloods(), newConnections(Limits{}), w).shake(conn)
 }
 
+// IdleTimeout is idleTimeout.
+const IdleTimeout = idleTimeout
+
 // SideConnections is sideConnections.
 const SideConnections = sideConnections
 
@@ -195,6 +198,17 @@ func NewConnections() (*Connections, *Line) {
 	c := newConnections(Limits{Connections: 1000, Requests: 1000})
 	return c, &c.early
 }
+
+// NewConnectionsFor returns Connections of which there may be n at a time.
+func NewConnectionsFor(n int) *Connections {
+	return newConnections(Limits{Connections: n, Requests: n})
+}
+
+// Admit waits for room for a connection.
+func (c *connections) Admit(conn net.Conn) bool { return c.admit(conn) }
+
+// EndIdle closes connections while the server stops, until done is closed.
+func (c *connections) EndIdle(done <-chan struct{}) { c.endIdle(done) }
 
 // State is the server's ConnState.
 func (c *connections) State(conn net.Conn, state http.ConnState) { c.state(conn, state) }

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"encoding/binary"
 	"io"
 	"net"
 	"strings"
@@ -38,9 +37,6 @@ const (
 	// smallData is the content below which a DATA frame that does not end a body counts as a
 	// control frame.
 	smallData = 16
-
-	// goAwayTime is how long a client may take to read why its connection ends.
-	goAwayTime = 100 * time.Millisecond
 )
 
 // A floodKind is the kind of the frame that was one too many.
@@ -113,21 +109,20 @@ type countedConn struct {
 	floods *floods
 	strict bool // a client that does not begin with the preface is closed
 	ended  atomic.Bool
-
-	// Of the goroutine that reads.
-	preface int // bytes of the preface that the client has sent
-	plain   bool
-	in      frameScanner
-	newest  uint32 // stream that the client has begun
-	work    yield.Work
+	work   yield.Work // of the goroutine that reads
 
 	writing sync.Mutex // of the next two
 	out     frameScanner
 	closed  bool // no more is written
 
 	mu      sync.Mutex // of the rest
-	control bucket     // control frames that the client may send
-	updates int        // bytes of DATA that allow WINDOW_UPDATEs
+	preface int        // bytes of the preface that the client has sent
+	plain   bool       // it has sent something else
+	in      frameScanner
+	newest  uint32 // stream that the client has begun
+	deaf    bool   // what the client sends is dropped
+	control bucket // control frames that the client may send
+	updates int    // bytes of DATA that allow WINDOW_UPDATEs
 }
 
 func newCountedConn(conn net.Conn, f *floods) *countedConn {
@@ -139,39 +134,59 @@ const frameNanos = 25_000
 
 // Read returns io.EOF when the client has sent too many frames.
 func (c *countedConn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	c.work.Did(frameNanos + n)
-	if kind, flooded := c.received(p[:n]); flooded {
-		c.end(kind)
-		return 0, io.EOF
+	for {
+		n, err := c.Conn.Read(p)
+		c.work.Did(frameNanos + n)
+		switch what, kind := c.received(p[:n]); {
+		case what == receivedFlood:
+			c.end(kind)
+			return 0, io.EOF
+		case what == receivedPlain && c.strict:
+			bare(c).Close()
+			return 0, io.EOF
+		case what == receivedLate && err == nil:
+			continue
+		}
+		return n, err
 	}
-	if c.strict && c.plain {
-		bare(c).Close()
-		return 0, io.EOF
-	}
-	return n, err
 }
 
-// received counts what the client has sent. It reports whether that is a flood.
-func (c *countedConn) received(p []byte) (kind floodKind, flooded bool) {
+// What the client has sent.
+type receipt int
+
+const (
+	receivedFrames receipt = iota
+	receivedFlood
+	receivedPlain // not HTTP/2
+	receivedLate  // something that nobody is to see
+)
+
+// received counts what the client has sent. With a flood it returns its kind.
+func (c *countedConn) received(p []byte) (what receipt, kind floodKind) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.deaf {
+		return receivedLate, 0
+	}
 	if c.preface < len(clientPreface) && !c.plain {
 		n := min(len(p), len(clientPreface)-c.preface)
 		c.plain = !strings.HasPrefix(clientPreface[c.preface:], string(p[:n]))
 		c.preface += n
 		p = p[n:]
 	}
-	if c.plain || len(p) == 0 {
-		return 0, false
+	if c.plain {
+		return receivedPlain, 0
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	if len(p) == 0 {
+		return receivedFrames, 0
+	}
 	c.control.refill(time.Now(), controlRate, controlBurst)
 	c.in.scan(p, func(f frame) {
-		if k, counts := c.kindOf(f); counts && !flooded && !c.take() {
-			kind, flooded = k, true
+		if k, counts := c.kindOf(f); counts && what != receivedFlood && !c.take() {
+			what, kind = receivedFlood, k
 		}
 	})
-	return kind, flooded
+	return what, kind
 }
 
 // take counts a control frame. It returns false if that was one too many. The caller has c.mu.
@@ -241,41 +256,4 @@ func (c *countedConn) sends(p []byte) (flooded bool) {
 		}
 	})
 	return flooded
-}
-
-// end tells the client that it sends too much, if it can be told at once, and closes the
-// connection.
-func (c *countedConn) end(kind floodKind) {
-	if c.ended.Swap(true) {
-		return
-	}
-	c.floods.closed[kind].Add(1)
-	c.floods.warn(floodNames[kind], c.RemoteAddr())
-	if c.goAway() {
-		time.Sleep(goAwayTime) // unread bytes would make the kernel drop what was sent
-	}
-	bare(c).Close() // at once: a [tls.Conn] waits up to 5 seconds for a client that does not read
-}
-
-// goAway sends a GOAWAY and ends the sending side. It does nothing, and returns false, while
-// another write is under way or a frame is half sent.
-func (c *countedConn) goAway() bool {
-	const enhanceYourCalm = 11 // RFC 9113, section 7
-	if !c.writing.TryLock() {
-		return false
-	}
-	defer c.writing.Unlock()
-	if c.closed || !c.out.between() {
-		return false
-	}
-	c.closed = true
-	b := []byte{0, 0, 8, frameGoAway, 0, 0, 0, 0, 0}
-	b = binary.BigEndian.AppendUint32(b, c.newest)
-	b = binary.BigEndian.AppendUint32(b, enhanceYourCalm)
-	c.SetWriteDeadline(time.Now().Add(goAwayTime))
-	_, err := c.Conn.Write(b)
-	if half, ok := bare(c).(interface{ CloseWrite() error }); ok && err == nil {
-		err = half.CloseWrite()
-	}
-	return err == nil
 }

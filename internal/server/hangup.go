@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"net"
 	"net/http"
 	"time"
 
@@ -20,10 +19,10 @@ func (c *connections) cancellable(r *http.Request) (*http.Request, context.Cance
 		return r, func() {}
 	}
 	ctx, cancel := context.WithCancel(r.Context())
-	conn, _ := ctx.Value(connKey{}).(net.Conn)
+	k := connectionOf(r)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if k := c.known[conn]; k != nil {
+	if k != nil && !k.gone {
 		k.cancel = cancel
 		c.lookLater()
 	}

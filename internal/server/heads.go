@@ -21,8 +21,8 @@ const (
 // A head is a part of a request's head.
 type head struct {
 	of           *connection
-	since        time.Time // of the connection
-	before, read int64     // bytes of the connection
+	since        time.Duration // of the connection
+	before, read int64         // bytes of the connection
 }
 
 func (h *head) size() int64 { return h.read - h.before }
@@ -63,7 +63,7 @@ func (c *connections) sweep() {
 	defer c.mu.Unlock()
 	for _, h := range heads {
 		switch {
-		case !h.of.head || h.of.in == nil || !h.of.since.Equal(h.since): // it was whole
+		case !h.of.head || h.of.in == nil || h.of.since != h.since: // it was whole
 		case all > c.limits.Heads && h.size() >= largeHead:
 			h.of.close()
 			c.waited.Add(1)

@@ -43,7 +43,6 @@ const (
 // Limits that are not configured.
 const (
 	readHeaderTimeout = 10 * time.Second
-	idleTimeout       = 2 * time.Minute
 	maxHeaderBytes    = 32 << 10 // a browser sends localhost's cookies to every port
 	maxStreams        = 100      // of a connection of HTTP/2
 
@@ -242,13 +241,17 @@ func (s *Server) newHTTP() *http.Server {
 	// Over TLS, net/http sees the frames of HTTP/2 without it.
 	protocols.SetUnencryptedHTTP2(cfg.H2C || cfg.TLS != nil)
 	return &http.Server{
-		ConnState:         s.conns.state,
-		ConnContext:       s.conns.context,
-		Protocols:         protocols,
-		BaseContext:       func(net.Listener) context.Context { return base },
+		ConnState:   s.conns.state,
+		ConnContext: s.conns.context,
+		Protocols:   protocols,
+		BaseContext: func(net.Listener) context.Context {
+			// HTTP/2 is set up now, and has no idle timer. This is for HTTP/1.
+			s.http.IdleTimeout = idleTimeout
+			return base
+		},
 		ErrorLog:          log.New(s.warnings, "", 0),
 		ReadHeaderTimeout: readHeaderTimeout,
-		IdleTimeout:       idleTimeout,
+		IdleTimeout:       -1,
 		MaxHeaderBytes:    maxHeaderBytes,
 		// The * of OPTIONS * is a path that does not exist.
 		DisableGeneralOptionsHandler: true,

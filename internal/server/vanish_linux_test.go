@@ -69,18 +69,9 @@ func TestPeerThatVanishedIsNoticed(t *testing.T) {
 func TestHTTP2PeerThatHangsIsNoticed(t *testing.T) {
 	s := start(t, server.Config{KeepAlive: 50 * time.Millisecond, WriteTimeout: time.Second})
 	conn := dial(t, s.addr)
-	var fields []byte // literal, never compressed (RFC 7541, section 6.2.2)
-	for _, f := range [][2]string{{":method", "GET"}, {":scheme", "http"}, {":authority", "localhost"}, {":path", "/events"}} {
-		fields = append(fields, 0, byte(len(f[0])))
-		fields = append(fields, f[0]...)
-		fields = append(fields, byte(len(f[1])))
-		fields = append(fields, f[1]...)
-	}
-	const settings, headers, ping = 4, 1, 6
-	const endStream, endHeaders = 1, 4
-	io.WriteString(conn, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-	conn.Write([]byte{0, 0, 0, settings, 0, 0, 0, 0, 0})
-	conn.Write(append([]byte{0, 0, byte(len(fields)), headers, endStream | endHeaders, 0, 0, 0, 1}, fields...))
+	const headers, ping = 1, 6
+	io.WriteString(conn, beginHTTP2)
+	conn.Write(getHTTP2(1, "/events"))
 	streams, pinged := false, false
 	for {
 		var frame [9]byte
