@@ -19,7 +19,8 @@ func TestPartsOfHeadsAreBounded(t *testing.T) {
 	get := func(bytes int) string {
 		return "GET /style.css HTTP/1.1\r\nHost: localhost\r\nX: " + strings.Repeat("x", bytes)
 	}
-	// Whole requests first, each with its answer: no part of a head waits longer than the server lets it.
+	// The whole requests are answered before any part of a head comes. A busy server would read them
+	// late, as parts, or together with the part that follows, which then counts less.
 	var honest, large []net.Conn
 	for range 120 {
 		conn := dial(t, s.addr)
