@@ -111,9 +111,9 @@ func TestPublishersUnderWayWhenTheDiskFails(t *testing.T) {
 	}
 	first := push("first", 1)
 	<-syncing
-	// While it is synced, others gather: more than fit into a group.
+	// While it is synced, others gather: more than fit into a group. Small requests would go first.
 	large := push(strings.Repeat("x", 1<<20), 5)
-	waits := push("waits", 2)
+	waits := push("waits", small/len("waits"))
 	proceed <- nil
 	<-syncing
 	late := push("late", 1)
