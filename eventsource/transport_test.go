@@ -348,7 +348,7 @@ func TestNoGoroutineIsLeft(t *testing.T) {
 // wantGoroutines waits until no more goroutines than these are left.
 func wantGoroutines(t *testing.T, after string, want int) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * s); runtime.NumGoroutine() > want; time.Sleep(ms) {
+	for deadline := time.Now().Add(30 * s); runtime.NumGoroutine() > want; time.Sleep(ms) {
 		if time.Now().After(deadline) {
 			stacks := make([]byte, 1<<16)
 			t.Fatalf("after %s: %d goroutines, %d before\n%s", after, runtime.NumGoroutine(), want, stacks[:runtime.Stack(stacks, true)])
