@@ -129,7 +129,7 @@ func (l *Log) publish(ctx context.Context, g *generation, m *nats.Msg, mark uint
 		if !ack.Duplicate {
 			reused := ack.Sequence <= head || !g.known.add(identity{seq: ack.Sequence, mark: mark})
 			if reused || !l.gate.passable() {
-				return ack, l.confirm(within, g, reused)
+				return ack, l.confirm(within, g, ack.Sequence, reused)
 			}
 			g.advance(ack.Sequence)
 		}
@@ -143,10 +143,10 @@ func (l *Log) publish(ctx context.Context, g *generation, m *nats.Msg, mark uint
 // confirm waits for a look at the stream, because the number of a message that was just
 // stored was used before, or the look is under way. If the stream has lost its end, nobody knows
 // whether the message has survived that.
-func (l *Log) confirm(ctx context.Context, g *generation, reused bool) error {
+func (l *Log) confirm(ctx context.Context, g *generation, seq uint64, reused bool) error {
 	if reused {
-		l.gate.shut()
-		l.suspect()
+		id := g.known.at(seq)
+		l.disagree(g, &id)
 	}
 	if err := l.gate.wait(ctx); err != nil || l.now.Load() != g || reused {
 		return eventlog.ErrUnconfirmed

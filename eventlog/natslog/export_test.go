@@ -15,6 +15,20 @@ func (l *Log) SawRecord(seq uint64, mark uint32) {
 	l.suspect()
 }
 
+// SawRecordAt is SawRecord for a record that was stored at a time.
+func (l *Log) SawRecordAt(seq uint64, t time.Time) {
+	l.now.Load().known.add(identity{seq: seq, time: t.UnixNano()})
+	l.suspect()
+}
+
+// Misremember has a log believe that it has seen another record of a number.
+func (l *Log) Misremember(seq uint64) {
+	k := l.now.Load().known
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.ids[seq%knownRecords].mark++
+}
+
 // SawNumber has a log believe that the stream has reached a number.
 func (l *Log) SawNumber(seq uint64) { l.now.Load().advance(seq) }
 

@@ -62,15 +62,34 @@ func (k *known) add(id identity) (agrees bool) {
 	return true
 }
 
-// addAll remembers records, up to the first that does not agree.
-func (k *known) addAll(records []eventlog.Record) (agree bool) {
+// addAll remembers records, up to the first that does not agree. It returns what it knows of that one.
+func (k *known) addAll(records []eventlog.Record) (other *identity) {
 	for _, r := range records {
 		if !k.add(identityOf(r)) {
-			return false
+			id := k.at(r.Seq)
+			return &id
 		}
 	}
-	return true
+	return nil
 }
+
+// agrees reports whether nothing else is known of records.
+func (k *known) agrees(records []eventlog.Record) bool {
+	return !slices.ContainsFunc(records, func(r eventlog.Record) bool {
+		id := k.at(r.Seq)
+		return id.seq == r.Seq && !id.is(r)
+	})
+}
+
+// at returns what is known at the place of a number.
+func (k *known) at(seq uint64) identity {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.ids[seq%knownRecords]
+}
+
+// has reports whether all is known of a record, and agrees.
+func (k *known) has(r eventlog.Record) bool { return k.at(r.Seq) == identityOf(r) }
 
 // newest returns the identity of the newest record, if any is known.
 func (k *known) newest() (identity, bool) {
@@ -78,6 +97,16 @@ func (k *known) newest() (identity, bool) {
 	defer k.mu.Unlock()
 	id := k.ids[k.highest%knownRecords]
 	return id, id.seq == k.highest && id.seq > 0
+}
+
+// newestTimed returns the identity of the newest record whose time is known, if there is one.
+func (k *known) newestTimed() (identity, bool) {
+	for _, id := range slices.Backward(k.sorted()) {
+		if id.time != 0 {
+			return id, true
+		}
+	}
+	return identity{}, false
 }
 
 // sorted returns all identities, in the order of their numbers.

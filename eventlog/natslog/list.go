@@ -181,11 +181,8 @@ func (l *Log) findList(ctx context.Context, base string) (*list, error) {
 		soon, cancel := context.WithTimeout(ctx, lookTimeout)
 		s, err := l.loadList(soon, base)
 		cancel()
-		switch {
-		case ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded):
+		if err == nil || !passing(err) || ctx.Err() != nil || l.pause(ctx, deadline) != nil {
 			return s, err
-		case time.Now().After(deadline):
-			return nil, errNoAnswer
 		}
 	}
 }
@@ -235,11 +232,15 @@ func (l *Log) keepList() {
 		case <-l.listing:
 		case <-t.C:
 		}
+		update := l.updateList
 		if !l.gate.passable() {
-			continue
+			if !l.doubting.Load() {
+				continue
+			}
+			update = l.noteDoubt
 		}
 		ctx, cancel := context.WithTimeout(l.closing, listPatience)
-		err := l.updateList(ctx)
+		err := update(ctx)
 		cancel()
 		switch {
 		case err == nil || errors.Is(err, errListChanged):
@@ -277,6 +278,12 @@ func (l *Log) updateList(ctx context.Context) error {
 		l.suspect()
 		return nil
 	}
+	if newest, _ := g.known.newest(); len(s.Points) > 0 && s.Points[len(s.Points)-1].Seq > newest.seq {
+		p := s.Points[len(s.Points)-1] // another process has seen it, and may be in doubt
+		g.known.add(identity{seq: p.Seq, time: p.Time.UnixNano()})
+		l.suspect()
+		return nil
+	}
 	lacks := lastValid(s.timeline(), g.epochs) != math.MaxUint64
 	lacks = s.vouch(l.link.Load().nc.ConnectedServerId()) || lacks
 	newest, ok := g.known.newest()
@@ -291,6 +298,33 @@ func (l *Log) updateList(ctx context.Context) error {
 	if l.now.Load() != g || !l.gate.passable() {
 		return nil
 	}
+	return l.saveList(ctx, s, g.config.Replicas)
+}
+
+// noteDoubt notes the newest record that is known, while the leader does not have it. A process that
+// starts meanwhile then looks for it, too. Otherwise it would take what remains of the stream for all
+// of it, and subscribers would get what it stores a second time once the loss is certain.
+func (l *Log) noteDoubt(ctx context.Context) error {
+	l.listLock.Lock()
+	defer l.listLock.Unlock()
+	if l.closing.Err() != nil || l.listEnded {
+		return nil
+	}
+	g := l.now.Load()
+	s, err := l.loadList(ctx, g.epochs[0].ID)
+	if err != nil {
+		return err
+	}
+	if lastValid(g.epochs, s.timeline()) != math.MaxUint64 {
+		return nil // another process is sure already
+	}
+	newest, ok := g.known.newestTimed()
+	if n := len(s.Points); !ok || n > 0 && s.Points[n-1].Seq >= newest.seq {
+		return nil
+	}
+	s.mark(newest.point())
+	s.merge(g.epochs)
+	s.Clean = false
 	return l.saveList(ctx, s, g.config.Replicas)
 }
 

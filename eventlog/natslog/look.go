@@ -1,6 +1,7 @@
 package natslog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -164,14 +165,17 @@ const (
 	absent           // it was removed, or has expired
 )
 
-// verify asks the leader for the newest record that was seen, and for the one that was the newest
-// when verify succeeded last. If one of them is not there, verify asks again for a while, and
-// meanwhile the gate is shut. Then it looks for the last record that is.
+// verify asks the leader for the newest record that was seen, for the one that was the newest when
+// verify succeeded last, and for one in whose place a reader has seen another. If one of them is not
+// there, verify asks again for a while, and meanwhile the gate is shut. Then it looks for the last
+// record that is.
 func (l *Log) verify(ctx context.Context, g *generation) (*verdict, error) {
+	defer l.doubting.Store(false)
 	for deadline := time.Now().Add(g.settle); ; {
 		newest, _ := g.known.newest()
 		is, upTo, err := theSame, uint64(0), error(nil)
-		for _, id := range []identity{g.anchor, newest} {
+		other := g.other.Load()
+		for _, id := range []identity{g.anchor, newest, *cmp.Or(other, &identity{})} {
 			if id.seq > 0 && is != another && is != beyond && err == nil {
 				is, err = l.stands(ctx, id)
 				upTo = id.seq
@@ -189,9 +193,11 @@ func (l *Log) verify(ctx context.Context, g *generation) (*verdict, error) {
 			return nil, err
 		case is != another && is != beyond:
 			g.anchor = newest
+			g.other.CompareAndSwap(other, nil)
 			return &verdict{}, nil
 		}
 		l.gate.shut()
+		l.doubt()
 		if is == beyond && time.Now().After(deadline) {
 			if err := l.confirmLeader(ctx); err != nil {
 				return nil, err
@@ -205,6 +211,23 @@ func (l *Log) verify(ctx context.Context, g *generation) (*verdict, error) {
 			return nil, err
 		}
 	}
+}
+
+// doubt has keepList note that the newest record may be gone.
+func (l *Log) doubt() {
+	l.doubting.Store(true)
+	select {
+	case l.listing <- struct{}{}:
+	default:
+	}
+}
+
+// disagree has verify look for a record in whose place a reader has seen another. Either the stream
+// has lost it, or the reader's replica differs from the leader.
+func (l *Log) disagree(g *generation, id *identity) {
+	g.other.Store(id)
+	l.gate.shut()
+	l.suspect()
 }
 
 // contact is how recently a leader must have heard of its followers to be believed.

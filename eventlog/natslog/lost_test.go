@@ -338,6 +338,28 @@ func TestAcknowledgementsOfAStreamMadeAgain(t *testing.T) {
 	}
 }
 
+// A record was exchanged for another one in the middle of the stream, as when the leader is a server
+// that a loss of power has left with other records. Whoever reads there notices it.
+func TestRecordThatIsAnother(t *testing.T) {
+	s := natstest.Start(t)
+	l := connect(t, natslog.Options{URL: s.URL, Logger: slog.New(slog.DiscardHandler)})
+	mustAppend(t, l, numbered("", 1, 5))
+	before := state(t, l)
+	l.Misremember(3)
+	q := eventlog.Query{Filters: topics.MustFilters("**"), UpTo: 5, MaxRecords: 5, MaxBytes: 1 << 20}
+	if _, err := l.Read(t.Context(), q); !errors.Is(err, eventlog.ErrReopened) {
+		t.Errorf("Read: %v", err)
+	}
+	after := nextState(t, l, before)
+	if len(after.Epochs) != 2 || after.Epochs[1].First != 3 {
+		t.Errorf("the epochs are %+v", after.Epochs)
+	}
+	appendSoon(t, l, topicA(1))
+	if got := everything(t, l); len(got) != 6 {
+		t.Errorf("then there are %d records", len(got))
+	}
+}
+
 // D5: a number at or below one that the stream has reached is not acknowledged. It is another
 // stream, or one that has lost its end.
 func TestNumberThatIsUsedAgain(t *testing.T) {

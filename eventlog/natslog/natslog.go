@@ -39,8 +39,9 @@ type Log struct {
 	listing    chan struct{}                     // makes keepList read the list of epochs
 	listed     atomic.Pointer[eventlog.Timeline] // of a list that has epochs which are new to this log
 	listWarned atomic.Bool
-	listLock   sync.Mutex // held while the list is updated
-	listEnded  bool       // the list has what endInOrder has noted; guarded by listLock
+	doubting   atomic.Bool // verify waits for the newest record
+	listLock   sync.Mutex  // held while the list is updated
+	listEnded  bool        // the list has what endInOrder has noted; guarded by listLock
 	warnings   warnings
 	foreign    foreign
 	trouble    trouble

@@ -27,7 +27,7 @@ import (
 func TestMain(m *testing.M) { leak.Main(m) }
 
 // patience is how long a test waits for the server. It only catches a hang.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // quiet returns a logger that writes errors to the test's output.
 func quiet(t testing.TB) *slog.Logger {

@@ -20,10 +20,11 @@ func (l *Log) Read(ctx context.Context, q eventlog.Query) (b eventlog.Batch, err
 	}
 	for deadline := time.Now().Add(requestTimeout); ; {
 		g := l.now.Load()
-		if b, err = l.read(ctx, g, q); err == nil && !g.known.addAll(b.Records) {
-			l.gate.shut()
-			l.suspect()
-			err = eventlog.ErrReopened
+		if b, err = l.readSure(ctx, g, q); err == nil {
+			if other := g.known.addAll(b.Records); other != nil {
+				l.disagree(g, other)
+				err = eventlog.ErrReopened
+			}
 		}
 		if !errors.Is(err, errBehind) {
 			break
@@ -39,6 +40,49 @@ func (l *Log) Read(ctx context.Context, q eventlog.Query) (b eventlog.Batch, err
 		return eventlog.Batch{}, err
 	}
 	return b, nil
+}
+
+// readSure is read, and compares what a replica has answered with what is known, and with the
+// leader's records. If they differ, it asks the leader for each record.
+func (l *Log) readSure(ctx context.Context, g *generation, q eventlog.Query) (eventlog.Batch, error) {
+	b, err := l.read(ctx, g, q)
+	if err != nil || len(b.Records) == 0 {
+		return b, err
+	}
+	same := g.known.agrees(b.Records)
+	if same && !g.known.has(b.Records[len(b.Records)-1]) {
+		same, err = l.sameAsLeader(ctx, g, b.Records)
+	}
+	if err != nil || same {
+		return b, err
+	}
+	q.MaxRecords = min(q.MaxRecords, scanFirst) // each takes a request
+	r := l.reading(g, q)
+	r.leader = true
+	return r.result(ctx)
+}
+
+// sameAsLeader reports whether the leader has the last of some records that a replica has sent. After
+// a loss of power the replicas of a stream can differ, and NATS may not repair that: from some number
+// on, one has other records.
+func (l *Log) sameAsLeader(ctx context.Context, g *generation, records []eventlog.Record) (bool, error) {
+	if g.config.Replicas < 2 || len(records) == 0 {
+		return true, nil
+	}
+	switch is, err := l.stands(ctx, identityOf(records[len(records)-1])); {
+	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil: // the leader has died
+		return false, errBehind
+	case err != nil:
+		return false, failed(ctx, err)
+	case is == another:
+		if text := "a replica of the stream differs from the leader; remove it, and NATS makes another one"; l.warnings.due(text) {
+			l.opts.Logger.Error(text, "stream", l.opts.Stream, "number", records[len(records)-1].Seq)
+		}
+		return false, nil
+	case is == beyond:
+		return false, errBehind
+	}
+	return true, nil
 }
 
 // Read either goes through all records in order, or searches for the next selected
@@ -59,9 +103,10 @@ type reading struct {
 	q     eventlog.Query
 	batch eventlog.Batch
 
-	limit uint64 // how far the batch can reach
-	pos   uint64 // how far it has reached
-	bytes int
+	leader bool   // only the leader is asked
+	limit  uint64 // how far the batch can reach
+	pos    uint64 // how far it has reached
+	bytes  int
 
 	// searched is set after a search, and proven is where the search began. A search
 	// passes in silence over records that retention has removed.
@@ -77,6 +122,10 @@ func (l *Log) read(ctx context.Context, g *generation, q eventlog.Query) (eventl
 	if q.UpTo <= q.After {
 		return eventlog.Batch{Through: q.After}, nil
 	}
+	return l.reading(g, q).result(ctx)
+}
+
+func (l *Log) reading(g *generation, q eventlog.Query) *reading {
 	r := &reading{log: l, holes: &g.holes, sel: l.names.selection(q.Filters), q: q, limit: q.UpTo, pos: q.After}
 	if end, reason, ok := r.holes.at(q.After + 1); ok {
 		r.skip(end, reason)
@@ -84,6 +133,10 @@ func (l *Log) read(ctx context.Context, g *generation, q eventlog.Query) (eventl
 	if begin, ok := r.holes.after(r.pos); ok {
 		r.limit = min(r.limit, begin-1)
 	}
+	return r
+}
+
+func (r *reading) result(ctx context.Context) (eventlog.Batch, error) {
 	err := r.run(ctx)
 	if err == nil {
 		err = r.check(ctx)
@@ -114,6 +167,11 @@ func (r *reading) take(rec eventlog.Record) (selected bool) {
 }
 
 func (r *reading) run(ctx context.Context) error {
+	for r.leader && !r.full() {
+		if err := r.search(ctx); err != nil {
+			return err
+		}
+	}
 	for chunk := scanFirst; !r.full(); chunk = min(2*chunk, scanMost) {
 		selected, seen, err := r.scan(ctx, chunk)
 		if err != nil || seen < 0 {

@@ -23,7 +23,8 @@ type generation struct {
 	number uint64
 	epochs eventlog.Timeline
 	known  *known
-	anchor identity // what verify has seen last; only watch uses it
+	anchor identity                 // what verify has seen last; only watch uses it
+	other  atomic.Pointer[identity] // of disagree, or nil
 	holes  holes
 	wide   wide
 	topics topicNames
@@ -49,8 +50,25 @@ func (g *generation) isOf(info *jetstream.StreamInfo) bool {
 	return info.Config.Metadata[epochKey] == g.epochs[0].ID
 }
 
-// ensureTimeout is after how long a stream that was deleted is looked for, and made, once more.
+// ensureTimeout bounds how long a stream that was deleted is made before watch looks again.
 const ensureTimeout = 2 * time.Second
+
+// again calls f with ever longer timeouts, the first of which is given, while f gets no answer or finds
+// no stream. When several processes make a stream at the same time, NATS answers some of them nothing,
+// or that there is a stream of the name, and then that there is none. The next request is answered.
+func (l *Log) again(ctx context.Context, timeout time.Duration, f func(context.Context) error) error {
+	for ; ; timeout *= 2 {
+		within, cancel := context.WithTimeout(ctx, timeout)
+		err := f(within)
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return err
+		}
+		if ctx.Err() != nil || l.pause(ctx, time.Now().Add(time.Second)) != nil {
+			return err
+		}
+	}
+}
 
 // open opens the stream, and begins a generation of the log. found is what watch has found out about
 // the stream's end, or nil. Connect calls it, and then only watch.
@@ -61,15 +79,19 @@ func (l *Log) open(ctx context.Context, found *verdict) error {
 		return fmt.Errorf("the server has version %s, and 2.11 or later is needed", v)
 	}
 	ensuring, done := ctx, context.CancelFunc(func() {})
-	if l.now.Load() != nil { // watch tries again, and of two processes that make a stream one may get no answer
+	if l.now.Load() != nil { // watch tries again
 		ensuring, done = context.WithTimeout(ctx, ensureTimeout)
 	}
-	err := l.ensure(ensuring)
+	err := l.again(ensuring, lookTimeout, l.ensure)
 	done()
 	if err != nil {
 		return err
 	}
-	info, err := l.ask(ctx, infoRequest{Deleted: true})
+	var info *jetstream.StreamInfo
+	err = l.again(ctx, lookTimeout, func(ctx context.Context) (err error) {
+		info, err = l.ask(ctx, infoRequest{Deleted: true})
+		return err
+	})
 	if err != nil {
 		return err
 	}

@@ -90,12 +90,13 @@ func (l *Log) consume(ctx context.Context, g *generation, after *uint64, yield f
 	defer func() { go l.endConsumer(consumer, consuming) }()
 	l.tail.began.Store(time.Now().UnixNano())
 	closed := consuming.Closed() // each call starts a goroutine
+	var from source
 	for {
 		var records []eventlog.Record
 		before := *after
 		select {
 		case m := <-messages:
-			records = l.appendNext(records, after, m)
+			records = l.appendNext(records, after, m, &from)
 		case <-session.next:
 			return true, nil
 		case <-l.tail.renew:
@@ -111,7 +112,7 @@ func (l *Log) consume(ctx context.Context, g *generation, after *uint64, yield f
 			return false, nil
 		}
 		for size := 0; len(records) < tailRecords && len(messages) > 0 && size < tailBytes; {
-			records = l.appendNext(records, after, <-messages)
+			records = l.appendNext(records, after, <-messages, &from)
 			if n := len(records); n > 0 {
 				size += len(records[n-1].Data)
 			}
@@ -123,9 +124,12 @@ func (l *Log) consume(ctx context.Context, g *generation, after *uint64, yield f
 		if l.now.Load() != g {
 			return false, eventlog.ErrReopened
 		}
-		if !g.known.addAll(records) {
-			l.gate.shut()
-			l.suspect()
+		if !l.sure(ctx, g, &from, records) {
+			*after = before
+			return true, nil
+		}
+		if other := g.known.addAll(records); other != nil {
+			l.disagree(g, other)
 			*after = before
 			return true, nil
 		}
@@ -178,12 +182,43 @@ func (l *Log) endConsumer(consumer jetstream.Consumer, consuming jetstream.Consu
 	}
 }
 
+// A source says where the records of a Tail come from.
+type source struct {
+	consumer string // that has sent the last one; the client makes another one by itself
+	pending  uint64 // how many more it had then
+	changed  bool   // records of two consumers are together
+	trusted  string // a consumer that has come to its end, and had the leader's records
+}
+
+// sure reports whether records are those that the leader has. A consumer is on any of the servers, so
+// it is not trusted until it has come to what is new: see sameAsLeader.
+func (l *Log) sure(ctx context.Context, g *generation, from *source, records []eventlog.Record) bool {
+	changed := from.changed
+	from.changed = false
+	if len(records) == 0 || g.config.Replicas < 2 || from.consumer == from.trusted && !changed {
+		return true
+	}
+	same, err := l.sameAsLeader(ctx, g, records)
+	if err != nil || !same || changed {
+		_ = l.pause(ctx, time.Now().Add(time.Second)) // the next consumer may be on the same server
+		return false
+	}
+	if from.pending == 0 {
+		from.trusted = from.consumer
+	}
+	return true
+}
+
 // appendNext appends a message's record, unless Tail has yielded it before.
-func (l *Log) appendNext(records []eventlog.Record, after *uint64, m jetstream.Msg) []eventlog.Record {
+func (l *Log) appendNext(records []eventlog.Record, after *uint64, m jetstream.Msg, from *source) []eventlog.Record {
 	meta, err := m.Metadata()
 	if err != nil || meta.Sequence.Stream <= *after {
 		return records
 	}
+	if from.consumer != meta.Consumer {
+		from.consumer, from.changed = meta.Consumer, len(records) > 0
+	}
+	from.pending = meta.NumPending
 	*after = meta.Sequence.Stream
 	return append(records, l.record(*after, meta.Timestamp, m.Subject(), m.Headers(), m.Data()))
 }

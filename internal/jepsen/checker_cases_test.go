@@ -410,6 +410,56 @@ func TestChecker(t *testing.T) {
 	}
 }
 
+// Two messages lose their numbers to two others, which are acknowledged before
+// anybody knows that, so under the old epoch. The second one's id resumes after it, and another one
+// with its number does not.
+func TestProbeOfANewLine(t *testing.T) {
+	for id, silent := range map[string]int{"000000000001bbbbbb-2": 0, "000000000001cccccc-2": 2} {
+		s := newStory()
+		s.publish("a", "t.1", "000000000001aaaaaa-1")
+		s.fault(true)
+		s.publish("b", "t.1", "000000000001dddddd-1")
+		c := s.publish("c", "t.1", id)
+		late := s.subscribe("t.*", "000000000001-0").gets("000000000001aaaaaa-1", "a").gap("000000000002-0")
+		late.gets("000000000002dddddd-1", "b").gets("000000000002bbbbbb-2", "c")
+		s.stored(1, "b", "c")
+		probe := s.subscribe("t.*", id)
+		probe.tr.after = c
+		probe.moves("000000000002-2")
+		if v := check(s.history); len(v.found[silentPair]) != silent {
+			t.Errorf("after %s: %s\n%q", id, v.summary(), v.found)
+		}
+	}
+}
+
+// Two replicas differ in the middle, and at the end. Only what is in the middle is in dispute.
+func TestDisputed(t *testing.T) {
+	log := func(names ...string) (all []record) {
+		for i, name := range names {
+			all = append(all, record{seq: uint64(i + 1), name: name})
+		}
+		return all
+	}
+	a, b := log("a", "b", "c", "d", "e", "f"), log("a", "x", "c", "y", "z")
+	if got := disputed(a, b); !slices.Equal(got, []string{"b", "x"}) {
+		t.Errorf("in dispute are %q", got)
+	}
+	if got := disputed(a, a[:3]); len(got) > 0 {
+		t.Errorf("in dispute are %q, and one is only behind", got)
+	}
+	s := newStory()
+	sub := s.subscribe("t.*", "e-0")
+	s.publish("a", "t.1", "e-1")
+	s.publish("x", "t.1", "e-1")
+	s.publish("b", "t.1", "e-2")
+	sub.gets("e-2", "b")
+	s.stored(1, "a", "b")
+	s.disputed["a"], s.disputed["x"] = true, true
+	if v := check(s.history); len(v.found[silentPair]) > 0 {
+		t.Errorf("%s\n%q", v.summary(), v.found)
+	}
+}
+
 // lostEnd returns a history in which the messages c and d are lost. Then e and f get their
 // numbers, in an epoch. One subscriber has had c and d, and one has not.
 func lostEnd(tellFirst, tellSecond bool, epoch string) func(s *story) {

@@ -209,15 +209,15 @@ func (c *checker) checkTrace(tr *trace) {
 	if len(tr.events) == 0 {
 		return
 	}
-	steps, has := c.walk(tr)
-	start, since := c.eras.place(tr.events[0].id), tr.events[0].at
+	start, since := c.start(tr), tr.events[0].at
+	steps, has := c.walk(tr, start)
 	for i, s := range steps {
 		if s.gap && !c.justified(s) {
 			c.add(falseGap, "%s is told %v, after %v", tr.name, s.event, tr.events[max(0, i-2):i+1])
 		}
 	}
 	for _, m := range c.order {
-		if has[m.name] || m.optional || len(m.acks) == 0 && len(c.stored[m.name]) == 0 || !tr.matches(m.topic) {
+		if has[m.name] || m.optional || c.disputed[m.name] || len(m.acks) == 0 && len(c.stored[m.name]) == 0 || !tr.matches(m.topic) {
 			continue
 		}
 		id := c.ids[m.name]
@@ -237,7 +237,7 @@ func (c *checker) checkTrace(tr *trace) {
 
 // checkProbe checks that the id of a message that is gone is not taken for another's.
 func (c *checker) checkProbe(tr *trace) {
-	if _, removed := c.removed[tr.after.name]; removed { // nobody else has its number
+	if _, removed := c.removed[tr.after.name]; removed || c.disputed[tr.after.name] { // nobody else has its number
 		return
 	}
 	i := slices.IndexFunc(tr.events[1:], func(e event) bool { return e.kind != opened && e.kind != moved })
@@ -249,11 +249,23 @@ func (c *checker) checkProbe(tr *trace) {
 	}
 }
 
-// walk follows a subscriber, and returns its steps and the names that it has had.
-func (c *checker) walk(tr *trace) (steps []step, has map[string]bool) {
+// start returns where a subscriber begins. A message that was acknowledged after a loss, and before
+// anybody knew of it, has an id of the old epoch. It resumes where the log has the message.
+func (c *checker) start(tr *trace) place {
+	id := tr.events[0].id
+	if tr.after != nil {
+		_, mark, seq := parse(id)
+		if _, ofMark, ofSeq := parse(c.ids[tr.after.name]); mark != "" && mark == ofMark && seq == ofSeq {
+			id = c.ids[tr.after.name]
+		}
+	}
+	return c.eras.place(id)
+}
+
+// walk follows a subscriber from a place, and returns its steps and the names that it has had.
+func (c *checker) walk(tr *trace, at place) (steps []step, has map[string]bool) {
 	has = map[string]bool{}
 	had := map[string]bool{} // ids, and marks without their epochs, each with the name
-	at := c.eras.place(tr.events[0].id)
 	for i, e := range tr.events[1:] {
 		s := step{at, c.eras.place(e.id), e.kind == told, e}
 		at = s.to

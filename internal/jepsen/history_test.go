@@ -4,6 +4,7 @@ package jepsen_test
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,10 +23,14 @@ type history struct {
 	log     []record             // from the servers, when all is over
 	faults  []*fault             // in the order of their times
 	removed map[string]time.Time // by name: when the removal of a message began
+
+	// disputed has the names of messages that share a number, on two replicas that are the same
+	// after it. NATS has left them so, and no reader can know which one is the stream's.
+	disputed map[string]bool
 }
 
 func newHistory() *history {
-	return &history{messages: map[string]*message{}, removed: map[string]time.Time{}}
+	return &history{messages: map[string]*message{}, removed: map[string]time.Time{}, disputed: map[string]bool{}}
 }
 
 // A message is one that a publisher sends, until it has an answer.
@@ -57,6 +62,25 @@ type record struct {
 	seq  uint64
 	name string // "" for what no publisher has sent
 	bad  bool   // it cannot be sent as an event
+}
+
+// disputed returns the names at the numbers at which two logs differ, up to the last number at which
+// they are the same.
+func disputed(a, b []record) (names []string) {
+	bySeq := map[uint64]record{}
+	for _, r := range b {
+		bySeq[r.seq] = r
+	}
+	same := false
+	for _, r := range slices.Backward(a) {
+		switch other, ok := bySeq[r.seq]; {
+		case ok && other == r:
+			same = true
+		case ok && same:
+			names = append(names, r.name, other.name)
+		}
+	}
+	return names
 }
 
 // A trace is what one subscriber saw, over all its connections.

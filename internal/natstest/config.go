@@ -28,7 +28,8 @@ type Config struct {
 	Route func(from, to int, address string) string
 }
 
-// StartConfigured starts servers as [Start] and [StartCluster] do, with a configuration.
+// StartConfigured starts servers as [Start] and [StartCluster] do, with a configuration. Each has
+// its name as a tag, by which streams can be placed.
 func StartConfigured(tb testing.TB, c Config) []*Server {
 	tb.Helper()
 	var servers []*Server
@@ -62,9 +63,9 @@ func StartConfigured(tb testing.TB, c Config) []*Server {
 	return servers
 }
 
-// listen returns the lines of a configuration with the server's name and address.
+// listen returns the lines of a configuration with the server's name, tag and address.
 func (s *Server) listen() string {
-	return fmt.Sprintf("server_name: %s\nlisten: %q\n", s.Name, strings.TrimPrefix(s.URL, "nats://"))
+	return fmt.Sprintf("server_name: %s\nserver_tags: [ %q ]\nlisten: %q\n", s.Name, s.Name, strings.TrimPrefix(s.URL, "nats://"))
 }
 
 // cluster returns the lines of a configuration about the cluster of server i.
