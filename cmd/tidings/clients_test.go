@@ -247,7 +247,7 @@ func TestSubWithoutAReader(t *testing.T) {
 	p := serve(t, nil, "--addr", "127.0.0.1:0", "--memory")
 	p.publish(t, "a", "1")
 	soonest := time.Hour // the others may be late because the machine is busy
-	for range 3 {
+	for i := 0; i < 3 || soonest > time.Second && i < 20; i++ {
 		c := begin(t, p.hubEnv(), nil, "sub", "--from", "start", "a")
 		if got := c.line(t); got != "1" {
 			t.Fatal(got)

@@ -35,6 +35,7 @@ type connections struct {
 	sweeping bool // sweep will be called
 	looking  bool // look will be called
 	retiring bool // retire will be called
+	wasCut   bool // cut has closed connections
 
 	early line
 }
@@ -225,13 +226,16 @@ func (c *connections) late(conn net.Conn, yes bool) {
 }
 
 // cut closes all connections at once. Those of TLS would say goodbye first, one after the other, and
-// wait up to 5 seconds for each client that does not read.
-func (c *connections) cut() {
+// wait up to 5 seconds for each client that does not read. It reports whether there were any, then or
+// in an earlier call.
+func (c *connections) cut() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, k := range c.known {
 		k.close()
+		c.wasCut = true
 	}
+	return c.wasCut
 }
 
 // gone notes that a connection is closed that net/http has not seen.

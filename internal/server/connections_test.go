@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -187,5 +188,25 @@ func TestConnectionWithoutARequestIsClosedFirst(t *testing.T) {
 	served.SetReadDeadline(time.Now().Add(patience))
 	if _, err := served.Read(make([]byte, 1)); err != nil {
 		t.Errorf("the connection that has had a request: %v", err)
+	}
+}
+
+// A server that stops warns of connections that it cuts only if there are any.
+func TestCutTellsWhetherThereWereConnections(t *testing.T) {
+	c, _ := server.NewConnections()
+	conn, other := net.Pipe()
+	defer other.Close()
+	c.State(conn, http.StateNew)
+	c.State(conn, http.StateClosed)
+	if c.Cut() {
+		t.Error("a connection that had ended was cut")
+	}
+	c.State(conn, http.StateNew)
+	if !c.Cut() {
+		t.Error("no connection was cut")
+	}
+	c.State(conn, http.StateClosed)
+	if !c.Cut() {
+		t.Error("a connection that was cut before is forgotten")
 	}
 }

@@ -224,6 +224,9 @@ func (c *connections) EndIdle(done <-chan struct{}) { c.endIdle(done) }
 // State is the server's ConnState.
 func (c *connections) State(conn net.Conn, state http.ConnState) { c.state(conn, state) }
 
+// Cut closes all connections, and reports whether there were any.
+func (c *connections) Cut() bool { return c.cut() }
+
 // Body returns the body of a request on a connection.
 func (c *connections) Body(conn net.Conn, body io.ReadCloser) io.ReadCloser {
 	r := &http.Request{Body: body, ProtoMajor: 1}
