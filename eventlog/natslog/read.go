@@ -66,7 +66,7 @@ func (l *Log) readSure(ctx context.Context, g *generation, q eventlog.Query) (ev
 // a loss of power the replicas of a stream can differ, and NATS may not repair that: from some number
 // on, one has other records.
 func (l *Log) sameAsLeader(ctx context.Context, g *generation, records []eventlog.Record) (bool, error) {
-	if g.config.Replicas < 2 || len(records) == 0 {
+	if g.copies.Load() < 2 || len(records) == 0 {
 		return true, nil
 	}
 	switch is, err := l.stands(ctx, identityOf(records[len(records)-1])); {

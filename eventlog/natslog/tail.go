@@ -195,7 +195,7 @@ type source struct {
 func (l *Log) sure(ctx context.Context, g *generation, from *source, records []eventlog.Record) bool {
 	changed := from.changed
 	from.changed = false
-	if len(records) == 0 || g.config.Replicas < 2 || from.consumer == from.trusted && !changed {
+	if len(records) == 0 || g.copies.Load() < 2 || from.consumer == from.trusted && !changed {
 		return true
 	}
 	same, err := l.sameAsLeader(ctx, g, records)
