@@ -201,6 +201,20 @@ func TestA401AsksPrepareOnceMore(t *testing.T) {
 	}
 }
 
+// A stream that has opened shows that the credential was good, also if Reconnect
+// ends it.
+func TestA401AfterReconnectAsksPrepareOnceMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		refused, open := reply{status: 401, end: io.EOF}, stream("data: a\n\n", nil)
+		srv := inOrder(refused, open, refused, open, noContent)
+		c := srv.client(&eventsource.Options{Prepare: func(context.Context, *http.Request) error { return nil }})
+		o := collect(t.Context(), c, func(*outcome) bool { c.Reconnect(); return false })
+		if srv.count() != 5 || o.last != nil || len(o.events) != 2 {
+			t.Errorf("%d requests and %d events, ended with %v", srv.count(), len(o.events), o.last)
+		}
+	})
+}
+
 func TestPrepareSeesTheRequestAndMayFail(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := inOrder(stream("id: 7\ndata: a\n\n", errCut), noContent)
@@ -273,6 +287,8 @@ func TestErrorsSayWhatTheServerSaid(t *testing.T) {
 		{"nothing", reply{status: 499, end: io.EOF}, "eventsource: http://hub.test/events answered 499"},
 		{"a body that does not end", reply{status: 404, parts: []part{{0, "no"}}}, `eventsource: http://hub.test/events answered 404 Not Found: "no"`},
 		{"a page", reply{header: http.Header{"Content-Type": {"text/html"}}, parts: []part{{0, long}}, end: io.EOF}, `eventsource: http://hub.test/events answered with the Content-Type "text/html", which is not text/event-stream. It begins with "` + long[:200] + `"`},
+		{"a stream that is compressed", reply{header: http.Header{"Content-Encoding": {"gzip"}}, parts: []part{{0, long}}}, `eventsource: http://hub.test/events answered with the Content-Encoding "gzip", which the client has not asked for`},
+		{"a stream that says it is not", reply{header: http.Header{"Content-Encoding": {"Identity"}}, parts: []part{{0, "event: tidings.end\ndata: {\"reason\":\"finished\"}\n\n"}}}, "<nil>"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -281,8 +297,8 @@ func TestErrorsSayWhatTheServerSaid(t *testing.T) {
 				if d := time.Since(start); d > 5*s {
 					t.Errorf("the error came after %v", d)
 				}
-				if o.last == nil || o.last.Error() != tt.want {
-					t.Errorf("got  %v\nwant %s", o.last, tt.want)
+				if got := fmt.Sprint(o.last); got != tt.want {
+					t.Errorf("got  %s\nwant %s", got, tt.want)
 				}
 				if e, ok := o.last.(*eventsource.ContentTypeError); ok && len(e.Body) != 4096 {
 					t.Errorf("the error has %d bytes of the body", len(e.Body))
@@ -302,6 +318,10 @@ func TestMistakesAreErrors(t *testing.T) {
 		{"ftp://a.test/?secret", eventsource.Options{}, `eventsource: the URL begins with neither http:// nor https:// and a host: "ftp://a.test/"`},
 		{"http:///x", eventsource.Options{}, `eventsource: the URL begins with neither http:// nor https:// and a host: "http:///x"`},
 		{"http://a.test/%zz?secret", eventsource.Options{}, "eventsource: the URL cannot be parsed"},
+		{"http://a.test/", eventsource.Options{Method: "GE T"}, `eventsource: "GE T" is not the name of a method`},
+		{"http://a.test/", eventsource.Options{Header: http.Header{"X-Key": {"secret\n"}}}, `eventsource: the header "X-Key" has a value with a control character, such as a line end`},
+		{"http://a.test/", eventsource.Options{Header: http.Header{"X Key": {"secret"}}}, `eventsource: "X Key" is not the name of a header`},
+		{"http://a.test/", eventsource.Options{Header: http.Header{"": {"secret"}}}, `eventsource: "" is not the name of a header`},
 	} {
 		if o := collect(t.Context(), eventsource.New(tt.url, &tt.opts), nil); o.last == nil || o.last.Error() != tt.want {
 			t.Errorf("%s: got %v, want %s", tt.url, o.last, tt.want)

@@ -2,6 +2,7 @@ package eventsource
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,11 +10,10 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
-	"strings"
 	"sync"
 	"time"
 
-	"example.com/tidings/eventsource/internal/outgoing"
+	"example.com/tidings/internal/outgoing"
 	"example.com/tidings/sse"
 )
 
@@ -31,6 +31,7 @@ type Client struct {
 	position  string
 	ranged    bool
 	interrupt context.CancelCauseFunc // ends the attempt or the wait that is under way
+	hurry     bool                    // Reconnect was called since the last attempt began
 }
 
 // New returns a Client for the events of a URL. Nil options mean the defaults.
@@ -48,7 +49,7 @@ func New(rawURL string, opts *Options) *Client {
 	c.url, c.err = parseURL(rawURL)
 	if c.err == nil {
 		c.plainURL = outgoing.PlainURL(c.url)
-		c.err = outgoing.CheckClient(c.opts.HTTPClient)
+		c.err = cmp.Or(outgoing.CheckClient(c.opts.HTTPClient), outgoing.CheckMethod(c.opts.Method), outgoing.CheckHeader(c.opts.Header))
 	}
 	base := c.opts.HTTPClient
 	if base == nil {
@@ -134,16 +135,27 @@ func (c *Client) moveTo(id string) {
 func (c *Client) Reconnect() {
 	c.mu.Lock()
 	interrupt := c.interrupt
+	c.hurry = true
 	c.mu.Unlock()
 	if interrupt != nil {
 		interrupt(errReconnect)
 	}
 }
 
-func (c *Client) setInterrupt(f context.CancelCauseFunc) {
+// beginAttempt has Reconnect call f.
+func (c *Client) beginAttempt(f context.CancelCauseFunc) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.interrupt, c.hurry = f, false
+}
+
+// beginWait has Reconnect call f. It returns false if Reconnect was called already
+// since the attempt began.
+func (c *Client) beginWait(f context.CancelCauseFunc) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.interrupt = f
+	return !c.hurry
 }
 
 const lastEventIDHeader = "Last-Event-ID"
@@ -186,6 +198,4 @@ func (c *Client) request(ctx context.Context) (*http.Request, error) {
 
 // sendable reports whether an ID can be the value of a header. Other IDs are not
 // sent: the request would fail for ever.
-func sendable(id string) bool {
-	return id != "" && !strings.ContainsFunc(id, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7F })
-}
+func sendable(id string) bool { return id != "" && outgoing.IsHeaderValue(id) }

@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"strings"
 
-	"example.com/tidings/eventsource/internal/outgoing"
+	"example.com/tidings/internal/outgoing"
 )
 
 // A namedError is one of the variables below.
@@ -63,11 +63,15 @@ func (e *StatusError) Error() string {
 type ContentTypeError struct {
 	URL         string // the requested URL, without its query
 	ContentType string
+	Encoding    string // the Content-Encoding, if the body is compressed and so cannot be read
 	Body        []byte // the beginning of the body, up to 4 KiB
 }
 
 // Error describes the answer, with up to 200 bytes of its body.
 func (e *ContentTypeError) Error() string {
+	if e.Encoding != "" {
+		return fmt.Sprintf("eventsource: %s answered with the Content-Encoding %q, which the client has not asked for", e.URL, e.Encoding)
+	}
 	s := fmt.Sprintf("eventsource: %s answered with the Content-Type %q, which is not text/event-stream", e.URL, e.ContentType)
 	if len(e.Body) > 0 {
 		s += fmt.Sprintf(". It begins with %q", e.Body[:min(len(e.Body), quotedBody)])

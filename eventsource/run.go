@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"example.com/tidings/eventsource/internal/outgoing"
+	"example.com/tidings/internal/outgoing"
 	"example.com/tidings/sse"
 )
 
@@ -31,7 +31,7 @@ type run struct {
 	failures     int           // since the last healthy stream
 	opened       bool          // a stream of this run has opened
 	unauthorized bool          // the last attempt ended with 401
-	silences     int           // connections in a row that the watchdog gave up
+	silences     int           // attempts in a row that were silent or had no answer
 	empty        int           // connections in a row that opened and brought no byte
 	wish         time.Duration // the reconnection time that was asked for last, or none
 	once         time.Duration // the same for the next attempt only, or none
@@ -102,7 +102,7 @@ func (a *attempt) run() error {
 	r := a.r
 	a.ctx, a.cancel = context.WithCancelCause(r.ctx)
 	defer a.cancel(nil)
-	r.c.setInterrupt(a.cancel)
+	r.c.beginAttempt(a.cancel)
 	r.tell(State{Phase: Connecting})
 	res, err := a.connect()
 	if err != nil {
@@ -110,6 +110,7 @@ func (a *attempt) run() error {
 	}
 	defer res.Body.Close()
 	a.open = r.c.now()
+	r.unauthorized = false
 	r.tell(State{Phase: Open})
 	err = a.read(res.Body)
 	if err != errDone && context.Cause(a.ctx) == errReconnect {
@@ -137,7 +138,11 @@ func (a *attempt) connect() (*http.Response, error) {
 		}
 		return nil, fmt.Errorf("eventsource: connecting to %s: %w", a.r.c.plainURL, err)
 	}
-	if res.StatusCode == http.StatusOK && isEventStream(res.Header.Get("Content-Type")) {
+	encoding := res.Header.Get("Content-Encoding")
+	if strings.EqualFold(encoding, "identity") {
+		encoding = ""
+	}
+	if res.StatusCode == http.StatusOK && isEventStream(res.Header.Get("Content-Type")) && encoding == "" {
 		return res, nil
 	}
 	defer res.Body.Close()
@@ -147,7 +152,7 @@ func (a *attempt) connect() (*http.Response, error) {
 	timer.Reset(bodyTime)
 	body := readBody(res.Body)
 	if res.StatusCode == http.StatusOK {
-		return nil, &ContentTypeError{URL: a.r.c.plainURL, ContentType: res.Header.Get("Content-Type"), Body: body}
+		return nil, &ContentTypeError{URL: a.r.c.plainURL, ContentType: res.Header.Get("Content-Type"), Encoding: encoding, Body: body}
 	}
 	return nil, &StatusError{URL: a.r.c.plainURL, Status: res.StatusCode, Header: res.Header, Body: body}
 }

@@ -3,7 +3,7 @@ package eventsource
 import (
 	"net/http"
 
-	"example.com/tidings/eventsource/internal/outgoing"
+	"example.com/tidings/internal/outgoing"
 )
 
 // NewTransport returns the transport that a Client uses by default. It is that

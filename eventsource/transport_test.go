@@ -159,6 +159,53 @@ func TestAStalledHTTP2StreamHolds256KiB(t *testing.T) {
 	})
 }
 
+// A hundred streams whose consumers do not read hold less than 50 MiB.
+func TestStalledStreamsHoldLittle(t *testing.T) {
+	protocols(t, func(t *testing.T, h2 bool) {
+		const streams = 100
+		event := []byte("data: " + strings.Repeat("x", 32<<10) + "\n\n")
+		srv := memhttp.New(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "text/event-stream")
+			for {
+				if _, err := w.Write(event); err != nil {
+					return
+				}
+			}
+		}), nil)
+		client := inMemory(srv, h2, nil)
+		before := heap()
+		ctx, cancel := context.WithCancel(t.Context())
+		stalled := make(chan struct{})
+		var all sync.WaitGroup
+		for range streams {
+			all.Go(func() {
+				for range eventsource.New(srv.URL(), &eventsource.Options{HTTPClient: client}).Events(ctx) {
+					<-stalled
+					break
+				}
+			})
+		}
+		synctest.Wait()
+		if got := heap() - before; got > 50<<20 {
+			t.Errorf("%d streams hold %d MiB", streams, got>>20)
+		} else {
+			t.Logf("%d streams hold %d kB each, with what the server needs", streams, got/streams/1000)
+		}
+		close(stalled)
+		all.Wait()
+		cancel()
+		client.CloseIdleConnections()
+	})
+}
+
+// heap returns how many bytes of memory are in use.
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
 // After a redirect to another origin, none of the caller's headers is sent.
 func TestSecretsStayWithTheirOrigin(t *testing.T) {
 	for _, tt := range []struct {
@@ -301,7 +348,7 @@ func TestNoGoroutineIsLeft(t *testing.T) {
 // wantGoroutines waits until no more goroutines than these are left.
 func wantGoroutines(t *testing.T, after string, want int) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * s); runtime.NumGoroutine() > want; time.Sleep(ms) {
+	for deadline := time.Now().Add(30 * s); runtime.NumGoroutine() > want; time.Sleep(ms) {
 		if time.Now().After(deadline) {
 			stacks := make([]byte, 1<<16)
 			t.Fatalf("after %s: %d goroutines, %d before\n%s", after, runtime.NumGoroutine(), want, stacks[:runtime.Stack(stacks, true)])

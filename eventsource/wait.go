@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"time"
 
-	"example.com/tidings/eventsource/internal/outgoing"
+	"example.com/tidings/internal/outgoing"
 )
 
 const (
@@ -20,8 +20,9 @@ const (
 	emptyLimit = 3
 	mutedWait  = 30 * time.Second
 
-	// silenceLimit is how many silent connections in a row make the client close
-	// the idle ones too: one of HTTP/2 that is dead would stay in the pool.
+	// silenceLimit is how many attempts in a row that were silent, or had no
+	// answer, make the client close the idle connections too: one of HTTP/2 that is
+	// dead would stay in the pool.
 	silenceLimit = 2
 )
 
@@ -51,7 +52,7 @@ func (r *run) count(a *attempt, err error) {
 	if !a.open.IsZero() && !a.bytes {
 		r.empty++
 	}
-	if err == ErrSilent {
+	if err == ErrSilent || err == ErrNoAnswer {
 		if r.silences++; r.silences >= silenceLimit {
 			r.c.http.CloseIdleConnections()
 		}
@@ -115,10 +116,10 @@ func (r *run) wait(f *Failure) bool {
 	}
 	ctx, cancel := context.WithCancelCause(r.ctx)
 	defer cancel(nil)
-	r.c.setInterrupt(cancel)
+	hurry := !r.c.beginWait(cancel)
 	r.logFailure(f)
 	r.tell(s)
-	if f.Wait <= 0 {
+	if hurry || f.Wait <= 0 {
 		return r.ctx.Err() == nil
 	}
 	timer := time.NewTimer(f.Wait)

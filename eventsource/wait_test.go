@@ -236,6 +236,19 @@ func TestReconnectAtTheEndOfAStream(t *testing.T) {
 	})
 }
 
+// Reconnect after the end of a stream and before the wait ends that wait, too.
+func TestReconnectBeforeTheWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := inOrder(reply{refuse: errCut}, stream("data: a\n\n", errCut), stream("data: b\n\n", nil))
+		var c *eventsource.Client
+		c = srv.client(&eventsource.Options{Delay: time.Hour, Decide: func(*eventsource.Failure) { c.Reconnect() }})
+		collect(t.Context(), c, func(o *outcome) bool { return len(o.events) == 2 })
+		if got := srv.gaps(); !slices.Equal(got, []time.Duration{0, 0}) {
+			t.Errorf("waits %v", got)
+		}
+	})
+}
+
 // An error, the watchdog and Reconnect in one instant are one failure.
 func TestOneFailureIsOneReconnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -175,6 +175,21 @@ func TestSilentConnectionsLeaveThePool(t *testing.T) {
 	})
 }
 
+// So does one that holds a connection on which nothing is answered any more.
+func TestConnectionsWithoutAnAnswerLeaveThePool(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := inOrder(stream(": a\n", nil), reply{mute: true}, reply{mute: true}, stream("data: a\n\n", nil))
+		pool := &pool{server: srv}
+		closedAt := []int{}
+		pool.closed = func() { closedAt = append(closedAt, srv.count()) }
+		c := eventsource.New(streamURL, &eventsource.Options{HTTPClient: &http.Client{Transport: pool}, MaxSilence: s})
+		collect(t.Context(), c, func(o *outcome) bool { return len(o.events) == 1 })
+		if !slices.Equal(closedAt, []int{2, 3}) {
+			t.Errorf("closed after requests %v, want 2 and 3", closedAt)
+		}
+	})
+}
+
 type pool struct {
 	*server
 	closed func()

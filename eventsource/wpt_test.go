@@ -57,7 +57,6 @@ var wptRules = []rule{
 	{"format-utf-8", "invalid bytes become U+FFFD", body1("data:\xf0\x9f\n\ndata:\xff\n\n"), `"|�|" "|�|"`, ",", false},
 	{"request-status-error", "204", []reply{{status: 204, end: io.EOF}}, "", "", false},
 	{"request-status-error", "205", []reply{{status: 205, end: io.EOF}}, "", "", true},
-	{"request-status-error", "210", []reply{{status: 210, end: io.EOF}}, "", "", true},
 	{"request-status-error", "299", []reply{{status: 299, end: io.EOF}}, "", "", true},
 	{"request-status-error", "404", []reply{{status: 404, end: io.EOF}}, "", "", true},
 	{"request-status-error", "410", []reply{{status: 410, end: io.EOF}}, "", "", true},

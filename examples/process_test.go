@@ -18,7 +18,7 @@ import (
 // soon is how long a server may take to notice that a client has gone. It
 // takes milliseconds; a server that found out only by a keep-alive would take
 // 15 s.
-const soon = 5 * time.Second
+const soon = 10 * time.Second
 
 // goroutines asks a program that is built with the tag of that name.
 func (s *server) goroutines(t *testing.T) (n int) {

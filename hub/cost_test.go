@@ -7,7 +7,6 @@ import (
 	"iter"
 	"net/http"
 	"net/http/httptest"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -232,12 +231,6 @@ func manyFilters(who, n int) []topics.Filter {
 func TestFiltersHaveABudget(t *testing.T) {
 	const streams = 20
 	h := newHub(t, nil, &hub.Options{ClientBytes: 960 << 20})
-	used := func() int {
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return int(m.HeapAlloc)
-	}
 	ctx, cancel := context.WithCancel(t.Context())
 	open := func(ctx context.Context, h *hub.Hub, filters []topics.Filter) error {
 		seq, err := h.Subscribe(ctx, hub.Subscription{Filters: filters})
@@ -249,7 +242,7 @@ func TestFiltersHaveABudget(t *testing.T) {
 		}
 		return err
 	}
-	before := used()
+	before := heap()
 	for i := range streams {
 		if err := open(ctx, h, manyFilters(i, hub.MaxFilters)); err != nil {
 			t.Fatal(err)
@@ -259,7 +252,7 @@ func TestFiltersHaveABudget(t *testing.T) {
 		return func() bool { open, _ := h.Streams(); return open == n }
 	}
 	eventually(t, "all are open", opened(streams))
-	grown, counted := used()-before, int(budgetOf(t, h, "filters").Used)
+	grown, counted := heap()-before, int(budgetOf(t, h, "filters").Used)
 	t.Logf("%d bytes for each stream, %d counted", grown/streams, counted/streams)
 	if counted < grown*2/3 || counted > grown*3/2 {
 		t.Errorf("the heap has grown by %d bytes, and the budget counts %d", grown, counted)

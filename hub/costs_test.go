@@ -1,7 +1,6 @@
 package hub_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -31,7 +30,7 @@ func deepFilters(n int, more string) []topics.Filter {
 func TestShardFarBehind(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const messages = 4500 // some more than four windows
-		var logged bytes.Buffer
+		var logged lockedBuffer
 		h := newHub(t, nil, &hub.Options{Window: 1100, Logger: slog.New(slog.NewTextHandler(&logged, nil))})
 		all := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a")})
 		skips := subscribe(t, h, hub.Subscription{Filters: topics.MustFilters("a"), Lag: hub.LagSkip})

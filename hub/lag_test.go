@@ -330,13 +330,7 @@ func TestStalledSubscribersHoldLittle(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	data := strings.Repeat("x", message)
-	used := func() int {
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return int(m.HeapAlloc)
-	}
-	begin := used()
+	begin := heap()
 	for range stalled {
 		reached := make(chan struct{})
 		events, err := h.Subscribe(ctx, hub.Subscription{Filters: topics.MustFilters("a")})
@@ -361,7 +355,7 @@ func TestStalledSubscribersHoldLittle(t *testing.T) {
 	// The window, the log, what their arrays still refer to, batches that were read from
 	// the log just now, what waits for the shard, and two messages for each subscriber; a
 	// window for each would be twenty more.
-	if grown, most := used()-begin, 8*windowBytes+stalled*2*message; grown > most {
+	if grown, most := heap()-begin, 8*windowBytes+stalled*2*message; grown > most {
 		t.Errorf("memory has grown by %d bytes, want at most %d", grown, most)
 	}
 	runtime.KeepAlive(h)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -180,6 +182,27 @@ func TestLiveWaitsForTheWindow(t *testing.T) {
 		}
 		if open, seats := h.Streams(); open != 1 || seats != 1 {
 			t.Errorf("%d streams with %d seats", open, seats)
+		}
+	})
+}
+
+// The log of the program says that a stream could not begin, and has no credential that a client has
+// put into the path.
+func TestStreamThatCannotBeginIsLogged(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var logged strings.Builder
+		log := &heldLog{Log: eventlog.NewMemory(nil)}
+		h := newHub(t, log, &hub.Options{Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+		log.hold()
+		defer log.release()
+		log.Append(t.Context(), []eventlog.Message{{Topic: "a", Data: "1"}}) // another node
+		const key = "tdk_shop-2_uVx0cM1-_pQ3vZ8kq0hG1n2m3b4v5c6x7z8a9s0d1f2"
+		r := httptest.NewRequest("GET", "/streams/"+key, nil)
+		if err := h.ServeEvents(httptest.NewRecorder(), r, hub.Subscription{Filters: topics.MustFilters("a"), Live: true}); err == nil {
+			t.Error("the stream began")
+		}
+		if got := logged.String(); strings.Contains(got, key[11:]) || !strings.Contains(got, "path=/streams/(credential)") {
+			t.Errorf("the log: %s", got)
 		}
 	})
 }

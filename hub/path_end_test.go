@@ -138,7 +138,7 @@ func TestPathPlaceIsGivenBack(t *testing.T) {
 	on(t, ownPaths, func(t *testing.T, p path) {
 		const most = 3
 		log := &unreadableLog{Log: eventlog.NewMemory(nil)}
-		s := p.station(t, log, &hub.Options{MaxSubscribers: most, Window: 2, WriteTimeout: 300 * time.Millisecond}, nil)
+		s := p.station(t, log, &hub.Options{MaxSubscribers: most, Window: 2, WriteTimeout: 600 * time.Millisecond}, nil)
 		publish(t, s.Hub, numbered("old", "", 9)...)
 		untilHead(s.Hub, 9)
 		for _, tt := range []struct {

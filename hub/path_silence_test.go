@@ -20,8 +20,7 @@ func TestPathKeepAlive(t *testing.T) {
 		}
 		// A machine that is busy may be late, but not by so much always.
 		const slack = 150 * time.Millisecond
-		late := 0
-		for _, c := range all[:3] {
+		late := func(c *client) (n int) {
 			c.line(t)
 			for range 3 {
 				since := time.Now()
@@ -29,12 +28,18 @@ func TestPathKeepAlive(t *testing.T) {
 					t.Fatalf("then comes %q", line)
 				}
 				if time.Since(since) > keepAlive+slack {
-					late++
+					n++
 				}
 			}
+			return n
 		}
-		if late > 2 {
-			t.Errorf("%d of 9 keep-alives came late", late)
+		for _, c := range all[:3] {
+			tries := 10
+			for ; tries > 0 && late(c) > 0; tries-- {
+			}
+			if tries == 0 {
+				t.Error("of each three keep-alives one came late")
+			}
 		}
 		ids := publish(t, s.Hub, "busy:1", "busy:2")
 		for i, c := range all {
@@ -79,9 +84,8 @@ func TestPathKeepAliveOfAStreamThatIsNotSilent(t *testing.T) {
 				if ev := c.event(t); ev.Type == "" {
 					comments += ev.comments
 				}
-				if time.Since(last) > 60*time.Millisecond { // the machine has made it a silent one
-					breaks++
-				}
+				// The machine may have made it a silent one. Each keep-alive takes more than two of these.
+				breaks += int(time.Since(last) / (60 * time.Millisecond))
 				last = time.Now()
 				time.Sleep(10 * time.Millisecond)
 			}

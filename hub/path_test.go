@@ -30,7 +30,7 @@ import (
 // real connections, whichever way it takes.
 
 // patience catches hangs.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // A path is a way that a stream may take.
 type path string

@@ -114,7 +114,7 @@ func (s *stream) turnedAway(head []byte, header http.Header, r *http.Request) fu
 	}
 	header = header.Clone()
 	return func() []byte {
-		header.Set("Retry-After", h.retryAfter())
+		header.Set("Retry-After", h.RetryAfter())
 		header.Set("Content-Type", "text/plain; charset=utf-8")
 		var b bytes.Buffer
 		(&http.Response{

@@ -36,7 +36,7 @@ const (
 // get a 503 with Retry-After.
 func (h *Hub) ServeUnavailable(w http.ResponseWriter, r *http.Request) {
 	if !sse.Accepts(r) {
-		w.Header().Set("Retry-After", h.retryAfter())
+		w.Header().Set("Retry-After", h.RetryAfter())
 		if r.ProtoMajor == 1 {
 			w.Header().Set("Connection", "close") // others may need the place
 		}
@@ -60,8 +60,10 @@ var errBrokenOff = errors.New("hub: no subscription can be taken just now")
 // retryLater returns a time after which a client tries again that the hub cannot serve now.
 func (h *Hub) retryLater() time.Duration { return h.opts.Retry + rand.N(3*h.opts.Retry+1) }
 
-// retryAfter returns such a time as the value of Retry-After.
-func (h *Hub) retryAfter() string {
+// RetryAfter returns the value of the header Retry-After for a client that cannot be served now:
+// one to four times [Options.Retry] at random, in whole seconds, so that not all clients come back
+// at once.
+func (h *Hub) RetryAfter() string {
 	return strconv.Itoa(int((h.retryLater() + time.Second - 1) / time.Second))
 }
 

@@ -180,12 +180,7 @@ func TestLoadCountsWhatIsRefused(t *testing.T) {
 }
 
 func TestLoadFailsWithoutAServer(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Close()
-	result, err := main.Load([]string{"-addr", l.Addr().String(), "-c", "2", "-d", "1s"})
+	result, err := main.Load([]string{"-addr", "127.0.0.1:1", "-c", "2", "-d", "1s"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -267,18 +262,20 @@ func TestPages(t *testing.T) {
 }
 
 func TestStartsAServerAgain(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
-	t.Setenv(asServer, addr)
 	program, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	result, err := main.Starts([]string{"-addr", addr, "-busy", "50ms", program})
+	var addr string
+	var result any
+	for range 3 { // another connection may get the port meanwhile
+		addr = freeAddr(t)
+		t.Setenv(asServer, addr)
+		if result, err = main.Starts([]string{"-addr", addr, "-busy", "50ms", program}); err == nil {
+			break
+		}
+		t.Log(err)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -290,6 +287,17 @@ func TestStartsAServerAgain(t *testing.T) {
 		c.Close()
 		t.Error("the server still listens")
 	}
+}
+
+// freeAddr returns an address on which nobody listens just now.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }
 
 func TestStartSeesAServerThatEnds(t *testing.T) {

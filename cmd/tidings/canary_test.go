@@ -93,7 +93,7 @@ func (c *canaries) requests(t *testing.T, base, credential string) (all []*http.
 		{"User-Agent", credential}, {"If-None-Match", credential}, {"Last-Event-ID", credential}, {"Proxy-Authorization", bearer},
 	} {
 		add("HEAD", "/events?topic=orders.1", "", header...)
-		for _, path := range []string{"/", "/topics?match=orders.**", "/topics/orders.1", "/topics/orders.1/events", "/topics/other", "/session", "/metrics", "/readyz"} {
+		for _, path := range []string{"/", "/topics?match=orders.**", "/topics/orders.1", "/topics/orders.1/events", "/topics/other", "/session", "/metrics", "/readyz", "/history?topic=orders.**", "/history?topic=other", "/position"} {
 			add("GET", path, "", header...)
 		}
 		add("POST", "/topics/orders.1", "x", append(header, "Idempotency-Key", credential[:20])...)
@@ -102,9 +102,11 @@ func (c *canaries) requests(t *testing.T, base, credential string) (all []*http.
 		add("DELETE", "/session", "", header...)
 		add("PUT", "/subjects/key:canary/revocation", `{"before":"2000-01-01T00:00:00Z"}`, header...)
 	}
-	for _, name := range []string{"token", "access_token", "authorization", "topic", "topics", "match", "from", "lastEventId", "lag", "format", "limit", "after", "type"} {
+	for _, name := range []string{"token", "access_token", "authorization", "topic", "topics", "match", "from", "lastEventId", "lag", "format", "limit", "after", "before", "order", "live", "type"} {
 		query := "?" + name + "=" + url.QueryEscape(credential)
-		add("HEAD", "/events"+query, "", "Authorization", bearer)
+		for _, path := range []string{"/events" + query, "/events" + query + "&topic=orders.1", "/history" + query, "/history" + query + "&topic=orders.1", "/position" + query} {
+			add("GET", path, "", "Authorization", bearer)
+		}
 		add("GET", "/topics"+query, "")
 		add("GET", "/topics/orders.1/events"+query, "", "Authorization", bearer)
 		add("POST", "/topics/orders.1"+query, "x", "Authorization", bearer)
@@ -168,7 +170,10 @@ func TestCanary(t *testing.T) {
 						if err != nil {
 							t.Fatalf("%s %s: %v", r.Method, r.URL, err)
 						}
-						body, err := io.ReadAll(res.Body)
+						var body []byte
+						if res.Header.Get("Content-Type") != "text/event-stream" { // a stream does not end
+							body, err = io.ReadAll(res.Body)
+						}
 						res.Body.Close()
 						if err != nil {
 							t.Fatal(err)

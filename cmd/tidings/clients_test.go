@@ -180,6 +180,7 @@ func TestSubWithCredentials(t *testing.T) {
 		{nil, []string{"sub", "--token-file", file, "-e", "a.**"}, 0, ""},
 		{[]string{"TIDINGS_TOKEN=wrong"}, []string{"sub", "--token-file", file, "-e", "a.**"}, 0, ""},
 		{nil, []string{"sub", "--header", "Authorization: Bearer " + key, "-e", "a.**"}, 0, ""},
+		{[]string{"TIDINGS_TOKEN=wrong"}, []string{"sub", "--header", "Authorization: Bearer " + key, "-e", "a.**"}, 0, ""},
 		{nil, []string{"sub", "-e", "a.**"}, 1, "Send a credential"},
 		{[]string{"TIDINGS_TOKEN=" + key}, []string{"sub", "-e", "b"}, 1, "You may not read"},
 		{[]string{"TIDINGS_TOKEN=wrong"}, []string{"sub", "-e", "a.**"}, 1, "not accepted"},
@@ -194,6 +195,27 @@ func TestSubWithCredentials(t *testing.T) {
 		if code != tt.code || !strings.Contains(errs, tt.says) || strings.Contains(errs, key) {
 			t.Errorf("%q: %d, %s", tt.args, code, errs)
 		}
+	}
+}
+
+// The token may come from a pipe, as with --token-file <(command) in a shell.
+func TestTokenFromAPipe(t *testing.T) {
+	keys := filepath.Join(t.TempDir(), "keys")
+	_, key, _ := run(t, nil, "key", "new", "--keys", keys, "--subscribe", "a", "service")
+	p := serve(t, nil, "--addr", "127.0.0.1:0", "--memory", "--keys", keys)
+	for _, args := range [][]string{{"sub", "-e", "a"}, {"topics", "a"}} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprint(w, key)
+		w.Close()
+		cmd := command(t, p.hubEnv(), append(args, "--token-file", "/dev/fd/3")...)
+		cmd.ExtraFiles = []*os.File{r}
+		if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
+			t.Errorf("%s: %v, %s", args[0], err, out)
+		}
+		r.Close()
 	}
 }
 
@@ -223,19 +245,25 @@ func TestClientsDieOfSignals(t *testing.T) {
 // When its reader has left, sub ends with 0 within a second, though nothing is published.
 func TestSubWithoutAReader(t *testing.T) {
 	p := serve(t, nil, "--addr", "127.0.0.1:0", "--memory")
-	c := begin(t, p.hubEnv(), nil, "sub", "--from", "start", "a")
 	p.publish(t, "a", "1")
-	if got := c.line(t); got != "1" {
-		t.Fatal(got)
+	soonest := time.Hour // the others may be late because the machine is busy
+	for range 3 {
+		c := begin(t, p.hubEnv(), nil, "sub", "--from", "start", "a")
+		if got := c.line(t); got != "1" {
+			t.Fatal(got)
+		}
+		left := time.Now()
+		c.pipe.Close()
+		if st := c.end(t); st.ExitStatus() != 0 || st.Signaled() || c.errs.Len() > 0 {
+			t.Errorf("%d, signaled %v; %s", st.ExitStatus(), st.Signaled(), c.errs)
+		}
+		soonest = min(soonest, time.Since(left))
 	}
-	left := time.Now()
-	c.pipe.Close()
-	if st := c.end(t); st.ExitStatus() != 0 || st.Signaled() || time.Since(left) > 3*time.Second || c.errs.Len() > 0 {
-		t.Errorf("after %v: %d, signaled %v; %s", time.Since(left), st.ExitStatus(), st.Signaled(), c.errs)
+	if soonest > time.Second {
+		t.Errorf("noticed after %v at the earliest", soonest)
 	}
-	t.Logf("noticed after %v", time.Since(left))
 	// While messages come it is noticed, too.
-	c = begin(t, p.hubEnv(), nil, "sub", "--from", "start", "a")
+	c := begin(t, p.hubEnv(), nil, "sub", "--from", "start", "a")
 	c.line(t)
 	c.pipe.Close()
 	for ended := false; !ended; time.Sleep(5 * time.Millisecond) {

@@ -104,6 +104,9 @@ func (c *cursorFile) replace() error {
 	if info, statErr := os.Stat(c.path); err == nil && statErr == nil {
 		err = f.Chmod(info.Mode().Perm())
 	}
+	if err == nil {
+		err = f.Sync() // or a loss of power may leave an empty file
+	}
 	if closeErr := f.Close(); err == nil {
 		err = closeErr
 	}

@@ -19,7 +19,11 @@ var (
 	ReadLine     = readLine
 	Visible      = visible
 	PlainJSON    = plainJSON
+	OpenCursor   = openCursor
 )
+
+// Move is move.
+func (c *cursorFile) Move(id string) error { return c.move(id) }
 
 // NotLimited is notLimited.
 const NotLimited = notLimited

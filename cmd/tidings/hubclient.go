@@ -16,6 +16,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
+	"example.com/tidings/internal/outgoing"
 	"example.com/tidings/internal/server"
 	"example.com/tidings/stream"
 )
@@ -26,6 +27,7 @@ type target struct {
 	name      string // the same for messages: without a password
 	header    http.Header
 	tokenFile string
+	token     string // what tokenFile held, if that can be read only once
 }
 
 // targetFlags are those of the commands that ask a hub.
@@ -35,12 +37,15 @@ func targetFlags() []cli.Flag {
 		&cli.StringSliceFlag{
 			Name: "header",
 			// No validator: its error would repeat the value, which may be a secret.
-			Usage: "send the header `'NAME: VALUE'` with every request; repeat the flag for more headers",
+			Usage: "send the header `'NAME: VALUE'` with every request; repeat the flag for more headers. A header Authorization replaces other credentials",
 		},
 		text("token-file", "", nil, "send the credential in `FILE`, which is read for each request; without it, that of the environment variable TIDINGS_TOKEN"),
 		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "write nothing to stderr but why the command has failed"},
 	}
 }
+
+// asking sends the requests of commands. The headers of the user stay with the origin of the hub.
+var asking = outgoing.Protected(http.DefaultClient)
 
 // newTarget returns the target that the flags name.
 func newTarget(cmd *cli.Command) (*target, error) {
@@ -56,8 +61,15 @@ func newTarget(cmd *cli.Command) (*target, error) {
 	if t.header, err = parseHeaders(cmd.StringSlice("header")); err != nil {
 		return nil, err
 	}
-	if _, err := t.credential(); err != nil {
+	if err := outgoing.CheckHeader(t.header); err != nil {
+		return nil, fmt.Errorf("--header: %w", err)
+	}
+	credential, err := t.credential()
+	if err != nil {
 		return nil, failure{err}
+	}
+	if info, err := os.Stat(t.tokenFile); err == nil && !info.Mode().IsRegular() { // as that of a shell's <(command)
+		t.token = credential
 	}
 	return t, nil
 }
@@ -65,21 +77,32 @@ func newTarget(cmd *cli.Command) (*target, error) {
 // credential returns the credential that is to be sent now, or "".
 func (t *target) credential() (string, error) {
 	if t.tokenFile == "" {
-		return strings.TrimSpace(os.Getenv("TIDINGS_TOKEN")), nil
+		credential := strings.TrimSpace(os.Getenv("TIDINGS_TOKEN"))
+		if !outgoing.IsHeaderValue(credential) {
+			return "", errors.New("TIDINGS_TOKEN is not one credential, on one line")
+		}
+		return credential, nil
+	}
+	if t.token != "" {
+		return t.token, nil
 	}
 	b, err := os.ReadFile(t.tokenFile)
 	if err != nil {
 		return "", fmt.Errorf("--token-file: %w", err)
 	}
 	credential := strings.TrimSpace(string(b))
-	if credential == "" || strings.ContainsAny(credential, "\r\n") {
+	if credential == "" || !outgoing.IsHeaderValue(credential) {
 		return "", fmt.Errorf("--token-file: %s does not have one credential, on one line", t.tokenFile)
 	}
 	return credential, nil
 }
 
-// prepare puts the credential into a request.
+// prepare puts the credential into a request, unless --header has one.
 func (t *target) prepare(_ context.Context, r *http.Request) error {
+	r.Host = r.Header.Get("Host") // package http ignores it there; empty means that of the URL
+	if r.Header.Get("Authorization") != "" {
+		return nil
+	}
 	credential, err := t.credential()
 	if err == nil && credential != "" {
 		r.Header.Set("Authorization", "Bearer "+credential)
@@ -121,7 +144,7 @@ func (t *target) ask(ctx context.Context, path string, q url.Values, to any) (af
 	if err := t.prepare(ctx, r); err != nil {
 		return -1, err
 	}
-	res, err := http.DefaultClient.Do(r)
+	res, err := asking.Do(r)
 	if err != nil {
 		after = 0
 		if dialFailed(err) {

@@ -52,7 +52,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if c, ok := errors.AsType[caught](err); ok {
 		return c.code()
 	}
-	fmt.Fprintf(stderr, "tidings: %v\n", err)
+	fmt.Fprintf(stderr, "tidings: %s\n", visible(err.Error())) // a server may have chosen a part of it
 	if _, ok := errors.AsType[failure](err); ok {
 		return 1
 	}

@@ -13,7 +13,7 @@ type printer struct {
 	json     bool // the data of an event is a whole message
 	end      byte
 	line     []byte
-	printed  func() // is called after each message, or nil
+	writing  func(begins bool) // is called before and after each write, or nil
 }
 
 func newPrinter(cmd *cli.Command) *printer {
@@ -34,11 +34,9 @@ func (p *printer) print(data string) error {
 		data = visible(data)
 	}
 	p.line = append(append(p.line[:0], data...), p.end)
-	if err := writeOut(p.w, p.line); err != nil {
-		return err
+	if p.writing != nil {
+		p.writing(true)
+		defer p.writing(false)
 	}
-	if p.printed != nil {
-		p.printed()
-	}
-	return nil
+	return writeOut(p.w, p.line)
 }

@@ -210,7 +210,7 @@ func (p *pub) send(ctx context.Context, batch []numbered) bool {
 		case r.Outcome == publish.Stored:
 			p.stored++
 			continue
-		case r.Outcome == publish.Refused && !refusesAll(r.Err):
+		case r.Outcome == publish.Refused && !p.refusesAll(r.Err):
 			p.bad(lines[i], p.why(r.Err))
 			continue
 		case r.Outcome == publish.Unknown:
@@ -230,12 +230,15 @@ func (p *pub) send(ctx context.Context, batch []numbered) bool {
 	return p.failed == nil
 }
 
-// refusesAll reports whether an answer of the hub is about the whole request, and so about any
-// further message, too.
-func refusesAll(err error) bool {
+// refusesAll reports whether an answer of the hub is about any further message, too: about the
+// whole request, or about the topic or the type that all lines have.
+func (p *pub) refusesAll(err error) bool {
 	e, ok := errors.AsType[*publish.StatusError](err)
-	if !ok || e.Line > 0 {
+	if !ok {
 		return false
+	}
+	if e.Line > 0 {
+		return !p.ndjson && (e.Status == http.StatusForbidden || strings.HasSuffix(e.Type, ":invalid-type"))
 	}
 	switch e.Status {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed,

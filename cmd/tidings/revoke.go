@@ -50,7 +50,7 @@ func revoke(ctx context.Context, cmd *cli.Command) error {
 	if err := t.prepare(ctx, r); err != nil {
 		return failure{err}
 	}
-	res, err := http.DefaultClient.Do(r)
+	res, err := asking.Do(r)
 	if err != nil {
 		return failure{unreachable(t.name, err)}
 	}

@@ -35,7 +35,7 @@ itself, and misses nothing and repeats nothing while it runs:
 --from takes now, start, last (the newest of each topic), a number of messages, an id, or a
 time such as 2026-01-31T12:00:00Z. The id in the file of --cursor wins over --from, and
 --last-event-id over both. The file is written after the output, so after a crash the last
-messages may come again.
+messages may come again. What a pipe holds is lost when its reader dies, some 64 KiB.
 
 Only data goes to stdout. Missing messages and lost connections are reported on stderr. On a
 terminal, control characters of messages are escaped. The exit code is 0 when the command has
@@ -166,7 +166,13 @@ func (s *sub) run(ctx context.Context) error {
 	if s.idle > 0 {
 		idle := time.AfterFunc(s.idle, func() { cancel(errIdle) })
 		defer idle.Stop()
-		s.out.printed = func() { idle.Reset(s.idle) }
+		s.out.writing = func(begins bool) { // a slow reader is no silence
+			if begins {
+				idle.Stop()
+			} else {
+				idle.Reset(s.idle)
+			}
+		}
 	}
 	if f, ok := s.out.w.(*os.File); ok {
 		stop := make(chan struct{})
@@ -180,11 +186,11 @@ func (s *sub) run(ctx context.Context) error {
 	if s.untilLive {
 		s.query.Set("live", "true")
 	}
-	err := s.print(ctx)
+	err := s.verdict(s.print(ctx))
 	if saveErr := s.cursor.save(); err == nil {
 		err = saveErr
 	}
-	return s.verdict(err)
+	return err
 }
 
 // verdict returns the error of the command for what has ended it.

@@ -74,7 +74,7 @@ func listTopics(ctx context.Context, t *target, q url.Values, cmd *cli.Command) 
 		var b bytes.Buffer
 		for _, info := range page.Topics {
 			if cmd.Bool("json") {
-				b.Write(append(jsonLine(info), '\n'))
+				b.WriteString(plainJSON(string(jsonLine(info))) + "\n")
 				continue
 			}
 			fmt.Fprintf(&b, "%s\t%s\t%s\t%s\n", visible(info.Topic), strconv.FormatUint(info.Count, 10), info.Time.Format(time.RFC3339), info.Last)

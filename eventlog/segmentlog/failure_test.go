@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -110,9 +111,9 @@ func TestPublishersUnderWayWhenTheDiskFails(t *testing.T) {
 	}
 	first := push("first", 1)
 	<-syncing
-	// While it is synced, others gather: more than fit into a group.
+	// While it is synced, others gather: more than fit into a group. Small requests would go first.
 	large := push(strings.Repeat("x", 1<<20), 5)
-	waits := push("waits", 2)
+	waits := push("waits", small/len("waits"))
 	proceed <- nil
 	<-syncing
 	late := push("late", 1)
@@ -145,7 +146,13 @@ func TestPublishersUnderWayWhenTheDiskFails(t *testing.T) {
 // After a failure the log removes nothing: it is not known what the disk has.
 func TestNothingExpiresAfterAFailure(t *testing.T) {
 	files := &faulty{}
-	opts := Options{Dir: t.TempDir(), files: files, Logger: quiet(), segmentBytes: 64 << 10, MaxAge: 300 * time.Millisecond}
+	clock := &fakeClock{wall: time.Now()}
+	var asked atomic.Int64
+	opts := Options{Dir: t.TempDir(), files: files, Logger: quiet(), segmentBytes: 64 << 10, MaxAge: 160 * time.Millisecond} // looked at every 10 ms
+	opts.clock = func() (time.Time, time.Duration) {
+		asked.Add(1)
+		return clock.source()
+	}
 	l := opened(t, opts)
 	publishMany(t, l, 1000, 200)
 	files.set(fails("sync", segmentSuffix, errDisk))
@@ -153,8 +160,12 @@ func TestNothingExpiresAfterAFailure(t *testing.T) {
 		t.Fatal(err)
 	}
 	first, names := l.first.Load(), segmentFiles(t, opts.Dir)
-	time.Sleep(2 * opts.MaxAge)
-	l.retention.expire()
+	clock.pass(time.Hour)
+	before := asked.Load()
+	await(t, "retention", func() bool { return asked.Load() > before+5 })
+	if err := l.retention.expire(); err != nil {
+		t.Error(err)
+	}
 	if got := l.first.Load(); got != first {
 		t.Errorf("the first number is %d, and was %d", got, first)
 	}

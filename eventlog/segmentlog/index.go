@@ -171,13 +171,19 @@ func (x *index) find(ctx context.Context, filters []topics.Filter, from, upTo ui
 
 // live returns those of find that were not removed.
 func (x *index) live(ctx context.Context, filters []topics.Filter, from, upTo uint64) (seqs []uint64, ok bool) {
+	x.mu.RLock()
+	st := x.store
+	x.mu.RUnlock()
 	seqs, ok = x.find(ctx, filters, from, upTo)
 	if !ok || len(seqs) == 0 {
 		return seqs, ok
 	}
 	x.mu.RLock()
-	b, removed := x.memory(from), x.removed[bucketOf(from)]
+	b, removed, same := x.memory(from), x.removed[bucketOf(from)], x.store == st
 	x.mu.RUnlock()
+	if !same {
+		return nil, false // removed says nothing of the store that find has asked
+	}
 	gone := func(p int) bool { return hasPlace(removed, p) }
 	if b != nil {
 		gone = b.isRemoved

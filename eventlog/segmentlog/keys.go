@@ -197,6 +197,9 @@ func (k *keys) used(key keyed, now time.Time) (keyed, error) {
 			if stored, err = k.lookup(key.hash); err != nil {
 				return keyed{}, err
 			}
+			if !k.unchanged(version) { // the store may have gone meanwhile
+				return keyed{}, errStore
+			}
 		}
 		if stored == nil {
 			return keyed{}, nil
@@ -208,6 +211,13 @@ func (k *keys) used(key keyed, now time.Time) (keyed, error) {
 		return keyed{}, nil
 	}
 	return first, nil
+}
+
+// unchanged reports whether the keys in the store are those of a version.
+func (k *keys) unchanged(version uint64) bool {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.version == version
 }
 
 // count returns how many keys are remembered.

@@ -71,8 +71,11 @@ func (l *Log) Append(ctx context.Context, messages []eventlog.Message) []eventlo
 		return nil
 	}
 	r := requests.Get().(*request)
-	r.ctx, r.next, r.settled, r.full = ctx, 0, 0, nil
+	r.ctx, r.size, r.next, r.settled, r.full = ctx, 0, 0, 0, nil
 	r.messages = append(r.messages[:0], messages...)
+	for i := range r.messages {
+		r.size += frameSize(&r.messages[i])
+	}
 	r.results = make([]eventlog.Appended, len(messages))
 	err := cmp.Or(l.open(), ctx.Err(), l.Err())
 	if err == nil {

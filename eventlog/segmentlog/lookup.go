@@ -122,7 +122,10 @@ func (x *index) view(ctx context.Context, f func(v *topicsView) error) (ok bool,
 	if err == nil {
 		err = x.log.stopped(ctx)
 	}
-	if errors.Is(err, errStore) {
+	x.mu.RLock()
+	same := x.store == st // otherwise removed has returned what another one has
+	x.mu.RUnlock()
+	if errors.Is(err, errStore) || err == nil && !same {
 		return false, nil
 	}
 	return true, err

@@ -175,13 +175,30 @@ func (l *Log) certain(s *segment, h span) (bool, error) {
 // the holes from before the scan. The segment gets no frames meanwhile.
 func (l *Log) correct(s *segment, t table, known spans) {
 	s.correct(t, known)
-	s.mu.Lock()
-	ended := slices.ContainsFunc(known, func(h span) bool { return !s.holes.has(h) })
-	s.mu.Unlock()
-	if ended && l.index != nil {
+	if l.index != nil && l.holesEnded(s, known) {
 		l.index.repaired.Store(true)
 		l.index.signal()
 	}
+}
+
+// holesEnded reports whether some of the holes that were known of a segment are none. A scan of the
+// segment tells nothing of those before its first number and after its last one. They end when
+// another segment has them.
+func (l *Log) holesEnded(s *segment, known spans) bool {
+	list := l.list()
+	i := slices.Index(list, s)
+	if i < 0 {
+		return false // retention has removed it
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(known, func(h span) bool {
+		if i > 0 && h.first < s.first || i+1 < len(list) && h.last >= list[i+1].first {
+			return true
+		}
+		h.first, h.last = max(h.first, s.first), min(h.last, s.last)
+		return h.first <= h.last && !s.holes.has(h)
+	})
 }
 
 func (s *segment) correct(t table, known spans) {

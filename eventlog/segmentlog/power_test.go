@@ -353,14 +353,21 @@ func (s *story) remove(l *Log, p *process) bool {
 	s.mu.Lock()
 	var chosen []*fact
 	var seqs []uint64
+	among := len(s.facts)
+	if s.rnd.IntN(2) == 0 {
+		among = min(among, 5) // the newest ones
+	}
 	for range min(len(s.facts), 5) {
-		f := s.facts[s.rnd.IntN(len(s.facts))]
+		f := s.facts[len(s.facts)-1-s.rnd.IntN(among)]
 		if f.acked && l.epochs.Position(f.id.Seq) == f.id {
 			f.removing = true
 			chosen, seqs = append(chosen, f), append(seqs, f.id.Seq)
 		}
 	}
 	s.mu.Unlock()
+	if s.rnd.IntN(4) == 0 {
+		p.arm(1 + s.rnd.IntN(10)) // it dies in that, or soon after
+	}
 	if _, err := l.Remove(s.t.Context(), seqs); errors.Is(err, eventlog.ErrFull) {
 		return true // some are erased
 	} else if err != nil || p.dead() {

@@ -158,6 +158,7 @@ func (s *story) checkFact(l *Log, f *fact, c contents, lost, removed map[uint64]
 		case f.lost:
 			wrong = "it was told as lost, and is there"
 		}
+		f.removing = false // no other start erases it
 	case removed[f.id.Seq]:
 		if !f.removing {
 			wrong = "nobody has removed it"
@@ -171,7 +172,7 @@ func (s *story) checkFact(l *Log, f *fact, c contents, lost, removed map[uint64]
 		wrong = "it is gone in silence"
 	}
 	if wrong != "" {
-		s.t.Errorf("start %d: %v, %.30q, acknowledged: %v, on the disk: %v, power: %v: %s", s.start, f.id, f.m.Data, f.acked, f.safe, s.power, wrong)
+		s.t.Errorf("start %d: %v, %.30q, acknowledged: %v, on the disk: %v, being removed: %v, power: %v: %s", s.start, f.id, f.m.Data, f.acked, f.safe, f.removing, s.power, wrong)
 	}
 }
 

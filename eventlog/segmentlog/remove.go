@@ -75,9 +75,11 @@ func (l *Log) removeSome(seqs []uint64) (durable int, absent bool, err error) {
 			failed = err
 		}
 		for _, seq := range lost {
-			if _, err := l.certain(list[i], span{seq, seq}); err != nil {
-				failed = cmp.Or(failed, err)
+			certain, err := l.certain(list[i], span{seq, seq})
+			if certain {
+				l.noteLost(list[i], span{seq, seq}) // maybe nobody has met it
 			}
+			failed = cmp.Or(failed, err)
 		}
 		absent = absent || len(lost) > 0
 		removed = append(removed, erased...)

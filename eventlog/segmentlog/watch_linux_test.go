@@ -59,7 +59,7 @@ func entries(t *testing.T, dir string) map[string]bool {
 }
 
 // A log whose folder is taken away, or the file that it writes to, stores nothing more within
-// a second. It leaves alone what is in the folder's place.
+// a second. It leaves alone what is in the folder's place. The time is that of a bubble.
 func TestFolderTaken(t *testing.T) {
 	const folder, segment = "was removed or replaced while the log was open", "was removed or replaced while the log wrote to it"
 	for _, tt := range []struct {
@@ -121,75 +121,77 @@ func TestFolderTaken(t *testing.T) {
 		}, segment, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			opts := Options{Dir: filepath.Join(t.TempDir(), "data"), Logger: quiet(), segmentBytes: 256 << 10}
-			if tt.says == segment {
-				opts.segmentBytes = 64 << 20 // a new one comes late
-			}
-			l := opened(t, opts)
-			publishMany(t, l, 3000, 300)
-			l.indexed(t)
-			l.sealing.Wait()
-			for _, s := range l.list() { // as after some time without a reader
-				s.closeIdle(time.Now().Add(time.Hour))
-			}
-			var mu sync.Mutex
-			want := map[uint64]string{}
-			var all sync.WaitGroup
-			defer all.Wait()
-			for range 4 {
-				all.Go(func() {
-					for {
-						a := l.Append(t.Context(), []eventlog.Message{{Topic: "a", Data: "during"}})[0]
-						if a.Err != nil {
-							if !errors.Is(a.Err, eventlog.ErrFailed) && !errors.Is(a.Err, errTaken) {
-								t.Errorf("Append: %v", a.Err)
+			bubble(t, func(t *testing.T) {
+				opts := Options{Dir: filepath.Join(t.TempDir(), "data"), Logger: quiet(), segmentBytes: 256 << 10}
+				if tt.says == segment {
+					opts.segmentBytes = 64 << 20 // a new one comes late
+				}
+				l := opened(t, opts)
+				publishMany(t, l, 3000, 300)
+				l.indexed(t)
+				l.sealing.Wait()
+				for _, s := range l.list() { // as after some time without a reader
+					s.closeIdle(time.Now().Add(time.Hour))
+				}
+				var mu sync.Mutex
+				want := map[uint64]string{}
+				var all sync.WaitGroup
+				defer all.Wait()
+				for range 4 {
+					all.Go(func() {
+						for {
+							a := l.Append(t.Context(), []eventlog.Message{{Topic: "a", Data: "during"}})[0]
+							if a.Err != nil {
+								if !errors.Is(a.Err, eventlog.ErrFailed) && !errors.Is(a.Err, errTaken) {
+									t.Errorf("Append: %v", a.Err)
+								}
+								return
 							}
-							return
+							mu.Lock()
+							want[a.ID.Seq] = "during"
+							mu.Unlock()
+							time.Sleep(time.Millisecond) // otherwise no time passes in the bubble
 						}
-						mu.Lock()
-						want[a.ID.Seq] = "during"
-						mu.Unlock()
+					})
+				}
+				await(t, "some messages", func() bool { mu.Lock(); defer mu.Unlock(); return len(want) > 20 })
+				tt.take(t, opts.Dir)
+				start, there := time.Now(), entries(t, opts.Dir)
+				select {
+				case <-l.Failed():
+				case <-time.After(20 * time.Second):
+					t.Error("the log does not notice")
+				}
+				if took := time.Since(start); took > time.Second {
+					t.Errorf("that took %v", took)
+				}
+				if err := l.Err(); !errors.Is(err, eventlog.ErrFailed) || !strings.Contains(err.Error(), tt.says) && tt.name != "removed" || !strings.Contains(err.Error(), opts.Dir) || strings.Contains(err.Error(), "\n") {
+					t.Errorf("Err: %v", err)
+				}
+				all.Wait()
+				if a := l.Append(t.Context(), []eventlog.Message{{Topic: "a", Key: "k"}})[0]; !errors.Is(a.Err, eventlog.ErrFailed) {
+					t.Errorf("later: %+v", a)
+				}
+				if tt.says == folder && tt.name != "removed" {
+					// Nobody is told that what was in the folder is lost.
+					b, err := l.Read(t.Context(), eventlog.Query{Filters: topics.MustFilters("**"), UpTo: 100, MaxRecords: 10, MaxBytes: 1 << 20})
+					if err == nil || b.Hole != 0 {
+						t.Errorf("a reader gets %+v, %v", b, err)
 					}
-				})
-			}
-			await(t, "some messages", func() bool { mu.Lock(); defer mu.Unlock(); return len(want) > 20 })
-			tt.take(t, opts.Dir)
-			start, there := time.Now(), entries(t, opts.Dir)
-			select {
-			case <-l.Failed():
-			case <-time.After(20 * time.Second):
-				t.Error("the log does not notice")
-			}
-			t.Logf("noticed after %v", time.Since(start).Round(time.Millisecond))
-			if took := time.Since(start); took > time.Second {
-				t.Errorf("that took %v", took)
-			}
-			if err := l.Err(); !errors.Is(err, eventlog.ErrFailed) || !strings.Contains(err.Error(), tt.says) && tt.name != "removed" || !strings.Contains(err.Error(), opts.Dir) || strings.Contains(err.Error(), "\n") {
-				t.Errorf("Err: %v", err)
-			}
-			all.Wait()
-			if a := l.Append(t.Context(), []eventlog.Message{{Topic: "a", Key: "k"}})[0]; !errors.Is(a.Err, eventlog.ErrFailed) {
-				t.Errorf("later: %+v", a)
-			}
-			if tt.says == folder && tt.name != "removed" {
-				// Nobody is told that what was in the folder is lost.
-				b, err := l.Read(t.Context(), eventlog.Query{Filters: topics.MustFilters("**"), UpTo: 100, MaxRecords: 10, MaxBytes: 1 << 20})
-				if err == nil || b.Hole != 0 {
-					t.Errorf("a reader gets %+v, %v", b, err)
 				}
-			}
-			_ = l.Close()
-			if tt.says == folder && tt.name != "removed" {
-				if now := entries(t, opts.Dir); !maps.Equal(now, there) {
-					t.Errorf("the log changes what is in its folder's place: %v, then %v", slices.Sorted(maps.Keys(there)), slices.Sorted(maps.Keys(now)))
+				_ = l.Close()
+				if tt.says == folder && tt.name != "removed" {
+					if now := entries(t, opts.Dir); !maps.Equal(now, there) {
+						t.Errorf("the log changes what is in its folder's place: %v, then %v", slices.Sorted(maps.Keys(there)), slices.Sorted(maps.Keys(now)))
+					}
 				}
-			}
-			if tt.back != nil {
-				tt.back(t, opts.Dir)
-				l = opened(t, opts)
-				wantAll(t, l, want)
-				closeLog(t, l)
-			}
+				if tt.back != nil {
+					tt.back(t, opts.Dir)
+					l = opened(t, opts)
+					wantAll(t, l, want)
+					closeLog(t, l)
+				}
+			})
 		})
 	}
 }

@@ -16,7 +16,11 @@ import (
 const (
 	maxGroup = 4 << 20 // bytes, unless one message is larger
 	maxTurn  = 2048    // messages of one request if it is alone
-	turn     = 256     // messages of each request otherwise: a large batch does not hold up others
+
+	// Otherwise a large batch does not hold up others: the next request waits until a group is on the disk.
+	sharedGroup = 1 << 20  // bytes of a group, and up to a message more
+	turn        = 256      // messages of each request
+	small       = 64 << 10 // bytes of a request that goes before larger ones, at most
 )
 
 // A request is the messages of one Append.
@@ -26,14 +30,18 @@ type request struct {
 	keys     []keyed // nil if no message has a key
 	full     []bool  // the messages for whose topics there is no room; nil if there is for all
 	results  []eventlog.Appended
+	size     int // bytes of all frames
 	next     int // the first message that the writer has not taken
 	settled  int // messages whose result is final
 	done     chan struct{}
 }
 
+// large reports whether others go before it.
+func (r *request) large() bool { return r.size > small }
+
 var requests = sync.Pool{New: func() any { return &request{done: make(chan struct{}, 1)} }}
 
-// A writer writes requests in the order in which they come, large ones in turns. While the disk syncs a group of
+// A writer writes requests in the order in which they come, small ones first and large ones in turns. While the disk syncs a group of
 // messages, the next group gathers in the queue.
 type writer struct {
 	log *Log
@@ -205,29 +213,60 @@ func (w *writer) write() {
 	}
 }
 
-// gather puts messages into the group until it is full, or no message is left.
+// gather puts messages into the group until it is full, or no message is left. If large requests wait, the small ones
+// before them have up to half of the group.
 func (w *writer) gather(now time.Time) error {
 	if err := w.log.Err(); err != nil {
 		return err
 	}
-	nanos, most := nanosOf(now), maxTurn
-	if len(w.waiting) > 1 {
-		most = turn
+	if len(w.waiting) == 1 {
+		_, err := w.takeFrom(w.waiting[0], maxTurn, maxGroup, maxGroup, now)
+		return err
+	}
+	limit := maxGroup
+	if slices.ContainsFunc(w.waiting, (*request).large) {
+		limit = sharedGroup / 2
 	}
 	for _, r := range w.waiting {
-		if err := r.ctx.Err(); err != nil && r.next == 0 {
-			for i := range r.results {
-				r.results[i].Err = err
-			}
-			r.next, r.settled = len(r.messages), len(r.messages)
+		if r.large() {
+			continue
 		}
-		for end := min(len(r.messages), r.next+most); r.next < end; r.next++ {
-			if full, err := w.put(r, r.next, now, nanos); full || err != nil {
-				return err
-			}
+		if full, err := w.takeFrom(r, turn, maxGroup, limit, now); err != nil {
+			return err
+		} else if full {
+			break
+		}
+	}
+	for _, r := range w.waiting {
+		if !r.large() {
+			continue
+		}
+		if full, err := w.takeFrom(r, turn, sharedGroup/len(w.waiting), sharedGroup, now); full || err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// takeFrom puts messages of a request into the group: up to so many, until they have a share of its bytes, and as long as the group
+// is below a limit. It reports whether the group is full.
+func (w *writer) takeFrom(r *request, most, share, limit int, now time.Time) (full bool, err error) {
+	if err := r.ctx.Err(); err != nil && r.next == 0 {
+		for i := range r.results {
+			r.results[i].Err = err
+		}
+		r.next, r.settled = len(r.messages), len(r.messages)
+	}
+	begin, nanos := len(w.group.buf), nanosOf(now)
+	for end := min(len(r.messages), r.next+most); r.next < end && len(w.group.buf)-begin < share; r.next++ {
+		if len(w.group.buf) >= limit {
+			return true, nil
+		}
+		if full, err := w.put(r, r.next, now, nanos); full || err != nil {
+			return full, err
+		}
+	}
+	return false, nil
 }
 
 // put puts a message into the group. It reports whether the group has no room for it.

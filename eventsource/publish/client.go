@@ -1,9 +1,11 @@
 package publish
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -11,7 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"example.com/tidings/eventsource/internal/outgoing"
+	"example.com/tidings/internal/outgoing"
 )
 
 const (
@@ -23,9 +25,9 @@ const (
 	// within 15 seconds.
 	requestTime = 45 * time.Second
 
-	// defaultGiveUp is how long messages are sent again while the hub has not
-	// said how long it knows their keys.
-	defaultGiveUp = 90 * time.Second
+	// defaultWindow is for how long the hub is taken to know a key while it has not
+	// said that.
+	defaultWindow = 2 * time.Minute
 )
 
 // Options configure a [Client]. The zero value has the documented defaults.
@@ -41,7 +43,8 @@ type Options struct {
 	Prepare func(ctx context.Context, req *http.Request) error
 
 	// HTTPClient sends the requests. Nil means a client of its own. A request
-	// that takes more than 45 seconds, or its Timeout, counts as failed.
+	// that takes more than 45 seconds, or its Timeout, counts as failed. One that
+	// is sent again also ends when the hub may forget the keys.
 	HTTPClient *http.Client
 
 	// GiveUp is how long after its first request a message may be sent again. 0
@@ -57,7 +60,7 @@ type Options struct {
 type Client struct {
 	opts   Options
 	batch  string // the URL of POST /batch
-	err    error  // what is wrong with the URL
+	err    error  // what is wrong with the URL or the header
 	http   *http.Client
 	prefix string // begins the keys that the client makes
 
@@ -71,7 +74,8 @@ type Client struct {
 
 // New returns a Client for the hub at a URL, as in "http://127.0.0.1:8080". If
 // the hub is mounted below a path, the URL has that path. Nil options mean the
-// defaults. New does not connect. If the URL is wrong, publishing fails.
+// defaults. New does not connect. If the URL or the header is wrong, publishing
+// fails.
 func New(hubURL string, opts *Options) *Client {
 	c := &Client{prefix: rand.Text() + "-"}
 	if opts != nil {
@@ -82,6 +86,9 @@ func New(hubURL string, opts *Options) *Client {
 		c.err = errors.New("publish: the URL of the hub does not begin with http:// or https:// and a host")
 	} else {
 		c.batch = u.JoinPath("batch").String()
+		if err := outgoing.CheckHeader(c.opts.Header); err != nil {
+			c.err = fmt.Errorf("publish: %w", err)
+		}
 	}
 	base := c.opts.HTTPClient
 	if base == nil {
@@ -144,5 +151,10 @@ func (c *Client) Publish(ctx context.Context, m Message) (Result, error) {
 
 // CloseIdleConnections closes the connections that wait for another request.
 func (c *Client) CloseIdleConnections() { c.http.CloseIdleConnections() }
+
+// keyWindow returns for how long the hub knows a key.
+func (c *Client) keyWindow() time.Duration {
+	return cmp.Or(time.Duration(c.window.Load()), defaultWindow)
+}
 
 func (c *Client) newKey() string { return c.prefix + strconv.FormatUint(c.keys.Add(1), 36) }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,9 +13,10 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
-	"example.com/tidings/eventsource/internal/outgoing"
+	"example.com/tidings/internal/outgoing"
 	"example.com/tidings/stream"
 )
 
@@ -94,11 +96,17 @@ func (d *delivery) attempt() error {
 }
 
 // refused handles an answer that no repetition changes. If it is about one line,
-// the others go on without that.
+// the others go on without that and without those with the same fault: each of
+// them would cost another request.
 func (d *delivery) refused(items []*item, status *StatusError) error {
 	switch {
 	case status.Line > 0 && status.Line <= len(items):
-		items[status.Line-1].refuse(status)
+		bad := items[status.Line-1]
+		for _, it := range items {
+			if it == bad || status.concernsAlso(it, bad) {
+				it.refuse(status)
+			}
+		}
 		return nil
 	case status.Status == http.StatusRequestEntityTooLarge && len(items) == 1:
 		items[0].refuse(status)
@@ -121,6 +129,20 @@ func (d *delivery) halves() error {
 	return d.c.deliver(d.ctx, d.pending[half:])
 }
 
+// requestTime returns how long the next request may take. One that is sent again
+// ends before the hub may forget the keys: if it reached the hub after that, its
+// messages would be stored twice.
+func (d *delivery) requestTime() time.Duration {
+	first := d.pending[0].first
+	if first.IsZero() {
+		return requestTime
+	}
+	if left := d.c.keyWindow() - time.Since(first); left > 0 {
+		return min(requestTime, left)
+	}
+	return requestTime // the caller wants to send for longer
+}
+
 var errTooLate = errors.New("publish: the hub may forget the keys of these messages soon, so they are not sent again")
 
 // tooLate returns an error if the pending items must not be sent again after
@@ -128,10 +150,7 @@ var errTooLate = errors.New("publish: the hub may forget the keys of these messa
 func (d *delivery) tooLate(wait time.Duration) error {
 	limit := d.c.opts.GiveUp
 	if limit <= 0 {
-		limit = defaultGiveUp
-		if window := time.Duration(d.c.window.Load()); window > 0 {
-			limit = window / 4 * 3
-		}
+		limit = d.c.keyWindow() / 4 * 3
 	}
 	if time.Since(d.pending[0].first)+wait > limit {
 		return errTooLate
@@ -142,7 +161,8 @@ func (d *delivery) tooLate(wait time.Duration) error {
 // send sends the pending items in one request, which it returns too. wish is how
 // long the hub asks to wait. The error is a *StatusError if the hub has answered.
 func (d *delivery) send() (items []*item, wish time.Duration, err error) {
-	ctx, cancel := context.WithTimeout(d.ctx, requestTime)
+	limit := d.requestTime()
+	ctx, cancel := context.WithTimeoutCause(d.ctx, limit, fmt.Errorf("no answer came within %v", limit.Round(time.Second)))
 	defer cancel()
 	items = append(items, d.pending...)
 	now := time.Now()
@@ -157,7 +177,7 @@ func (d *delivery) send() (items []*item, wish time.Duration, err error) {
 	}
 	res, err := d.c.http.Do(req)
 	if err != nil {
-		if op, ok := errors.AsType[*net.OpError](err); !ok || op.Op != "dial" {
+		if !notSent(err) {
 			mayBeStored(items)
 		}
 		return items, 0, fmt.Errorf("publish: %w", outgoing.Cause(ctx, err))
@@ -179,6 +199,14 @@ func (d *delivery) send() (items []*item, wish time.Duration, err error) {
 	err = readAnswers(res, items)
 	io.CopyN(io.Discard, res.Body, keptBody) // the connection can be used again after its end
 	return items, wish, err
+}
+
+// notSent reports whether an error says that nothing of a request has been sent: there was no
+// connection, or one to a server that cannot show who it is.
+func notSent(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
+	return ok && op.Op == "dial" || untrusted
 }
 
 const (
@@ -227,7 +255,8 @@ func problem(res *http.Response) *StatusError {
 	e := &StatusError{Status: res.StatusCode, Header: res.Header}
 	body, _ := io.ReadAll(io.LimitReader(res.Body, keptBody))
 	if p, ok := outgoing.ParseProblem(res.Header, body); ok {
-		e.Type, e.Title, e.Detail, e.Line = p.Type, p.Title, p.Detail, p.Line
+		e.Type, e.Title, e.Line = p.Type, p.Title, p.Line
+		e.Detail = strings.TrimPrefix(p.Detail, fmt.Sprintf("Line %d: ", p.Line)) // the caller does not know the lines
 	}
 	return e
 }

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"example.com/tidings/eventsource/internal/outgoing"
+	"example.com/tidings/internal/outgoing"
 )
 
 var errNotUTF8 = errors.New("publish: the message is not UTF-8")
@@ -66,6 +66,18 @@ const problemPrefix = "urn:tidings:problem:"
 // concerns reports whether the error is the hub's problem of this name.
 func (e *StatusError) concerns(name string) bool { return e.Type == problemPrefix+name }
 
+// concernsAlso reports whether an answer about one message is true of another one:
+// it is about the topic, or about the type.
+func (e *StatusError) concernsAlso(other, bad *item) bool {
+	switch {
+	case e.concerns("reserved"): // either is
+		return other.topic == bad.topic && other.typ == bad.typ
+	case e.concerns("invalid-type"):
+		return other.typ == bad.typ
+	}
+	return (e.Status == http.StatusForbidden || e.concerns("invalid-topic")) && other.topic == bad.topic
+}
+
 // maybeStored reports whether a message with such an answer may be stored.
 func (e *StatusError) maybeStored() bool {
 	switch e.Status {
@@ -74,7 +86,7 @@ func (e *StatusError) maybeStored() bool {
 	case http.StatusServiceUnavailable:
 		return !e.concerns("stopping") && !e.concerns("unavailable")
 	}
-	return e.Status >= 500
+	return e.Status >= 500 || e.Status < 300 // a proxy may have put its page in place of the hub's answer
 }
 
 // later reports whether the message may be stored later. The hub's limits of

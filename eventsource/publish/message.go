@@ -56,6 +56,8 @@ type Result struct {
 // An item is a message on its way.
 type item struct {
 	result Result
+	topic  string
+	typ    string
 	line   []byte    // of the body of POST /batch
 	first  time.Time // when it was first to be sent
 	maybe  bool      // an attempt may have stored it
@@ -66,7 +68,7 @@ func newItem(m Message, key string) *item {
 	if m.Key != "" {
 		key = m.Key
 	}
-	it := &item{result: Result{Key: key}}
+	it := &item{result: Result{Key: key}, topic: m.Topic, typ: m.Type}
 	if !utf8.ValidString(m.Data) || !utf8.ValidString(m.Topic) || !utf8.ValidString(m.Type) {
 		it.refuse(errNotUTF8)
 		return it

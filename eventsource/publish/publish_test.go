@@ -2,6 +2,7 @@ package publish_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -61,8 +62,10 @@ func TestOutcomes(t *testing.T) {
 		{"never an answer", []func([]sentLine) reply{always(reply{err: errCut})}, true, "unknown unknown unknown", 0},
 		{"an answer that is always cut", []func([]sentLine) reply{cutAfter(1)}, true, "stored stored stored", 3},
 		{"never a connection", []func([]sentLine) reply{always(reply{err: errDial})}, true, "unsent unsent unsent", 0},
+		{"never a certificate that is good", []func([]sentLine) reply{always(reply{err: &tls.CertificateVerificationError{Err: errCut}})}, true, "unsent unsent unsent", 0},
 		{"always stopping", []func([]sentLine) reply{always(refusal(503, "stopping"))}, true, "unsent unsent unsent", 0},
 		{"always failing", []func([]sentLine) reply{always(refusal(500, "internal-error"))}, true, "unknown unknown unknown", 0},
+		{"a page in place of an answer", []func([]sentLine) reply{always(reply{status: 200, header: []string{"Content-Type", "text/html"}})}, false, "unknown unknown unknown", 1},
 		{"a gateway", []func([]sentLine) reply{always(reply{status: 502, header: []string{"Content-Type", "text/html"}})}, true, "unknown unknown unknown", 0},
 		{"a line, always unconfirmed", []func([]sentLine) reply{line(503, "unconfirmed")}, true, "stored unknown stored", 0},
 		{"a line, always a full disk", []func([]sentLine) reply{line(507, "insufficient-storage")}, true, "stored unsent stored", 0},
@@ -125,6 +128,39 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
+// A refusal of one line is a refusal of all with the same fault. Of the others each is asked about.
+func TestRefusalsOfOneLine(t *testing.T) {
+	ms := []publish.Message{{Topic: "a", Type: "t", Data: "0"}, {Topic: "a", Data: "1"}, {Topic: "b", Type: "t", Data: "2"}, {Topic: "a", Type: "t", Data: "3"}}
+	for _, tt := range []struct {
+		status        int
+		problem, want string
+	}{
+		{403, "not-granted", "refused refused stored refused"},
+		{400, "invalid-topic", "refused refused stored refused"},
+		{400, "invalid-type", "refused stored refused refused"},
+		{403, "reserved", "refused stored stored refused"},
+		{413, "message-too-large", "refused stored stored stored"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			h := &hub{answer: func(n int, lines []sentLine) reply {
+				if n > 0 {
+					return stored(lines)
+				}
+				r := refusal(tt.status, tt.problem)
+				r.body = fmt.Sprintf(`{"type":"urn:tidings:problem:%s","detail":"Line 1: D.","line":1}`, tt.problem)
+				return r
+			}}
+			results, _ := h.client(publish.Options{}).PublishAll(t.Context(), ms)
+			if got := summary(results); got != tt.want || h.count() != 2 {
+				t.Errorf("%s: %s after %d requests, want %s", tt.problem, got, h.count(), tt.want)
+			}
+			if status, _ := errors.AsType[*publish.StatusError](results[0].Err); status == nil || status.Detail != "D." || status.Line != 1 {
+				t.Errorf("%s: the error is %+v", tt.problem, results[0].Err)
+			}
+		})
+	}
+}
+
 // A message is not sent again when the hub may forget its key.
 func TestRetriesStopBeforeTheKeyIsForgotten(t *testing.T) {
 	for _, tt := range []struct {
@@ -174,6 +210,37 @@ func TestRetriesStopBeforeTheKeyIsForgotten(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A message that is sent again does not reach the hub when that has forgotten its key: the request
+// ends before.
+func TestARepeatedRequestEndsBeforeTheKeyIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &hub{}
+		h.answer = func(n int, lines []sentLine) reply {
+			r := stored(lines)
+			r.header = []string{"Idempotency-Window", "20"}
+			switch n {
+			case 1:
+				r.err = errCut
+			case 2:
+				r.takes = time.Hour
+			}
+			return r
+		}
+		c := h.client(publish.Options{})
+		if _, err := c.Publish(t.Context(), publish.Message{Topic: "a"}); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		r, err := c.Publish(t.Context(), publish.Message{Topic: "a"})
+		if r.Outcome != publish.Unknown || err == nil || !strings.Contains(err.Error(), "no answer came within") || h.count() != 3 {
+			t.Errorf("%+v, %v after %d requests", r, err, h.count())
+		}
+		if took := time.Since(start); took != 20*s {
+			t.Errorf("the last request ended after %v, and the hub knows a key for 20 s", took)
+		}
+	})
 }
 
 func TestRetryAfterIsObeyed(t *testing.T) {
@@ -300,8 +367,13 @@ func TestARequestHasATimeOut(t *testing.T) {
 			}
 			return r
 		}
-		if _, err := h.client(publish.Options{}).PublishAll(t.Context(), messages(1)); err != nil {
+		var why error
+		c := h.client(publish.Options{OnRetry: func(err error, _ time.Duration) { why = err }})
+		if _, err := c.PublishAll(t.Context(), messages(1)); err != nil {
 			t.Fatal(err)
+		}
+		if why == nil || why.Error() != "publish: no answer came within 45s" {
+			t.Errorf("the reason is %v", why)
 		}
 		if d := h.times[1].Sub(h.times[0]); d < 45*s || d > 46*s {
 			t.Errorf("sent again after %v", d)
@@ -392,6 +464,10 @@ func TestMistakesAreRefused(t *testing.T) {
 		}
 		if r, err := publish.New("hub.test", nil).Publish(t.Context(), publish.Message{Topic: "a"}); r.Outcome != publish.Unsent || err == nil {
 			t.Errorf("no URL: %+v, %v", r, err)
+		}
+		c = h.client(publish.Options{Header: http.Header{"X-Key": {"secret\n"}}})
+		if r, err := c.Publish(t.Context(), publish.Message{Topic: "a"}); r.Outcome != publish.Unsent || err == nil || strings.Contains(err.Error(), "secret") || len(h.bodies) != 1 {
+			t.Errorf("a header that cannot be sent: %+v, %v, after %d requests", r, err, len(h.bodies))
 		}
 	})
 }

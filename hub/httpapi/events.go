@@ -2,10 +2,8 @@ package httpapi
 
 import (
 	"errors"
-	"math/rand/v2"
 	"net/http"
 	"net/url"
-	"strconv"
 	"time"
 
 	"example.com/tidings/eventlog"
@@ -131,9 +129,8 @@ func (a *api) noStream(r *http.Request, err error) error {
 	if sse.Accepts(r) {
 		return retryLater{a.hub}
 	}
-	const soonest, spread = 2, 6 // seconds, so that not all clients come back at once
 	p := problem.Unavailable.With("The server is stopping, has as many streams or reads of its log as it takes, or cannot read its log. Try again later.").
-		Set("Retry-After", strconv.Itoa(soonest+rand.N(spread+1)))
+		Set("Retry-After", a.hub.RetryAfter())
 	if r.ProtoMajor == 1 { // over HTTP/2 it would end the connection's other streams, too
 		p.Set("Connection", "close") // others may need the place
 	}

@@ -28,9 +28,6 @@ func ParseBatch(body []byte, maxMessage int) ([]hub.Message, []int, error) {
 	return b.messages, b.lines, nil
 }
 
-// ValidJSON is validJSON.
-var ValidJSON = validJSON
-
 // Detach returns what detach does, and its cancel.
 func Detach(r *http.Request, n int) (context.Context, context.CancelFunc) {
 	d := detach(r, n)

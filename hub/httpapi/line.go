@@ -2,17 +2,15 @@ package httpapi
 
 import (
 	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"unicode/utf8"
 
 	"example.com/tidings/hub"
+	"example.com/tidings/internal/jsonscan"
 	"example.com/tidings/internal/problem"
 	"example.com/tidings/internal/quote"
-	"example.com/tidings/internal/request"
+	"example.com/tidings/internal/yield"
 )
 
 // A batch takes the messages out of the lines of a body.
@@ -24,6 +22,8 @@ type batch struct {
 	number   int    // of the last line
 	topic    string // of the last message
 	texts    int    // bytes of what the messages are made of
+
+	work yield.Work
 }
 
 // perMessage is about how much memory a message of a batch takes beside its strings, with its
@@ -75,7 +75,7 @@ func (b *batch) add(line []byte) error {
 	if len(b.messages) == MaxBatchMessages {
 		return problem.TooManyMessages.Withf("A batch may have up to %d messages. Send several.", MaxBatchMessages)
 	}
-	m, refusal := parseLine(line, b.topic)
+	m, refusal := parseLine(line, b.topic, &b.work)
 	if refusal == nil {
 		if err := checkTopic("topic", m.Topic); err != nil {
 			refusal = err.(*problem.Problem)
@@ -118,44 +118,40 @@ func onLine(number int, refusal *problem.Problem) *problem.Problem {
 // parseLine takes a message out of a line, which must be one JSON object in
 // UTF-8. What a client may have meant otherwise is refused: a field that is not
 // known, one that stands twice, text that Unicode does not have. If the line has
-// the same topic as the line before, the messages share the string.
-func parseLine(line []byte, topic string) (m hub.Message, refusal *problem.Problem) {
+// the same topic as the line before, the messages share the string. The line may be long: others run meanwhile.
+func parseLine(line []byte, topic string, work *yield.Work) (m hub.Message, refusal *problem.Problem) {
 	m.Topic = topic
-	if !utf8.Valid(line) {
+	if jsonscan.InvalidUTF8(line, work) >= 0 {
 		return m, problem.InvalidJSON.With("JSON is in UTF-8, and this is not.")
 	}
-	if !validJSON(line) {
-		return m, notJSON(line)
+	if offset, fault := jsonscan.Check(line, work); fault != jsonscan.None {
+		return m, notJSON(line, offset, fault)
 	}
-	s := scanner{rest: line}
-	if s.next(); s.peek() != '{' {
-		return m, problem.InvalidMessage.Withf("A message is a JSON object, not %s. %s", problem.KindOf(s.peek()), lineForm)
+	if first := jsonscan.First(line); first != '{' {
+		return m, problem.InvalidMessage.Withf("A message is a JSON object, not %s. %s", problem.KindOf(first), lineForm)
 	}
 	var seen struct{ topic, kind, data, key bool }
-	for s.enter(); s.peek() != '}'; s.next() {
-		quoted := s.value()
-		s.next() // the colon
-		value := s.value()
-		name, ok := fieldName(quoted)
+	for quoted, value := range jsonscan.Members(line, work) {
+		name, ok := fieldName(quoted, work)
 		switch {
 		case !ok:
 			refusal = notUnicode("the name of a field")
 		case name == "topic":
-			refusal = setText(&m.Topic, &seen.topic, name, value)
+			refusal = setText(&m.Topic, &seen.topic, name, value, work)
 			if refusal == nil && value[0] == 'n' {
 				refusal = notText(name, value)
 			}
 		case name == "type":
-			refusal = setText(&m.Type, &seen.kind, name, value)
+			refusal = setText(&m.Type, &seen.kind, name, value, work)
 		case name == "key":
-			if refusal = setText(&m.Key, &seen.key, name, value); refusal == nil && m.Key == "" && value[0] == '"' {
+			if refusal = setText(&m.Key, &seen.key, name, value, work); refusal == nil && m.Key == "" && value[0] == '"' {
 				refusal = problem.InvalidKey.With("The key is empty. Leave it out, or make one for each message.").About(name)
 			}
 		case name == "data" && value[0] == '"':
-			refusal = setText(&m.Data, &seen.data, name, value)
+			refusal = setText(&m.Data, &seen.data, name, value, work)
 		case name == "data":
 			if refusal = once(&seen.data, name); refusal == nil {
-				m.Data = compact(value)
+				m.Data = jsonscan.Compact(value, work)
 			}
 		default:
 			refusal = problem.InvalidMessage.Withf("There is no field %s. %s", quote.Short(name), lineForm).About(name)
@@ -177,18 +173,18 @@ func parseLine(line []byte, topic string) (m hub.Message, refusal *problem.Probl
 
 // fieldName returns what a name says, without allocating for those that are
 // known.
-func fieldName(quoted []byte) (string, bool) {
+func fieldName(quoted []byte, work *yield.Work) (string, bool) {
 	for _, known := range [...]string{"topic", "data", "type", "key"} {
 		if string(quoted[1:len(quoted)-1]) == known {
 			return known, true
 		}
 	}
-	return unquote(quoted)
+	return jsonscan.Unquote(quoted, work)
 }
 
 // setText sets a field to a string, or leaves it as it is for null. It does not
 // allocate if the field has that text already.
-func setText(to *string, seen *bool, name string, value []byte) *problem.Problem {
+func setText(to *string, seen *bool, name string, value []byte, work *yield.Work) *problem.Problem {
 	if refusal := once(seen, name); refusal != nil {
 		return refusal
 	}
@@ -199,7 +195,7 @@ func setText(to *string, seen *bool, name string, value []byte) *problem.Problem
 		if string(value[1:len(value)-1]) == *to {
 			return nil
 		}
-		text, ok := unquote(value)
+		text, ok := jsonscan.Unquote(value, work)
 		if !ok {
 			return notUnicode("the field " + quote.Short(name)).About(name)
 		}
@@ -226,25 +222,17 @@ func notUnicode(what string) *problem.Problem {
 }
 
 // notJSON says where a line ceases to be JSON.
-func notJSON(line []byte) *problem.Problem {
-	var raw json.RawMessage
-	dec := json.NewDecoder(bytes.NewReader(line))
-	err := dec.Decode(&raw)
-	offset, what := len(line), "the JSON ends too early"
-	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
-		offset = max(0, int(syntax.Offset)-1) // of the last byte that was read
-	} else if err == nil {
-		offset = int(dec.InputOffset())
-		offset += len(line[offset:]) - len(bytes.TrimLeft(line[offset:], whitespace))
-	}
-	if !errors.Is(err, io.ErrUnexpectedEOF) && offset < len(line) {
+func notJSON(line []byte, offset int, fault jsonscan.Fault) *problem.Problem {
+	what := "the JSON ends too early"
+	switch fault {
+	case jsonscan.Deep:
+		what = jsonscan.NestedTooDeeply
+	case jsonscan.Char:
 		char, _ := utf8.DecodeRune(line[offset:])
 		what = fmt.Sprintf("%q cannot stand in the JSON", char)
-		if request.TooDeep(line[:offset+1]) {
-			what = request.NestedTooDeeply
-		}
 	}
-	p := problem.InvalidJSON.Withf("At column %d %s. %s", 1+utf8.RuneCount(line[:offset]), what, batchForm)
-	p.Column = 1 + utf8.RuneCount(line[:offset])
+	column := 1 + utf8.RuneCount(line[:offset])
+	p := problem.InvalidJSON.Withf("At column %d %s. %s", column, what, batchForm)
+	p.Column = column
 	return p
 }

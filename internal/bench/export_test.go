@@ -26,6 +26,7 @@ var (
 	Grouped     = grouped
 	Figure      = figure
 	SourceOf    = sourceOf
+	OneLine     = oneLine
 	Pause       = pause
 )
 

@@ -147,3 +147,10 @@ func TestFigures(t *testing.T) {
 		}
 	}
 }
+
+// What a server says is one line that does not write over the terminal.
+func TestOneLine(t *testing.T) {
+	if got := bench.OneLine("é 1\r\n2\u0085\x1b[31m\u009b1m\u202e\u2028\x9b1m"); got != "é 1 2 [31m 1m \uFFFD1m" {
+		t.Errorf("%q", got)
+	}
+}

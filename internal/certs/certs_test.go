@@ -2,11 +2,13 @@ package certs
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -101,6 +103,33 @@ func TestPairWithAKeyForEverybody(t *testing.T) {
 		_, err := Load(cert, key, slog.New(slog.DiscardHandler))
 		if (err != nil) != refused || refused && !strings.Contains(err.Error(), fmt.Sprintf("its mode is %04o, and has to be 0600", mode)) {
 			t.Errorf("with the mode %04o: %v", mode, err)
+		}
+	}
+}
+
+// Nothing older than TLS 1.2 is spoken, and of that only ciphers with an ephemeral key that
+// authenticate: HTTP/2 forbids others (RFC 9113, section 9.2.2). The configuration is read, because
+// some mistakes cannot be seen from outside: a version without a common cipher fails anyway, and a
+// cipher without an ephemeral key needs a certificate of RSA.
+func TestConfig(t *testing.T) {
+	ca, dir := certstest.New(t), t.TempDir()
+	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	ca.Write(t, cert, key, 1, time.Now().Add(time.Hour))
+	p, err := Load(cert, key, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := p.Config("h2", "http/1.1")
+	if cfg.MinVersion != tls.VersionTLS12 || cfg.MaxVersion != 0 || !slices.Equal(cfg.NextProtos, []string{"h2", "http/1.1"}) {
+		t.Errorf("versions %x to %x, protocols %q", cfg.MinVersion, cfg.MaxVersion, cfg.NextProtos)
+	}
+	if len(cfg.CipherSuites) == 0 {
+		t.Error("the ciphers are those of package tls, some of which HTTP/2 forbids")
+	}
+	for _, id := range cfg.CipherSuites {
+		name := tls.CipherSuiteName(id)
+		if !strings.HasPrefix(name, "TLS_ECDHE_") || !strings.Contains(name, "_GCM_") && !strings.Contains(name, "_POLY1305_") {
+			t.Errorf("the cipher %s", name)
 		}
 	}
 }

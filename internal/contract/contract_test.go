@@ -230,7 +230,7 @@ func TestReconnection(t *testing.T) {
 	})
 	t.Run("read time-out", func(t *testing.T) {
 		h := newHarness(t)
-		h.start(map[string]any{"initialDelayMs": 0, "readTimeoutMs": 700})
+		h.start(map[string]any{"initialDelayMs": 0, "readTimeoutMs": 1500})
 		h.connection().send <- "data: Hello\n\n"
 		h.expect(1, event1("Hello"), "error")
 		h.connection()

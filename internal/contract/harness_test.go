@@ -17,7 +17,7 @@ import (
 func TestMain(m *testing.M) { leak.Main(m) }
 
 // patience is how long a test waits for what must come.
-const patience = 5 * time.Second
+const patience = 30 * time.Second
 
 // A harness tests clients of the service as LaunchDarkly's does: it serves the
 // streams and takes the callbacks.

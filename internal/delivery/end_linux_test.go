@@ -94,7 +94,7 @@ func (zeros) Read(b []byte) (int, error) { return len(b), nil }
 // the unsent bytes. A client that reads slowly or lacks nothing stays connected.
 func TestWriteTimeout(t *testing.T) {
 	sameDescriptors(t)
-	const timeout = 400 * time.Millisecond
+	const timeout = time.Second
 	r := newRig(t, delivery.Options{WriteTimeout: timeout})
 	idleFD, idle := socket(t)
 	idleStream := r.open(t, idleFD, "idle", 0, "open ")
@@ -131,7 +131,7 @@ func TestWriteTimeout(t *testing.T) {
 	if n, err := io.Copy(io.Discard, takesNothing); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("after %d bytes the client gets %v, want a reset", n, err)
 	}
-	time.Sleep(3 * timeout) // the slow client goes on meanwhile
+	time.Sleep(2 * timeout) // the slow client goes on meanwhile
 	close(stop)
 	if err := <-slowErr; err != nil {
 		t.Errorf("the slow client gets %v", err)
@@ -149,7 +149,7 @@ func TestWriteTimeout(t *testing.T) {
 // client that has read meanwhile.
 func TestDelayedShardTimesOutNoReader(t *testing.T) {
 	sameDescriptors(t)
-	const timeout = 200 * time.Millisecond
+	const timeout = time.Second
 	r := newRig(t, delivery.Options{WriteTimeout: timeout})
 	fd, client := socket(t)
 	r.open(t, fd, "a", 0, "open ")
@@ -162,7 +162,7 @@ func TestDelayedShardTimesOutNoReader(t *testing.T) {
 	r.do(t, func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.arrived = append(r.arrived, func() { close(held); <-read; time.Sleep(2 * timeout) })
+		r.arrived = append(r.arrived, func() { close(held); <-read; time.Sleep(timeout + timeout/2) })
 	})
 	<-held
 	if _, err := io.ReadFull(client, begin); err != nil || string(begin) != large[:len(begin)] {

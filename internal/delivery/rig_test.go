@@ -13,7 +13,7 @@ import (
 )
 
 // patience is how long a test waits before it fails as hung.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // A testFrame is a frame in two forms. The second form is in brackets.
 type testFrame struct {

@@ -216,12 +216,12 @@ func writeSecret(t *testing.T, file string, secret []byte) {
 	}
 }
 
-// signedToken returns a token that may read the topic a for a time.
+// signedToken returns a token that may read the topic a for a time, or for less than a second more.
 func signedToken(t *testing.T, secret []byte, life time.Duration) string {
 	t.Helper()
-	now := time.Now().Unix()
+	now := time.Now()
 	claims, err := json.Marshal(map[string]any{
-		"sub": "ada", "iat": now, "exp": now + int64(life/time.Second),
+		"sub": "ada", "iat": now.Unix(), "exp": now.Add(life + time.Second - 1).Unix(),
 		"tidings": map[string]any{"subscribe": []string{"a"}},
 	})
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 )
 
 // patience is how long Main waits for goroutines that are about to end.
-const patience = 5 * time.Second
+const patience = 30 * time.Second
 
 // Main runs the tests of a package and exits. It reports a failure if
 // goroutines remain that were not there before the tests. TestMain calls it

@@ -84,3 +84,17 @@ func TestTypesAreInOrderAndDistinct(t *testing.T) {
 		seen[uri] = true
 	}
 }
+
+// A credential that a client has put where it does not belong is in no problem.
+func TestProblemHasNoCredentials(t *testing.T) {
+	const key = "tdk_shop-2_uVx0cM1-_pQ3vZ8kq0hG1n2m3b4v5c6x7z8a9s0d1f2"
+	for _, p := range []*problem.Problem{
+		problem.NotFound.With("There is no " + key + "."), problem.NotFound.Withf("There is no %s.", key), problem.NotFound.With("").About(key),
+	} {
+		w := httptest.NewRecorder()
+		p.ServeHTTP(w, nil)
+		if got := w.Body.String() + p.Error(); strings.Contains(got, key[11:]) || !strings.Contains(got, "(credential)") {
+			t.Errorf("the problem has the credential: %s", got)
+		}
+	}
+}

@@ -153,16 +153,27 @@ func (s *Server) FillIdle() (n int) {
 
 // HoldTurns takes all turns of handshakes, until release is called.
 func (s *Server) HoldTurns() (release func()) {
-	turns := s.handshakes.turns
-	for range cap(turns) {
-		turns <- struct{}{}
+	held := 0
+	for s.handshakes.turns.try() {
+		held++
 	}
 	return func() {
-		for range cap(turns) {
-			<-turns
+		for range held {
+			s.handshakes.turns.give()
 		}
 	}
 }
+
+// Turns has a number of turns.
+type Turns = turns
+
+// NewTurns returns Turns, for which nobody waits any more once closed is closed.
+func NewTurns(n int, closed <-chan struct{}) *Turns { return newTurns(n, closed) }
+
+// Try takes a turn if one is free, Wait waits for one, and Give gives it back.
+func (t *turns) Try() bool            { return t.try() }
+func (t *turns) Wait(again bool) bool { return t.wait(again) }
+func (t *turns) Give()                { t.give() }
 
 // Busy returns how many connections wait for the server.
 func (s *Server) Busy() int {

@@ -3,7 +3,6 @@ package server
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,9 +16,11 @@ import (
 	"example.com/tidings/hub/httpapi"
 	"example.com/tidings/internal/budget"
 	"example.com/tidings/internal/idempotency"
+	"example.com/tidings/internal/jsonscan"
 	"example.com/tidings/internal/problem"
 	"example.com/tidings/internal/request"
 	"example.com/tidings/internal/unpublished"
+	"example.com/tidings/internal/yield"
 	"example.com/tidings/sse"
 )
 
@@ -122,58 +123,61 @@ func checkBodyType(h http.Header) error {
 }
 
 // decodeMessage decodes a body, which must be one JSON text in UTF-8 (RFC 8259,
-// section 8.1). It checks that first, because encoding/json replaces invalid bytes.
-// It ignores unknown fields. As in encoding/json, the last of two equal fields
-// counts, and the case of names does not matter.
+// section 8.1). It ignores unknown fields. As in encoding/json, the last of two equal fields
+// counts, the case of names does not matter, and half of a surrogate pair is replaced. The body may be long: others run meanwhile.
 func decodeMessage(body []byte) (message, error) {
-	if i := invalidUTF8(body); i >= 0 {
+	var work yield.Work
+	if i := jsonscan.InvalidUTF8(body, &work); i >= 0 {
 		return message{}, at(body, i, "a byte is not UTF-8")
 	}
-	var fields struct{ User, Text json.RawMessage }
-	err := json.Unmarshal(body, &fields)
-	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
-		return message{}, notJSON(body, syntax)
+	if offset, fault := jsonscan.Check(body, &work); fault != jsonscan.None {
+		return message{}, notJSON(body, offset, fault)
 	}
-	// Any other error means valid JSON that is not an object.
-	if kind := jsonKind(body); kind != "an object" || err != nil {
+	if kind := jsonKind(body); kind != "an object" {
 		return message{}, problem.InvalidMessage.Withf("A message is a JSON object, not %s. %s", kind, messageForm)
+	}
+	var user, text []byte
+	for quoted, value := range jsonscan.Members(body, &work) {
+		switch name, _ := jsonscan.Unquote(quoted, &work); {
+		case strings.EqualFold(name, "user"):
+			user = value
+		case strings.EqualFold(name, "text"):
+			text = value
+		}
 	}
 	var m message
 	for _, f := range []struct {
 		name string
-		raw  json.RawMessage
+		raw  []byte
 		to   *string
 	}{
-		{"user", fields.User, &m.User},
-		{"text", fields.Text, &m.Text},
+		{"user", user, &m.User},
+		{"text", text, &m.Text},
 	} {
 		var refusal *problem.Problem
 		if f.raw == nil {
 			refusal = problem.InvalidMessage.Withf("The field %q is missing. %s", f.name, messageForm)
-		} else if kind := jsonKind(f.raw); kind != "a string" || json.Unmarshal(f.raw, f.to) != nil {
+		} else if kind := jsonKind(f.raw); kind != "a string" {
 			refusal = problem.InvalidMessage.Withf("The field %q must be a string, not %s. %s", f.name, kind, messageForm)
 		}
 		if refusal != nil {
 			refusal.Field = f.name
 			return message{}, refusal
 		}
+		*f.to, _ = jsonscan.Unquote(f.raw, &work)
 	}
 	return m, nil
 }
 
 // notJSON returns the problem of a body, with the place where JSON parsing failed.
-func notJSON(body []byte, err *json.SyntaxError) *problem.Problem {
-	if len(bytes.TrimSpace(body)) == 0 {
+func notJSON(body []byte, offset int, fault jsonscan.Fault) *problem.Problem {
+	switch {
+	case len(bytes.TrimSpace(body)) == 0:
 		return problem.InvalidJSON.With("The body is empty. " + messageForm)
-	}
-	// Only a Decoder tells JSON that ends too early from other errors.
-	var raw json.RawMessage
-	if err := json.NewDecoder(bytes.NewReader(body)).Decode(&raw); errors.Is(err, io.ErrUnexpectedEOF) {
-		return at(body, len(body), "the JSON ends too early")
-	}
-	offset := max(0, int(err.Offset)-1) // of the last byte that was parsed
-	if request.TooDeep(body[:offset+1]) {
-		return at(body, offset, request.NestedTooDeeply)
+	case fault == jsonscan.Early:
+		return at(body, offset, "the JSON ends too early")
+	case fault == jsonscan.Deep:
+		return at(body, offset, jsonscan.NestedTooDeeply)
 	}
 	char, _ := utf8.DecodeRune(body[offset:])
 	return at(body, offset, fmt.Sprintf("%q is not valid JSON", char))
@@ -189,22 +193,7 @@ func at(body []byte, offset int, what string) *problem.Problem {
 	return p
 }
 
-// invalidUTF8 returns the offset of the first byte that is not UTF-8, or -1.
-func invalidUTF8(b []byte) int {
-	if utf8.Valid(b) {
-		return -1
-	}
-	for i := 0; i < len(b); {
-		r, n := utf8.DecodeRune(b[i:])
-		if r == utf8.RuneError && n == 1 {
-			return i
-		}
-		i += n
-	}
-	return -1
-}
-
 // jsonKind returns the kind of a valid JSON text, such as "an object".
 func jsonKind(text []byte) string {
-	return problem.KindOf(bytes.TrimLeft(text, " \t\r\n")[0])
+	return problem.KindOf(jsonscan.First(text))
 }

@@ -28,13 +28,14 @@ const (
 //
 // As many handshakes compute at a time as there are processors. The others wait for a turn: in
 // the scheduler's queues, thousands of them would delay everything else, such as the next message.
+// A client that only begins handshakes gets one turn for each. One that goes on waits with the others only once.
 type handshakes struct {
 	pair     *certs.Pair
 	config   *tls.Config
 	floods   *floods
 	conns    *connections
 	warnings *warnings
-	turns    chan struct{} // has a value for each handshake that computes
+	turns    *turns // of those that compute
 	failed   atomic.Uint64
 }
 
@@ -42,7 +43,7 @@ func newHandshakes(pair *certs.Pair, f *floods, c *connections, w *warnings) *ha
 	return &handshakes{
 		pair: pair, config: pair.Config(alpnHTTP2, alpnHTTP1),
 		floods: f, conns: c, warnings: w,
-		turns: make(chan struct{}, runtime.GOMAXPROCS(0)),
+		turns: newTurns(runtime.GOMAXPROCS(0), c.closed),
 	}
 }
 
@@ -52,10 +53,7 @@ func (h *handshakes) shake(conn net.Conn) (net.Conn, error) {
 	conn.SetDeadline(time.Now().Add(handshakeTimeout))
 	below := &turnConn{Conn: conn, of: h}
 	secure := tls.Server(below, h.config)
-	err := below.take()
-	if err == nil {
-		err = secure.Handshake()
-	}
+	err := secure.Handshake()
 	below.give()
 	below.of = nil
 	if err != nil {
@@ -94,37 +92,39 @@ func looksLikeHTTP(start [5]byte) bool {
 	return false
 }
 
-// A turnConn is the TCP connection below TLS. During the handshake it gives the turn up while it
-// waits for the client.
+// A turnConn is the TCP connection below TLS. During the handshake it takes a turn when the client has
+// sent something, and gives it up before it writes the answer, after which there is little to compute.
 type turnConn struct {
 	net.Conn
 	of    *handshakes // nil after the handshake
 	taken bool        // a turn
+	again bool        // has had a turn before
 }
 
 // take waits for a turn, or until the server accepts no more connections.
 func (c *turnConn) take() error {
-	select {
-	case c.of.turns <- struct{}{}:
-		c.taken = true
+	if c.taken {
 		return nil
-	default:
 	}
-	c.of.conns.late(c.Conn, true)
-	select {
-	case c.of.turns <- struct{}{}:
-		c.taken = true
+	if !c.of.turns.try() {
+		c.of.conns.late(c.Conn, true)
+		if !c.of.turns.wait(c.again) {
+			return net.ErrClosed
+		}
 		c.of.conns.late(c.Conn, false)
-		return nil
-	case <-c.of.conns.closed:
-		return net.ErrClosed
+		if hungUp(c.Conn) {
+			c.of.turns.give()
+			return io.EOF // nobody would read the answer
+		}
 	}
+	c.taken, c.again = true, true
+	return nil
 }
 
 func (c *turnConn) give() {
 	if c.taken {
 		c.taken = false
-		<-c.of.turns
+		c.of.turns.give()
 	}
 }
 
@@ -133,25 +133,25 @@ func (c *turnConn) Read(p []byte) (int, error) {
 	if c.of == nil {
 		return c.Conn.Read(p)
 	}
-	c.give()
-	n, err := c.Conn.Read(p)
-	if err == nil {
-		err = c.take()
+	if !c.taken || !hasUnread(c.Conn) { // crypto/tls reads a large message in parts
+		c.give()
 	}
-	return n, err
+	n, err := c.Conn.Read(p)
+	if err != nil {
+		return n, err
+	}
+	if err := c.take(); err != nil {
+		return 0, err // what has come is of no use
+	}
+	return n, nil
 }
 
 // Write implements [net.Conn].
 func (c *turnConn) Write(p []byte) (int, error) {
-	if c.of == nil {
-		return c.Conn.Write(p)
+	if c.of != nil {
+		c.give()
 	}
-	c.give()
-	n, err := c.Conn.Write(p)
-	if err == nil {
-		err = c.take()
-	}
-	return n, err
+	return c.Conn.Write(p)
 }
 
 // The metrics of TLS.

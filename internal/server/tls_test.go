@@ -116,12 +116,12 @@ func TestHTTPToTheAddressOfTLS(t *testing.T) {
 func TestOldTLSIsRefused(t *testing.T) {
 	s := start(t, server.Config{TLS: newPair(t).Pair})
 	for name, cfg := range map[string]*tls.Config{
-		"TLS 1.1": {MaxVersion: tls.VersionTLS11},
+		"TLS 1.1": {MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, // without the first, the client refuses itself
 		"CBC":     {MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA}},
 	} {
 		cfg.RootCAs, cfg.ServerName = authority(t).Pool, "localhost"
-		if err := tls.Client(dial(t, s.addr), cfg).Handshake(); err == nil {
-			t.Errorf("%s is accepted", name)
+		if err := tls.Client(dial(t, s.addr), cfg).Handshake(); err == nil || !strings.Contains(err.Error(), "remote error") {
+			t.Errorf("%s is accepted, or the client refuses it itself: %v", name, err)
 		}
 	}
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
@@ -243,6 +243,32 @@ func TestHandshakeStalls(t *testing.T) {
 	}
 }
 
+// The time of a handshake is no time of the connection.
+func TestConnectionOutlivesTheTimeOfItsHandshake(t *testing.T) {
+	p := newPair(t)
+	for _, protocol := range []string{"h2", "http/1.1"} {
+		synctest.Test(t, func(t *testing.T) {
+			client, below := net.Pipe()
+			secure := tls.Client(client, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{protocol}}) // in a bubble it is 2000
+			go secure.Handshake()
+			conn, err := server.Handshake(p.Pair, below)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer below.Close()
+			time.Sleep(2 * server.HandshakeTimeout)
+			go io.WriteString(secure, preface)
+			if n, err := conn.Read(make([]byte, len(preface))); n == 0 {
+				t.Errorf("%s: reading fails with %v", protocol, err)
+			}
+			go io.Copy(io.Discard, secure)
+			if _, err := conn.Write([]byte("x")); err != nil {
+				t.Errorf("%s: writing fails with %v", protocol, err)
+			}
+		})
+	}
+}
+
 // clientHello returns the first flight of a client.
 func clientHello(t *testing.T) []byte {
 	t.Helper()
@@ -272,7 +298,7 @@ func TestNewcomersFindRoomBesideHandshakes(t *testing.T) {
 			}
 			begin := time.Now()
 			post(t, client(t, h1TLS), s.url, "alice", "hello")
-			if took := time.Since(begin); took > 5*time.Second { // a second, on a machine that does nothing else
+			if took := time.Since(begin); took > 8*time.Second { // a second, on a machine that does nothing else
 				t.Errorf("a newcomer is served after %v", took)
 			}
 			if !isClosed(t, first) {
@@ -330,7 +356,7 @@ func TestHandshakesTakeTurns(t *testing.T) {
 	if err := s.stop(); err != nil {
 		t.Fatal(err)
 	}
-	if took := time.Since(begin); took > 4*time.Second {
+	if took := time.Since(begin); took > 8*time.Second { // a handshake may take 10
 		t.Errorf("the server stops after %v", took)
 	}
 	for _, done := range []<-chan error{first, second} {
@@ -396,7 +422,7 @@ func TestStopOverTLS(t *testing.T) {
 	if err := s.stop(); err != nil {
 		t.Fatal(err)
 	}
-	if took := time.Since(begin); took > 4*time.Second { // to say goodbye to one idle client alone takes 5
+	if took := time.Since(begin); took > 8*time.Second { // to say goodbye to one idle client takes 5
 		t.Errorf("the server stops after %v", took)
 	}
 	if !isClosed(t, stalled) {

@@ -45,7 +45,7 @@ func TestPeerThatVanishedIsNoticed(t *testing.T) {
 	for _, protocol := range protocols {
 		t.Run(protocol, func(t *testing.T) {
 			t.Parallel()
-			s := start(t, server.Config{KeepAlive: time.Second, WriteTimeout: 200 * time.Millisecond})
+			s := start(t, server.Config{KeepAlive: time.Second, WriteTimeout: time.Second})
 			var conn *net.TCPConn
 			c := client(t, protocol)
 			c.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -67,7 +67,7 @@ func TestPeerThatVanishedIsNoticed(t *testing.T) {
 // The kernel of a peer that hangs still acknowledges data. Over HTTP/2 the server
 // notices such a peer only because it does not answer pings.
 func TestHTTP2PeerThatHangsIsNoticed(t *testing.T) {
-	s := start(t, server.Config{KeepAlive: 50 * time.Millisecond, WriteTimeout: 200 * time.Millisecond})
+	s := start(t, server.Config{KeepAlive: 50 * time.Millisecond, WriteTimeout: time.Second})
 	conn := dial(t, s.addr)
 	const headers, ping = 1, 6
 	io.WriteString(conn, beginHTTP2)
@@ -98,7 +98,7 @@ func TestHTTP2PeerThatHangsIsNoticed(t *testing.T) {
 // read enough for the server's socket to become writable.
 func TestSlowReaderIsNotCutOff(t *testing.T) {
 	t.Parallel()
-	s := startOn(t, server.Config{WriteTimeout: time.Second}, eventlog.NewMemory(nil), hub.Options{TakeOver: true})
+	s := startOn(t, server.Config{WriteTimeout: 2 * time.Second}, eventlog.NewMemory(nil), hub.Options{TakeOver: true})
 	small := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
 		return c.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 4096) })
 	}}

@@ -102,6 +102,16 @@ func wrong(line string) bool {
 
 // start starts the program and waits until it listens.
 func (p *process) start() error {
+	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		err := p.tryStart()
+		// For a moment, another connection may use a port that the program has just left.
+		if err == nil || !strings.Contains(err.Error(), "another program listens there") || time.Now().After(end) {
+			return err
+		}
+	}
+}
+
+func (p *process) tryStart() error {
 	begin := time.Now()
 	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {

@@ -119,8 +119,14 @@ func TestWindowBytes(t *testing.T) {
 					for w.Load().Bytes() > most && w.Load().Len() > 1 {
 						runtime.Gosched() // the window shrinks after its entries have grown
 					}
-					grown, counted := heap()-before, w.Load().Bytes()
-					if off := 100 * (counted - grown) / grown; off < -10 || off > 10 {
+					var grown, counted, off int
+					for range 5 { // the window's goroutine may still hold the view that it has replaced
+						grown, counted = heap()-before, w.Load().Bytes()
+						if off = 100 * (counted - grown) / grown; off >= -10 && off <= 10 {
+							break
+						}
+					}
+					if off < -10 || off > 10 {
 						t.Errorf("the heap has grown by %d bytes for %d messages, and the window counts %d: %+d %%", grown, w.Load().Len(), counted, off)
 					}
 					if counted > most || counted < most/2 && w.Load().Len() > 1 {

@@ -1,5 +1,6 @@
-// Package outgoing has what the requests of packages eventsource and publish
-// have in common: redirects, waits and the text of errors.
+// Package outgoing has what the requests of the clients have in common: packages
+// eventsource and publish, and the commands of tidings. These are redirects, waits
+// and the text of errors.
 package outgoing
 
 import (
@@ -69,6 +70,44 @@ func CheckClient(c *http.Client) error {
 		return fmt.Errorf("http.Client.Timeout is %v, which would cut every stream after that time. Set it to 0. The time until a response begins is bounded without it", c.Timeout)
 	}
 	return nil
+}
+
+// CheckMethod returns an error if a method has characters that none has (RFC 9110,
+// section 9.1).
+func CheckMethod(method string) error {
+	if !isToken(method) {
+		return fmt.Errorf("%q is not the name of a method", method)
+	}
+	return nil
+}
+
+// CheckHeader returns an error if a request with this header could never be sent.
+// The error has no value of the header, which may be a secret.
+func CheckHeader(h http.Header) error {
+	for name, values := range h {
+		if !isToken(name) {
+			return fmt.Errorf("%q is not the name of a header", name)
+		}
+		for _, value := range values {
+			if !IsHeaderValue(value) {
+				return fmt.Errorf("the header %q has a value with a control character, such as a line end", name)
+			}
+		}
+	}
+	return nil
+}
+
+// isToken reports whether s is a token (RFC 9110, section 5.6.2).
+func isToken(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(c rune) bool {
+		return c <= ' ' || c >= 0x7F || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, c)
+	})
+}
+
+// IsHeaderValue reports whether s can be the value of a header: it has no control
+// character but tabs.
+func IsHeaderValue(s string) bool {
+	return !strings.ContainsFunc(s, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7F })
 }
 
 // Protected returns a copy of c that sends the caller's headers only to the
