@@ -64,7 +64,8 @@ func (l *Log) listen(nc *nats.Conn) {
 	for _, event := range []string{"LEADER_ELECTED", "CREATED", "DELETED"} {
 		_, _ = nc.Subscribe("$JS.EVENT.ADVISORY.STREAM."+event+"."+l.opts.Stream, suspicious)
 	}
-	_, _ = nc.Subscribe(l.listSubject(), func(*nats.Msg) {
+	_, _ = nc.Subscribe(l.listSubject(), func(m *nats.Msg) {
+		l.hearDoubt(m)
 		select {
 		case l.listing <- struct{}{}:
 		default:

@@ -278,10 +278,7 @@ func (l *Log) updateList(ctx context.Context) error {
 		l.suspect()
 		return nil
 	}
-	if newest, _ := g.known.newest(); len(s.Points) > 0 && s.Points[len(s.Points)-1].Seq > newest.seq {
-		p := s.Points[len(s.Points)-1] // another process has seen it, and may be in doubt
-		g.known.add(identity{seq: p.Seq, time: p.Time.UnixNano()})
-		l.suspect()
+	if l.lookFor(g, s) {
 		return nil
 	}
 	lacks := lastValid(s.timeline(), g.epochs) != math.MaxUint64
@@ -311,6 +308,10 @@ func (l *Log) noteDoubt(ctx context.Context) error {
 		return nil
 	}
 	g := l.now.Load()
+	newest, ok := g.known.newestTimed()
+	if ok {
+		l.tellDoubt(g, newest)
+	}
 	s, err := l.loadList(ctx, g.epochs[0].ID)
 	if err != nil {
 		return err
@@ -318,7 +319,6 @@ func (l *Log) noteDoubt(ctx context.Context) error {
 	if lastValid(g.epochs, s.timeline()) != math.MaxUint64 {
 		return nil // another process is sure already
 	}
-	newest, ok := g.known.newestTimed()
 	if n := len(s.Points); !ok || n > 0 && s.Points[n-1].Seq >= newest.seq {
 		return nil
 	}
@@ -326,6 +326,50 @@ func (l *Log) noteDoubt(ctx context.Context) error {
 	s.merge(g.epochs)
 	s.Clean = false
 	return l.saveList(ctx, s, g.config.Replicas)
+}
+
+// noStream is the stream that a message expects which is for the processes that run, and is not stored.
+const noStream = "none"
+
+// tellDoubt tells the processes that run of a record. The bucket may have no leader for longer than the
+// stream, so nobody waits for it.
+func (l *Log) tellDoubt(g *generation, newest identity) {
+	s := parseList(nil, g.epochs[0].ID)
+	s.merge(g.epochs)
+	s.Points = []point{newest.point()}
+	value, err := s.bytes()
+	if err != nil {
+		return
+	}
+	m := &nats.Msg{Subject: l.listSubject(), Data: value, Header: nats.Header{}}
+	m.Header.Set(jetstream.ExpectedStreamHeader, noStream)
+	_ = l.link.Load().nc.PublishMsg(m) // if it fails, it is told again
+}
+
+// hearDoubt looks for a record that another process misses, if the message is of tellDoubt.
+func (l *Log) hearDoubt(m *nats.Msg) {
+	g := l.now.Load()
+	if g == nil || m.Header.Get(jetstream.ExpectedStreamHeader) != noStream {
+		return
+	}
+	if l.lookFor(g, parseList(m.Data, g.epochs[0].ID)) {
+		l.gate.shut()
+	}
+}
+
+// lookFor has watch look for the newest point of a list, if the log has not come so far: another
+// process has seen it, and may be in doubt. A list of other epochs than the log's is of before or after
+// a loss, and its points say nothing.
+func (l *Log) lookFor(g *generation, s *list) bool {
+	newest, _ := g.known.newest()
+	n := len(s.Points)
+	if n == 0 || s.Points[n-1].Seq <= newest.seq || lastValid(g.epochs, s.timeline()) != math.MaxUint64 || lastValid(s.timeline(), g.epochs) != math.MaxUint64 {
+		return false
+	}
+	p := s.Points[n-1]
+	g.known.add(identity{seq: p.Seq, time: p.Time.UnixNano()})
+	l.suspect()
+	return true
 }
 
 // endInOrder notes in the list that the newest record is known. If it cannot, the next start may be in

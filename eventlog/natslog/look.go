@@ -136,6 +136,7 @@ func (l *Log) changed(g *generation) (why string, found *verdict, err error) {
 // notice takes over what the leader says about a stream that is the same.
 func (l *Log) notice(g *generation, info *jetstream.StreamInfo) {
 	g.bytes.Store(info.Config.MaxBytes)
+	g.copies.Store(int64(info.Config.Replicas))
 	g.count.Store(int64(info.State.NumSubjects))
 	g.advance(info.State.LastSeq)
 	if g.holes.differ(info) {

@@ -360,6 +360,47 @@ func TestRecordThatIsAnother(t *testing.T) {
 	}
 }
 
+// A log that misses the newest record that it has seen tells the logs that run, whether or not the
+// bucket of the list can be written. Another one that is told so waits for the record, too.
+func TestDoubtIsTold(t *testing.T) {
+	s := natstest.Start(t)
+	opts := natslog.Options{URL: s.URL, Logger: slog.New(slog.DiscardHandler)}
+	first := connect(t, opts)
+	mustAppend(t, first, topicA(1))
+	js := jetStream(t, s.URL)
+	told, err := js.Conn().SubscribeSync("$KV.tidings-epochs.epochs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := js.Conn().Flush(); err != nil {
+		t.Fatal(err)
+	}
+	before := state(t, first)
+	first.SawRecordAt(9, time.Now())
+	var doubt *nats.Msg
+	for doubt == nil || doubt.Header.Get("Nats-Expected-Stream") == "" {
+		if doubt, err = told.NextMsg(patience); err != nil {
+			t.Fatal(err)
+		}
+	}
+	epochs := nextState(t, first, before).Epochs
+
+	other := natstest.Start(t)
+	opts.URL = other.URL
+	second := connect(t, opts)
+	mustAppend(t, second, topicA(1))
+	before = state(t, second)
+	base := before.Epochs[0].ID
+	doubt.Data = []byte(strings.ReplaceAll(string(doubt.Data), epochs[0].ID, base))
+	doubt.Reply = ""
+	if err := jetStream(t, other.URL).Conn().PublishMsg(doubt); err != nil {
+		t.Fatal(err)
+	}
+	if got := nextState(t, second, before).Epochs; len(got) != 2 || got[1].First != 2 {
+		t.Errorf("the epochs are %+v", got)
+	}
+}
+
 // D5: a number at or below one that the stream has reached is not acknowledged. It is another
 // stream, or one that has lost its end.
 func TestNumberThatIsUsedAgain(t *testing.T) {

@@ -42,41 +42,44 @@ func (l *Log) Read(ctx context.Context, q eventlog.Query) (b eventlog.Batch, err
 	return b, nil
 }
 
-// readSure is read, and compares what a replica has answered with what is known, and with the
-// leader's records. If they differ, it asks the leader for each record.
+// readSure is read, and compares what replicas have answered with what is known, and with the leader's
+// records. Each answer may be of another replica. If one differs, it asks the leader for each record.
 func (l *Log) readSure(ctx context.Context, g *generation, q eventlog.Query) (eventlog.Batch, error) {
-	b, err := l.read(ctx, g, q)
-	if err != nil || len(b.Records) == 0 {
-		return b, err
+	if q.UpTo <= q.After {
+		return l.read(ctx, g, q)
 	}
+	r := l.reading(g, q)
+	b, err := r.result(ctx)
 	same := g.known.agrees(b.Records)
-	if same && !g.known.has(b.Records[len(b.Records)-1]) {
-		same, err = l.sameAsLeader(ctx, g, b.Records)
+	for _, end := range r.ends {
+		if err == nil && same && !g.known.has(end) {
+			same, err = l.sameAsLeader(ctx, g, end)
+		}
 	}
 	if err != nil || same {
 		return b, err
 	}
 	q.MaxRecords = min(q.MaxRecords, scanFirst) // each takes a request
-	r := l.reading(g, q)
+	r = l.reading(g, q)
 	r.leader = true
 	return r.result(ctx)
 }
 
-// sameAsLeader reports whether the leader has the last of some records that a replica has sent. After
-// a loss of power the replicas of a stream can differ, and NATS may not repair that: from some number
-// on, one has other records.
-func (l *Log) sameAsLeader(ctx context.Context, g *generation, records []eventlog.Record) (bool, error) {
-	if g.config.Replicas < 2 || len(records) == 0 {
+// sameAsLeader reports whether the leader has a record that a replica has sent, the last one of an
+// answer. After a loss of power the replicas of a stream can differ, and NATS may not repair that: from
+// some number on, one has other records.
+func (l *Log) sameAsLeader(ctx context.Context, g *generation, last eventlog.Record) (bool, error) {
+	if g.copies.Load() < 2 {
 		return true, nil
 	}
-	switch is, err := l.stands(ctx, identityOf(records[len(records)-1])); {
+	switch is, err := l.stands(ctx, identityOf(last)); {
 	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil: // the leader has died
 		return false, errBehind
 	case err != nil:
 		return false, failed(ctx, err)
 	case is == another:
 		if text := "a replica of the stream differs from the leader; remove it, and NATS makes another one"; l.warnings.due(text) {
-			l.opts.Logger.Error(text, "stream", l.opts.Stream, "number", records[len(records)-1].Seq)
+			l.opts.Logger.Error(text, "stream", l.opts.Stream, "number", last.Seq)
 		}
 		return false, nil
 	case is == beyond:
@@ -103,9 +106,10 @@ type reading struct {
 	q     eventlog.Query
 	batch eventlog.Batch
 
-	leader bool   // only the leader is asked
-	limit  uint64 // how far the batch can reach
-	pos    uint64 // how far it has reached
+	leader bool              // only the leader is asked
+	ends   []eventlog.Record // the last one that was used of each replica's answer
+	limit  uint64            // how far the batch can reach
+	pos    uint64            // how far it has reached
 	bytes  int
 
 	// searched is set after a search, and proven is where the search began. A search
@@ -209,6 +213,12 @@ func (r *reading) scan(ctx context.Context, chunk int) (selected, seen int, err 
 	if err != nil {
 		return 0, 0, err
 	}
+	var last eventlog.Record
+	defer func() {
+		if last.Seq > 0 {
+			r.ends = append(r.ends, last)
+		}
+	}()
 	for _, rec := range records {
 		if rec.Seq != r.pos+1 {
 			if ok, err := r.gap(ctx, rec.Seq); !ok || err != nil {
@@ -219,6 +229,7 @@ func (r *reading) scan(ctx context.Context, chunk int) (selected, seen int, err 
 			break
 		}
 		seen++
+		last = rec
 		if r.take(rec) {
 			selected++
 		}

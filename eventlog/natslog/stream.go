@@ -31,6 +31,7 @@ type generation struct {
 	count  atomic.Int64  // topics, as of the last answer that says so
 	head   atomic.Uint64 // the greatest sequence number seen
 	bytes  atomic.Int64  // the stream's MaxBytes, as far as known
+	copies atomic.Int64  // the stream's replicas, as far as known
 	gone   chan struct{} // closed when another generation takes over
 
 	settle time.Duration // how long a leader may lack what was acknowledged
@@ -113,6 +114,7 @@ func (l *Log) open(ctx context.Context, found *verdict) error {
 	g.topics.filling = make(chan struct{}, 1)
 	g.count.Store(int64(info.State.NumSubjects))
 	g.bytes.Store(info.Config.MaxBytes)
+	g.copies.Store(int64(info.Config.Replicas))
 	g.advance(info.State.LastSeq)
 	g.holes.find(info)
 	if old != nil {

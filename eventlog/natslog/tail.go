@@ -195,10 +195,10 @@ type source struct {
 func (l *Log) sure(ctx context.Context, g *generation, from *source, records []eventlog.Record) bool {
 	changed := from.changed
 	from.changed = false
-	if len(records) == 0 || g.config.Replicas < 2 || from.consumer == from.trusted && !changed {
+	if len(records) == 0 || g.copies.Load() < 2 || from.consumer == from.trusted && !changed {
 		return true
 	}
-	same, err := l.sameAsLeader(ctx, g, records)
+	same, err := l.sameAsLeader(ctx, g, records[len(records)-1])
 	if err != nil || !same || changed {
 		_ = l.pause(ctx, time.Now().Add(time.Second)) // the next consumer may be on the same server
 		return false

@@ -134,7 +134,7 @@ func (c *checker) checkMessages() {
 	for _, m := range c.order {
 		c.published++
 		seqs := c.stored[m.name]
-		if len(seqs) > 1 {
+		if len(seqs) > 1 && !c.disputed[m.name] {
 			c.add(storedTwice, "%s (key %q) has the numbers %d", m.name, m.key, seqs)
 		}
 		if m.refused && (len(seqs) > 0 || seen[m.name] != "") {
