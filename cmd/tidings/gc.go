@@ -11,19 +11,25 @@ import (
 // With a small heap, collecting seldom costs little memory and saves time. With a large one, as slow
 // clients make it, the process would take twice of what it holds.
 const (
-	largeHeap    = 64 << 20 // bytes that are live
+	smallHeap    = 16 << 20 // bytes that are live
+	largeHeap    = 64 << 20
 	usualPercent = 100
+	busyPercent  = 250
 	largePercent = 50
 	gcInterval   = 100 * time.Millisecond
+	oftenGC      = 3 // collections within gcInterval
 )
 
-// gcPercent returns the value of GOGC for a heap, which has another one now. While many
-// connections come, the server sets one of its own, which stays as long as the heap is small.
-func gcPercent(live, now uint64) int {
+// gcPercent returns the value of GOGC for a heap, which has another one now, and had so many
+// collections within gcInterval. While many connections come, the server sets one of its own, which
+// stays as long as the heap is small.
+func gcPercent(live, now, collections uint64) int {
 	switch {
 	case live > largeHeap:
 		return largePercent
-	case now == largePercent:
+	case now == usualPercent && live <= smallHeap && collections >= oftenGC:
+		return busyPercent
+	case now == largePercent, now == busyPercent && (live > smallHeap || collections == 0):
 		return usualPercent
 	}
 	return int(now)
@@ -34,7 +40,8 @@ func tuneGC(ctx context.Context) {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
-	samples := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/gogc:percent"}}
+	samples := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/gogc:percent"}, {Name: "/gc/cycles/automatic:gc-cycles"}}
+	before := uint64(0)
 	ticker := time.NewTicker(gcInterval)
 	defer ticker.Stop()
 	for {
@@ -45,8 +52,10 @@ func tuneGC(ctx context.Context) {
 		}
 		metrics.Read(samples)
 		now := samples[1].Value.Uint64()
-		if p := gcPercent(samples[0].Value.Uint64(), now); p != int(now) {
+		all := samples[2].Value.Uint64()
+		if p := gcPercent(samples[0].Value.Uint64(), now, all-before); p != int(now) {
 			debug.SetGCPercent(p)
 		}
+		before = all
 	}
 }

@@ -110,18 +110,22 @@ func TestMemoryPlan(t *testing.T) {
 	}
 }
 
-// A large heap is collected more often, so that the process takes less than twice of it.
+// A large heap is collected more often, so that the process takes less than twice of it. A small one
+// that is collected all the time is collected less often.
 func TestGCPercent(t *testing.T) {
 	for _, tt := range []struct {
-		live, now uint64
-		want      int
+		live, now, collections uint64
+		want                   int
 	}{
-		{0, 100, 100}, {64 << 20, 100, 100}, {64<<20 + 1, 100, 50}, {1 << 30, 100, 50}, {1 << 30, 50, 50},
-		{64 << 20, 50, 100},
+		{0, 100, 0, 100}, {64 << 20, 100, 9, 100}, {64<<20 + 1, 100, 9, 50}, {1 << 30, 100, 0, 50}, {1 << 30, 50, 0, 50},
+		{64 << 20, 50, 0, 100},
+		// Much comes and goes.
+		{16 << 20, 100, 2, 100}, {16 << 20, 100, 3, 250}, {16<<20 + 1, 100, 3, 100}, {8 << 20, 250, 1, 250},
+		{8 << 20, 250, 0, 100}, {16<<20 + 1, 250, 9, 100}, {64<<20 + 1, 250, 9, 50},
 		// While many connections come.
-		{1 << 20, 300, 300}, {64<<20 + 1, 300, 50},
+		{1 << 20, 300, 9, 300}, {64<<20 + 1, 300, 0, 50},
 	} {
-		if got := main.GCPercent(tt.live, tt.now); got != tt.want {
+		if got := main.GCPercent(tt.live, tt.now, tt.collections); got != tt.want {
 			t.Errorf("%d bytes are live, and GOGC is %d: %d, want %d", tt.live, tt.now, got, tt.want)
 		}
 	}
