@@ -18,9 +18,9 @@ const (
 	maxTurn  = 2048    // messages of one request if it is alone
 
 	// Otherwise a large batch does not hold up others: the next request waits until a group is on the disk.
-	sharedGroup = 1 << 20  // bytes of a group, and up to a message more
-	turn        = 256      // messages of each request
-	small       = 64 << 10 // bytes of a request that goes before larger ones, at most
+	sharedGroup = 512 << 10 // bytes of a group, and up to a message more
+	turn        = 256       // messages of each request
+	small       = 64 << 10  // bytes of a request that goes before larger ones, at most
 )
 
 // A request is the messages of one Append.
