@@ -27,9 +27,9 @@ func (a *api) publishBatch(w http.ResponseWriter, r *http.Request, _, _ string) 
 			return err
 		}
 	}
-	batch := batch{maxMessage: a.opts.MaxMessage}
 	hold := request.NewHold(a.budgets)
 	defer hold.Release()
+	batch := batch{maxMessage: a.opts.MaxMessage, work: &hold.Work}
 	err := request.ReadLines(w, r, &hold, a.opts.MaxBatch, a.batchTooLarge, func(line []byte) (int, error) {
 		err := batch.add(line)
 		return batch.size(), err

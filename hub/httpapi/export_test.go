@@ -7,6 +7,7 @@ import (
 
 	"example.com/tidings/hub"
 	"example.com/tidings/internal/idempotency"
+	"example.com/tidings/internal/yield"
 )
 
 // IdempotencyKey is idempotency.Key.
@@ -16,7 +17,7 @@ func IdempotencyKey(h http.Header) (string, error) {
 
 // ParseBatch takes the messages out of a body.
 func ParseBatch(body []byte, maxMessage int) ([]hub.Message, []int, error) {
-	b := batch{maxMessage: maxMessage}
+	b := batch{maxMessage: maxMessage, work: new(yield.Work)}
 	for line := range bytes.Lines(body) {
 		if err := b.add(bytes.TrimSuffix(line, []byte("\n"))); err != nil {
 			return nil, nil, err

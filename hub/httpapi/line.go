@@ -23,7 +23,7 @@ type batch struct {
 	topic    string // of the last message
 	texts    int    // bytes of what the messages are made of
 
-	work yield.Work
+	work *yield.Work
 }
 
 // perMessage is about how much memory a message of a batch takes beside its strings, with its
@@ -75,7 +75,7 @@ func (b *batch) add(line []byte) error {
 	if len(b.messages) == MaxBatchMessages {
 		return problem.TooManyMessages.Withf("A batch may have up to %d messages. Send several.", MaxBatchMessages)
 	}
-	m, refusal := parseLine(line, b.topic, &b.work)
+	m, refusal := parseLine(line, b.topic, b.work)
 	if refusal == nil {
 		if err := checkTopic("topic", m.Topic); err != nil {
 			refusal = err.(*problem.Problem)

@@ -29,7 +29,7 @@ type Hub struct {
 // A Budget has the figures of one kind of cost that clients cause.
 type Budget struct {
 	Name        string
-	Used, Limit int64  // bytes; of "reads", how many read at the moment and how many may; of "index-nodes", nodes
+	Used, Limit int64  // bytes; of "reads" and "long-work", how many do so at the moment and how many may; of "index-nodes", nodes
 	Refused     uint64 // times that the budget was used up
 }
 

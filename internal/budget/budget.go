@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"example.com/tidings/hub/stats"
+	"example.com/tidings/internal/yield"
 )
 
 // DefaultBytes is how many bytes all byte budgets of a hub have together by default.
@@ -48,6 +49,10 @@ type Budgets struct {
 	// Reads bounds the expensive reads of the log, and the making of large answers. They have
 	// half of the processors, so that messages find one.
 	Reads Turns
+
+	// Bodies has places for those who read long bodies of requests, and their JSON. The others
+	// wait, and none is refused. They have half of the processors, too.
+	Bodies *yield.Lane
 }
 
 // SmallBody is the size of the largest request body that counts as a small one.
@@ -72,7 +77,9 @@ func New(total int) *Budgets {
 	b.Filters.init("filters", part(8), 1<<20)
 	b.IndexNodes.init("index-nodes", indexNodes, indexNodesStream)
 	b.Requests.init("requests", part(4), 1<<20)
-	b.Reads.init("reads", max(1, runtime.GOMAXPROCS(0)/2), 64)
+	half := max(1, runtime.GOMAXPROCS(0)/2)
+	b.Reads.init("reads", half, 64)
+	b.Bodies = yield.NewLane(half)
 	return b
 }
 
@@ -83,7 +90,9 @@ func (b *Budgets) Stats() []stats.Budget {
 		all = append(all, stats.Budget{Name: x.name, Used: x.used.Load(), Limit: x.limit, Refused: x.refused.Load()})
 	}
 	r := &b.Reads
-	return append(all, stats.Budget{Name: r.name, Used: int64(len(r.places)), Limit: int64(cap(r.places)), Refused: r.refused.Load()})
+	return append(all,
+		stats.Budget{Name: r.name, Used: int64(len(r.places)), Limit: int64(cap(r.places)), Refused: r.refused.Load()},
+		stats.Budget{Name: "long-work", Used: int64(b.Bodies.Used()), Limit: int64(b.Bodies.Limit())})
 }
 
 // Of returns the budgets of a [*hub.Hub], for the packages of this module that are built on

@@ -182,7 +182,7 @@ type pool struct {
 	done    sync.WaitGroup
 }
 
-func newPool() *pool { return &pool{most: runtime.GOMAXPROCS(0)} }
+func newPool() *pool { return &pool{most: max(1, runtime.GOMAXPROCS(0)/2)} }
 
 func (p *pool) submit(c *catchUp) {
 	p.mu.Lock()

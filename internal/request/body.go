@@ -13,7 +13,6 @@ import (
 	"example.com/tidings/internal/budget"
 	"example.com/tidings/internal/problem"
 	"example.com/tidings/internal/quote"
-	"example.com/tidings/internal/yield"
 )
 
 // sizes are those of the buffers that are used again. A body begins with the smallest, whatever
@@ -84,10 +83,12 @@ func ReadBody(w http.ResponseWriter, r *http.Request, h *Hold, limit int, tooLar
 	var buf buffer
 	buf.take(0)
 	defer buf.release()
-	var work yield.Work
+	defer h.Work.Pause()
 	for {
+		h.Work.Pause() // it may wait for the client
 		n, err := body.Read(buf.b[len(buf.b):cap(buf.b)])
-		work.Did(readNanos + n)
+		h.Work.Resume()
+		h.Work.Did(readNanos + n)
 		buf.b = buf.b[:len(buf.b)+n]
 		switch {
 		case err == io.EOF:
@@ -121,12 +122,14 @@ func ReadLines(w http.ResponseWriter, r *http.Request, h *Hold, limit int, tooLa
 	var buf buffer
 	buf.take(0)
 	defer buf.release()
+	defer h.Work.Pause()
 	held := 0
 	var refusal error
-	var work yield.Work
 	for {
+		h.Work.Pause() // it may wait for the client
 		n, err := body.Read(buf.b[len(buf.b):cap(buf.b)])
-		work.Did(readNanos + n)
+		h.Work.Resume()
+		h.Work.Did(readNanos + n)
 		begin := len(buf.b)
 		buf.b = buf.b[:begin+n]
 		rest := buf.b
@@ -140,7 +143,7 @@ func ReadLines(w http.ResponseWriter, r *http.Request, h *Hold, limit int, tooLa
 				i = len(rest) - begin
 			}
 			held, refusal = line(rest[:begin+i])
-			work.Did(lineNanos + 3*(begin+i))
+			h.Work.Did(lineNanos + 3*(begin+i))
 			rest, begin = rest[min(len(rest), begin+i+1):], 0
 		}
 		switch {

@@ -6,6 +6,7 @@ import (
 
 	"example.com/tidings/internal/budget"
 	"example.com/tidings/internal/problem"
+	"example.com/tidings/internal/yield"
 )
 
 // uncounted is how many bytes of a body are not counted: a connection costs more than that
@@ -15,6 +16,8 @@ const uncounted = 4 << 10
 // A Hold is what one request has of the budgets for bodies: of that for small ones, until it
 // needs more than [budget.SmallBody]. One goroutine uses it.
 type Hold struct {
+	Work yield.Work // what is done with the body
+
 	budgets      *budget.Budgets
 	small, large budget.Claim
 	n            int
@@ -22,7 +25,7 @@ type Hold struct {
 
 // NewHold returns a Hold of nothing. The caller releases it.
 func NewHold(b *budget.Budgets) Hold {
-	return Hold{budgets: b, small: b.SmallBodies.Claim(), large: b.LargeBodies.Claim()}
+	return Hold{Work: yield.In(b.Bodies), budgets: b, small: b.SmallBodies.Claim(), large: b.LargeBodies.Claim()}
 }
 
 // Grow has the Hold hold n bytes in all. Otherwise it returns how the request is refused.

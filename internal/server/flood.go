@@ -3,6 +3,7 @@ package server
 import (
 	"io"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -63,13 +64,14 @@ var floodNames = [floodKinds]string{"ping", "settings", "rst_stream", "refused",
 type floods struct {
 	closed [floodKinds]atomic.Uint64
 	warn   func(kind string, remote net.Addr)
+	lane   *yield.Lane
 
 	mu     sync.Mutex
 	shared bucket // control frames of all connections
 }
 
 func newFloods(warn func(kind string, remote net.Addr)) *floods {
-	return &floods{warn: warn, shared: bucket{n: sharedBurst, at: time.Now()}}
+	return &floods{lane: yield.NewLane(max(1, runtime.GOMAXPROCS(0)/2)), warn: warn, shared: bucket{n: sharedBurst, at: time.Now()}}
 }
 
 // take takes one of the frames that all connections share.
@@ -126,7 +128,7 @@ type countedConn struct {
 }
 
 func newCountedConn(conn net.Conn, f *floods) *countedConn {
-	return &countedConn{Conn: conn, floods: f, control: bucket{n: controlBurst, at: time.Now()}}
+	return &countedConn{Conn: conn, floods: f, work: yield.In(f.lane), control: bucket{n: controlBurst, at: time.Now()}}
 }
 
 // frameNanos is about how long net/http, and the handlers, are busy for a read of a frame's head or content.
@@ -135,13 +137,19 @@ const frameNanos = 25_000
 // Read returns io.EOF when the client has sent too many frames.
 func (c *countedConn) Read(p []byte) (int, error) {
 	for {
+		c.work.Pause() // it waits for the client
 		n, err := c.Conn.Read(p)
-		c.work.Did(frameNanos + n)
+		if err == nil {
+			c.work.Resume()
+			c.work.Did(frameNanos + n)
+		}
 		switch what, kind := c.received(p[:n]); {
 		case what == receivedFlood:
+			c.work.Pause()
 			c.end(kind)
 			return 0, io.EOF
 		case what == receivedPlain && c.strict:
+			c.work.Pause()
 			bare(c).Close()
 			return 0, io.EOF
 		case what == receivedLate && err == nil:

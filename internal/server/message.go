@@ -99,7 +99,7 @@ func readMessage(w http.ResponseWriter, r *http.Request, hold *request.Hold) (m 
 	err = request.ReadBody(w, r, hold, maxMessageBody, func() error {
 		return problem.BodyTooLarge.Withf("A message may have up to %d bytes (2 MiB) of JSON. Send a shorter one.", maxMessageBody)
 	}, func(body []byte) (err error) {
-		m, err = decodeMessage(body)
+		m, err = decodeMessage(body, &hold.Work)
 		return err
 	})
 	return m, err
@@ -125,20 +125,19 @@ func checkBodyType(h http.Header) error {
 // decodeMessage decodes a body, which must be one JSON text in UTF-8 (RFC 8259,
 // section 8.1). It ignores unknown fields. As in encoding/json, the last of two equal fields
 // counts, the case of names does not matter, and half of a surrogate pair is replaced. The body may be long: others run meanwhile.
-func decodeMessage(body []byte) (message, error) {
-	var work yield.Work
-	if i := jsonscan.InvalidUTF8(body, &work); i >= 0 {
+func decodeMessage(body []byte, work *yield.Work) (message, error) {
+	if i := jsonscan.InvalidUTF8(body, work); i >= 0 {
 		return message{}, at(body, i, "a byte is not UTF-8")
 	}
-	if offset, fault := jsonscan.Check(body, &work); fault != jsonscan.None {
+	if offset, fault := jsonscan.Check(body, work); fault != jsonscan.None {
 		return message{}, notJSON(body, offset, fault)
 	}
 	if kind := jsonKind(body); kind != "an object" {
 		return message{}, problem.InvalidMessage.Withf("A message is a JSON object, not %s. %s", kind, messageForm)
 	}
 	var user, text []byte
-	for fields := jsonscan.NewMembers(body, &work); fields.Next(); {
-		switch name, _ := jsonscan.Unquote(fields.Name, &work); {
+	for fields := jsonscan.NewMembers(body, work); fields.Next(); {
+		switch name, _ := jsonscan.Unquote(fields.Name, work); {
 		case strings.EqualFold(name, "user"):
 			user = fields.Value
 		case strings.EqualFold(name, "text"):
@@ -164,7 +163,7 @@ func decodeMessage(body []byte) (message, error) {
 			refusal.Field = f.name
 			return message{}, refusal
 		}
-		*f.to, _ = jsonscan.Unquote(f.raw, &work)
+		*f.to, _ = jsonscan.Unquote(f.raw, work)
 	}
 	return m, nil
 }
