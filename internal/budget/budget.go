@@ -6,7 +6,6 @@ package budget
 import (
 	"context"
 	"errors"
-	"runtime"
 	"sync/atomic"
 
 	"example.com/tidings/hub/stats"
@@ -77,9 +76,8 @@ func New(total int) *Budgets {
 	b.Filters.init("filters", part(8), 1<<20)
 	b.IndexNodes.init("index-nodes", indexNodes, indexNodesStream)
 	b.Requests.init("requests", part(4), 1<<20)
-	half := max(1, runtime.GOMAXPROCS(0)/2)
-	b.Reads.init("reads", half, 64)
-	b.Bodies = yield.NewLane(half)
+	b.Reads.init("reads", yield.Half(), 64)
+	b.Bodies = yield.NewLane(yield.Half())
 	return b
 }
 

@@ -8,6 +8,7 @@ import (
 	"example.com/tidings/eventlog"
 	"example.com/tidings/internal/delivery"
 	"example.com/tidings/internal/window"
+	"example.com/tidings/internal/yield"
 )
 
 // A catchUp reads the log for one stream that is not in the window. While running is set,
@@ -182,7 +183,7 @@ type pool struct {
 	done    sync.WaitGroup
 }
 
-func newPool() *pool { return &pool{most: max(1, runtime.GOMAXPROCS(0)/2)} }
+func newPool() *pool { return &pool{most: yield.Half()} }
 
 func (p *pool) submit(c *catchUp) {
 	p.mu.Lock()

@@ -53,7 +53,7 @@ var places = []place{
 	{path: "internal/delivery"},
 	{path: "internal/window", may: []string{"eventlog", "internal/budget", "internal/delivery", "internal/ringbuf", "sse", "topics"}, std: true},
 	{path: "internal/budget", may: []string{"hub/stats", "internal/yield"}, std: true},
-	{path: "internal/dispatch", may: []string{"eventlog", "internal/budget", "internal/delivery", "internal/window", "sse", "topics"}, std: true},
+	{path: "internal/dispatch", may: []string{"eventlog", "internal/budget", "internal/delivery", "internal/window", "internal/yield", "sse", "topics"}, std: true},
 	{path: "hub", may: []string{"eventlog", "hub/stats", "internal/budget", "internal/delivery", "internal/dispatch", "internal/quote", "internal/window", "sse", "topics"}, std: true},
 	{path: "hub/stats", std: true},
 	{path: "hub/httpapi", may: []string{"eventlog", "hub", "internal/budget", "internal/grant", "internal/idempotency", "internal/jsonscan", "internal/problem", "internal/quote", "internal/request", "internal/unpublished", "internal/yield", "sse", "topics"}, std: true},

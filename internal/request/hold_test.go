@@ -4,14 +4,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"example.com/tidings/internal/budget"
 	"example.com/tidings/internal/problem"
 	"example.com/tidings/internal/request"
+	"example.com/tidings/internal/yield"
 )
 
 // of returns the status of a refusal, or 0.
@@ -107,6 +111,69 @@ func TestReadBodyAndLines(t *testing.T) {
 	}
 	if b.SmallBodies.Used()+b.LargeBodies.Used() != 0 {
 		t.Errorf("%d and %d bytes stay taken", b.SmallBodies.Used(), b.LargeBodies.Used())
+	}
+}
+
+// What is long waits for a place in the lane, and has none while it waits for its client. Short bodies need none.
+func TestLongBodiesTakeTurns(t *testing.T) {
+	read := map[string]func(r *http.Request, h *request.Hold) error{
+		"body": func(r *http.Request, h *request.Hold) error {
+			return request.ReadBody(nil, r, h, 1<<20, nil, func([]byte) error { return nil })
+		},
+		"lines": func(r *http.Request, h *request.Hold) error {
+			return request.ReadLines(nil, r, h, 1<<20, nil, func([]byte) (int, error) { return 0, nil })
+		},
+	}
+	for name, read := range read {
+		for _, tt := range []struct {
+			size  int
+			waits bool
+		}{{100, false}, {600_000, true}} {
+			t.Run(fmt.Sprint(name, tt.size), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					b := budget.New(budget.DefaultBytes)
+					fill := func() { // others have all places
+						for range b.Bodies.Limit() {
+							w := yield.In(b.Bodies)
+							w.Did(math.MaxInt32)
+						}
+					}
+					fill()
+					h := request.NewHold(b)
+					defer h.Release()
+					client, body := io.Pipe()
+					r := httptest.NewRequest("POST", "/", client)
+					r.ContentLength = int64(tt.size) + 10
+					began := time.Now()
+					done := make(chan error)
+					go func() { done <- read(r, &h) }()
+					io.WriteString(body, strings.Repeat("aaaaaaaaa\n", tt.size/10))
+					synctest.Wait()
+					if d := time.Since(began); (d > 0) != tt.waits {
+						t.Errorf("it was read after %v", d)
+					}
+					if n := b.Bodies.Used(); tt.waits && n != 0 {
+						t.Errorf("%d places are taken while the client sends nothing", n)
+					}
+					if tt.waits {
+						fill()
+						began = time.Now()
+					}
+					io.WriteString(body, "aaaaaaaaa\n") // it waits for a little more, too
+					synctest.Wait()
+					body.Close()
+					if err := <-done; err != nil {
+						t.Error(err)
+					}
+					if d := time.Since(began); (d > 0) != tt.waits {
+						t.Errorf("the rest was read after %v", d)
+					}
+					if n := b.Bodies.Used(); tt.waits && n != 0 {
+						t.Errorf("%d places are taken in the end", n)
+					}
+				})
+			})
+		}
 	}
 }
 

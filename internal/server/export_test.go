@@ -10,6 +10,7 @@ import (
 
 	"example.com/tidings/hub"
 	"example.com/tidings/internal/certs"
+	"example.com/tidings/internal/yield"
 )
 
 // ShutdownGrace is shutdownGrace.
@@ -58,6 +59,9 @@ type Floods = floods
 
 // NewFloods returns Floods that warn nobody.
 func NewFloods() *Floods { return newFloods(func(string, net.Addr) {}) }
+
+// Lane has the turns of the connections.
+func (f *floods) Lane() *yield.Lane { return f.lane }
 
 // Counted returns a connection whose frames are counted.
 func Counted(conn net.Conn, f *Floods) net.Conn { return newCountedConn(conn, f) }

@@ -3,7 +3,6 @@ package server
 import (
 	"io"
 	"net"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -64,14 +63,14 @@ var floodNames = [floodKinds]string{"ping", "settings", "rst_stream", "refused",
 type floods struct {
 	closed [floodKinds]atomic.Uint64
 	warn   func(kind string, remote net.Addr)
-	lane   *yield.Lane
+	lane   *yield.Lane // for what the connections have sent
 
 	mu     sync.Mutex
 	shared bucket // control frames of all connections
 }
 
 func newFloods(warn func(kind string, remote net.Addr)) *floods {
-	return &floods{lane: yield.NewLane(max(1, runtime.GOMAXPROCS(0)/2)), warn: warn, shared: bucket{n: sharedBurst, at: time.Now()}}
+	return &floods{lane: yield.NewLane(yield.Half()), warn: warn, shared: bucket{n: sharedBurst, at: time.Now()}}
 }
 
 // take takes one of the frames that all connections share.

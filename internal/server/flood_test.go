@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"io"
 	"maps"
+	"math"
 	"net"
 	"net/http"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"example.com/tidings/internal/server"
+	"example.com/tidings/internal/yield"
 )
 
 const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -282,4 +284,44 @@ func TestHonestClientIsNoFlood(t *testing.T) {
 	if len(floods.Closed()) > 0 {
 		t.Errorf("floods: %v", floods.Closed())
 	}
+}
+
+// A connection that has sent much waits for a turn, and has none while it waits for its client, or
+// after its end.
+func TestConnectionsTakeTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		floods := server.NewFloods()
+		lane := floods.Lane()
+		p := newPeer(t, floods)
+		began := time.Now()
+		ping := frameOf(6, 0, 0, make([]byte, 8)...)
+		for range 100 {
+			p.send(ping, 1)
+		}
+		synctest.Wait()
+		if d := time.Since(began); d != 0 {
+			t.Errorf("a connection alone waited for %v", d)
+		}
+		if n := lane.Used(); n != 0 {
+			t.Errorf("%d turns are taken while the client sends nothing", n)
+		}
+		for range lane.Limit() { // others have all turns
+			w := yield.In(lane)
+			w.Did(math.MaxInt32)
+		}
+		p.send(ping, 1)
+		p.send(ping, 1)
+		if d := time.Since(began); d == 0 {
+			t.Error("while others have all turns, it went on at once")
+		}
+		for p.send(ping, 100) {
+		}
+		p.Close()
+		<-p.read
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if n := lane.Used(); n != 0 {
+			t.Errorf("%d turns are taken in the end", n)
+		}
+	})
 }

@@ -1,6 +1,7 @@
 package yield
 
 import (
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -25,6 +26,10 @@ type Lane struct {
 
 // A waiter gets a place.
 type waiter chan uint64
+
+// Half returns half of the processors that Go has, and at least one. Those who do long work may have so
+// many at a time, and the messages find the others.
+func Half() int { return max(1, runtime.GOMAXPROCS(0)/2) }
 
 // NewLane returns a lane with so many places.
 func NewLane(places int) *Lane { return &Lane{places: places, next: 1} }

@@ -20,33 +20,40 @@ func begin(l *yield.Lane) *yield.Work {
 	return &w
 }
 
-// No more have a place than a lane has, and every one gets its turns.
+// As many go on at once as a lane has places, and every one gets its turns.
 func TestPlaces(t *testing.T) {
-	const places, works = 3, 50
-	l := yield.NewLane(places)
-	var now, most atomic.Int64
-	var all sync.WaitGroup
-	for range works {
-		all.Go(func() {
-			w := yield.In(l)
-			defer w.Pause()
-			for range 100 {
-				w.Did(aSlice)
-				n := now.Add(1)
-				for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+	synctest.Test(t, func(t *testing.T) {
+		const places, works, turns = 3, 50, 10
+		const busy = 400 * time.Microsecond // a place is not shared so soon
+		l := yield.NewLane(places)
+		began := time.Now()
+		var now, most atomic.Int64
+		var all sync.WaitGroup
+		for range works {
+			all.Go(func() {
+				w := yield.In(l)
+				defer w.Pause()
+				for range turns {
+					w.Did(aSlice)
+					n := now.Add(1)
+					for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+					}
+					time.Sleep(busy)
+					now.Add(-1)
 				}
-				now.Add(-1)
-			}
-		})
-	}
-	all.Wait()
-	// A place that its goroutine could not use for a millisecond was shared: the machine was busy.
-	if n := most.Load(); n > works/2 {
-		t.Errorf("%d of %d worked at once in a lane of %d places", n, works, places)
-	}
-	if n := l.Used(); n != 0 {
-		t.Errorf("%d places are taken in the end", n)
-	}
+			})
+		}
+		all.Wait()
+		if n := most.Load(); n != places {
+			t.Errorf("%d worked at once in a lane of %d places", n, places)
+		}
+		if d, want := time.Since(began), (works*turns+places-1)/places*busy; d > want+busy {
+			t.Errorf("they were done after %v, want %v", d, want)
+		}
+		if n := l.Used(); n != 0 {
+			t.Errorf("%d places are taken in the end", n)
+		}
+	})
 }
 
 // Those who wait get a place in order, as soon as another one pauses or has done its slice. Short work
@@ -91,6 +98,7 @@ func TestLaneInOrder(t *testing.T) {
 func TestLaneExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := yield.NewLane(1)
+		begin(l)
 		lost := begin(l)
 		began := time.Now()
 		second := begin(l)
