@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"example.com/tidings/internal/yield"
 )
 
 // flushEvery is how many buckets the store may hold in memory only. A crash costs their work.
@@ -145,6 +147,9 @@ func (x *index) distrust(buckets []*bucket) error {
 // flushKeys adds the keys that wait to the store.
 func (x *index) flushKeys() error { return x.flush(nil, 0) }
 
+// topicNanos is about what it costs to add a topic of a bucket to a batch, or to read it.
+const topicNanos = 1000
+
 // putBucket adds a bucket to a batch, and returns what its topics gain, and the places of its
 // removed records.
 func putBucket(batch *pebble.Batch, b *bucket) (changes []change, removed []uint16, err error) {
@@ -154,7 +159,9 @@ func putBucket(batch *pebble.Batch, b *bucket) (changes []change, removed []uint
 	lists := b.postings()
 	var value []byte
 	filter := newTopicFilter(len(ids))
+	var work yield.Work
 	for _, id := range ids {
+		work.Did(topicNanos)
 		if len(lists[id]) == 0 {
 			continue
 		}
@@ -188,7 +195,9 @@ func (x *index) takeBucket(db *pebble.DB, n uint64) ([]change, error) {
 	removed := x.removed[n] // only run changes it
 	prefix := bucketKey('i', n, "")
 	var changes []change
+	var work yield.Work
 	err := each(db, prefix, bucketKey('i', n+1, ""), func(key, value []byte) error {
+		work.Did(topicNanos)
 		count := int64(0)
 		for _, p := range decodePlaces(value) {
 			if !hasPlace(removed, int(p)) {
@@ -211,7 +220,9 @@ func (x *index) changeTopics(db *pebble.DB, batch *pebble.Batch, changes []chang
 	defer it.Close()
 	more := int64(0)
 	var key, value []byte
+	var work yield.Work
 	for i := 0; i < len(changes); {
+		work.Did(lookupNanos)
 		topic := changes[i].topic
 		key = append(append(key[:0], 't'), topic...)
 		var v topicValue
