@@ -33,14 +33,14 @@ func TestPageSaysWhyItWaits(t *testing.T) {
 	const waiting = 200 * time.Millisecond
 	st := src.next(t)
 	st.send(t, openAt("0w3k7zq4m8tc-1"), sse.Event{Type: hub.EndEventType, Retry: waiting, Data: `{"reason":"stopping"}`, ID: "0w3k7zq4m8tc-7"})
-	st.fail(t, errors.New("the end"))
+	st.end(t)
 	says("The server is stopping. Reconnecting…")
 	st = src.next(t)
 	if got := st.lastEventID(); got != "0w3k7zq4m8tc-7" {
 		t.Errorf("the page continues after %q", got)
 	}
 	st.send(t, sse.Event{Type: hub.UnavailableEventType, Retry: waiting, Data: "{}", ID: "0w3k7zq4m8tc-7"})
-	st.fail(t, errors.New("the end"))
+	st.end(t)
 	says("The server takes no more streams now. Reconnecting…")
 	st = src.next(t)
 	if got := st.lastEventID(); got != "0w3k7zq4m8tc-7" {
