@@ -21,6 +21,7 @@ import (
 	"example.com/tidings/eventlog"
 	"example.com/tidings/hub"
 	"example.com/tidings/internal/server"
+	"example.com/tidings/internal/yield"
 )
 
 // The defaults and bounds of settings.
@@ -112,6 +113,7 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 	}
 	memory.apply()
 	go tuneGC(ctx)
+	yield.Share() // half of the machine's processors: Go gets more of its own later
 	pair, err := newPair(cmd, logger)
 	if err != nil {
 		return err

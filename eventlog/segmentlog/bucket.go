@@ -5,6 +5,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"example.com/tidings/topics"
 )
@@ -24,7 +25,8 @@ func seqOf(n uint64, p int) uint64 { return bucketStart(n) + uint64(p) }
 // A bucket is the index of the records of one bucket, in memory. Its methods may be called
 // concurrently.
 type bucket struct {
-	n uint64
+	n     uint64
+	named atomic.Int64 // len(topics): a publisher does not wait for mu
 
 	mu     sync.RWMutex
 	from   uint64 // it has the records from here on
@@ -58,6 +60,7 @@ func (b *bucket) add(seq uint64, nanos int64, topic string, removed bool) {
 		topic = strings.Clone(topic)
 		b.byName[topic] = id
 		b.topics = append(b.topics, bucketTopic{name: topic, last: -1})
+		b.named.Store(int64(len(b.topics)))
 	}
 	p := placeOf(seq)
 	if p >= len(b.places) {

@@ -28,7 +28,7 @@ func TestBucketExpiresWhileItIsStored(t *testing.T) {
 		var counted, places int
 		err := st.use(func(db *pebble.DB) error {
 			batch := db.NewBatch()
-			changes, _, err := putBucket(batch, b)
+			changes, _, err := putBucket(batch, b, nil)
 			if err != nil {
 				return err
 			}

@@ -53,7 +53,7 @@ func (x *index) flush(buckets []*bucket, sealed int) error {
 		defer batch.Close()
 		var changes []change
 		for i, b := range buckets {
-			added, places, err := putBucket(batch, b)
+			added, places, err := putBucket(batch, b, x.lane)
 			if err != nil {
 				return err
 			}
@@ -152,14 +152,15 @@ const topicNanos = 1000
 
 // putBucket adds a bucket to a batch, and returns what its topics gain, and the places of its
 // removed records.
-func putBucket(batch *pebble.Batch, b *bucket) (changes []change, removed []uint16, err error) {
+func putBucket(batch *pebble.Batch, b *bucket, lane *yield.Lane) (changes []change, removed []uint16, err error) {
 	ids := b.sort()
 	b.mu.RLock() // its records may expire meanwhile
 	defer b.mu.RUnlock()
 	lists := b.postings()
 	var value []byte
 	filter := newTopicFilter(len(ids))
-	var work yield.Work
+	work := yield.In(lane)
+	defer work.Pause()
 	for _, id := range ids {
 		work.Did(topicNanos)
 		if len(lists[id]) == 0 {
@@ -195,7 +196,8 @@ func (x *index) takeBucket(db *pebble.DB, n uint64) ([]change, error) {
 	removed := x.removed[n] // only run changes it
 	prefix := bucketKey('i', n, "")
 	var changes []change
-	var work yield.Work
+	work := yield.In(x.lane)
+	defer work.Pause()
 	err := each(db, prefix, bucketKey('i', n+1, ""), func(key, value []byte) error {
 		work.Did(topicNanos)
 		count := int64(0)
@@ -220,7 +222,8 @@ func (x *index) changeTopics(db *pebble.DB, batch *pebble.Batch, changes []chang
 	defer it.Close()
 	more := int64(0)
 	var key, value []byte
-	var work yield.Work
+	work := yield.In(x.lane)
+	defer work.Pause()
 	for i := 0; i < len(changes); {
 		work.Did(lookupNanos)
 		topic := changes[i].topic

@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"example.com/tidings/eventlog"
+	"example.com/tidings/internal/yield"
 	"example.com/tidings/topics"
 )
 
@@ -19,6 +20,7 @@ import (
 type index struct {
 	log  *Log
 	keys *keys
+	lane *yield.Lane // of long work
 
 	mu      sync.RWMutex
 	open    *bucket   // takes new records
@@ -66,6 +68,7 @@ const mostSealed = 6
 func newIndex(l *Log, next uint64) *index {
 	x := &index{
 		log:      l,
+		lane:     yield.Shared(),
 		open:     newBucket(bucketOf(next), next),
 		removed:  map[uint64][]uint16{},
 		filters:  map[uint64]topicFilter{},
@@ -115,18 +118,24 @@ func (x *index) signal() {
 	}
 }
 
-// pause returns how long the writer waits after n records so that the store can follow.
-// Waiting in proportion keeps every wait short.
-func (x *index) pause(n int) time.Duration {
+// The store is behind if it lacks more than spareBuckets sealed buckets, and far behind if it lacks farBuckets more.
+const (
+	spareBuckets = 2
+	farBuckets   = 2
+)
+
+// pause returns how long the writer lets large requests wait after n records so that the store can
+// follow, and whether the small ones wait, too, because it is far behind. Waiting in proportion keeps every wait short.
+func (x *index) pause(n int) (d time.Duration, far bool) {
 	const most = 20 * time.Millisecond
 	x.mu.RLock()
-	behind := len(x.sealed) - 2
+	behind := len(x.sealed) - spareBuckets
 	whole := x.whole
 	x.mu.RUnlock()
 	if behind <= 0 || !whole {
-		return 0
+		return 0, false
 	}
-	return min(time.Duration(int64(n)*x.cost.Load()*int64(behind)/2), most)
+	return min(time.Duration(int64(n)*x.cost.Load()*int64(behind)/2), most), behind > farBuckets
 }
 
 // memory returns the bucket in memory that has a number, or nil.
@@ -307,7 +316,7 @@ func (x *index) drop(st *store) {
 }
 
 func (x *index) openStore() (*store, error) {
-	return openStore(&x.log.opts, x.signal)
+	return openStore(&x.log.opts, x.lane, x.signal)
 }
 
 // begin opens a store, and reads how far it has come. It reports whether there is one.

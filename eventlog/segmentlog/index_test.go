@@ -280,7 +280,7 @@ func topicOf(seq uint64) string {
 // A data folder that was taken away is not made again by the index.
 func TestIndexWithoutItsFolder(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "gone")
-	if st, err := openStore(&Options{Dir: dir, indexFiles: indexDisk{vfs.Default}, Logger: quiet()}, func() {}); err == nil {
+	if st, err := openStore(&Options{Dir: dir, indexFiles: indexDisk{vfs.Default}, Logger: quiet()}, nil, func() {}); err == nil {
 		st.close(false)
 		t.Error("there is an index without the folder of the log")
 	}

@@ -74,6 +74,7 @@ type keys struct {
 	version uint64            // grows when keys go to the store
 	chunks  []*chunk          // of the store, the oldest first
 	stored  int               // how many keys the chunks have
+	twice   int               // of them, those that will leave recent soon
 	ready   chan struct{}     // closed while every key is known
 	whole   bool              // ready is closed
 }
@@ -82,9 +83,10 @@ func newKeys(x *index) *keys {
 	return &keys{index: x, recent: map[keyHash]keyed{}, ready: make(chan struct{})}
 }
 
-// About what it costs to hash a key, and to look one up.
+// About what it costs to hash a key, to look one up, and to add it to a batch.
 const (
 	hashNanos   = 500
+	putNanos    = 1000
 	lookupNanos = 3000
 )
 
@@ -92,7 +94,8 @@ const (
 // key is known.
 func (k *keys) prepare(ctx context.Context, r *request) error {
 	found := false
-	var work yield.Work
+	work := yield.In(k.index.lane)
+	defer work.Pause()
 	for i := range r.messages {
 		if m := &r.messages[i]; m.Key != "" {
 			work.Did(hashNanos + len(m.Data))
@@ -104,6 +107,7 @@ func (k *keys) prepare(ctx context.Context, r *request) error {
 		}
 	}
 	for found {
+		work.Pause()
 		if err := k.await(ctx); err != nil {
 			return err
 		}
@@ -224,7 +228,7 @@ func (k *keys) unchanged(version uint64) bool {
 func (k *keys) count() int {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
-	return len(k.recent) + k.stored
+	return len(k.recent) + k.stored - k.twice
 }
 
 // setChunks sets the chunks of the store. The goroutine of the index calls it, with mu held.
@@ -309,7 +313,10 @@ func (k *keys) put(batch *pebble.Batch, meta *storeMeta) ([]keyed, error) {
 		meta.keys = max(meta.keys, through)
 	}
 	k.mu.Unlock()
+	work := yield.In(k.index.lane)
+	defer work.Pause()
 	for i := range pending {
+		work.Did(putNanos)
 		key := &pending[i]
 		c, err := k.chunk(batch, key.nanos, meta)
 		if err != nil {
@@ -363,12 +370,26 @@ func (k *keys) flushed(stored []keyed) {
 		return
 	}
 	k.mu.Lock()
-	defer k.mu.Unlock()
 	k.version++
 	k.setChunks(k.chunks)
-	for i := range stored {
-		if k.recent[stored[i].hash].seq == stored[i].seq {
-			delete(k.recent, stored[i].hash)
+	k.twice = len(stored)
+	k.mu.Unlock()
+	for some := range slices.Chunk(stored, forgottenAtOnce) {
+		k.forgetStored(some)
+	}
+}
+
+// forgottenAtOnce is how many keys are forgotten at a time: the writer and the appenders wait for that.
+const forgottenAtOnce = 256
+
+// forgetStored forgets some of the keys that are in the store.
+func (k *keys) forgetStored(some []keyed) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.twice -= len(some)
+	for i := range some {
+		if k.recent[some[i].hash].seq == some[i].seq {
+			delete(k.recent, some[i].hash)
 		}
 	}
 }

@@ -57,6 +57,9 @@ type Log struct {
 	last   uint64 // the greatest number that readers may know
 	recent recent
 	grown  chan struct{} // closed when last grows
+
+	followers []*follower   // guarded by mu
+	followed  chan struct{} // has room for one: a follower has gone on
 }
 
 var (
@@ -176,12 +179,19 @@ func (l *Log) Tail(ctx context.Context, gen, after uint64) iter.Seq2[[]eventlog.
 			return
 		}
 		l.retention.use()
+		f := l.follow()
+		defer l.unfollow(f)
 		everything := topics.MustFilters("**")
 		for ctx.Err() == nil && l.closing.Err() == nil {
 			l.mu.Lock()
 			last, grown := l.last, l.grown
 			records, through, ok := l.recent.after(after)
+			f.after, f.live = after, ok || after >= last
 			l.mu.Unlock()
+			select {
+			case l.followed <- struct{}{}:
+			default:
+			}
 			switch {
 			case after >= last:
 				select {
@@ -206,6 +216,39 @@ func (l *Log) Tail(ctx context.Context, gen, after uint64) iter.Seq2[[]eventlog.
 			}
 		}
 	}
+}
+
+// A follower is a reader that follows the log.
+type follower struct {
+	after uint64 // it has done with the records up to here
+	live  bool   // it has once come to the newest, or to those that are in memory
+}
+
+func (l *Log) follow() *follower {
+	f := &follower{}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.followers = append(l.followers, f)
+	return f
+}
+
+func (l *Log) unfollow(f *follower) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i := slices.Index(l.followers, f)
+	l.followers = slices.Delete(l.followers, i, i+1)
+}
+
+// lag returns how many records the slowest follower is behind.
+func (l *Log) lag() (n uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, f := range l.followers {
+		if f.live {
+			n = max(n, l.last-min(l.last, f.after))
+		}
+	}
+	return n
 }
 
 // list returns the segments, ascending. Callers do not change the slice.

@@ -28,7 +28,7 @@ func Open(_ context.Context, options *Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{opts: opts, lock: held, grown: make(chan struct{}), failing: make(chan struct{})}
+	l := &Log{opts: opts, lock: held, grown: make(chan struct{}), followed: make(chan struct{}, 1), failing: make(chan struct{})}
 	l.files = &ownFolder{opts.files, l}
 	l.losses = newLosses(l)
 	l.closing, l.close = context.WithCancel(context.Background())

@@ -16,7 +16,10 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"example.com/tidings/internal/yield"
 )
 
 // A store is the part of the index that is on the disk: a Pebble store, without a log of
@@ -39,6 +42,7 @@ type store struct {
 	memory    int64
 	openFiles int
 	log       *slog.Logger
+	lane      *yield.Lane // of those who write tables, or nil
 
 	using  sync.RWMutex // held to read while db is used
 	db     *pebble.DB
@@ -61,6 +65,31 @@ func (indexDisk) MkdirAll(dir string, perm os.FileMode) error {
 	return err
 }
 
+// A pacer has the goroutine that makes a table let others run. Pebble calls it for each key, as a
+// collector of properties; the table gets no property.
+type pacer struct{ work yield.Work }
+
+func (s *store) newPacer() pebble.BlockPropertyCollector { return &pacer{yield.In(s.lane)} }
+
+// keyNanos is about what it costs to add a key to a table.
+const keyNanos = 1500
+
+func (*pacer) Name() string { return "tidings.pace" }
+func (p *pacer) AddPointKey(pebble.InternalKey, []byte) error {
+	p.work.Did(keyNanos)
+	return nil
+}
+func (*pacer) AddRangeKeys(sstable.Span) error                        { return nil }
+func (*pacer) AddCollectedWithSuffixReplacement(_, _, _ []byte) error { return nil }
+func (*pacer) SupportsSuffixReplacement() bool                        { return true }
+func (p *pacer) FinishDataBlock(buf []byte) ([]byte, error)           { return buf, nil }
+func (*pacer) AddPrevDataBlockToIndexBlock()                          {}
+func (*pacer) FinishIndexBlock(buf []byte) ([]byte, error)            { return buf, nil }
+func (p *pacer) FinishTable(buf []byte) ([]byte, error) {
+	p.work.Pause()
+	return buf, nil
+}
+
 // errStore means that there is no store to ask.
 var errStore = errors.New("segmentlog: the index cannot be read")
 
@@ -73,11 +102,11 @@ const (
 )
 
 // openStore opens the newest store in a folder, or makes one. It removes all others.
-func openStore(o *Options, broken func()) (*store, error) {
+func openStore(o *Options, lane *yield.Lane, broken func()) (*store, error) {
 	anew := func() *store {
 		return &store{
 			files: o.indexFiles, dir: filepath.Join(o.Dir, storePrefix), memory: o.IndexMemory, openFiles: o.IndexFiles,
-			log: o.Logger, broken: broken, gone: make(chan struct{}),
+			log: o.Logger, lane: lane, broken: broken, gone: make(chan struct{}),
 		}
 	}
 	s := anew()
@@ -133,6 +162,7 @@ func (s *store) openDB() (err error) {
 		LBaseMaxBytes:               512 << 20,
 		L0StopWritesThreshold:       1000, // a stalled store could not be closed
 		MaxOpenFiles:                s.openFiles,
+		BlockPropertyCollectors:     []func() pebble.BlockPropertyCollector{s.newPacer},
 		Logger:                      storeLogger{s},
 		EventListener: &pebble.EventListener{
 			BackgroundError: func(err error) { s.failed(err) },

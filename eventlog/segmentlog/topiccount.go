@@ -42,9 +42,7 @@ func (x *index) addTopics(batch *pebble.Batch, more int64) error {
 func (x *index) topicBound(buckets []*bucket) int {
 	n := int(x.topics.Load())
 	for _, b := range buckets {
-		b.mu.RLock()
-		n += len(b.topics)
-		b.mu.RUnlock()
+		n += int(b.named.Load())
 	}
 	return n
 }

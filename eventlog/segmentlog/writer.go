@@ -65,6 +65,9 @@ type writer struct {
 	marked int64 // where the last mark is, or -1
 	seq    uint64
 
+	paused  time.Time // until then large requests wait for the store
+	patient time.Time // until then they wait for readers
+
 	group group
 }
 
@@ -117,6 +120,7 @@ func (w *writer) run() {
 		_, open = <-w.wake
 		for w.linger(); w.take(); w.linger() {
 			for len(w.waiting) > 0 {
+				w.await()
 				w.write()
 				w.join()
 			}
@@ -208,8 +212,55 @@ func (w *writer) write() {
 	if cap(g.buf) > 2*maxGroup {
 		g.buf = nil
 	}
-	if pause := w.log.index.pause(n); pause > 0 {
-		time.Sleep(pause)
+	w.pause(n)
+}
+
+// pause lets the store follow after n records: large requests wait, and all if it is far behind.
+func (w *writer) pause(n int) {
+	now := time.Now()
+	w.patient = now.Add(mostPatience)
+	switch d, far := w.log.index.pause(n); {
+	case d <= 0:
+	case far:
+		time.Sleep(d)
+	default:
+		w.paused = now.Add(d)
+	}
+}
+
+// Large requests wait while a reader that follows the log is further behind than mostLag records, but
+// no longer than mostPatience after the last group: a small request waits for what is before it.
+const (
+	mostLag      = maxTurn
+	mostPatience = 20 * time.Millisecond
+)
+
+// holds returns how long large requests have to wait for now, at most.
+func (w *writer) holds() time.Duration {
+	now := time.Now()
+	d := w.paused.Sub(now)
+	if p := w.patient.Sub(now); p > d && w.log.lag() > mostLag {
+		d = p
+	}
+	return d
+}
+
+// await waits while large requests have to, and there are no others.
+func (w *writer) await() {
+	for !slices.ContainsFunc(w.waiting, func(r *request) bool { return !r.large() }) {
+		d := w.holds()
+		if d <= 0 {
+			return
+		}
+		select {
+		case _, open := <-w.wake:
+			if !open {
+				return
+			}
+			w.join()
+		case <-w.log.followed:
+		case <-time.After(d):
+		}
 	}
 }
 
@@ -227,15 +278,20 @@ func (w *writer) gather(now time.Time) error {
 	if slices.ContainsFunc(w.waiting, (*request).large) {
 		limit = sharedGroup / 2
 	}
+	some := false
 	for _, r := range w.waiting {
 		if r.large() {
 			continue
 		}
+		some = true
 		if full, err := w.takeFrom(r, turn, maxGroup, limit, now); err != nil {
 			return err
 		} else if full {
 			break
 		}
+	}
+	if some && w.holds() > 0 {
+		return nil
 	}
 	for _, r := range w.waiting {
 		if !r.large() {

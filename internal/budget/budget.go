@@ -77,7 +77,7 @@ func New(total int) *Budgets {
 	b.IndexNodes.init("index-nodes", indexNodes, indexNodesStream)
 	b.Requests.init("requests", part(4), 1<<20)
 	b.Reads.init("reads", yield.Half(), 64)
-	b.Bodies = yield.NewLane(yield.Half())
+	b.Bodies = yield.Shared()
 	return b
 }
 

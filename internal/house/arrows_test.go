@@ -51,7 +51,7 @@ var places = []place{
 	{path: "internal/certs", may: []string{"internal/filewatch"}, std: true},
 	{path: "internal/auth", may: []string{"internal/filewatch", "internal/grant", "topics"}},
 	{path: "internal/delivery"},
-	{path: "internal/window", may: []string{"eventlog", "internal/budget", "internal/delivery", "internal/ringbuf", "sse", "topics"}, std: true},
+	{path: "internal/window", may: []string{"eventlog", "internal/budget", "internal/delivery", "internal/ringbuf", "internal/yield", "sse", "topics"}, std: true},
 	{path: "internal/budget", may: []string{"hub/stats", "internal/yield"}, std: true},
 	{path: "internal/dispatch", may: []string{"eventlog", "internal/budget", "internal/delivery", "internal/window", "internal/yield", "sse", "topics"}, std: true},
 	{path: "hub", may: []string{"eventlog", "hub/stats", "internal/budget", "internal/delivery", "internal/dispatch", "internal/quote", "internal/window", "sse", "topics"}, std: true},

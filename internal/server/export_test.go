@@ -171,6 +171,9 @@ func (s *Server) HoldTurns() (release func()) {
 // Turns has a number of turns.
 type Turns = turns
 
+// Patience is how long the oldest goes first.
+const Patience = patience
+
 // NewTurns returns Turns, for which nobody waits any more once closed is closed.
 func NewTurns(n int, closed <-chan struct{}) *Turns { return newTurns(n, closed) }
 

@@ -1,21 +1,26 @@
 package server_test
 
 import (
-	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
+	"unicode"
 
 	"example.com/tidings/internal/server"
 )
 
-// The newest of those who wait for a turn goes first, and every other turn is for one who has had a turn before.
-func TestTheNewestTakesTheNextTurn(t *testing.T) {
+// The oldest of those who wait for a turn goes first, those who have waited for too long go last, the newest of
+// them first, and every other turn is for one who has had a turn before.
+func TestOrderOfTurns(t *testing.T) {
 	for name, tt := range map[string]struct {
-		waiting, want []string // the first letter of those who have had a turn is a
+		late, waiting, want string // a letter each; those in upper case have had a turn before
 	}{
-		"first turns":   {[]string{"f1", "f2", "f3"}, []string{"f3", "f2", "f1"}},
-		"further turns": {[]string{"a1", "a2"}, []string{"a1", "a2"}},
-		"both":          {[]string{"f1", "a1", "f2", "a2", "f3"}, []string{"a1", "f3", "a2", "f2", "f1"}},
+		"first turns":   {"", "abc", "abc"},
+		"late":          {"abc", "", "cba"},
+		"some late":     {"ab", "cd", "cdba"},
+		"further turns": {"", "AB", "AB"},
+		"both":          {"", "aBcDe", "BaDce"},
+		"all":           {"ab", "cDEF", "DcEbFa"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -23,20 +28,28 @@ func TestTheNewestTakesTheNextTurn(t *testing.T) {
 				if !turns.Try() || turns.Try() {
 					t.Fatal("there is not one turn")
 				}
-				var got []string
-				for _, who := range tt.waiting {
+				got := ""
+				wait := func(who rune) {
 					go func() {
-						if turns.Wait(who[0] == 'a') {
-							got = append(got, who)
+						if turns.Wait(unicode.IsUpper(who)) {
+							got += string(who)
 						}
 					}()
 					synctest.Wait()
 				}
-				for range tt.waiting {
+				for _, who := range tt.late {
+					wait(who)
+				}
+				time.Sleep(server.Patience + 1)
+				for _, who := range tt.waiting {
+					wait(who)
+				}
+				time.Sleep(server.Patience)
+				for range tt.want {
 					turns.Give()
 					synctest.Wait()
 				}
-				if !slices.Equal(got, tt.want) {
+				if got != tt.want {
 					t.Errorf("the order is %q, want %q", got, tt.want)
 				}
 				turns.Give()

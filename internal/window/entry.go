@@ -82,6 +82,9 @@ func (e *Entry) Position() uint64 { return e.Seq }
 
 // Size returns how much memory the entry takes without its encoded forms.
 func (e *Entry) Size() int {
+	if e.bytes > 0 { // since Own
+		return e.bytes
+	}
 	if e.account != nil && e.account.shared {
 		return entryBytes
 	}

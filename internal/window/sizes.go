@@ -21,6 +21,24 @@ var sizeClasses = sync.OnceValue(func() (sizes []int) {
 	return sizes
 })
 
+// smallest is a step of the sizes of small objects. smallSizes has what they take, by (size+smallest-1)/smallest.
+const smallest = 8
+
+var smallSizes = sync.OnceValue(func() *[129]uint16 {
+	var sizes [129]uint16
+	for i := range sizes {
+		sizes[i] = uint16(classOf(i * smallest))
+	}
+	return &sizes
+})
+
+// classOf returns the size of the smallest class for an object of n bytes.
+func classOf(n int) int {
+	sizes := sizeClasses()
+	i, _ := slices.BinarySearch(sizes, n)
+	return sizes[i]
+}
+
 // allocated returns how many bytes the allocator takes for an object of n bytes without
 // pointers.
 func allocated(n int) int {
@@ -30,7 +48,8 @@ func allocated(n int) int {
 	case n > largestClass:
 		return (n + pageBytes - 1) &^ (pageBytes - 1)
 	}
-	sizes := sizeClasses()
-	i, _ := slices.BinarySearch(sizes, n)
-	return sizes[i]
+	if small, i := smallSizes(), (n+smallest-1)/smallest; i < len(small) {
+		return int(small[i])
+	}
+	return classOf(n)
 }

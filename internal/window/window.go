@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"example.com/tidings/eventlog"
 	"example.com/tidings/internal/budget"
+	"example.com/tidings/internal/yield"
 	"example.com/tidings/topics"
 )
 
@@ -47,11 +49,14 @@ type Window struct {
 	forIDs  atomic.Int64
 	holes   uint64 // the version of the log's holes that are erased; only expire uses it
 
-	mu           sync.Mutex
-	moved        sync.Cond // of mu: the view has changed, or the context of a waiter is done
-	listener     Listener
-	acknowledged uint64 // the greatest number that this log has given to a publisher
-	failure      error  // why the log cannot be followed just now
+	mu       sync.Mutex
+	moved    sync.Cond // of mu: the view has changed, or the context of a waiter is done
+	listener Listener
+	failure  error // why the log cannot be followed just now
+
+	// A publisher does not wait for mu. Whoever has mu may take acks.
+	acks         sync.Mutex
+	acknowledged uint64 // the greatest number that this log has given to a publisher; guarded by acks
 }
 
 // New returns a window that holds the newest entries of a log. It fails if they cannot be
@@ -151,13 +156,15 @@ func (w *Window) reload(ctx context.Context) error {
 		lost := same && was.Generation != next.Generation && state.Last >= was.Last()
 		next.eras = append(was.eras[:len(was.eras):len(was.eras)], era{state.Last, lost})
 	}
+	w.acks.Lock()
 	w.view.Store(&next)
+	w.acknowledged = min(w.acknowledged, state.Last)
+	w.acks.Unlock()
 	if was != nil {
 		for _, e := range was.From(0) {
 			e.Disown()
 		}
 	}
-	w.acknowledged = min(w.acknowledged, state.Last)
 	if w.listener != nil {
 		w.listener.Renewed(&next)
 	}
@@ -296,8 +303,24 @@ func (w *Window) shrink() {
 	}
 }
 
-// extend adds records to the view, and tells the listener and those who wait.
+// The log hands on what it has written at once, which may be thousands of records. The view gets so many
+// at a time, and each takes about so many nanoseconds.
+const (
+	mostAtOnce  = 256
+	recordNanos = 600
+)
+
+// extend adds records to the view.
 func (w *Window) extend(records []eventlog.Record) {
+	var work yield.Work
+	for some := range slices.Chunk(records, mostAtOnce) {
+		w.add(some)
+		work.Did(len(some) * recordNanos)
+	}
+}
+
+// add adds a few records to the view, and tells the listener and those who wait.
+func (w *Window) add(records []eventlog.Record) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	next := *w.view.Load()
@@ -319,8 +342,8 @@ func (w *Window) extend(records []eventlog.Record) {
 
 // Acknowledged notes that the log has given a position to a publisher.
 func (w *Window) Acknowledged(id eventlog.Position) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	w.acks.Lock()
+	defer w.acks.Unlock()
 	names := w.view.Load().Timeline
 	if names[len(names)-1].ID == id.Epoch { // otherwise the log is about to be read anew
 		w.acknowledged = max(w.acknowledged, id.Seq)
@@ -330,8 +353,8 @@ func (w *Window) Acknowledged(id eventlog.Position) {
 // Head returns the current view and the greatest sequence number that was acknowledged to
 // a publisher or is in the view.
 func (w *Window) Head() (*View, uint64) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	w.acks.Lock()
+	defer w.acks.Unlock()
 	v := w.view.Load()
 	return v, max(v.Last(), w.acknowledged)
 }

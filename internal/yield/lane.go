@@ -1,9 +1,11 @@
 package yield
 
 import (
+	"cmp"
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -33,6 +35,16 @@ func Half() int { return max(1, runtime.GOMAXPROCS(0)/2) }
 
 // NewLane returns a lane with so many places.
 func NewLane(places int) *Lane { return &Lane{places: places, next: 1} }
+
+// process is the lane of the process, or nil.
+var process atomic.Pointer[Lane]
+
+// Share has the whole process share one lane with [Half] places. A server calls it when it starts. Later
+// calls do nothing.
+func Share() { process.CompareAndSwap(nil, NewLane(Half())) }
+
+// Shared returns the lane of the process, or else a new one with as many places.
+func Shared() *Lane { return cmp.Or(process.Load(), NewLane(Half())) }
 
 // Used returns how many places are taken, Limit how many there are.
 func (l *Lane) Used() int {
