@@ -116,7 +116,7 @@ func (l *Log) start() error {
 	l.index = newIndex(l, next)
 	l.index.stale = !ok || copied || keeper.half || r.lost || known.flags&stateStale != 0
 	l.index.removing.marked = l.index.stale || r.unsynced
-	l.writer = &writer{log: l, wake: make(chan struct{}, 1), done: make(chan struct{}), seq: next - 1, marked: -1}
+	l.writer = &writer{log: l, wake: make(chan struct{}, 1), done: make(chan struct{}), seq: next - 1, marked: -1, patience: mostPatience}
 	l.retention.measure()
 	switch err := l.writer.roll(0); {
 	case errors.Is(err, eventlog.ErrFull) && len(kept) == 0:

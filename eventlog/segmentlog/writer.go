@@ -65,8 +65,9 @@ type writer struct {
 	marked int64 // where the last mark is, or -1
 	seq    uint64
 
-	paused  time.Time // until then large requests wait for the store
-	patient time.Time // until then they wait for readers
+	paused   time.Time     // until then large requests wait for the store
+	patient  time.Time     // until then they wait for readers
+	patience time.Duration // after each group, for readers
 
 	group group
 }
@@ -218,7 +219,7 @@ func (w *writer) write() {
 // pause lets the store follow after n records: large requests wait, and all if it is far behind.
 func (w *writer) pause(n int) {
 	now := time.Now()
-	w.patient = now.Add(mostPatience)
+	w.patient = now.Add(w.patience)
 	switch d, far := w.log.index.pause(n); {
 	case d <= 0:
 	case far:

@@ -64,7 +64,7 @@ var places = []place{
 	{path: "internal/server", may: []string{"eventlog", "hub/httpapi", "hub", "hub/stats", "internal/auth", "internal/budget", "internal/certs", "internal/grant", "internal/idempotency", "internal/jsonscan", "internal/problem", "internal/quote", "internal/request", "internal/unpublished", "internal/yield", "sse", "topics"}},
 	{path: "internal/bench"},
 	{path: "internal/contract", may: []string{"eventsource", "sse"}, std: true},
-	{path: "cmd/...", may: append([]string{"internal/auth", "internal/bench", "internal/certs", "internal/filewatch", "internal/outgoing", "internal/quote", "internal/server"}, library...)},
+	{path: "cmd/...", may: append([]string{"internal/auth", "internal/bench", "internal/certs", "internal/filewatch", "internal/outgoing", "internal/quote", "internal/server", "internal/yield"}, library...)},
 	{path: "examples/...", may: append([]string{"examples/internal/..."}, library...)},
 	// Only tests may import these.
 	{path: "internal/certs/certstest", std: true},

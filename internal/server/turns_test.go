@@ -44,7 +44,7 @@ func TestOrderOfTurns(t *testing.T) {
 				for _, who := range tt.waiting {
 					wait(who)
 				}
-				time.Sleep(server.Patience)
+				time.Sleep(server.Patience / 2)
 				for range tt.want {
 					turns.Give()
 					synctest.Wait()

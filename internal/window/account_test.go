@@ -62,7 +62,7 @@ func (l *listener) Shrunk(v *window.View) {
 }
 
 // follow returns a window that follows a source.
-func follow(t *testing.T, l *listener, opts window.Options) (*window.Window, *source) {
+func follow(t *testing.T, l window.Listener, opts window.Options) (*window.Window, *source) {
 	t.Helper()
 	s := &source{groups: make(chan []eventlog.Record)}
 	opts.Logger = slog.New(slog.DiscardHandler)
