@@ -83,3 +83,21 @@ func TestWhoMakesRoomForANewcomer(t *testing.T) {
 		}
 	})
 }
+
+// A connection that waits for its turn in a handshake keeps its place for as long as the oldest goes first.
+func TestHandshakeKeepsItsPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := server.NewConnectionsFor(1)
+		waiting := newClosable(c)
+		c.State(waiting, http.StateNew)
+		c.Late(waiting)
+		began := time.Now()
+		time.Sleep(server.Patience - 100*time.Millisecond)
+		if !c.Admit(newClosable(c)) || !waiting.closed.Load() {
+			t.Error("there is no room for a newcomer")
+		}
+		if d := time.Since(began); d < server.Patience || d > server.Patience+50*time.Millisecond {
+			t.Errorf("it loses its place after %v, want %v", d, server.Patience)
+		}
+	})
+}

@@ -60,6 +60,7 @@ type connection struct {
 	served     bool               // has had a request that is done
 	early      bool               // has a request that came early, and is in the line
 	head       bool               // waits for the head of a request of HTTP/1
+	late       bool               // waits for its turn in a handshake
 	before     int64              // bytes that were read before that head; -1 if sweep has to find out
 	cancel     context.CancelFunc // of the request of HTTP/1 that is a stream, or nil
 	arrived    atomic.Bool        // what it waits for: it is in the queue of those that wait, and is busy
@@ -221,6 +222,7 @@ func (c *connections) late(conn net.Conn, yes bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if k := c.known[conn]; k != nil {
+		k.late = yes
 		c.waits(k, !yes)
 	}
 }
@@ -396,6 +398,11 @@ func (c *connections) makeRoom(now time.Duration, hurry bool) bool {
 				break
 			}
 			switch since := k.since; {
+			case k.late && !hurry && now-since < patience:
+				k.enter(q)
+				k.since = since
+				tries++
+				continue
 			case q == &c.busy:
 			case k.arrived.Load():
 				k.enter(&c.busy)

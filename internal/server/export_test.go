@@ -225,6 +225,9 @@ func NewConnectionsFor(n int) *Connections {
 // Admit waits for room for a connection.
 func (c *connections) Admit(conn net.Conn) bool { return c.admit(conn) }
 
+// Late notes that a connection waits for its turn in a handshake.
+func (c *connections) Late(conn net.Conn) { c.late(conn, true) }
+
 // EndIdle closes connections while the server stops, until done is closed.
 func (c *connections) EndIdle(done <-chan struct{}) { c.endIdle(done) }
 
