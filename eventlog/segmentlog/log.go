@@ -221,7 +221,7 @@ func (l *Log) Tail(ctx context.Context, gen, after uint64) iter.Seq2[[]eventlog.
 // A follower is a reader that follows the log.
 type follower struct {
 	after uint64 // it has done with the records up to here
-	live  bool   // it has once come to the newest, or to those that are in memory
+	live  bool   // it needs none that is on the disk only
 }
 
 func (l *Log) follow() *follower {

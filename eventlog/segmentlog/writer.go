@@ -67,7 +67,7 @@ type writer struct {
 
 	paused   time.Time     // until then large requests wait for the store
 	patient  time.Time     // until then they wait for readers
-	patience time.Duration // after each group, for readers
+	patience time.Duration // after a group that has some of them, for readers
 
 	group group
 }
@@ -205,7 +205,10 @@ func (w *writer) write() {
 		w.log.index.add(g.records, g.keys)
 		w.log.publish(slices.Clone(g.records))
 	}
-	n := len(g.records)
+	n, large := len(g.records), false
+	if last := len(g.slots) - 1; last >= 0 {
+		large = g.slots[last].r.large() // they come last
+	}
 	w.settle(err)
 	clear(gathered)
 	clear(g.slots)
@@ -213,24 +216,27 @@ func (w *writer) write() {
 	if cap(g.buf) > 2*maxGroup {
 		g.buf = nil
 	}
-	w.pause(n)
+	w.pause(n, large)
 }
 
-// pause lets the store follow after n records: large requests wait, and all if it is far behind.
-func (w *writer) pause(n int) {
-	now := time.Now()
-	w.patient = now.Add(w.patience)
-	switch d, far := w.log.index.pause(n); {
-	case d <= 0:
-	case far:
+// pause lets the readers and the store follow after a group of n records, of which large requests have some: such
+// requests wait, and all if the store is far behind.
+func (w *writer) pause(n int, large bool) {
+	d, far := w.log.index.pause(n)
+	if far {
 		time.Sleep(d)
-	default:
-		w.paused = now.Add(d)
+	}
+	now := time.Now()
+	if until := now.Add(d); !far && until.After(w.paused) {
+		w.paused = until
+	}
+	if large {
+		w.patient = now.Add(w.patience)
 	}
 }
 
 // Large requests wait while a reader that follows the log is further behind than mostLag records, but
-// no longer than mostPatience after the last group: a small request waits for what is before it.
+// no longer than mostPatience after the last group of theirs: a small request waits for what is before it.
 const (
 	mostLag      = maxTurn
 	mostPatience = 20 * time.Millisecond
