@@ -2,6 +2,7 @@ package topics_test
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"regexp"
 	"slices"
@@ -245,5 +246,51 @@ func TestReducedFiltersMatchTheSame(t *testing.T) {
 	}
 	if smaller == 0 {
 		t.Error("no filter was ever covered: the test is blind")
+	}
+}
+
+// Reduce leaves out what another filter covers, and of equal ones all but the first.
+func TestReduceLeavesOutWhatIsCovered(t *testing.T) {
+	tokens := []string{"a", "b", "*", "**"}
+	for seed := range uint64(2000) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		var filters []topics.Filter
+		for range 1 + random.IntN(8) {
+			pattern := make([]string, 1+random.IntN(4))
+			for i := range pattern {
+				if pattern[i] = tokens[random.IntN(len(tokens))]; pattern[i] == "**" {
+					pattern = pattern[:i+1]
+					break
+				}
+			}
+			filters = append(filters, topics.MustFilters(strings.Join(pattern, "."))[0])
+		}
+		if seed%5 == 0 {
+			filters = append(filters, topics.Filter{})
+		}
+		var want []topics.Filter
+		for i, f := range filters {
+			covered := false
+			for j, g := range filters {
+				covered = covered || i != j && g.Covers(f) && (!f.Covers(g) || j < i)
+			}
+			if !covered {
+				want = append(want, f)
+			}
+		}
+		if got := topics.Reduce(filters); !slices.Equal(got, want) {
+			t.Fatalf("seed %d: Reduce(%v) is %v, want %v", seed, filters, got, want)
+		}
+	}
+}
+
+// The most filters that a stream may have, which differ in their last tokens only.
+func BenchmarkReduce(b *testing.B) {
+	var filters []topics.Filter
+	for i := range 100 {
+		filters = append(filters, topics.MustFilters(fmt.Sprintf("%s%d", strings.Repeat("a.", 15), i))...)
+	}
+	for b.Loop() {
+		topics.Reduce(filters)
 	}
 }

@@ -68,7 +68,8 @@ var (
 )
 
 // Append implements [eventlog.Log]. A message that is larger than 16 MiB, or than
-// Options.MaxBytes, gets [eventlog.ErrTooLarge].
+// Options.MaxBytes, gets [eventlog.ErrTooLarge]. Messages of more than 64 KiB together wait for
+// readers of Tail that are behind, for up to 20 milliseconds at a time.
 func (l *Log) Append(ctx context.Context, messages []eventlog.Message) []eventlog.Appended {
 	if len(messages) == 0 {
 		return nil
