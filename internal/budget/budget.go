@@ -50,7 +50,8 @@ type Budgets struct {
 	Reads Turns
 
 	// Bodies has places for those who read long bodies of requests, and their JSON. The others
-	// wait, and none is refused. They have half of the processors, too.
+	// wait, and none is refused. They have half of the processors, too. In a process that shares
+	// one lane, the index of its log has places here, too.
 	Bodies *yield.Lane
 }
 
